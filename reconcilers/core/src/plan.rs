@@ -1,0 +1,61 @@
+//! A plan, and what it would make of the observed state.
+
+use catenoid_schema::control::{Phase, PlannedStep};
+use serde::Serialize;
+
+use crate::{Planner, Step};
+
+/// The steps of one room, by phase. In each phase they are done in their order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Plan<S> {
+    /// Adds what can stand beside the running thing.
+    pub prepare: Vec<S>,
+    /// Takes away what is not wanted.
+    pub retire: Vec<S>,
+    /// Sets up what is wanted.
+    pub establish: Vec<S>,
+}
+
+impl<S> Default for Plan<S> {
+    fn default() -> Self {
+        Self { prepare: Vec::new(), retire: Vec::new(), establish: Vec::new() }
+    }
+}
+
+impl<S> Plan<S> {
+    /// Whether there is nothing to do.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.prepare.is_empty() && self.retire.is_empty() && self.establish.is_empty()
+    }
+
+    /// Every step in the order of a pass.
+    pub fn steps(&self) -> impl Iterator<Item = (Phase, &S)> {
+        let prepare = self.prepare.iter().map(|s| (Phase::Prepare, s));
+        let retire = self.retire.iter().map(|s| (Phase::Retire, s));
+        let establish = self.establish.iter().map(|s| (Phase::Establish, s));
+        prepare.chain(retire).chain(establish)
+    }
+}
+
+impl<S: Step> Plan<S> {
+    /// The plan as the control interface shows it.
+    pub fn described<'a>(&'a self, room: &'a str) -> impl Iterator<Item = PlannedStep> + 'a {
+        self.steps().map(move |(phase, step)| PlannedStep {
+            room: room.to_owned(),
+            phase,
+            subject: step.subject(),
+            description: step.to_string(),
+        })
+    }
+}
+
+/// What the kernel will hold after `plan`, as the steps' models say.
+#[must_use]
+pub fn simulate<P: Planner>(plan: &Plan<P::Step>, observed: &P::Observed) -> P::Observed {
+    let mut observed = observed.clone();
+    for (_, step) in plan.steps() {
+        step.effect_on(&mut observed);
+    }
+    observed
+}

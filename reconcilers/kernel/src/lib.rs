@@ -1,0 +1,7 @@
+//! Every system call, ioctl, netlink message and spawned tool; the only `unsafe` code of the project.
+//!
+//! Each module is a door: a few functions with the domain's verbs, which do one effect or read one piece of kernel state
+//! and decide nothing. Knows nothing of ours but names ([`name`]) and limits. Start reading at [`name`]: what we own in
+//! the kernel is told by how it is called.
+
+pub mod name;

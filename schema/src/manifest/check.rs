@@ -1,0 +1,294 @@
+//! The rules of a manifest that span fields. The signing tool shows each violation at its place in the YAML; the device
+//! refuses a manifest that has one.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use super::{Addressing, CORE, Capability, ContainerRole, Manifest, Zone};
+use crate::{allocate, name::Name};
+
+/// The most containers in one manifest: what `allocate` has id ranges for with room, and what the pass is measured at.
+pub const CONTAINERS_LIMIT: usize = 1000;
+/// The most zones: a bridge and a rule set each.
+pub const ZONES_LIMIT: usize = 64;
+/// The most bytes of command and environment together: below the kernel's 128 KiB for one argument and far below its
+/// limit for all.
+pub const PROCESS_LIMIT: usize = 64 * 1024;
+/// The most entries of a command, an environment, a flow's ports, a zone's flows.
+pub const ENTRIES_LIMIT: usize = 256;
+/// The least memory a container can be started in.
+pub const MEMORY_LEAST: u64 = 4 * 1024 * 1024;
+/// The longest grace in milliseconds: a stop that takes longer holds up everything behind it.
+pub const GRACE_LIMIT: u64 = 10 * 60 * 1000;
+
+/// One rule broken at one place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// Where: the keys from the top, as in `containers.web.zones`.
+    pub path: String,
+    /// What is wrong there.
+    pub message: String,
+    /// What to do about it, if there is one thing.
+    pub hint: Option<String>,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.message)
+    }
+}
+
+/// How far a manifest is on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// As its author wrote it: guests may be named by version only.
+    Authored,
+    /// As it is signed: every guest has its digest.
+    Signed,
+}
+
+/// All rules that `manifest` breaks, in the order of the document. Empty means that it can be applied.
+#[must_use]
+pub fn check(manifest: &Manifest, stage: Stage) -> Vec<Violation> {
+    let mut found = Found(Vec::new());
+    metadata(manifest, &mut found);
+    guests(manifest, stage, &mut found);
+    zones(manifest, &mut found);
+    containers(manifest, &mut found);
+    found.0
+}
+
+struct Found(Vec<Violation>);
+
+impl Found {
+    fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
+        self.0.push(Violation { path: path.into(), message: message.into(), hint: None });
+    }
+
+    fn hint(&mut self, path: impl Into<String>, message: impl Into<String>, hint: impl Into<String>) {
+        self.0.push(Violation { path: path.into(), message: message.into(), hint: Some(hint.into()) });
+    }
+}
+
+fn metadata(manifest: &Manifest, found: &mut Found) {
+    let metadata = &manifest.metadata;
+    if metadata.sequence == 0 {
+        found.add("metadata.sequence", "sequences begin at 1");
+    }
+    if metadata.not_before.is_some_and(|start| start >= metadata.not_after) {
+        found.add("metadata.notAfter", "is not after `notBefore`");
+    }
+    if manifest.target.serials.is_empty() {
+        found.hint("target.serials", "names no device", "a manifest for no device can be applied nowhere");
+    }
+}
+
+fn guests(manifest: &Manifest, stage: Stage, found: &mut Found) {
+    for (name, guest) in &manifest.guests {
+        if stage == Stage::Signed && guest.descriptor.is_none() {
+            found.add(
+                format!("guests.{name}.descriptor"),
+                format!("`{}` was not resolved to a digest", guest.reference),
+            );
+        }
+        if !manifest.containers.values().any(|c| c.guest == *name) {
+            found.hint(
+                format!("guests.{name}"),
+                "no container is run from it",
+                "remove it, or name it in a container's `guest`",
+            );
+        }
+    }
+}
+
+fn zones(manifest: &Manifest, found: &mut Found) {
+    if manifest.zones.len() > ZONES_LIMIT {
+        found.add("zones", format!("{} zones are more than {ZONES_LIMIT}", manifest.zones.len()));
+    }
+    let mut macs = BTreeSet::new();
+    for (name, zone) in &manifest.zones {
+        let path = format!("zones.{name}");
+        if name.as_str() == CORE {
+            found.add(&path, "`core` stands for the core container in flows and cannot name a zone");
+        }
+        for (index, interface) in zone.interfaces.iter().enumerate() {
+            if !macs.insert(interface.mac) {
+                found
+                    .add(format!("{path}.interfaces.{index}.mac"), format!("`{}` is in a zone already", interface.mac));
+            }
+        }
+        segment(&path, zone, found);
+        subnets(manifest, name, zone, found);
+        flows(manifest, name, zone, found);
+    }
+}
+
+fn segment(path: &str, zone: &Zone, found: &mut Found) {
+    match (zone.interfaces.is_empty(), zone.subnet.is_empty()) {
+        (true, true) => found.add(path, "has neither `interfaces` nor a `subnet`"),
+        (false, false) => found.add(path, "has both `interfaces` and a `subnet`"),
+        _ => {}
+    }
+    if zone.interfaces.is_empty() && zone.address != Addressing::None {
+        found.add(format!("{path}.address"), "only a zone with `interfaces` asks for addresses");
+    }
+}
+
+fn subnets(manifest: &Manifest, name: &Name, zone: &Zone, found: &mut Found) {
+    let v4 = zone.subnet.iter().filter(|net| net.addr().is_ipv4()).count();
+    if v4 > 1 || zone.subnet.len() - v4 > 1 {
+        found.add(format!("zones.{name}.subnet"), "more than one subnet of the same family");
+    }
+    for (index, net) in zone.subnet.iter().enumerate() {
+        let path = format!("zones.{name}.subnet.{index}");
+        if net.addr() != net.network() {
+            found.hint(&path, format!("`{net}` has host bits set"), format!("write `{}`", net.trunc()));
+        }
+        let (least, most) = if net.addr().is_ipv4() { (8, 28) } else { (48, 112) };
+        if !(least..=most).contains(&net.prefix_len()) {
+            found.add(&path, format!("`{net}` is not between /{least} and /{most}"));
+        }
+        if net.addr().is_multicast() || net.addr().is_loopback() || net.addr().is_unspecified() {
+            found.add(&path, format!("`{net}` is not a network of hosts"));
+        }
+        let other = manifest
+            .zones
+            .iter()
+            .take_while(|(other, _)| *other != name)
+            .find(|(_, zone)| zone.subnet.iter().any(|n| n.contains(&net.network()) || net.contains(&n.network())));
+        if let Some((other, _)) = other {
+            found.add(&path, format!("`{net}` overlaps a subnet of zone `{other}`"));
+        }
+    }
+}
+
+fn flows(manifest: &Manifest, name: &Name, zone: &Zone, found: &mut Found) {
+    if zone.flows.len() > ENTRIES_LIMIT {
+        found.add(format!("zones.{name}.flows"), format!("more than {ENTRIES_LIMIT} flows"));
+    }
+    for (index, flow) in zone.flows.iter().enumerate() {
+        let path = format!("zones.{name}.flows.{index}");
+        if flow.to.as_str() != CORE && !manifest.zones.contains_key(&flow.to) {
+            found.hint(
+                format!("{path}.to"),
+                format!("there is no zone `{}`", flow.to),
+                known("zones are", manifest.zones.keys()),
+            );
+        }
+        if flow.to == *name {
+            found.add(format!("{path}.to"), "a zone needs no flow to itself");
+        }
+        if flow.tcp.is_empty() && flow.udp.is_empty() {
+            found.add(&path, "permits nothing: `tcp` and `udp` are empty");
+        }
+        if flow.tcp.len() + flow.udp.len() > ENTRIES_LIMIT {
+            found.add(&path, format!("more than {ENTRIES_LIMIT} ports"));
+        }
+        for ports in [&flow.tcp, &flow.udp] {
+            if ports.iter().collect::<BTreeSet<_>>().len() != ports.len() {
+                found.add(&path, "names a port twice");
+            }
+        }
+    }
+}
+
+fn containers(manifest: &Manifest, found: &mut Found) {
+    if manifest.containers.len() > CONTAINERS_LIMIT {
+        found.add("containers", format!("{} containers are more than {CONTAINERS_LIMIT}", manifest.containers.len()));
+    }
+    let cores: Vec<_> =
+        manifest.containers.iter().filter(|(_, c)| c.role == ContainerRole::Core).map(|(n, _)| n).collect();
+    match cores.as_slice() {
+        [_] => {}
+        [] => found.hint(
+            "containers",
+            "none has the role `core`",
+            "a device without core container could never be spoken to again",
+        ),
+        [_, second, ..] => found.add(format!("containers.{second}.role"), "a second container with the role `core`"),
+    }
+    for (name, container) in &manifest.containers {
+        let path = format!("containers.{name}");
+        if !manifest.guests.contains_key(&container.guest) {
+            found.hint(
+                format!("{path}.guest"),
+                format!("there is no guest `{}`", container.guest),
+                known("guests are", manifest.guests.keys()),
+            );
+        }
+        process(&path, container, found);
+        limits(&path, container, found);
+        membership(manifest, &path, container, found);
+    }
+    for (zone, missing) in allocate::unplaced(manifest) {
+        found.add(format!("zones.{zone}.subnet"), format!("has no address left for container `{missing}`"));
+    }
+}
+
+fn process(path: &str, container: &super::Container, found: &mut Found) {
+    let command = container.command.as_deref().unwrap_or_default();
+    if container.command.is_some() && !command.first().is_some_and(|program| program.starts_with('/')) {
+        found.add(format!("{path}.command"), "does not begin with an absolute path");
+    }
+    let environment = &container.environment;
+    let bytes =
+        command.iter().map(String::len).chain(environment.iter().map(|(k, v)| k.len() + v.len())).sum::<usize>();
+    if bytes > PROCESS_LIMIT || command.len() > ENTRIES_LIMIT || environment.len() > ENTRIES_LIMIT {
+        found.add(path, format!("command and environment are over {PROCESS_LIMIT} bytes or {ENTRIES_LIMIT} entries"));
+    }
+    if command.iter().chain(environment.values()).any(|text| text.contains('\0')) {
+        found.add(path, "command or environment has a NUL");
+    }
+    for key in environment.keys().filter(|key| key.is_empty() || key.contains(['=', '\0'])) {
+        found.add(format!("{path}.environment"), format!("`{}` cannot name a variable", key.escape_default()));
+    }
+}
+
+fn limits(path: &str, container: &super::Container, found: &mut Found) {
+    let limits = container.limits;
+    if limits.memory.bytes() < MEMORY_LEAST || !limits.memory.bytes().is_multiple_of(4096) {
+        found.add(
+            format!("{path}.limits.memory"),
+            format!("`{}` is not a multiple of 4KiB of at least 4MiB", limits.memory),
+        );
+    }
+    if limits.cpu.thousandths() < 10 {
+        found.add(format!("{path}.limits.cpu"), format!("`{}` is less than 0.01", limits.cpu));
+    }
+    if limits.pids == 0 {
+        found.add(format!("{path}.limits.pids"), "no process could start");
+    }
+    if container.stop.grace.milliseconds() > GRACE_LIMIT {
+        found.add(format!("{path}.stop.grace"), format!("`{}` is longer than 10m", container.stop.grace));
+    }
+}
+
+fn membership(manifest: &Manifest, path: &str, container: &super::Container, found: &mut Found) {
+    let service = container.role == ContainerRole::Service;
+    let mut seen = BTreeSet::new();
+    for (index, name) in container.zones.iter().enumerate() {
+        let path = format!("{path}.zones.{index}");
+        match manifest.zones.get(name) {
+            None => found.hint(&path, format!("there is no zone `{name}`"), known("zones are", manifest.zones.keys())),
+            Some(zone) if service && !zone.interfaces.is_empty() => {
+                found.hint(
+                    &path,
+                    format!("zone `{name}` has physical interfaces"),
+                    "only the core container can be in it; permit a flow instead",
+                );
+            }
+            Some(_) => {}
+        }
+        if !seen.insert(name) {
+            found.add(&path, format!("zone `{name}` is listed twice"));
+        }
+    }
+    if service && container.capabilities.contains(&Capability::NetAdmin) {
+        found.add(format!("{path}.capabilities"), "`NET_ADMIN` is for the core container only");
+    }
+}
+
+fn known<'a>(what: &str, names: impl Iterator<Item = &'a Name>) -> String {
+    let names: Vec<_> = names.map(|name| format!("`{name}`")).collect();
+    if names.is_empty() { format!("{what} none") } else { format!("{what} {}", names.join(", ")) }
+}

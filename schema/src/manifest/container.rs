@@ -1,0 +1,188 @@
+//! A container: a running instance of a guest.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    name::Name,
+    units::{ByteSize, Cpu, Span},
+};
+
+/// A running instance of a guest. Nothing is granted that is not written here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Container {
+    /// The guest it is run from, by its name in `guests`.
+    pub guest: Name,
+    /// `service`, or `core` for the one container that owns the uplink and gets the control socket.
+    #[serde(default)]
+    pub role: ContainerRole,
+    /// Program and arguments; the guest's own if left out.
+    #[serde(default)]
+    pub command: Option<Vec<String>>,
+    /// Environment variables, on top of the guest's.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+    /// The zones it has an interface in, first one first.
+    #[serde(default)]
+    pub zones: Vec<Name>,
+    /// What it can use up.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Linux capabilities in its own user namespace, without the `CAP_`.
+    #[serde(default)]
+    pub capabilities: BTreeSet<Capability>,
+    /// What happens when it ends.
+    #[serde(default)]
+    pub restart: Restart,
+    /// How it is asked to end.
+    #[serde(default)]
+    pub stop: Stop,
+}
+
+/// What a container is to the device.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum ContainerRole {
+    /// A workload.
+    #[default]
+    Service,
+    /// The less privileged core container (c0).
+    Core,
+}
+
+/// What a container can use up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Limits {
+    /// Memory, including what it writes to memory file systems (cgroup v2 `memory.max`).
+    #[serde(default = "default_memory")]
+    pub memory: ByteSize,
+    /// Processors (cgroup v2 `cpu.max`).
+    #[serde(default = "default_cpu")]
+    pub cpu: Cpu,
+    /// Processes and threads (cgroup v2 `pids.max`).
+    #[serde(default = "default_pids")]
+    pub pids: u32,
+}
+
+const fn default_memory() -> ByteSize {
+    ByteSize::from_mebibytes(128)
+}
+
+const fn default_cpu() -> Cpu {
+    Cpu::from_thousandths(1000)
+}
+
+const fn default_pids() -> u32 {
+    128
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { memory: default_memory(), cpu: default_cpu(), pids: default_pids() }
+    }
+}
+
+/// What happens when a container ends by itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Restart {
+    /// It is started again.
+    #[default]
+    Always,
+    /// It is started again unless it ended with exit code 0.
+    OnFailure,
+    /// It stays ended.
+    Never,
+}
+
+/// How a container is asked to end, before it is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Stop {
+    /// The signal that asks.
+    #[serde(default)]
+    pub signal: StopSignal,
+    /// How long it may take before everything in it is killed.
+    #[serde(default = "default_grace")]
+    pub grace: Span,
+}
+
+const fn default_grace() -> Span {
+    Span::from_milliseconds(10_000)
+}
+
+impl Default for Stop {
+    fn default() -> Self {
+        Self { signal: StopSignal::default(), grace: default_grace() }
+    }
+}
+
+/// A signal that asks a container to end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum StopSignal {
+    /// SIGTERM.
+    #[default]
+    #[serde(rename = "TERM")]
+    Term,
+    /// SIGINT.
+    #[serde(rename = "INT")]
+    Int,
+    /// SIGQUIT.
+    #[serde(rename = "QUIT")]
+    Quit,
+    /// SIGKILL, for programs that hold nothing worth saving.
+    #[serde(rename = "KILL")]
+    Kill,
+}
+
+/// The capabilities that can be granted. Each one is held in the container's own user namespace only; those that reach
+/// past it, or widen what a user namespace exposes of the kernel (SYS_ADMIN, SYS_MODULE, SYS_PTRACE, BPF, ...), are not
+/// here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[allow(missing_docs, reason = "capabilities(7) describes each")]
+pub enum Capability {
+    Chown,
+    DacOverride,
+    DacReadSearch,
+    Fowner,
+    Fsetid,
+    Kill,
+    Setgid,
+    Setuid,
+    Setpcap,
+    NetBindService,
+    NetAdmin,
+    NetRaw,
+    SysChroot,
+    SysNice,
+    Setfcap,
+}
+
+impl Capability {
+    /// The number that the kernel gives it (`linux/capability.h`).
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Chown => 0,
+            Self::DacOverride => 1,
+            Self::DacReadSearch => 2,
+            Self::Fowner => 3,
+            Self::Fsetid => 4,
+            Self::Kill => 5,
+            Self::Setgid => 6,
+            Self::Setuid => 7,
+            Self::Setpcap => 8,
+            Self::NetBindService => 10,
+            Self::NetAdmin => 12,
+            Self::NetRaw => 13,
+            Self::SysChroot => 18,
+            Self::SysNice => 23,
+            Self::Setfcap => 31,
+        }
+    }
+}

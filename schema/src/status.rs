@@ -1,0 +1,181 @@
+//! What a device says of itself. For programs first: stable names, and since when.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    digest::Digest,
+    name::{Name, Serial},
+    units::Timestamp,
+};
+
+/// The state of a device at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(title = "Catenoid status")]
+pub struct Status {
+    /// The device.
+    pub device: Device,
+    /// The last manifest that was accepted: verified and written to the ledger.
+    pub accepted: Option<ManifestState>,
+    /// The manifest that the pass is working towards; none when there is nothing to do.
+    pub reconciling: Option<ManifestState>,
+    /// The last manifest that the device was seen to match in full.
+    pub converged: Option<ManifestState>,
+    /// That the agent lives.
+    pub heartbeat: Heartbeat,
+    /// Every subject, in the order of names.
+    pub subjects: Vec<SubjectStatus>,
+    /// What each room observed last, by room name; input of `catenoid-sign plan`.
+    pub observed: std::collections::BTreeMap<String, serde_json::Value>,
+}
+
+/// Which device this is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Device {
+    /// The serial that manifests target.
+    pub serial: Serial,
+    /// The kernel's random id of this boot.
+    pub boot_id: String,
+    /// The agent's version.
+    pub agent: String,
+    /// The kernel's release.
+    pub kernel: String,
+}
+
+/// One manifest, by what names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ManifestState {
+    /// Its name.
+    pub name: Name,
+    /// Its sequence.
+    pub sequence: u64,
+    /// The digest of its content.
+    pub digest: Digest,
+    /// Since when it is in this state.
+    pub since: Timestamp,
+}
+
+/// That the agent lives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Heartbeat {
+    /// When this status was made.
+    pub at: Timestamp,
+    /// When the agent started.
+    pub agent_started: Timestamp,
+    /// Passes since then.
+    pub passes: u64,
+}
+
+/// One subject: a container, guest, zone, limit set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SubjectStatus {
+    /// Kind and name: `container/web`.
+    pub subject: Subject,
+    /// Does the kernel hold what the manifest says?
+    pub sync: Sync,
+    /// Does it work?
+    pub health: Health,
+    /// What is behind the two, and since when.
+    pub conditions: Vec<Condition>,
+    /// Facts worth showing, such as `pid` or `startedAt`.
+    #[serde(default)]
+    pub facts: std::collections::BTreeMap<String, String>,
+}
+
+/// Kind and name of something with a status: `container/web`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Subject(String);
+
+impl Subject {
+    /// `kind/name`.
+    #[must_use]
+    pub fn new(kind: &str, name: impl std::fmt::Display) -> Self {
+        Self(format!("{kind}/{name}"))
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What stands before the slash.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        self.0.split('/').next().unwrap_or_default()
+    }
+
+    /// What stands behind the slash.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.0.split_once('/').map_or("", |(_, name)| name)
+    }
+}
+
+impl std::fmt::Display for Subject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Does the kernel hold what the manifest says?
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum Sync {
+    /// It does.
+    Synced,
+    /// It does not.
+    OutOfSync,
+    /// It could not be observed.
+    Unknown,
+}
+
+/// Does it work?
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub enum Health {
+    /// It does.
+    Healthy,
+    /// It is on its way.
+    Progressing,
+    /// It does not, or not fully.
+    Degraded,
+    /// It was asked not to.
+    Suspended,
+    /// It is not there.
+    Missing,
+}
+
+/// One fact behind a status.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// What for a program to match on: `Running`, `ImageCorrupt`, `WaitingForGuest`, `StepFailed`.
+    pub reason: String,
+    /// What for a person to read.
+    pub message: String,
+    /// Who must act, if somebody must.
+    pub blame: Option<Blame>,
+    /// Since when; set by the agent, which keeps it while reason and message stay.
+    pub since: Option<Timestamp>,
+    /// The sequence of the manifest it was seen under.
+    pub observed_sequence: Option<u64>,
+}
+
+/// Who must act on an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Blame {
+    /// Whoever wrote the manifest.
+    ManifestAuthor,
+    /// Whoever runs the device.
+    Administrator,
+    /// Nobody: it is tried again.
+    Nobody,
+    /// Us: it is a defect of Catenoid.
+    Us,
+}
