@@ -1,0 +1,34 @@
+//! Signed bytes + anchors + time + ledger facts -> [`Verified`] documents. Pure: no file, no clock, no network.
+//!
+//! Owns the signed form of a document (a `COSE_Sign` of RFC 9052, narrowed to one way of writing it), the question of
+//! who signed it ([`open`]) and the question whether this device may take it ([`admit`]). Needs `catenoid-schema` for
+//! the documents, coset for the structure, rustls-webpki for certificate paths and aws-lc-rs for signatures. Gives
+//! [`Verified`], which nothing but [`open`] can make. [`Draft`] is the writing side; it holds no key. Start reading at
+//! [`open`].
+//!
+//! The form, in the order in which it is checked:
+//! - tag 98, the whole in deterministic CBOR, at most the payload's limit and [`format::OVERHEAD`] bytes;
+//! - every unprotected header is empty; the body's protected header has the content type of the document and nothing
+//!   else; each signature's has `alg` ES384 and `x5chain` and nothing else;
+//! - 1 to [`format::SIGNERS_LIMIT`] signatures, each with at most [`format::CERTIFICATES_LIMIT`] certificates, leaf first,
+//!   without the anchor;
+//! - the content type is also the external data under each signature, so that one kind of document can never be taken
+//!   for another;
+//! - each leaf has a P-384 key, may sign (`digitalSignature`), is no authority, carries the extended key usage of the
+//!   role, and leads to an anchor of that role by signatures of ECDSA P-384 with SHA-384 only;
+//! - every signature holds, and as many different keys as the role's threshold asks for have signed;
+//! - only now is the payload decoded.
+//!
+//! [req->TSF-UPDATE] [req->COM-06]
+
+mod admit;
+mod chain;
+pub mod format;
+mod open;
+mod seal;
+
+pub use admit::{Admitted, DeviceFacts, Held, Refusal, admit};
+pub use chain::Signer;
+pub use format::Unverified;
+pub use open::{Error, Verified, open};
+pub use seal::{Draft, SealError};
