@@ -94,6 +94,16 @@ pub struct Blobs {
     pub blobs: Vec<BlobState>,
 }
 
+/// What answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VersionAnswer {
+    /// The agent's version.
+    pub agent: String,
+    /// The version of this interface: `v1`.
+    pub api: String,
+}
+
 /// Why something is as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

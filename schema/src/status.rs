@@ -24,6 +24,9 @@ pub struct Status {
     pub converged: Option<ManifestState>,
     /// That the agent lives.
     pub heartbeat: Heartbeat,
+    /// The number of the last event this status knows of: who follows `/v1/events?since=` it misses nothing.
+    #[serde(default)]
+    pub last_event: u64,
     /// Every subject, in the order of names.
     pub subjects: Vec<SubjectStatus>,
     /// What each room observed last, by room name; input of `catenoid-sign plan`.
