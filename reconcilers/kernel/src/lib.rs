@@ -4,4 +4,8 @@
 //! and decide nothing. Knows nothing of ours but names ([`name`]) and limits. Start reading at [`name`]: what we own in
 //! the kernel is told by how it is called.
 
+pub mod block;
+pub mod cgroup;
+pub mod init;
 pub mod name;
+pub mod uevent;

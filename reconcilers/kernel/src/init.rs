@@ -1,0 +1,247 @@
+//! What only PID 1 does: first mounts, leaving the initial ramfs, modules, signals, and the end of everything.
+
+use std::{
+    fs, io,
+    os::fd::{AsFd, AsRawFd},
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use nix::{
+    mount::{MsFlags, mount, umount2},
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{
+        reboot::{RebootMode, reboot},
+        signal::{SigSet, Signal, kill},
+        signalfd::{SfdFlags, SignalFd},
+    },
+    unistd::Pid,
+};
+
+/// Why PID 1 could not go on. Each is for the administrator, on the console.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file system of the kernel's could not be mounted.
+    #[error("failed to mount `{kind}` on `{target}`")]
+    Mount {
+        /// The file system.
+        kind: &'static str,
+        /// Where.
+        target: &'static str,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The initial ramfs could not be left.
+    #[error("failed to move the root to memory at `{path}`")]
+    SwitchRoot {
+        /// What was at hand.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// A tool could not be run, or failed.
+    #[error("failed to load the kernel modules: {output}")]
+    Modules {
+        /// What it said.
+        output: String,
+        /// The cause, if it could not be run at all.
+        source: Option<io::Error>,
+    },
+    /// Signals could not be received.
+    #[error("failed to receive signals")]
+    Signals(#[source] io::Error),
+}
+
+/// The kernel's file systems, in the order in which they are mounted.
+const MOUNTS: [(&str, &str, MsFlags, Option<&str>); 6] = [
+    ("proc", "/proc", MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC), None),
+    ("sysfs", "/sys", MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC), None),
+    ("devtmpfs", "/dev", MsFlags::MS_NOSUID, Some("mode=0755")),
+    ("tmpfs", "/run", MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV), Some("mode=0755,size=64m")),
+    ("cgroup2", "/sys/fs/cgroup", MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC), None),
+    ("securityfs", "/sys/kernel/security", MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC), None),
+];
+
+/// Mounts the kernel's file systems. What is mounted already stays.
+///
+/// # Errors
+/// [`Error::Mount`].
+pub fn mount_kernel_file_systems() -> Result<(), Error> {
+    for (kind, target, flags, data) in MOUNTS {
+        let error = |source| Error::Mount { kind, target, source };
+        if !Path::new(target).exists() {
+            fs::create_dir_all(target).map_err(error)?;
+        }
+        match mount(Some(kind), target, Some(kind), flags, data) {
+            Ok(()) | Err(nix::Error::EBUSY) => {}
+            Err(errno) => return Err(error(errno.into())),
+        }
+    }
+    Ok(())
+}
+
+/// Whether `/` is the initial ramfs, below which nothing can be pivoted.
+///
+/// # Errors
+/// [`Error::SwitchRoot`].
+pub fn on_initial_ramfs() -> Result<bool, Error> {
+    let mountinfo = fs::read_to_string("/proc/self/mountinfo");
+    let mountinfo = mountinfo.map_err(|source| Error::SwitchRoot { path: "/".into(), source })?;
+    Ok(mountinfo.lines().any(|line| line.split(' ').nth(4) == Some("/") && line.contains(" - rootfs ")))
+}
+
+/// Copies the initial ramfs to a tmpfs, makes that the root, and frees the old one. The caller then executes itself
+/// anew: its own text still lies in what was freed.
+///
+/// # Errors
+/// [`Error::SwitchRoot`].
+pub fn move_root_to_memory() -> Result<(), Error> {
+    const NEW: &str = "/.root";
+    let error = |path: &Path, source| Error::SwitchRoot { path: path.to_owned(), source };
+    let new = Path::new(NEW);
+    fs::create_dir_all(new).map_err(|e| error(new, e))?;
+    mount(Some("tmpfs"), NEW, Some("tmpfs"), MsFlags::MS_NODEV | MsFlags::MS_NOSUID, Some("mode=0755,size=50%"))
+        .map_err(|e| error(new, e.into()))?;
+    move_tree(Path::new("/"), new).map_err(|(path, e)| error(&path, e))?;
+    for (_, target, ..) in MOUNTS.iter().filter(|(_, target, ..)| !target.starts_with("/sys/")) {
+        let to = new.join(target.trim_start_matches('/'));
+        fs::create_dir_all(&to).map_err(|e| error(&to, e))?;
+        mount(Some(*target), &to, None::<&str>, MsFlags::MS_MOVE, None::<&str>).map_err(|e| error(&to, e.into()))?;
+    }
+    std::env::set_current_dir(new).map_err(|e| error(new, e))?;
+    mount(Some("."), "/", None::<&str>, MsFlags::MS_MOVE, None::<&str>).map_err(|e| error(new, e.into()))?;
+    std::os::unix::fs::chroot(".").map_err(|e| error(new, e))?;
+    std::env::set_current_dir("/").map_err(|e| error(Path::new("/"), e))
+}
+
+/// Moves the files of `from` to `to`, one at a time so that memory holds one copy of one file at most. Mount points and
+/// `to` itself stay behind.
+fn move_tree(from: &Path, to: &Path) -> Result<(), (PathBuf, io::Error)> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |e: io::Error| (path, e)
+    };
+    for entry in fs::read_dir(from).map_err(failed(from))? {
+        let entry = entry.map_err(failed(from))?;
+        let (path, target) = (entry.path(), to.join(entry.file_name()));
+        let kind = entry.file_type().map_err(failed(&path))?;
+        let left_behind = path == to || MOUNTS.iter().any(|(_, mounted, ..)| path == Path::new(mounted));
+        if left_behind {
+            continue;
+        }
+        if kind.is_dir() {
+            fs::create_dir(&target).map_err(failed(&target))?;
+            move_tree(&path, &target)?;
+            fs::remove_dir(&path).map_err(failed(&path))?;
+        } else if kind.is_symlink() {
+            let link = fs::read_link(&path).map_err(failed(&path))?;
+            std::os::unix::fs::symlink(link, &target).map_err(failed(&target))?;
+            fs::remove_file(&path).map_err(failed(&path))?;
+        } else if kind.is_file() {
+            fs::copy(&path, &target).map_err(failed(&path))?;
+            fs::remove_file(&path).map_err(failed(&path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Loads `modules` with what they depend on.
+///
+/// # Errors
+/// [`Error::Modules`] with what `modprobe` said.
+pub fn load_modules(modules: &[&str]) -> Result<(), Error> {
+    let output = Command::new("/sbin/modprobe").arg("-a").args(modules).output();
+    let output = output
+        .map_err(|source| Error::Modules { output: "`modprobe` did not start".to_owned(), source: Some(source) })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(Error::Modules { output: String::from_utf8_lossy(&output.stderr).trim().to_owned(), source: None })
+}
+
+/// The signals that PID 1 acts on, as a file descriptor.
+pub struct Signals(SignalFd);
+
+/// What a signal tells PID 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// A child ended.
+    ChildEnded,
+    /// Somebody asks for a restart (Ctrl-Alt-Del, SIGINT).
+    Restart,
+    /// Somebody asks for the end (SIGTERM, SIGPWR).
+    PowerOff,
+    /// The time was up before a signal came.
+    TimeUp,
+}
+
+impl Signals {
+    /// Blocks the signals for this thread and receives them from now on.
+    ///
+    /// # Errors
+    /// [`Error::Signals`].
+    pub fn receive() -> Result<Self, Error> {
+        let set: SigSet = [Signal::SIGCHLD, Signal::SIGINT, Signal::SIGTERM, Signal::SIGPWR].into_iter().collect();
+        set.thread_block().map_err(|e| Error::Signals(e.into()))?;
+        SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+            .map(Self)
+            .map_err(|e| Error::Signals(e.into()))
+    }
+
+    /// Waits for the next signal, for `timeout` at most.
+    ///
+    /// # Errors
+    /// [`Error::Signals`].
+    pub fn wait(&self, timeout: Option<Duration>) -> Result<Told, Error> {
+        let timeout = timeout.map_or(PollTimeout::NONE, |t| t.try_into().unwrap_or(PollTimeout::MAX));
+        let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, timeout) {
+            Ok(0) => return Ok(Told::TimeUp),
+            Ok(_) | Err(nix::Error::EINTR) => {}
+            Err(errno) => return Err(Error::Signals(errno.into())),
+        }
+        let signal = self.0.read_signal().map_err(|e| Error::Signals(e.into()))?;
+        Ok(match signal.and_then(|s| Signal::try_from(s.ssi_signo.cast_signed()).ok()) {
+            Some(Signal::SIGINT) => Told::Restart,
+            Some(Signal::SIGTERM | Signal::SIGPWR) => Told::PowerOff,
+            _ => Told::ChildEnded,
+        })
+    }
+
+    /// The descriptor's number, for messages.
+    #[must_use]
+    pub fn number(&self) -> i32 {
+        self.0.as_raw_fd()
+    }
+}
+
+/// Ends every other process: SIGTERM, `grace` to end, SIGKILL.
+pub fn end_all_processes(signals: &Signals, grace: Duration) {
+    let everyone = Pid::from_raw(-1);
+    let start = std::time::Instant::now();
+    // The calls fail only when nobody is left.
+    let _ = kill(everyone, Signal::SIGTERM);
+    while kill(everyone, None).is_ok() && start.elapsed() < grace {
+        let _ = signals.wait(Some(grace.saturating_sub(start.elapsed())));
+        while matches!(nix::sys::wait::waitpid(everyone, Some(nix::sys::wait::WaitPidFlag::WNOHANG)), Ok(s) if s.pid().is_some())
+        {
+        }
+    }
+    let _ = kill(everyone, Signal::SIGKILL);
+}
+
+/// Writes everything to disk, lets go of `data`, and restarts or powers off the machine.
+///
+/// # Errors
+/// Returns only if the kernel refuses.
+pub fn end_machine(data: &Path, restart: bool) -> io::Error {
+    nix::unistd::sync();
+    let _ = umount2(data, nix::mount::MntFlags::MNT_DETACH);
+    nix::unistd::sync();
+    let mode = if restart { RebootMode::RB_AUTOBOOT } else { RebootMode::RB_POWER_OFF };
+    match reboot(mode) {
+        Ok(never) => match never {},
+        Err(errno) => errno.into(),
+    }
+}
