@@ -1,0 +1,91 @@
+//! The device of the test image, for scenarios: each has a directory, and so a disk, firmware and TPM, of its own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::artefacts::Artefacts;
+use crate::firmware::{PlatformKeys, certificate_from_pem};
+use crate::ssh::{Output, Ssh};
+use crate::vm::{Builder, Vm};
+
+/// Firmware, kernel, verity and sshd under TCG on a busy machine.
+pub const BOOT: Duration = Duration::from_secs(180);
+
+/// The certificates that a device of this PKI enrols.
+pub fn platform_keys(pki: &Path) -> Result<PlatformKeys> {
+    let read = |name: &str| -> Result<Vec<u8>> {
+        let path = pki.join("platform").join(format!("{name}.crt.pem"));
+        let text = fs::read_to_string(&path).with_context(|| format!("failed to read `{}`", path.display()))?;
+        Ok(certificate_from_pem(&path.display().to_string(), &text)?)
+    };
+    Ok(PlatformKeys { pk: read("PK")?, kek: read("KEK")?, db: read("db")? })
+}
+
+/// A machine for the scenario `name`, not started: the test image's disk, our platform keys, root's eyes open. What an
+/// earlier run of the scenario left is removed.
+pub fn machine(artefacts: &Artefacts, name: &str) -> Result<Builder> {
+    let dir = artefacts.vm(name);
+    if dir.exists() {
+        fs::remove_dir_all(&dir).with_context(|| format!("failed to remove `{}`", dir.display()))?;
+    }
+    let disk = artefacts.image().join("test/disk.img");
+    ensure!(disk.exists(), "no `{}` (hint: `cargo xtask image --variant test`)", disk.display());
+    Ok(Vm::builder(dir).disk(disk).keys(platform_keys(&artefacts.pki())?).root_shell())
+}
+
+/// A running device whose c0 answers.
+#[derive(Debug)]
+pub struct Device {
+    artefacts: Artefacts,
+    vm: Vm,
+    ssh: Ssh,
+}
+
+impl Device {
+    /// Boots a factory-new device for the scenario `name` and waits for c0.
+    pub fn boot(name: &str) -> Result<Self> {
+        let artefacts = Artefacts::new();
+        let vm = machine(&artefacts, name)?.start()?;
+        Self::wait(artefacts, vm)
+    }
+
+    /// Cuts the power and switches the same device on again.
+    pub fn power_cycle(self) -> Result<Self> {
+        let dir: PathBuf = self.vm.dir().to_owned();
+        self.vm.kill();
+        let vm = Vm::builder(dir).root_shell().start()?;
+        Self::wait(self.artefacts, vm)
+    }
+
+    fn wait(artefacts: Artefacts, vm: Vm) -> Result<Self> {
+        let ssh = Ssh::new(vm.ssh_port(), artefacts.ssh_key());
+        ssh.wait(vm.console(), BOOT)?;
+        Ok(Self { artefacts, vm, ssh })
+    }
+
+    /// The machine.
+    pub fn vm(&mut self) -> &mut Vm {
+        &mut self.vm
+    }
+
+    /// The way into c0.
+    #[must_use]
+    pub fn ssh(&self) -> &Ssh {
+        &self.ssh
+    }
+
+    /// Runs `catenoid` in c0, e.g. `["status", "-o", "json"]`, and gives what it left, whatever its exit code.
+    pub fn catenoid(&self, words: &[&str]) -> Result<Output> {
+        Ok(self.ssh.run(["catenoid"].iter().chain(words))?)
+    }
+
+    /// A script as root in the root namespace; it must succeed. Gives its output.
+    pub fn root(&mut self, script: &str) -> Result<String> {
+        let output = self.vm.root(script)?;
+        ensure!(output.code == 0, "`{script}` exited with {}:\n{}", output.code, output.text);
+        Ok(output.text)
+    }
+}

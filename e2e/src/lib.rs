@@ -1,0 +1,17 @@
+//!
+//! console, hot-plug over QMP and ssh into c0. It needs QEMU, OVMF and swtpm from Debian (`cargo xtask setup`) and the
+//! artefacts `cargo xtask image` makes. It gives [`Vm`] to anyone to demo, `vm up` and the scenario tests under `tests/`.
+//! Start reading at [`vm`].
+
+pub mod artefacts;
+pub mod console;
+pub mod device;
+pub mod firmware;
+pub mod qmp;
+pub mod root_shell;
+pub mod ssh;
+pub mod vm;
+
+pub use artefacts::Artefacts;
+pub use device::Device;
+pub use vm::{Vm, VmError};

@@ -1,0 +1,544 @@
+//! One virtual machine: its directory, its processes, its console.
+//!
+//! The directory holds what outlives a power cut (`vars.fd`, `tpm/`, `disk.img`) beside what a run leaves (`console.log`,
+//! sockets, `qemu.log`). Starting the same directory again is the same device switched on again.
+
+use std::fs::{self, File};
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use thiserror::Error;
+
+use crate::console::{Console, Seen};
+use crate::firmware::{self, FirmwareError, PlatformKeys};
+use crate::qmp::{Qmp, QmpError};
+use crate::root_shell::{RootShell, RootShellError};
+
+/// Debian's OVMF with Secure Boot and SMM (package `ovmf`).
+const FIRMWARE_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd";
+/// The empty variable store that belongs to it.
+const FIRMWARE_VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+/// The address of the device's only network card; manifests name it.
+pub const MAC: &str = "52:54:00:12:34:56";
+/// The serial number in SMBIOS; manifests target it.
+pub const SERIAL: &str = "QEMU-0001";
+/// QEMU makes its sockets before it runs anything: more than this is a QEMU that does not start.
+const START: Duration = Duration::from_secs(20);
+/// From the power button to the end: containers get their time to stop, and TCG is slow.
+const SHUTDOWN: Duration = Duration::from_secs(90);
+
+/// What went wrong with a VM; the tail of its console is in the message where it explains.
+#[derive(Debug, Error)]
+pub enum VmError {
+    /// A file of the VM's directory.
+    #[error("failed to {action} `{}`", path.display())]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A program that should be there.
+    #[error("failed to run `{program}` (hint: `cargo xtask setup` installs what is needed)")]
+    Program {
+        /// Its name.
+        program: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A program that ran and failed.
+    #[error("`{program}` failed: {output}")]
+    Failed {
+        /// Its name.
+        program: String,
+        /// What it printed.
+        output: String,
+    },
+    /// The firmware's variables could not be prepared.
+    #[error("failed to enrol the platform keys")]
+    Firmware(#[from] FirmwareError),
+    /// The machine protocol.
+    #[error("failed to steer QEMU")]
+    Qmp(#[from] QmpError),
+    /// The console did not say what was waited for.
+    #[error("no `{pattern}` on the console within {seconds} s; its end:\n{tail}")]
+    Console {
+        /// What was waited for.
+        pattern: String,
+        /// How long.
+        seconds: u64,
+        /// The last lines.
+        tail: String,
+    },
+    /// QEMU ended while something was waited for.
+    #[error("the machine went off before `{pattern}` stood on the console; its end:\n{tail}")]
+    Ended {
+        /// What was waited for.
+        pattern: String,
+        /// The last lines.
+        tail: String,
+    },
+    /// QEMU did not get to its sockets.
+    #[error("QEMU did not start: {log}")]
+    Start {
+        /// What it printed.
+        log: String,
+    },
+    /// Root in the device, test image only.
+    #[error("failed to reach root in the device; the console's end:\n{tail}")]
+    Root {
+        /// Which part.
+        source: RootShellError,
+        /// The last lines.
+        tail: String,
+    },
+}
+
+/// How to make and start a machine. Made by [`Vm::builder`].
+#[derive(Debug)]
+pub struct Builder {
+    dir: PathBuf,
+    disk: Option<PathBuf>,
+    keys: Option<PlatformKeys>,
+    memory_mib: u32,
+    root_shell: bool,
+    detached: bool,
+    forwards: Vec<(u16, u16)>,
+}
+
+impl Builder {
+    /// Boots from a sparse copy of `disk`, made once: an existing `disk.img` of the directory stays.
+    #[must_use]
+    pub fn disk(mut self, disk: impl Into<PathBuf>) -> Self {
+        self.disk = Some(disk.into());
+        self
+    }
+
+    /// Enrols these keys, once: an existing `vars.fd` of the directory stays.
+    #[must_use]
+    pub fn keys(mut self, keys: PlatformKeys) -> Self {
+        self.keys = Some(keys);
+        self
+    }
+
+    /// Memory of the device; 1024 MiB unless told.
+    #[must_use]
+    pub fn memory_mib(mut self, mib: u32) -> Self {
+        self.memory_mib = mib;
+        self
+    }
+
+    /// The second serial port is wired to [`Vm::root`]. Only the test image listens there.
+    #[must_use]
+    pub fn root_shell(mut self) -> Self {
+        self.root_shell = true;
+        self
+    }
+
+    /// The machine outlives this process and does not hear its Ctrl-C.
+    #[must_use]
+    pub fn detached(mut self) -> Self {
+        self.detached = true;
+        self
+    }
+
+    /// Forwards `127.0.0.1:host` to `guest` on c0's address, besides ssh.
+    #[must_use]
+    pub fn forward(mut self, host: u16, guest: u16) -> Self {
+        self.forwards.push((host, guest));
+        self
+    }
+
+    /// Makes what the directory lacks and gives the disk, for a test that changes it before the machine is on.
+    pub fn prepare(&self) -> Result<PathBuf, VmError> {
+        fs::create_dir_all(&self.dir).map_err(file("make", &self.dir))?;
+        let variables = self.dir.join("vars.fd");
+        if !variables.exists() {
+            let template = Path::new(FIRMWARE_VARIABLES);
+            let mut store = fs::read(template).map_err(file("read", template))?;
+            if let Some(keys) = &self.keys {
+                store = firmware::enrol(&store, keys)?;
+            }
+            fs::write(&variables, store).map_err(file("write", &variables))?;
+        }
+        let disk = self.dir.join("disk.img");
+        if let Some(from) = self.disk.as_ref().filter(|_| !disk.exists()) {
+            copy_sparse(from, &disk)?;
+        }
+        Ok(disk)
+    }
+
+    /// Switches the machine on and gives it once its console is being read.
+    pub fn start(self) -> Result<Vm, VmError> {
+        self.prepare()?;
+        let handle = File::open(&self.dir).map_err(file("open", &self.dir))?;
+        let socket = |name: &str| through(&handle, name);
+        for stale in ["tpm.sock", "qmp.sock", "console.sock", "root.sock"] {
+            match fs::remove_file(socket(stale)) {
+                Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                    return Err(VmError::File { action: "remove", path: self.dir.join(stale), source });
+                }
+                _ => {}
+            }
+        }
+        // Dropping `vm` ends what was started, so it takes each process as soon as there is one.
+        let mut vm = Vm {
+            dir: self.dir.clone(),
+            qemu: None,
+            tpm: Some(self.start_tpm()?),
+            console: None,
+            root: None,
+            qmp: None,
+            ssh_port: free_port()?,
+            started: Instant::now(),
+        };
+        self.wait_tpm(&mut vm, &socket("tpm.sock"))?;
+        vm.qemu = Some(self.start_qemu(vm.ssh_port)?);
+        let console = vm.connect(&socket("console.sock"))?;
+        vm.console = Some(Console::new(console));
+        if self.root_shell {
+            vm.root = Some(RootShell::new(vm.connect(&socket("root.sock"))?));
+        }
+        drop(vm.connect(&socket("qmp.sock"))?);
+        let mut qmp = Qmp::connect(&socket("qmp.sock"))?;
+        qmp.call("cont", &json!({}))?;
+        vm.qmp = Some(qmp);
+        let note = json!({ "ssh_port": vm.ssh_port }).to_string();
+        let path = vm.dir.join("vm.json");
+        fs::write(&path, note).map_err(file("write", &path))?;
+        Ok(vm)
+    }
+
+    fn start_tpm(&self) -> Result<Child, VmError> {
+        let state = self.dir.join("tpm");
+        if !state.exists() {
+            fs::create_dir(&state).map_err(file("make", &state))?;
+            let state = fs::canonicalize(&state).map_err(file("find", &state))?;
+            run(Command::new("swtpm_setup")
+                .args(["--tpm2", "--create-ek-cert", "--pcr-banks", "sha256", "--tpmstate"])
+                .arg(&state))?;
+        }
+        let log = self.log("swtpm.log")?;
+        let mut command = Command::new("swtpm");
+        command
+            .args(["socket", "--tpm2", "--terminate", "--tpmstate", "dir=tpm", "--ctrl", "type=unixio,path=tpm.sock"])
+            .stdout(log.try_clone().map_err(file("open", &self.dir))?)
+            .stderr(log);
+        self.spawn("swtpm", command)
+    }
+
+    /// Not by connecting: swtpm serves one connection and ends with it.
+    fn wait_tpm(&self, vm: &mut Vm, socket: &Path) -> Result<(), VmError> {
+        let deadline = Instant::now() + START;
+        let tpm = vm.tpm.as_mut().expect("swtpm was just started");
+        while !socket.exists() {
+            let ended = tpm.try_wait().map_err(file("wait for", &self.dir))?.is_some();
+            if ended || Instant::now() > deadline {
+                let output = self.read_log("swtpm.log");
+                return Err(VmError::Failed { program: "swtpm".to_owned(), output });
+            }
+            std::thread::yield_now();
+        }
+        Ok(())
+    }
+
+    fn start_qemu(&self, ssh_port: u16) -> Result<Child, VmError> {
+        let log = self.log("qemu.log")?;
+        let mut command = Command::new("qemu-system-x86_64");
+        command
+            .args(self.qemu_arguments(ssh_port))
+            .stdout(log.try_clone().map_err(file("open", &self.dir))?)
+            .stderr(log);
+        self.spawn("qemu-system-x86_64", command)
+    }
+
+    fn qemu_arguments(&self, ssh_port: u16) -> Vec<String> {
+        let mut network = format!("user,id=uplink,hostfwd=tcp:127.0.0.1:{ssh_port}-:22");
+        for (host, guest) in &self.forwards {
+            network.push_str(&format!(",hostfwd=tcp:127.0.0.1:{host}-:{guest}"));
+        }
+        let memory = self.memory_mib.to_string();
+        let code = format!("if=pflash,unit=0,format=raw,readonly=on,file={FIRMWARE_CODE}");
+        let card = format!("virtio-net-pci,netdev=uplink,mac={MAC},romfile=");
+        let smbios = format!("type=1,serial={SERIAL}");
+        let mut arguments = vec![
+            // Nothing that is not named here; paused until the console is being read.
+            "-nodefaults -no-user-config -display none -S",
+            "-M q35,smm=on,accel=tcg -cpu max -smp 2 -m",
+            &memory,
+            "-global driver=cfi.pflash01,property=secure,value=on -global ICH9-LPC.disable_s3=1",
+            "-drive",
+            &code,
+            "-drive if=pflash,unit=1,format=raw,file=vars.fd",
+            // Writes reach the file as the guest makes them, so a killed QEMU is a power cut, not a time machine.
+            "-drive if=none,id=disk,format=raw,file=disk.img,cache=writethrough,discard=unmap",
+            "-device virtio-blk-pci,drive=disk,bootindex=0",
+            "-device virtio-rng-pci -device qemu-xhci,id=usb",
+            "-netdev",
+            &network,
+            "-device",
+            &card,
+            "-smbios",
+            &smbios,
+            "-chardev socket,id=tpm,path=tpm.sock -tpmdev emulator,id=tpm,chardev=tpm -device tpm-crb,tpmdev=tpm",
+            "-chardev socket,id=console,path=console.sock,server=on,wait=off,logfile=console.log",
+            "-serial chardev:console",
+            "-qmp unix:qmp.sock,server=on,wait=off",
+        ]
+        .join(" ")
+        .split(' ')
+        .map(str::to_owned)
+        .collect::<Vec<_>>();
+        if self.root_shell {
+            let port = "-chardev socket,id=root,path=root.sock,server=on,wait=off -serial chardev:root";
+            arguments.extend(port.split(' ').map(str::to_owned));
+        }
+        arguments
+    }
+
+    fn spawn(&self, program: &str, mut command: Command) -> Result<Child, VmError> {
+        command.current_dir(&self.dir).stdin(Stdio::null());
+        if self.detached {
+            command.process_group(0);
+        }
+        command.spawn().map_err(|source| VmError::Program { program: program.to_owned(), source })
+    }
+
+    fn log(&self, name: &str) -> Result<File, VmError> {
+        let path = self.dir.join(name);
+        File::create(&path).map_err(file("make", &path))
+    }
+
+    fn read_log(&self, name: &str) -> String {
+        fs::read_to_string(self.dir.join(name)).unwrap_or_default()
+    }
+}
+
+/// A machine that is on. Dropping it is a power cut, unless it was [detached](Vm::detach).
+#[derive(Debug)]
+pub struct Vm {
+    dir: PathBuf,
+    qemu: Option<Child>,
+    tpm: Option<Child>,
+    console: Option<Console>,
+    root: Option<RootShell>,
+    qmp: Option<Qmp>,
+    ssh_port: u16,
+    started: Instant,
+}
+
+impl Vm {
+    /// A machine whose state lies in `dir`.
+    #[must_use]
+    pub fn builder(dir: impl Into<PathBuf>) -> Builder {
+        Builder {
+            dir: dir.into(),
+            disk: None,
+            keys: None,
+            memory_mib: 1024,
+            root_shell: false,
+            detached: false,
+            forwards: Vec::new(),
+        }
+    }
+
+    /// Where the machine's state lies.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The port of 127.0.0.1 behind which c0's sshd is.
+    #[must_use]
+    pub fn ssh_port(&self) -> u16 {
+        self.ssh_port
+    }
+
+    /// Time since power-on.
+    #[must_use]
+    pub fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// The console.
+    #[must_use]
+    pub fn console(&self) -> &Console {
+        self.console.as_ref().expect("a started machine's console is connected")
+    }
+
+    /// The machine protocol, for hot-plug and anything else QEMU can do.
+    pub fn qmp(&mut self) -> &mut Qmp {
+        self.qmp.as_mut().expect("a started machine's QMP is connected")
+    }
+
+    /// Waits until `pattern` was printed, from power-on.
+    pub fn wait_console(&self, pattern: &str, patience: Duration) -> Result<usize, VmError> {
+        self.wait_console_from(0, pattern, patience)
+    }
+
+    /// Waits until `pattern` was printed behind `mark`; see [`Console::mark`]. Gives the offset behind it.
+    pub fn wait_console_from(&self, mark: usize, pattern: &str, patience: Duration) -> Result<usize, VmError> {
+        let pattern_owned = || pattern.to_owned();
+        match self.console().wait(pattern, mark, Instant::now() + patience) {
+            Seen::At(offset) => Ok(offset),
+            Seen::NotInTime => Err(VmError::Console {
+                pattern: pattern_owned(),
+                seconds: patience.as_secs(),
+                tail: self.console().tail(),
+            }),
+            Seen::Ended => Err(VmError::Ended { pattern: pattern_owned(), tail: self.console().tail() }),
+        }
+    }
+
+    /// Runs a shell script as root in the device's root namespace. Test image only.
+    pub fn root(&mut self, script: &str) -> Result<crate::root_shell::Output, VmError> {
+        let tail = self.console().tail();
+        let shell = self.root.as_mut().expect("the machine was built with `root_shell`");
+        shell.run(script).map_err(|source| VmError::Root { source, tail })
+    }
+
+    /// Presses the power button and waits for the end.
+    pub fn shutdown(mut self) -> Result<(), VmError> {
+        self.qmp().call("system_powerdown", &json!({}))?;
+        let mark = self.console().mark();
+        match self.console().wait("\u{0}", mark, Instant::now() + SHUTDOWN) {
+            Seen::Ended => Ok(()),
+            Seen::At(_) | Seen::NotInTime => Err(VmError::Console {
+                pattern: "the end".to_owned(),
+                seconds: SHUTDOWN.as_secs(),
+                tail: self.console().tail(),
+            }),
+        }
+    }
+
+    /// Cuts the power.
+    pub fn kill(self) {
+        drop(self);
+    }
+
+    /// Lets the machine run on behind this process; `vm down` ends it by QMP.
+    pub fn detach(mut self) {
+        self.qemu = None;
+        self.tpm = None;
+    }
+
+    fn connect(&mut self, socket: &Path) -> Result<UnixStream, VmError> {
+        let deadline = Instant::now() + START;
+        loop {
+            if let Ok(stream) = UnixStream::connect(socket) {
+                return Ok(stream);
+            }
+            let qemu = self.qemu.as_mut().expect("QEMU was just started");
+            let ended = qemu.try_wait().map_err(file("wait for", &self.dir))?.is_some();
+            if ended || Instant::now() > deadline {
+                let log = fs::read_to_string(self.dir.join("qemu.log")).unwrap_or_default();
+                return Err(VmError::Start { log });
+            }
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Vm {
+    fn drop(&mut self) {
+        for child in [&mut self.qemu, &mut self.tpm].into_iter().flatten() {
+            // Both fail only when the process has ended, which is what is wanted.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// A machine started by another process with [`Builder::detached`].
+#[derive(Debug)]
+pub struct Running {
+    /// The port of 127.0.0.1 behind which c0's sshd is.
+    pub ssh_port: u16,
+    qmp: Qmp,
+}
+
+impl Running {
+    /// The machine of `dir`, or `None` when it is off.
+    pub fn find(dir: &Path) -> Result<Option<Self>, VmError> {
+        let Ok(handle) = File::open(dir) else { return Ok(None) };
+        let Ok(qmp) = Qmp::connect(&through(&handle, "qmp.sock")) else { return Ok(None) };
+        let path = dir.join("vm.json");
+        let note = fs::read_to_string(&path).map_err(file("read", &path))?;
+        let port = serde_json::from_str::<serde_json::Value>(&note)
+            .ok()
+            .and_then(|note| note["ssh_port"].as_u64())
+            .and_then(|port| u16::try_from(port).ok());
+        let invalid = || io::Error::new(io::ErrorKind::InvalidData, "no ssh_port in it");
+        let ssh_port = port.ok_or_else(invalid).map_err(file("read", &path))?;
+        Ok(Some(Self { ssh_port, qmp }))
+    }
+
+    /// Presses the power button, waits, and cuts the power when the device does not end by itself. Says which.
+    pub fn down(mut self) -> Result<Down, VmError> {
+        self.qmp.call("system_powerdown", &json!({}))?;
+        let deadline = Instant::now() + SHUTDOWN;
+        while Instant::now() < deadline {
+            match self.qmp.wait_event("SHUTDOWN") {
+                Ok(_) | Err(QmpError::Gone { .. }) => return Ok(Down::ByItself),
+                Err(QmpError::Talk { source, .. })
+                    if matches!(source.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        match self.qmp.call("quit", &json!({})) {
+            Ok(_) | Err(QmpError::Gone { .. }) => Ok(Down::PowerCut),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// How a detached machine ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Down {
+    /// The device followed its power button.
+    ByItself,
+    /// It did not, and the power was cut.
+    PowerCut,
+}
+
+/// Copies a disk image and keeps its holes.
+pub fn copy_sparse(from: &Path, to: &Path) -> Result<(), VmError> {
+    run(Command::new("cp").args(["--sparse=always", "--reflink=auto", "--"]).arg(from).arg(to))
+}
+
+/// A path to `name` in an open directory: short enough for a socket address whatever the checkout's path is.
+pub fn through(dir: &File, name: &str) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}/{name}", dir.as_raw_fd()))
+}
+
+fn free_port() -> Result<u16, VmError> {
+    TcpListener::bind(("127.0.0.1", 0))
+        .and_then(|listener| listener.local_addr())
+        .map(|address| address.port())
+        .map_err(|source| VmError::File { action: "find a free port on", path: PathBuf::from("127.0.0.1"), source })
+}
+
+fn run(command: &mut Command) -> Result<(), VmError> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().map_err(|source| VmError::Program { program: program.clone(), source })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.push_str(&String::from_utf8_lossy(&output.stderr));
+    Err(VmError::Failed { program, output: text })
+}
+
+fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> VmError {
+    let path = path.to_owned();
+    move |source| VmError::File { action, path, source }
+}

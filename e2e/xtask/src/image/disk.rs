@@ -1,0 +1,77 @@
+//! The disk: GPT with an EFI partition (FAT, made by mtools without mounting), the factory bundle as raw bytes, and an
+//! empty data partition that the agent formats at its first boot. Fixed ids: the same content gives the same disk.
+
+use std::fs::File;
+use std::io::{self, Seek as _, SeekFrom, Write as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::run;
+
+const MIB: u64 = 1 << 20;
+/// FAT32 needs 65525 clusters, which are 256 MiB at mkfs.vfat's 4 KiB; sparse.
+const EFI_MIB: u64 = 264;
+/// Sparse: costs nothing until it is written.
+const DATA_MIB: u64 = 2048;
+
+/// What the disk carries.
+#[derive(Debug)]
+pub(crate) struct Contents<'a> {
+    /// The signed UKI, found by the firmware at the removable-media path.
+    pub(crate) boot: &'a Path,
+    /// The factory bundle, a tar.
+    pub(crate) factory: &'a Path,
+}
+
+/// Makes the disk at `to`, replacing what is there.
+pub(crate) fn build(contents: &Contents<'_>, to: &Path) -> Result<()> {
+    let factory_mib = super::size(contents.factory)?.div_ceil(MIB).max(1);
+    let (efi, factory) = (1, 1 + EFI_MIB);
+    let data = factory + factory_mib;
+    let disk = File::create(to).with_context(|| format!("failed to make `{}`", to.display()))?;
+    let total = (data + DATA_MIB + 1) * MIB;
+    disk.set_len(total).with_context(|| format!("failed to size `{}`", to.display()))?;
+    drop(disk);
+    partition(to, efi, factory, data, factory_mib)?;
+    let at = format!("{}@@{}M", to.display(), efi);
+    let first_sector = (efi * MIB / 512).to_string();
+    run::output(
+        Command::new("mkfs.vfat")
+            .args(["-F", "32", "-n", "CATENOID", "--invariant", "--offset", &first_sector])
+            .arg(to)
+            .arg((EFI_MIB * 1024).to_string()),
+    )?;
+    run::output(Command::new("mmd").args(["-i", &at, "::/EFI", "::/EFI/BOOT"]))?;
+    run::output(Command::new("mcopy").args(["-i", &at]).arg(contents.boot).arg("::/EFI/BOOT/BOOTX64.EFI"))?;
+    copy_raw(contents.factory, to, factory * MIB)
+}
+
+fn partition(disk: &Path, efi: u64, factory: u64, data: u64, factory_mib: u64) -> Result<()> {
+    let script = format!(
+        "label: gpt\nlabel-id: CA7E401D-0000-4000-8000-000000000000\n\
+         start={efi}MiB, size={EFI_MIB}MiB, type=U, name=catenoid-boot, uuid=CA7E401D-0000-4000-8000-000000000001\n\
+         start={factory}MiB, size={factory_mib}MiB, type=L, name=catenoid-factory, uuid=CA7E401D-0000-4000-8000-000000000002\n\
+         start={data}MiB, size={DATA_MIB}MiB, type=L, name=catenoid-data, uuid=CA7E401D-0000-4000-8000-000000000003\n",
+    );
+    let mut sfdisk = Command::new("sfdisk")
+        .args(["--quiet", "--no-reread", "--no-tell-kernel"])
+        .arg(disk)
+        .stdin(Stdio::piped())
+        .spawn()
+        .context("failed to run `sfdisk`")?;
+    sfdisk.stdin.take().expect("stdin is piped").write_all(script.as_bytes()).context("failed to talk to `sfdisk`")?;
+    let status = sfdisk.wait().context("failed to wait for `sfdisk`")?;
+    ensure!(status.success(), "`sfdisk` failed on `{}`", disk.display());
+    Ok(())
+}
+
+fn copy_raw(from: &Path, to: &Path, offset: u64) -> Result<()> {
+    let context = || format!("failed to copy `{}` into `{}`", from.display(), to.display());
+    let mut source = File::open(from).with_context(context)?;
+    let mut disk = File::options().write(true).open(to).with_context(context)?;
+    disk.seek(SeekFrom::Start(offset)).with_context(context)?;
+    io::copy(&mut source, &mut disk).with_context(context)?;
+    Ok(())
+}

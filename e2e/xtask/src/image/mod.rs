@@ -1,0 +1,121 @@
+//! The device image: initramfs, kernel and fixed command line in one signed UKI, on a disk with an EFI partition, the
+//! factory bundle and an empty data partition.
+//!
+//! ```text
+//! target/catenoid/image/
+//!   production/{initramfs.cpio.zst, unsigned.efi, signed.efi, disk.img}
+//!   test/{...}          the production initramfs, unchanged, and a probe beside it: see probe/init
+//! ```
+
+mod cpio;
+mod disk;
+mod initramfs;
+mod kernel;
+mod uki;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+use catenoid_e2e::Artefacts;
+
+use crate::run;
+use initramfs::Initramfs;
+use kernel::Kernel;
+
+/// Which image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Variant {
+    /// What a device runs.
+    Production,
+    /// The same with a root shell on the second serial port.
+    Test,
+}
+
+impl Variant {
+    /// The directory below `image/`.
+    #[must_use]
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Production => "production",
+            Self::Test => "test",
+        }
+    }
+
+    /// The kernel command line; it is part of what is signed. [req->SF-3]
+    fn command_line(self) -> String {
+        let fixed = "console=ttyS0 quiet panic=5 lockdown=integrity module.sig_enforce=1 init_on_alloc=1 \
+                     slab_nomerge randomize_kstack_offset=on vsyscall=none";
+        match self {
+            Self::Production => fixed.to_owned(),
+            Self::Test => format!("{fixed} rdinit=/probe/init"),
+        }
+    }
+}
+
+/// Builds the device's programs and everything around them; gives the disk.
+pub(crate) fn build(artefacts: &Artefacts, variant: Variant) -> Result<PathBuf> {
+    let started = Instant::now();
+    let mut cargo = run::cargo();
+    cargo.args(["build", "--quiet", "--profile", "device", "-p", "catenoid-agent", "-p", "catenoid-launcher"]);
+    run::visibly(cargo.current_dir(artefacts.workspace()))?;
+    let kernel = Kernel::obtain(&artefacts.cache().join("kernel"))?;
+    let dir = artefacts.image().join(variant.name());
+    fs::create_dir_all(&dir).with_context(|| format!("failed to make `{}`", dir.display()))?;
+
+    let mut initramfs = Initramfs::default();
+    initramfs.add_program("/init", &artefacts.binary("device", "catenoid-agent"))?;
+    initramfs.add_program("/usr/lib/catenoid/catenoid-launcher", &artefacts.binary("device", "catenoid-launcher"))?;
+    initramfs.add_program("/usr/sbin/nft", Path::new("/usr/sbin/nft"))?;
+    initramfs.add_program("/usr/sbin/mkfs.ext4", Path::new("/usr/sbin/mkfs.ext4"))?;
+    initramfs.add_modules(&kernel)?;
+    initramfs.add_file("/etc/catenoid/anchors.cbor", 0o644, read(&artefacts.pki().join("anchors.cbor"))?);
+    let mut archive = initramfs.bytes();
+    if variant == Variant::Test {
+        archive.extend(initramfs::probe(&kernel)?);
+    }
+    let packed = dir.join("initramfs.cpio.zst");
+    compress(&archive, &packed)?;
+
+    let parts = uki::Parts { kernel: &kernel.image, initramfs: &packed, command_line: &variant.command_line() };
+    let unsigned = dir.join("unsigned.efi");
+    uki::assemble(&parts, &unsigned)?;
+    let signed = dir.join("signed.efi");
+    uki::sign(&unsigned, &signed, &artefacts.pki().join("platform"))?;
+
+    let disk = dir.join("disk.img");
+    let contents = disk::Contents { boot: &signed, factory: &artefacts.manifests().join("factory.tar") };
+    disk::build(&contents, &disk)?;
+    println!(
+        "image {}: initramfs {} ({} unpacked), UKI {}, disk {} in {:.1} s",
+        variant.name(),
+        mebibytes(size(&packed)?),
+        mebibytes(archive.len() as u64),
+        mebibytes(size(&signed)?),
+        disk.display(),
+        started.elapsed().as_secs_f32(),
+    );
+    Ok(disk)
+}
+
+fn compress(archive: &[u8], to: &Path) -> Result<()> {
+    let plain = to.with_extension("");
+    fs::write(&plain, archive).with_context(|| format!("failed to write `{}`", plain.display()))?;
+    // Level 15 costs two seconds and saves OVMF a third of what it loads; the kernel unpacks every level equally fast.
+    run::output(Command::new("zstd").args(["-q", "-f", "-15", "-T0", "--rm", "-o"]).arg(to).arg(&plain)).map(drop)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("failed to read `{}`", path.display()))
+}
+
+fn size(path: &Path) -> Result<u64> {
+    Ok(fs::metadata(path).with_context(|| format!("failed to look at `{}`", path.display()))?.len())
+}
+
+fn mebibytes(bytes: u64) -> String {
+    let tenths = bytes * 10 / (1 << 20);
+    format!("{}.{} MiB", tenths / 10, tenths % 10)
+}

@@ -1,0 +1,146 @@
+//! `cargo xtask`: the project's commands. It owns development flow (packages, image, VM, demo, checks) and nothing that
+//! runs on a device. No system library and few crates, so that it builds in seconds on a machine with nothing but Rust.
+
+mod image;
+mod requirements;
+mod run;
+mod setup;
+mod test;
+mod vm;
+mod walls;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use catenoid_e2e::Artefacts;
+use image::Variant;
+use lexopt::{Arg, Parser, ValueExt as _};
+
+const HELP: &str = "\
+Usage: cargo xtask COMMAND
+
+  setup                        install what the other commands need (apt packages, nextest)
+  image [--variant test]       build the device image: signed UKI, disk
+  vm up [--fresh] [--variant test]   boot the device in QEMU with Secure Boot and a TPM; --fresh forgets its data
+  vm ssh [-- COMMAND...]       a shell, or one command, in c0
+  vm console                   what the device printed so far, and what it prints
+  vm down                      press the power button
+  walls                        check who may use what: dependencies, unsafe, effects in rooms
+  requirements [--json]        each requirement: where implemented, where tested, gaps
+  test [unit|namespace|vm] [FILTER]   setup, walls, fmt, clippy, then the tests (all of them unless told)
+";
+
+fn main() -> ExitCode {
+    match command() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn command() -> Result<ExitCode> {
+    let artefacts = Artefacts::new();
+    let mut parser = Parser::from_env();
+    let Some(name) = word(&mut parser)? else {
+        print!("{HELP}");
+        return Ok(ExitCode::SUCCESS);
+    };
+    match name.as_str() {
+        "help" => print!("{HELP}"),
+        "setup" => {
+            end(&mut parser)?;
+            setup::ensure()?;
+        }
+        "image" => {
+            let variant = options(&mut parser)?.variant;
+            setup::ensure()?;
+            image::build(&artefacts, variant)?;
+        }
+        "vm" => return vm(&artefacts, &mut parser),
+        "walls" => {
+            end(&mut parser)?;
+            return walls::check(&artefacts);
+        }
+        "requirements" => {
+            let json = options(&mut parser)?.json;
+            return requirements::report(&artefacts, json);
+        }
+        "test" => {
+            let group = word(&mut parser)?;
+            let filter = word(&mut parser)?;
+            end(&mut parser)?;
+            test::run(&artefacts, group.as_deref(), filter.as_deref())?;
+        }
+        other => bail!("no command `{other}` (hint: `cargo xtask help`)"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn vm(artefacts: &Artefacts, parser: &mut Parser) -> Result<ExitCode> {
+    match word(parser)?.as_deref() {
+        Some("up") => {
+            let options = options(parser)?;
+            setup::ensure()?;
+            vm::up(artefacts, options.variant, options.fresh)?;
+        }
+        Some("ssh") => {
+            let words = parser.raw_args()?.map(|word| word.string()).collect::<Result<Vec<_>, _>>()?;
+            let words = words.strip_prefix(&["--".to_owned()]).unwrap_or(&words);
+            return vm::ssh(artefacts, words);
+        }
+        Some("console") => {
+            end(parser)?;
+            vm::console(artefacts)?;
+        }
+        Some("down") => {
+            end(parser)?;
+            vm::down(artefacts)?;
+        }
+        Some(other) => bail!("no command `vm {other}` (hint: up, ssh, console, down)"),
+        None => bail!("`vm` needs one of up, ssh, console, down"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+struct Options {
+    variant: Variant,
+    fresh: bool,
+    json: bool,
+}
+
+fn options(parser: &mut Parser) -> Result<Options> {
+    let mut options = Options { variant: Variant::Production, fresh: false, json: false };
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Arg::Long("fresh") => options.fresh = true,
+            Arg::Long("json") => options.json = true,
+            Arg::Long("variant") => {
+                options.variant = match parser.value()?.string()?.as_str() {
+                    "production" => Variant::Production,
+                    "test" => Variant::Test,
+                    other => bail!("no variant `{other}` (hint: production, test)"),
+                };
+            }
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    Ok(options)
+}
+
+fn word(parser: &mut Parser) -> Result<Option<String>> {
+    match parser.next()? {
+        Some(Arg::Value(value)) => Ok(Some(value.string()?)),
+        Some(Arg::Long("help") | Arg::Short('h')) => Ok(Some("help".to_owned())),
+        Some(other) => Err(other.unexpected().into()),
+        None => Ok(None),
+    }
+}
+
+fn end(parser: &mut Parser) -> Result<()> {
+    match parser.next()? {
+        Some(other) => Err(other.unexpected().into()),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,74 @@
+//! What the other commands need from Debian, and nextest.
+
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use crate::run;
+
+/// Package, and what needs it.
+const PACKAGES: &[(&str, &str)] = &[
+    ("binutils", "image: objcopy"),
+    ("busybox-static", "guests: the tiny guest; test image: the probe"),
+    ("clang", "building: bindings to libdevmapper"),
+    ("cmake", "building: aws-lc"),
+    ("cryptsetup-bin", "tests: veritysetup as the second opinion"),
+    ("curl", "demo and tests"),
+    ("dosfstools", "image: EFI partition"),
+    ("e2fsprogs", "image: mkfs.ext4 on the device"),
+    ("erofs-utils", "guests: image files"),
+    ("fdisk", "image: sfdisk"),
+    ("iproute2", "namespace tests: ip as the second opinion"),
+    ("kmod", "image: depmod"),
+    ("libdevmapper-dev", "building: device-mapper"),
+    ("libssl-dev", "tests: cose-rust as the second opinion"),
+    ("mmdebstrap", "guests: Debian packages"),
+    ("mtools", "image: EFI partition"),
+    ("nftables", "image: nft on the device; namespace tests"),
+    ("openssh-client", "vm: c0"),
+    ("openssl", "tests: openssl verify as the second opinion"),
+    ("ovmf", "vm: firmware"),
+    ("pkg-config", "building: libdevmapper"),
+    ("qemu-system-x86", "vm"),
+    ("sbsigntool", "image: signing the UKI"),
+    ("swtpm", "vm: TPM"),
+    ("swtpm-tools", "vm: TPM"),
+    ("systemd-boot-efi", "image: the UKI's stub"),
+    ("zstd", "image: initramfs"),
+];
+
+/// Installs what is missing and says so before; silent when nothing is.
+pub(crate) fn ensure() -> Result<()> {
+    let missing: Vec<&str> = PACKAGES.iter().map(|(name, _)| *name).filter(|name| !installed(name)).collect();
+    if !missing.is_empty() {
+        println!("setup: installing {}", missing.join(" "));
+        install(&missing)?;
+    }
+    if Command::new("cargo-nextest").arg("--version").output().is_err() {
+        println!("setup: installing cargo-nextest (some minutes)");
+        run::visibly(run::cargo().args(["install", "--locked", "cargo-nextest"]))?;
+    }
+    Ok(())
+}
+
+fn installed(package: &str) -> bool {
+    Command::new("dpkg-query")
+        .args(["-W", "-f", "${db:Status-Status}", package])
+        .output()
+        .is_ok_and(|output| output.stdout == b"installed")
+}
+
+fn install(packages: &[&str]) -> Result<()> {
+    let hint = || {
+        let list = packages.join(" ");
+        format!("failed to install packages (hint: on Debian 12, as root: `apt-get install {list}`)")
+    };
+    let apt = || {
+        let mut apt = Command::new("apt-get");
+        apt.env("DEBIAN_FRONTEND", "noninteractive").arg("-qq");
+        apt
+    };
+    run::output(apt().arg("update")).with_context(hint)?;
+    run::output(apt().args(["install", "--yes", "--no-install-recommends"]).args(packages)).with_context(hint)?;
+    Ok(())
+}

@@ -1,0 +1,55 @@
+//! `cargo xtask test`: everything that must hold before a commit, in the order in which it fails fastest.
+
+use std::process::{Command, ExitCode};
+
+use anyhow::{Result, bail};
+use catenoid_e2e::Artefacts;
+
+use crate::image::{self, Variant};
+use crate::{run, setup, walls};
+
+/// A test's group is its name's prefix: what it needs to run.
+const NAMESPACE: &str = "test(/(^|::)(netns|mountns)_/)";
+const VM: &str = "test(/(^|::)vm_/)";
+
+/// Runs the checks and the tests of `group` (all groups if `None`) whose names contain `filter`.
+pub(crate) fn run(artefacts: &Artefacts, group: Option<&str>, filter: Option<&str>) -> Result<()> {
+    let expression = match group {
+        None => "all()".to_owned(),
+        Some("unit") => format!("not ({NAMESPACE} or {VM})"),
+        Some("namespace") => NAMESPACE.to_owned(),
+        Some("vm") => VM.to_owned(),
+        Some(other) => bail!("no test group `{other}` (hint: unit, namespace, vm)"),
+    };
+    setup::ensure()?;
+    if walls::check(artefacts)? != ExitCode::SUCCESS {
+        bail!("a wall is broken");
+    }
+    let cargo = |words: &[&str]| {
+        let mut cargo = run::cargo();
+        cargo.args(words).current_dir(artefacts.workspace());
+        run::visibly(&mut cargo)
+    };
+    cargo(&["fmt", "--all", "--check"])?;
+    cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--all-features", "--", "--deny", "warnings"])?;
+    licences(artefacts)?;
+    if matches!(group, None | Some("vm")) {
+        image::build(artefacts, Variant::Test)?;
+    }
+    let mut nextest = vec!["nextest", "run", "--workspace", "--all-features", "--filterset", &expression];
+    nextest.extend(filter);
+    cargo(&nextest)
+}
+
+/// `cargo deny` where it is installed; its absence is said, not hidden.
+fn licences(artefacts: &Artefacts) -> Result<()> {
+    if Command::new("cargo-deny").arg("--version").output().is_err() {
+        println!("cargo-deny is not installed: licences, bans and sources (deny.toml) are NOT checked in this run");
+        return Ok(());
+    }
+    let mut deny = run::cargo();
+    run::visibly(
+        deny.args(["deny", "--log-level", "warn", "check", "bans", "licenses", "sources"])
+            .current_dir(artefacts.workspace()),
+    )
+}

@@ -1,0 +1,335 @@
+//! The walls of the house (docs/architecture.md): who may depend on whom, where `unsafe` may stand, where effects may.
+//!
+//! Each wall is a pure function over source texts, so that its tests plant what it must find. One question only cargo can
+//! answer, whether a feature pulls `kernel` in behind somebody's back, and [`check`] asks it.
+
+pub(crate) mod tree;
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use catenoid_e2e::Artefacts;
+
+use crate::run;
+use tree::Source;
+
+/// A place that breaks a wall.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Breach {
+    /// `path:line`.
+    pub(crate) place: String,
+    /// Which wall, and what was found.
+    pub(crate) why: String,
+}
+
+/// A crate of ours: its directory, and which others of ours it may name in `[dependencies]`.
+struct Crate {
+    name: &'static str,
+    dir: &'static str,
+    may_use: &'static [&'static str],
+    may_do: Effects,
+}
+
+/// What a crate's code may touch.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Effects {
+    /// Nothing outside its memory.
+    None,
+    /// The kernel through the doors of `catenoid-kernel`, and nothing by itself.
+    Doors,
+    /// Files and processes, but no network.
+    NoNetwork,
+    /// What it likes.
+    Any,
+}
+
+const SCHEMA: &str = "catenoid-schema";
+const ENVELOPE: &str = "catenoid-envelope";
+const CORE: &str = "catenoid-core";
+const KERNEL: &str = "catenoid-kernel";
+const ROOM: &[&str] = &[CORE, SCHEMA, KERNEL];
+const ROOMS: &[&str] = &["catenoid-guests", "catenoid-limits", "catenoid-zones", "catenoid-containers"];
+
+const CRATES: &[Crate] = &[
+    Crate { name: SCHEMA, dir: "schema", may_use: &[], may_do: Effects::None },
+    Crate { name: ENVELOPE, dir: "schema/envelope", may_use: &[SCHEMA], may_do: Effects::None },
+    Crate { name: CORE, dir: "reconcilers/core", may_use: &[SCHEMA], may_do: Effects::None },
+    Crate { name: KERNEL, dir: "reconcilers/kernel", may_use: &[], may_do: Effects::Any },
+    Crate { name: "catenoid-guests", dir: "reconcilers/guests", may_use: ROOM, may_do: Effects::Doors },
+    Crate { name: "catenoid-limits", dir: "reconcilers/limits", may_use: ROOM, may_do: Effects::Doors },
+    Crate { name: "catenoid-zones", dir: "reconcilers/zones", may_use: ROOM, may_do: Effects::Doors },
+    Crate { name: "catenoid-containers", dir: "reconcilers/containers", may_use: ROOM, may_do: Effects::Doors },
+    Crate {
+        name: "catenoid-launcher",
+        dir: "reconcilers/containers/launcher",
+        may_use: &[SCHEMA, KERNEL, "catenoid-containers"],
+        may_do: Effects::NoNetwork,
+    },
+    Crate {
+        name: "catenoid-agent",
+        dir: "agent",
+        may_use: &[SCHEMA, ENVELOPE, CORE, KERNEL, ROOMS[0], ROOMS[1], ROOMS[2], ROOMS[3]],
+        may_do: Effects::NoNetwork,
+    },
+    Crate { name: "catenoid", dir: "c0", may_use: &[SCHEMA, ENVELOPE], may_do: Effects::Any },
+    Crate {
+        name: "catenoid-sign",
+        dir: "signing-tool",
+        may_use: &[SCHEMA, ENVELOPE, CORE, ROOMS[0], ROOMS[1], ROOMS[2], ROOMS[3]],
+        may_do: Effects::Any,
+    },
+    Crate { name: "catenoid-e2e", dir: "e2e", may_use: &[], may_do: Effects::Any },
+    Crate { name: "xtask", dir: "e2e/xtask", may_use: &["catenoid-e2e"], may_do: Effects::Any },
+];
+
+/// Crates of others that are effects by themselves: behind a door or nowhere.
+const EFFECT_CRATES: &[&str] =
+    &["caps", "devicemapper", "libc", "nftables", "nix", "rtnetlink", "rustix", "seccompiler", "tempfile"];
+
+/// Checks the checkout; prints each breach as `file:line: why`.
+pub(crate) fn check(artefacts: &Artefacts) -> Result<ExitCode> {
+    let sources = tree::read(artefacts.workspace())?;
+    let mut breaches = breaches(&sources);
+    for outside in ["catenoid", "catenoid-sign"] {
+        let mut tree = run::cargo();
+        tree.current_dir(artefacts.workspace());
+        tree.args(["tree", "--package", outside, "--edges", "normal,build", "--prefix", "none", "--format", "{p}"]);
+        let listed = run::output(&mut tree).context("failed to ask cargo for the dependency tree")?;
+        breaches.extend(kernel_behind(outside, &listed));
+    }
+    for breach in &breaches {
+        eprintln!("error: {}: {}", breach.place, breach.why);
+    }
+    if breaches.is_empty() {
+        println!("walls: {} crates, {} files, nothing to report", CRATES.len(), sources.len());
+        return Ok(ExitCode::SUCCESS);
+    }
+    Ok(ExitCode::FAILURE)
+}
+
+/// All walls that source text can show.
+fn breaches(sources: &[Source]) -> Vec<Breach> {
+    let mut breaches = Vec::new();
+    for source in sources {
+        if source.path.ends_with("Cargo.toml") {
+            breaches.extend(manifest_breaches(source));
+        } else {
+            breaches.extend(unsafe_breaches(source));
+            breaches.extend(effect_breaches(source));
+        }
+    }
+    breaches.sort();
+    breaches
+}
+
+/// The crate a path belongs to: the longest directory that holds it.
+fn owner(path: &str) -> Option<&'static Crate> {
+    CRATES
+        .iter()
+        .filter(|one| path.strip_prefix(one.dir).is_some_and(|rest| rest.starts_with('/')))
+        .max_by_key(|one| one.dir.len())
+}
+
+fn manifest_breaches(source: &Source) -> Vec<Breach> {
+    let mut breaches = Vec::new();
+    let at = |line: usize, why: String| Breach { place: format!("{}:{line}", source.path), why };
+    let mut section = String::new();
+    let mut inherits_lints = false;
+    let mut is_package = false;
+    for (line, text) in (1..).zip(source.text.lines()) {
+        let text = text.trim();
+        if text.starts_with('[') {
+            section = text.trim_matches(['[', ']']).to_owned();
+        }
+        is_package |= section == "package";
+        inherits_lints |= section == "lints" && text.replace(' ', "") == "workspace=true";
+        let Some(dependency) = dependency(&section, text) else { continue };
+        let Some(one) = owner(&source.path) else { continue };
+        if CRATES.iter().any(|ours| ours.name == dependency) && !one.may_use.contains(&dependency.as_str()) {
+            breaches.push(at(line, format!("wall `dependencies`: {} must not use {dependency}", one.name)));
+        }
+        if matches!(one.may_do, Effects::None | Effects::Doors) && EFFECT_CRATES.contains(&dependency.as_str()) {
+            breaches.push(at(line, format!("wall `effects`: {} must not use {dependency}", one.name)));
+        }
+    }
+    if is_package {
+        if owner(&source.path).is_none() {
+            breaches.push(at(1, "wall `dependencies`: the walls do not know this crate".to_owned()));
+        }
+        if !inherits_lints {
+            breaches.push(at(1, "wall `lints`: no `[lints] workspace = true`".to_owned()));
+        }
+    }
+    breaches
+}
+
+/// The package that a line of a manifest depends on, if it does. Development dependencies are free: a test may use what
+/// the code may not.
+fn dependency(section: &str, line: &str) -> Option<String> {
+    let (before, table) = section.rsplit_once("dependencies")?;
+    if before.ends_with("dev-") || before.starts_with("workspace") {
+        return None;
+    }
+    if line.starts_with('[') {
+        return table.strip_prefix('.').map(str::to_owned);
+    }
+    if let Some((_, renamed)) = line.split_once("package") {
+        return renamed.split('"').nth(1).map(str::to_owned);
+    }
+    if !table.is_empty() {
+        return None;
+    }
+    let name: String = line.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '-' || *c == '_').collect();
+    (!name.is_empty()).then_some(name)
+}
+
+fn unsafe_breaches(source: &Source) -> Vec<Breach> {
+    if source.path.starts_with("reconcilers/kernel/") {
+        return Vec::new();
+    }
+    let code = source.code();
+    tree::words(&code, "unsafe")
+        .map(|line| Breach {
+            place: format!("{}:{line}", source.path),
+            why: "wall `unsafe`: only reconcilers/kernel may".to_owned(),
+        })
+        .collect()
+}
+
+fn effect_breaches(source: &Source) -> Vec<Breach> {
+    let Some(one) = owner(&source.path) else { return Vec::new() };
+    if !source.path.starts_with(&format!("{}/src/", one.dir)) {
+        return Vec::new();
+    }
+    let banned: &[&str] = match one.may_do {
+        Effects::None | Effects::Doors => {
+            &["std::fs", "std::process", "std::net", "std::os::unix::net", "tokio::fs", "tokio::net", "tokio::process"]
+        }
+        Effects::NoNetwork => &["std::net", "tokio::net"],
+        Effects::Any => return Vec::new(),
+    };
+    // Addresses are data, and a unix socket is no network.
+    let innocent = ["IpAddr", "Ipv4Addr", "Ipv6Addr", "AddrParseError", "UnixListener", "UnixStream", "unix"];
+    let code = source.shipped_code();
+    tree::paths(&code)
+        .filter_map(|(line, path)| {
+            let hit = banned.iter().find(|banned| path == **banned || path.starts_with(&format!("{banned}::")))?;
+            let last = path[hit.len()..].trim_start_matches("::").split("::").next().unwrap_or_default();
+            let data = hit.ends_with("::net") && *hit != "std::os::unix::net" && innocent.contains(&last);
+            let exit = *hit == "std::process" && ["ExitCode", "ExitStatus"].contains(&last);
+            (!data && !exit).then(|| Breach {
+                place: format!("{}:{line}", source.path),
+                why: format!("wall `effects`: {} must not use `{path}`", one.name),
+            })
+        })
+        .collect()
+}
+
+/// `kernel` in the full dependency tree of a program that must not have it; `listed` is what `cargo tree` printed.
+fn kernel_behind(package: &str, listed: &str) -> Option<Breach> {
+    listed.lines().any(|line| line.split(' ').next() == Some(KERNEL)).then(|| Breach {
+        place: format!("cargo tree --package {package}"),
+        why: format!("wall `dependencies`: {KERNEL} is in the tree of {package}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn planted(path: &str, text: &str) -> Vec<String> {
+        let sources = [Source { path: path.to_owned(), text: text.to_owned() }];
+        breaches(&sources).into_iter().map(|breach| format!("{}: {}", breach.place, breach.why)).collect()
+    }
+
+    const NONE: [&str; 0] = [];
+
+    #[test]
+    fn wrong_dependency_is_found() {
+        let manifest = |dependency: &str| {
+            format!(
+                "[package]\nname = \"x\"\n[lints]\nworkspace = true\n[dependencies]\nserde.workspace = true\n{dependency}\n"
+            )
+        };
+        let zones = "reconcilers/zones/Cargo.toml";
+        let breach =
+            ["reconcilers/zones/Cargo.toml:7: wall `dependencies`: catenoid-zones must not use catenoid-limits"];
+        for spelling in [
+            "catenoid-limits.workspace = true",
+            "catenoid-limits = { path = \"../limits\" }",
+            "[target.'cfg(unix)'.dependencies.catenoid-limits]",
+            "other = { package = \"catenoid-limits\", path = \"../limits\" }",
+        ] {
+            assert_eq!(planted(zones, &manifest(spelling)), breach, "{spelling}");
+        }
+        assert_eq!(planted(zones, &manifest("catenoid-kernel.workspace = true")), NONE);
+        assert_eq!(planted(zones, &manifest("[dev-dependencies]\ncatenoid-limits.workspace = true")), NONE);
+        assert_eq!(
+            planted("schema/Cargo.toml", &manifest("catenoid-kernel.workspace = true")),
+            ["schema/Cargo.toml:7: wall `dependencies`: catenoid-schema must not use catenoid-kernel"]
+        );
+        assert_eq!(
+            planted(zones, &manifest("rustix.workspace = true")),
+            ["reconcilers/zones/Cargo.toml:7: wall `effects`: catenoid-zones must not use rustix"]
+        );
+    }
+
+    #[test]
+    fn missing_lints_and_unknown_crates_are_found() {
+        assert_eq!(
+            planted("agent/Cargo.toml", "[package]\nname = \"x\"\n"),
+            ["agent/Cargo.toml:1: wall `lints`: no `[lints] workspace = true`"]
+        );
+        assert_eq!(
+            planted("new/Cargo.toml", "[package]\n[lints]\nworkspace = true\n"),
+            ["new/Cargo.toml:1: wall `dependencies`: the walls do not know this crate"]
+        );
+    }
+
+    #[test]
+    fn planted_unsafe_is_found() {
+        let text = "//! unsafe\nfn f() {\n    let _ = \"unsafe\"; // unsafe\n    unsafe { g() }\n}\n";
+        assert_eq!(
+            planted("agent/src/main.rs", text),
+            ["agent/src/main.rs:4: wall `unsafe`: only reconcilers/kernel may"]
+        );
+        assert_eq!(planted("reconcilers/kernel/src/lib.rs", text), NONE);
+        assert_eq!(planted("agent/src/lib.rs", "#![forbid(unsafe_code)]\n"), NONE);
+    }
+
+    #[test]
+    fn planted_effect_in_a_room_is_found() {
+        let room = "reconcilers/guests/src/apply.rs";
+        let breach = |line: usize, path: &str| {
+            vec![format!("{room}:{line}: wall `effects`: catenoid-guests must not use `{path}`")]
+        };
+        assert_eq!(planted(room, "//! x\nfn f() {\n    std::fs::read(p);\n}\n"), breach(3, "std::fs::read"));
+        assert_eq!(planted(room, "use std::{\n    collections::BTreeMap,\n    fs::{self, File},\n};\n").len(), 2);
+        assert_eq!(planted(room, "use std::process::Command;\n"), breach(1, "std::process::Command"));
+        assert_eq!(planted(room, "use tokio::net::UnixStream as S;\n"), NONE);
+        assert_eq!(planted(room, "use std::net::{IpAddr, Ipv4Addr};\nuse std::process::ExitCode;\n"), NONE);
+        assert_eq!(planted(room, "// std::fs::read\nconst A: &str = r#\"std::fs::read\"#;\n"), NONE);
+        assert_eq!(planted(room, "#[cfg(test)]\nmod tests {\n    use std::fs;\n}\n"), NONE);
+        assert_eq!(planted(room, "#[cfg(test)]\nmod tests {\n}\nuse std::fs;\n"), breach(4, "std::fs"));
+        assert_eq!(planted("reconcilers/guests/tests/mountns.rs", "use std::fs;\n"), NONE);
+        assert_eq!(planted("reconcilers/kernel/src/file.rs", "use std::fs;\n"), NONE);
+    }
+
+    #[test]
+    fn network_socket_in_the_agent_is_found() {
+        let text = "use tokio::net::{TcpListener, UnixListener};\n";
+        assert_eq!(
+            planted("agent/src/control.rs", text),
+            ["agent/src/control.rs:1: wall `effects`: catenoid-agent must not use `tokio::net::TcpListener`"]
+        );
+        assert_eq!(planted("agent/src/boot.rs", "use std::fs;\n"), NONE);
+    }
+
+    #[test]
+    fn kernel_behind_a_feature_is_found() {
+        let listed = "catenoid-sign v0.1.0 (/x/signing-tool)\ncatenoid-kernel v0.1.0 (/x/reconcilers/kernel)\n";
+        let breach = kernel_behind("catenoid-sign", listed).expect("it is there");
+        assert_eq!(breach.place, "cargo tree --package catenoid-sign");
+        assert_eq!(kernel_behind("catenoid-sign", "catenoid-sign v0.1.0 (/x)\n"), None);
+    }
+}
