@@ -108,6 +108,10 @@ pub enum Control {
 }
 
 impl Control {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::CpuMax, Self::MemoryMax, Self::MemoryOomGroup, Self::MemorySwapMax, Self::PidsMax];
+
     /// The file's name.
     #[must_use]
     pub fn file(self) -> &'static str {
@@ -186,6 +190,23 @@ impl Hierarchy {
         self.make(name::CGROUP)?;
         self.enable(name::CGROUP, &offered)?;
         Ok(missing)
+    }
+
+    /// The controls that the groups of containers have, as far as their controllers are enabled.
+    ///
+    /// # Errors
+    /// [`Error::Read`]; no control at all if `catenoid/` is not there yet.
+    pub fn offered(&self) -> Result<Vec<Control>, Error> {
+        let enabled = found(self.read(&format!("{}/cgroup.subtree_control", name::CGROUP)))?.unwrap_or_default();
+        let mut offered = Vec::new();
+        for control in Control::ALL {
+            // `catenoid/` itself has the same control files as the groups in it.
+            let here = found(self.read(&format!("{}/{control}", name::CGROUP)))?.is_some();
+            if here && enabled.split_whitespace().any(|controller| controller == control.controller()) {
+                offered.push(control);
+            }
+        }
+        Ok(offered)
     }
 
     /// The containers that have a group.

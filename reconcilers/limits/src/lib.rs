@@ -1,1 +1,20 @@
-//! In the making.
+//! Room: what each container can use up of the device, by control groups.
+//!
+//! Owns one group for each container below `catenoid/` in the cgroup v2 hierarchy, and the limits on it; the leaves in
+//! the groups, in which processes live, belong to the room of containers. Needs the hierarchy to be mounted. Gives the
+//! assurance that a container that is started is limited. Start reading at [`Planning`].
+//!
+//! The pure half is always there; the half with effects needs the feature `kernel`.
+
+#[cfg(feature = "kernel")]
+mod apply;
+mod desired;
+#[cfg(feature = "kernel")]
+mod observe;
+mod plan;
+mod status;
+
+#[cfg(feature = "kernel")]
+pub use apply::{Error, Limits};
+pub use desired::{Desired, desired};
+pub use plan::{Control, Group, Observed, Planning, Step, Value};

@@ -18,6 +18,10 @@ pub const PROCESS_LIMIT: usize = 64 * 1024;
 pub const ENTRIES_LIMIT: usize = 256;
 /// The least memory a container can be started in.
 pub const MEMORY_LEAST: u64 = 4 * 1024 * 1024;
+/// The most memory, 16 TiB: more than any device has, and far below where `memory.max` turns into `max`.
+pub const MEMORY_MOST: u64 = 16 << 40;
+/// The most processes: the kernel's `PID_MAX_LIMIT`, past which `pids.max` takes no number.
+pub const PIDS_MOST: u32 = 4 * 1024 * 1024;
 /// The longest grace in milliseconds: a stop that takes longer holds up everything behind it.
 pub const GRACE_LIMIT: u64 = 10 * 60 * 1000;
 
@@ -255,8 +259,14 @@ fn limits(path: &str, container: &super::Container, found: &mut Found) {
     if limits.cpu.thousandths() < 10 {
         found.add(format!("{path}.limits.cpu"), format!("`{}` is less than 0.01", limits.cpu));
     }
+    if limits.memory.bytes() > MEMORY_MOST {
+        found.add(format!("{path}.limits.memory"), format!("`{}` is more than 16TiB", limits.memory));
+    }
     if limits.pids == 0 {
         found.add(format!("{path}.limits.pids"), "no process could start");
+    }
+    if limits.pids > PIDS_MOST {
+        found.add(format!("{path}.limits.pids"), format!("`{}` is more than {PIDS_MOST}", limits.pids));
     }
     if container.stop.grace.milliseconds() > GRACE_LIMIT {
         found.add(format!("{path}.stop.grace"), format!("`{}` is longer than 10m", container.stop.grace));

@@ -1,0 +1,73 @@
+//! What to tell about the limits of each container.
+
+use catenoid_schema::{
+    manifest::Limits,
+    status::{Blame, Condition, Health, Subject, SubjectStatus, Sync},
+};
+
+use crate::{Control, Desired, Group, Observed, desired::value};
+
+/// The subject that the limits of `container` are told under.
+pub(crate) fn subject(container: &str) -> Subject {
+    Subject::new("limits", container)
+}
+
+/// The status of every container that has limits or should have.
+pub(crate) fn status(desired: &Desired, observed: &Observed) -> Vec<SubjectStatus> {
+    let wanted = desired.containers.iter().map(|(name, limits)| wanted(name.as_str(), limits, observed));
+    let unwanted =
+        observed.groups.keys().filter(|name| !desired.containers.keys().any(|wanted| wanted.as_str() == *name));
+    wanted.chain(unwanted.map(|name| superfluous(name))).collect()
+}
+
+fn wanted(name: &str, limits: &Limits, observed: &Observed) -> SubjectStatus {
+    let Some(group) = observed.groups.get(name) else {
+        let condition = condition("GroupMissing", "it has no control group yet".to_owned(), None);
+        return told(name, Sync::OutOfSync, Health::Missing, vec![condition], None);
+    };
+    let mut conditions = Vec::new();
+    for control in Control::ALL {
+        let offered = observed.offered.contains(&control);
+        let value = value(limits, control);
+        match group.get(&control) {
+            Some(is) if *is == value => {}
+            None if !offered && control == Control::Swap => {}
+            None if !offered => conditions.push(condition(
+                "ControllerMissing",
+                format!("the kernel cannot limit {control}"),
+                Some(Blame::Administrator),
+            )),
+            is => {
+                let is = is.map_or_else(|| "not there".to_owned(), |is| is.shown(control));
+                let message = format!("{control} is {is}, not {}", value.shown(control));
+                conditions.push(condition("LimitDiffers", message, None));
+            }
+        }
+    }
+    let (sync, health) = match conditions.first() {
+        None => (Sync::Synced, Health::Healthy),
+        Some(_) if conditions.iter().any(|c| c.blame.is_some()) => (Sync::OutOfSync, Health::Degraded),
+        Some(_) => (Sync::OutOfSync, Health::Progressing),
+    };
+    told(name, sync, health, conditions, Some(group))
+}
+
+fn superfluous(name: &str) -> SubjectStatus {
+    let message = "no container of the manifest has this control group".to_owned();
+    told(name, Sync::OutOfSync, Health::Progressing, vec![condition("Superfluous", message, None)], None)
+}
+
+fn told(name: &str, sync: Sync, health: Health, conditions: Vec<Condition>, group: Option<&Group>) -> SubjectStatus {
+    let shown = [Control::Cpu, Control::Memory, Control::Pids];
+    let facts = group
+        .into_iter()
+        .flatten()
+        .filter(|(control, _)| shown.contains(control))
+        .map(|(control, value)| (control.to_string(), value.shown(*control)))
+        .collect();
+    SubjectStatus { subject: subject(name), sync, health, conditions, facts }
+}
+
+fn condition(reason: &str, message: String, blame: Option<Blame>) -> Condition {
+    Condition { reason: reason.to_owned(), message, blame, since: None, observed_sequence: None }
+}

@@ -1,0 +1,150 @@
+//! The room on the kernel's own control groups, in a group of its own in a hierarchy that only the test has mounted.
+
+#![cfg(feature = "kernel")]
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+use std::{fs, path::PathBuf};
+
+use catenoid_core::{Planner, Reconciler, RoomError, Step as _};
+use catenoid_limits::{Control, Desired, Error, Limits, Observed, Planning, Step, Value};
+use catenoid_schema::status::Blame;
+use nix::{
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sched::{CloneFlags, unshare},
+};
+
+struct Kernel {
+    mount: tempfile::TempDir,
+    base: PathBuf,
+}
+
+impl Kernel {
+    fn mounted(test: &str) -> Self {
+        unshare(CloneFlags::CLONE_NEWNS).expect("tests on the kernel run as root");
+        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        mount(Some("none"), folder.path(), Some("cgroup2"), MsFlags::empty(), None::<&str>).unwrap();
+        // What the hierarchy offers reaches the test's group only if its parent passes it on.
+        let offered = fs::read_to_string(folder.path().join("cgroup.controllers")).unwrap();
+        for controller in offered.split_whitespace() {
+            let _ = fs::write(folder.path().join("cgroup.subtree_control"), format!("+{controller}"));
+        }
+        let base = folder.path().join(format!("{test}-{}", std::process::id()));
+        fs::create_dir(&base).unwrap();
+        Self { mount: folder, base }
+    }
+}
+
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        for group in ["catenoid/web/run.0123456789abcdef", "catenoid/web", "catenoid", ""] {
+            let _ = fs::remove_dir(self.base.join(group));
+        }
+        let _ = umount2(self.mount.path(), MntFlags::MNT_DETACH);
+    }
+}
+
+fn desired(text: &str) -> Desired {
+    let containers = text.split_whitespace().map(|limits| {
+        let (name, rest) = limits.split_once('=').unwrap();
+        let [memory, cpu, pids] = rest.split(',').collect::<Vec<_>>().try_into().unwrap();
+        let (memory, cpu, pids) = (memory.parse().unwrap(), cpu.parse().unwrap(), pids.parse().unwrap());
+        (name.parse().unwrap(), catenoid_schema::manifest::Limits { memory, cpu, pids })
+    });
+    Desired { containers: containers.collect() }
+}
+
+/// Does every step of the plan, each of them twice, and compares the kernel with the model after each.
+async fn converge(room: &Limits, desired: &Desired) -> Observed {
+    let mut model = room.observe().await.unwrap();
+    let plan = Planning::plan(desired, &model);
+    for (_, step) in plan.steps() {
+        step.effect_on(&mut model);
+        for _ in 0..2 {
+            room.apply(step).await.unwrap_or_else(|e| panic!("{step}: {e}: {:?}", std::error::Error::source(&e)));
+            assert_eq!(room.observe().await.unwrap(), model, "after: {step}");
+        }
+    }
+    assert!(Planning::satisfied(desired, &model));
+    model
+}
+
+#[tokio::test]
+async fn mountns_a_group_is_made_and_goes_only_when_it_is_empty() {
+    let kernel = Kernel::mounted("limits");
+    let room = Limits::open(&kernel.base).unwrap();
+    let before = room.observe().await.unwrap();
+    let make = Step::MakeGroup { container: "web".to_owned() };
+    let remove = Step::RemoveGroup { container: "web".to_owned() };
+    let mut model = before.clone();
+    make.effect_on(&mut model);
+    room.apply(&make).await.unwrap();
+    assert_eq!(room.observe().await.unwrap(), model);
+
+    let leaf = kernel.base.join("catenoid/web/run.0123456789abcdef");
+    fs::create_dir(&leaf).unwrap();
+    let in_use = room.apply(&remove).await.unwrap_err();
+    assert!(matches!(&in_use, Error::InUse { container } if container == "web"), "{in_use}");
+    assert_eq!(in_use.blame(), Blame::Nobody);
+    fs::remove_dir(&leaf).unwrap();
+    for _ in 0..2 {
+        room.apply(&remove).await.unwrap();
+        assert_eq!(room.observe().await.unwrap(), before);
+    }
+}
+
+#[tokio::test]
+async fn mountns_a_controller_that_the_kernel_lacks_is_an_error_for_the_administrator() {
+    let kernel = Kernel::mounted("lacking");
+    let room = Limits::open(&kernel.base).unwrap();
+    room.apply(&Step::MakeGroup { container: "web".to_owned() }).await.unwrap();
+    // Controllers bound to version 1 are absent here; where all are present, there is nothing to see.
+    let offered = room.observe().await.unwrap().offered;
+    for control in Control::ALL {
+        let step = Step::SetLimit { container: "web".to_owned(), control, value: Value::At(1 << 20), was: None };
+        match room.apply(&step).await {
+            Ok(()) => assert!(offered.contains(&control), "{control} was set but is not offered"),
+            Err(error) if offered.contains(&control) => assert_eq!(control, Control::OomGroup, "{error}"),
+            Err(error) => {
+                assert_eq!(error.to_string(), format!("failed to set {control} of `web`"));
+                assert_eq!(error.blame(), Blame::Administrator);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs the cpu, memory and pids controllers in cgroup v2: run in the device VM"]
+async fn vm_limits_read_back_as_the_model_says() {
+    let kernel = Kernel::mounted("converge");
+    let room = Limits::open(&kernel.base).unwrap();
+    let first = converge(&room, &desired("web=128MiB,0.5,64 db=64MiB,2,10")).await;
+    assert_eq!(first.groups["web"][&Control::Cpu], Value::At(500));
+    // Somebody changes a limit, and takes a controller away from all groups.
+    fs::write(kernel.base.join("catenoid/web/memory.max"), "max").unwrap();
+    fs::write(kernel.base.join("catenoid/cgroup.subtree_control"), "-pids").unwrap();
+    let lacking = room.observe().await.unwrap();
+    assert!(!lacking.offered.contains(&Control::Pids));
+    for (_, step) in Planning::plan(&desired("web=128MiB,0.5,64"), &lacking).steps() {
+        room.apply(step).await.unwrap();
+    }
+    converge(&room, &desired("web=128MiB,0.5,64")).await;
+    converge(&room, &desired("")).await;
+}
+
+#[tokio::test]
+#[ignore = "needs the pids controller in cgroup v2: run in the device VM"]
+async fn vm_a_process_too_many_is_refused() {
+    let kernel = Kernel::mounted("hog");
+    let room = Limits::open(&kernel.base).unwrap();
+    converge(&room, &desired("web=128MiB,0.5,3")).await;
+    let leaf = kernel.base.join("catenoid/web/run.0123456789abcdef");
+    fs::create_dir(&leaf).unwrap();
+    let script = format!("echo $$ > {}/cgroup.procs; sleep 9 & sleep 9 & sleep 9 & kill %1 %2", leaf.display());
+    let output = std::process::Command::new("/bin/sh").args(["-c", &script]).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && told.contains("fork"), "{:?}: {told}", output.status);
+    let events = fs::read_to_string(kernel.base.join("catenoid/web/pids.events")).unwrap();
+    assert_ne!(events, "max 0\n");
+    fs::write(leaf.join("cgroup.kill"), "1").unwrap();
+}

@@ -1,0 +1,124 @@
+//! The planner: golden folders, the two properties, and what is told of it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+
+use catenoid_core::{Planner, testing};
+use catenoid_limits::{Control, Desired, Group, Observed, Planning, Value};
+use catenoid_schema::{
+    manifest::Limits,
+    name::Name,
+    status::{Blame, Health, Sync},
+    units::{ByteSize, Cpu},
+};
+use proptest::{collection, prelude::*, sample};
+
+#[test]
+fn golden_plans() {
+    testing::golden::<Planning>(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plans"), 8);
+}
+
+/// Few names and few values, so that what is wanted and what is there meet often.
+const NAMES: [&str; 4] = ["core0", "web", "db", "mail"];
+
+fn name() -> impl Strategy<Value = Name> {
+    sample::select(&NAMES).prop_map(|name| name.parse().expect("each is a name"))
+}
+
+fn limits() -> impl Strategy<Value = Limits> {
+    (1..3u32, 1..3u32, 1..3u32).prop_map(|(memory, cpu, pids)| Limits {
+        memory: ByteSize::from_mebibytes(memory),
+        cpu: Cpu::from_thousandths(cpu),
+        pids,
+    })
+}
+
+fn desired() -> impl Strategy<Value = Desired> {
+    collection::btree_map(name(), limits(), 0..4).prop_map(|containers| Desired { containers })
+}
+
+fn value() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        3 => sample::select(vec![0, 1, 2, 1 << 20, 2 << 20, u64::MAX]).prop_map(Value::At),
+        1 => sample::select(vec!["max", "33333 100000", ""]).prop_map(|word| Value::Word(word.to_owned())),
+    ]
+}
+
+fn control() -> impl Strategy<Value = Control> {
+    sample::select(&Control::ALL)
+}
+
+fn observed() -> impl Strategy<Value = Observed> {
+    let offered = prop_oneof![
+        2 => Just(BTreeSet::from(Control::ALL)),
+        1 => collection::btree_set(control(), 0..5),
+    ];
+    let group = collection::btree_map(control(), value(), 0..6);
+    let groups = collection::btree_map(prop_oneof![4 => sample::select(&NAMES), 1 => Just("Not A Name")], group, 0..5);
+    (offered, groups).prop_map(|(offered, groups): (_, BTreeMap<_, Group>)| Observed {
+        offered,
+        groups: groups.into_iter().map(|(name, group)| (name.to_owned(), group)).collect(),
+    })
+}
+
+/// A desired state, and an observed one that is anything, or what the desired one leads to with one group disturbed.
+fn states() -> impl Strategy<Value = (Desired, Observed)> {
+    let near = (desired(), observed(), proptest::option::of((name(), control(), proptest::option::of(value()))))
+        .prop_map(|(desired, observed, disturbance)| {
+            let mut observed = catenoid_core::simulate::<Planning>(&Planning::plan(&desired, &observed), &observed);
+            if let Some((name, control, value)) = disturbance
+                && let Some(group) = observed.groups.get_mut(name.as_str())
+            {
+                match value {
+                    Some(value) => group.insert(control, value),
+                    None => group.remove(&control),
+                };
+            }
+            (desired, observed)
+        });
+    prop_oneof![(desired(), observed()), near]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1000) })]
+
+    #[test]
+    fn the_plan_leads_to_what_is_wanted_and_is_empty_only_there((desired, observed) in states()) {
+        testing::properties::<Planning>(&desired, &observed).map_err(TestCaseError::fail)?;
+    }
+
+    #[test]
+    fn what_is_satisfied_is_told_as_synced_and_nothing_else((desired, observed) in states()) {
+        let status = Planning::status(&desired, &observed);
+        let synced = status.iter().all(|subject| subject.sync == Sync::Synced);
+        prop_assert_eq!(synced, Planning::satisfied(&desired, &observed));
+    }
+}
+
+fn web() -> Desired {
+    Desired { containers: BTreeMap::from([("web".parse().expect("it is a name"), Limits::default())]) }
+}
+
+#[test]
+fn a_controller_that_the_kernel_lacks_is_for_the_administrator() {
+    let offered = BTreeSet::from([Control::Cpu, Control::Memory, Control::OomGroup]);
+    let mut observed = Observed { offered, groups: BTreeMap::from([("web".to_owned(), Group::new())]) };
+    observed = catenoid_core::simulate::<Planning>(&Planning::plan(&web(), &observed), &observed);
+    observed.groups.get_mut("web").expect("it is there").remove(&Control::Pids);
+    let status = Planning::status(&web(), &observed);
+    assert_eq!(status.len(), 1);
+    assert_eq!((status[0].sync, status[0].health), (Sync::OutOfSync, Health::Degraded));
+    let told: Vec<_> = status[0].conditions.iter().map(|c| (c.reason.as_str(), c.message.as_str(), c.blame)).collect();
+    assert_eq!(told, [("ControllerMissing", "the kernel cannot limit pids", Some(Blame::Administrator))]);
+}
+
+#[test]
+fn limits_are_told_as_they_are_in_force() {
+    let observed = Observed { offered: BTreeSet::from(Control::ALL), groups: BTreeMap::new() };
+    let observed = catenoid_core::simulate::<Planning>(&Planning::plan(&web(), &observed), &observed);
+    let status = Planning::status(&web(), &observed);
+    let facts = [("cpu", "1"), ("memory", "128MiB"), ("pids", "128")];
+    assert_eq!(status[0].facts, facts.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
+}
