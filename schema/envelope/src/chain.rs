@@ -58,7 +58,9 @@ pub(crate) fn verify(
 ) -> Result<Leaf, Error> {
     if let Err(source) = path(chain, anchors, role, at)? {
         let signer = subject(chain.first().map_or(&[], Vec::as_slice));
-        let other = Role::ALL.into_iter().find(|other| *other != role && matches!(path(chain, anchors, *other, at), Ok(Ok(()))));
+        let other = Role::ALL
+            .into_iter()
+            .find(|other| *other != role && matches!(path(chain, anchors, *other, at), Ok(Ok(()))));
         return Err(match (other, source) {
             (Some(found), _) => Error::WrongRole { place, signer, found, needed: role },
             (None, webpki::Error::CertExpired { .. }) => Error::CertificateExpired { place, signer, at },
@@ -103,26 +105,28 @@ fn path(chain: &[Vec<u8>], anchors: &Anchors, role: Role, at: Timestamp) -> Resu
 
 /// What the path building does not look at: the leaf's own key and what it is for (RFC 5280 section 4.2.1.3).
 fn leaf(der: &[u8], place: Place) -> Result<Leaf, Error> {
-    let certificate =
-        Certificate::from_der(der).map_err(|e| Error::Certificate { place, reason: e.to_string() })?;
+    let certificate = Certificate::from_der(der).map_err(|e| Error::Certificate { place, reason: e.to_string() })?;
     let signer = readable(&certificate);
     let tbs = certificate.tbs_certificate();
     let info = tbs.subject_public_key_info();
     let curve = info.algorithm.parameters.as_ref().and_then(|p| p.decode_as::<ObjectIdentifier>().ok());
-    let public_key = info.subject_public_key.as_bytes().filter(|_| info.algorithm.oid == EC_PUBLIC_KEY && curve == Some(P384));
+    let public_key =
+        info.subject_public_key.as_bytes().filter(|_| info.algorithm.oid == EC_PUBLIC_KEY && curve == Some(P384));
     let Some(public_key) = public_key else {
         return Err(Error::KeyKind { place, signer });
     };
     let usage = tbs.get_extension::<KeyUsageExtension>();
-    let signs_documents_only = usage.ok().flatten().is_some_and(|(_, usage)| {
-        usage.digital_signature() && !usage.key_cert_sign() && !usage.crl_sign()
-    });
+    let signs_documents_only = usage
+        .ok()
+        .flatten()
+        .is_some_and(|(_, usage)| usage.digital_signature() && !usage.key_cert_sign() && !usage.crl_sign());
     if !signs_documents_only {
         return Err(Error::KeyUsage { place, signer });
     }
     let unreadable = |reason: String| Error::Certificate { place, reason };
     let info = info.to_der().map_err(|e| unreadable(e.to_string()))?;
-    let end = i64::try_from(tbs.validity().not_after.to_unix_duration().as_secs()).ok().and_then(Timestamp::from_seconds);
+    let end =
+        i64::try_from(tbs.validity().not_after.to_unix_duration().as_secs()).ok().and_then(Timestamp::from_seconds);
     let not_after = end.ok_or_else(|| unreadable("its end is out of range".to_owned()))?;
     Ok(Leaf { signer: Signer { subject: signer, key: Digest::of(&info), not_after }, public_key: public_key.to_vec() })
 }

@@ -28,8 +28,7 @@ const DEPTH: usize = 6;
 /// Four items for each signature, six around them; the rest is room to name what somebody put there.
 const ITEMS: usize = 128;
 /// A protected header is a map with one array of certificates at most.
-const HEADER: Limits =
-    Limits { bytes: CERTIFICATES_LIMIT * CERTIFICATE_BYTES_LIMIT + 256, depth: 3, items: 32 };
+const HEADER: Limits = Limits { bytes: CERTIFICATES_LIMIT * CERTIFICATE_BYTES_LIMIT + 256, depth: 3, items: 32 };
 
 /// An envelope of the right form, of which nothing was verified.
 ///
@@ -67,8 +66,12 @@ impl Unverified {
         if !(1..=SIGNERS_LIMIT).contains(&cose.signatures.len()) {
             return Err(Error::SignatureCount { count: cose.signatures.len() });
         }
-        let chains =
-            cose.signatures.iter().enumerate().map(|(index, s)| signature_chain(s, index + 1)).collect::<Result<_, _>>()?;
+        let chains = cose
+            .signatures
+            .iter()
+            .enumerate()
+            .map(|(index, s)| signature_chain(s, index + 1))
+            .collect::<Result<_, _>>()?;
         Ok(Self { cose, content_type, chains })
     }
 
@@ -128,7 +131,8 @@ fn signature_chain(signature: &CoseSignature, number: usize) -> Result<Vec<Vec<u
     if header.alg != Some(Algorithm::Assigned(iana::Algorithm::ES384)) {
         return Err(Error::Algorithm { place });
     }
-    let (certificates, others): (Vec<_>, Vec<_>) = header.rest.iter().partition(|(label, _)| *label == Label::Int(X5CHAIN));
+    let (certificates, others): (Vec<_>, Vec<_>) =
+        header.rest.iter().partition(|(label, _)| *label == Label::Int(X5CHAIN));
     let plain = Header { alg: header.alg.clone(), rest: header.rest.clone(), ..Header::default() };
     if !others.is_empty() || *header != plain {
         return Err(Error::HeaderNotAllowed { place });

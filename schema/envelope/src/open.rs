@@ -79,8 +79,7 @@ pub fn open<T: Document>(bytes: &[u8], anchors: &Anchors, at: Timestamp) -> Resu
     if found < usize::from(needed) {
         return Err(Error::Threshold { role: T::ROLE, found, needed });
     }
-    let document =
-        cbor::decode(envelope.payload(), T::LIMITS).map_err(|source| Error::Payload { source })?;
+    let document = cbor::decode(envelope.payload(), T::LIMITS).map_err(|source| Error::Payload { source })?;
     Ok(Verified { document, digest: Digest::of(envelope.payload()), signers })
 }
 
@@ -371,7 +370,9 @@ impl Error {
             Self::WrongRole { .. } | Self::KeyPurpose { .. } => {
                 Some("manifests are signed by the role `operator`, guests by `software`")
             }
-            Self::Untrusted { .. } => Some("the device believes the anchors of its boot image only; compare the two PKIs"),
+            Self::Untrusted { .. } => {
+                Some("the device believes the anchors of its boot image only; compare the two PKIs")
+            }
             Self::Signature { .. } => Some("the content was altered after it was signed; fetch or sign it again"),
             Self::Threshold { .. } => Some("add a signature with `catenoid-sign sign --add-signature`"),
             _ => None,

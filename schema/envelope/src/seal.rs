@@ -49,8 +49,7 @@ impl<T: Document> Draft<T> {
     pub fn new(document: &T) -> Result<Self, SealError> {
         let payload = cbor::encode(document).map_err(|source| SealError::Document { source })?;
         cbor::decode::<T>(&payload, T::LIMITS).map_err(|source| SealError::Document { source })?;
-        let header =
-            Header { content_type: Some(ContentType::Text(T::CONTENT_TYPE.to_owned())), ..Header::default() };
+        let header = Header { content_type: Some(ContentType::Text(T::CONTENT_TYPE.to_owned())), ..Header::default() };
         let protected = ProtectedHeader { original_data: None, header };
         Ok(Self { cose: CoseSign { protected, payload: Some(payload), ..CoseSign::default() }, document: PhantomData })
     }

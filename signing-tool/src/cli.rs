@@ -1,0 +1,240 @@
+//! The command line: what can be asked for, and the wiring of each command.
+
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use catenoid_schema::{
+    anchors::Anchors,
+    digest::Digest,
+    document::Document,
+    guest::Guest,
+    manifest::{Manifest, check::Stage},
+    name::Name,
+    units::Timestamp,
+};
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    bundle, check,
+    failure::Failure,
+    files, pki,
+    sign::{self, Subject},
+    yaml::Source,
+};
+
+const EXIT_CODES: &str = "Exit codes:
+  0  done
+  1  the input was read and is refused
+  2  the command line makes no sense
+  3  a file, a tool or the system failed";
+
+/// Makes, checks and signs what Catenoid devices believe.
+#[derive(Debug, Parser)]
+#[command(name = "catenoid-sign", version, after_help = EXIT_CODES, arg_required_else_help = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Keys and certificates.
+    #[command(subcommand)]
+    Pki(Pki),
+    /// Guests: read-only images from which containers are run.
+    #[command(subcommand)]
+    Guest(GuestCommand),
+    /// Signs a manifest.
+    #[command(after_help = "Example:
+  catenoid-sign sign --key pki/operator/signer.key.pem --chain pki/operator/signer.chain.pem \\
+    --guests guests --anchors pki/anchors.cbor press.yaml -o press.manifest.cose
+
+With --add-signature the input is an envelope that another signer has signed:
+  catenoid-sign sign --add-signature --key KEY --chain CHAIN press.manifest.cose -o press.manifest.cose")]
+    Sign(Sign),
+    /// Shows everything that is wrong with a manifest, each at its place.
+    #[command(after_help = "Example:
+  catenoid-sign check press.yaml")]
+    Check(Check),
+    /// Packs a signed manifest and all that it needs into one tar.
+    #[command(after_help = "Example:
+  catenoid-sign bundle --manifest press.manifest.cose --guests guests -o press.bundle.tar")]
+    Bundle(Bundle),
+}
+
+#[derive(Debug, Subcommand)]
+enum Pki {
+    /// Makes the PKI of a development fleet in a new folder.
+    #[command(after_help = "Example:
+  catenoid-sign pki init --dir pki --name press-fleet
+
+Makes pki/{root,operator,software,device}/ca.{key,crt}.pem, a signer for each role that signs
+documents (signer.{key,chain}.pem), pki/anchors.cbor for the boot image, and the Secure Boot
+keys pki/platform/{PK,KEK,db}.{key,crt}.pem. The keys lie unencrypted on this disk: for a real
+fleet follow docs/provision.md.")]
+    Init {
+        /// The folder; must be new or empty.
+        #[arg(long, value_name = "DIR")]
+        dir: PathBuf,
+        /// Whose PKI it is; part of every subject.
+        #[arg(long, value_name = "NAME", default_value = "development")]
+        name: Name,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum GuestCommand {
+    /// Signs the descriptor of a guest.
+    #[command(after_help = "Example:
+  catenoid-sign guest sign --key pki/software/signer.key.pem --chain pki/software/signer.chain.pem \\
+    guests/nginx-1.22.1.guest.yaml
+
+Writes <name>-<version>.guest.cose beside the descriptor, unless -o says otherwise.")]
+    Sign(GuestSign),
+}
+
+/// Who signs.
+#[derive(Debug, Args)]
+struct Credentials {
+    /// The signer's private key (P-384, PKCS #8, PEM).
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// The signer's certificates (PEM), leaf first, without the anchor.
+    #[arg(long, value_name = "FILE")]
+    chain: PathBuf,
+    /// The anchors of the devices (CBOR); what they would not believe is refused here.
+    #[arg(long, value_name = "FILE")]
+    anchors: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct Sign {
+    #[command(flatten)]
+    credentials: Credentials,
+    /// The folder with the signed guests that the manifest names.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    guests: PathBuf,
+    /// The input is a signed manifest; adds one more signature.
+    #[arg(long)]
+    add_signature: bool,
+    /// The manifest (YAML).
+    manifest: PathBuf,
+    /// Where the envelope goes.
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct GuestSign {
+    #[command(flatten)]
+    credentials: Credentials,
+    /// The input is a signed descriptor; adds one more signature.
+    #[arg(long, requires = "output")]
+    add_signature: bool,
+    /// The descriptor (YAML, or CBOR if it ends with `.cbor`).
+    descriptor: PathBuf,
+    /// Where the envelope goes.
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct Check {
+    /// The manifest (YAML).
+    manifest: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Bundle {
+    /// The signed manifest.
+    #[arg(long, value_name = "FILE")]
+    manifest: PathBuf,
+    /// The folder with the guests that it names: descriptors and images.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    guests: PathBuf,
+    /// Where the tar goes.
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+}
+
+/// Does what `arguments` ask for.
+pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
+    match arguments.command {
+        Command::Pki(Pki::Init { dir, name }) => pki_init(&dir, &name),
+        Command::Guest(GuestCommand::Sign(arguments)) => guest_sign(&arguments),
+        Command::Sign(arguments) => sign(&arguments),
+        Command::Check(arguments) => check(&arguments),
+        Command::Bundle(arguments) => bundle(&arguments),
+    }
+}
+
+fn now() -> Timestamp {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    i64::try_from(seconds).ok().and_then(Timestamp::from_seconds).expect("the clock is between 1970 and 9999")
+}
+
+fn pki_init(folder: &Path, name: &Name) -> Result<(), Failure> {
+    pki::init(folder, name, SystemTime::now())?;
+    println!("made the pki `{name}` in {}", folder.display());
+    println!("  anchors for the boot image: {}", folder.join("anchors.cbor").display());
+    println!("  its keys are unencrypted: for development only");
+    Ok(())
+}
+
+impl Credentials {
+    fn anchors(&self) -> Result<Option<Anchors>, Failure> {
+        self.anchors.as_deref().map(sign::read_anchors).transpose()
+    }
+
+    fn seal<T: Document>(&self, path: &Path, subject: &Subject<'_, T>) -> Result<Vec<u8>, Failure> {
+        let signer = sign::signer(&self.key, &self.chain)?;
+        let anchors = self.anchors()?;
+        sign::seal(path, subject, &signer, anchors.as_ref().map(|anchors| (anchors, now())))
+    }
+}
+
+fn sign(arguments: &Sign) -> Result<(), Failure> {
+    let Sign { credentials, guests, add_signature, manifest: path, output } = arguments;
+    let envelope = if *add_signature {
+        credentials.seal::<Manifest>(path, &Subject::More(&files::read(path)?))?
+    } else {
+        let manifest = sign::resolve(path, guests, credentials.anchors()?.as_ref(), now())?;
+        credentials.seal(path, &Subject::New(&manifest))?
+    };
+    files::replace(output, &envelope)?;
+    println!("signed {}: {}", output.display(), payload_digest::<Manifest>(&envelope));
+    Ok(())
+}
+
+fn guest_sign(arguments: &GuestSign) -> Result<(), Failure> {
+    let GuestSign { credentials, add_signature, descriptor: path, output } = arguments;
+    let (envelope, beside) = if *add_signature {
+        (credentials.seal::<Guest>(path, &Subject::More(&files::read(path)?))?, None)
+    } else {
+        let guest: Guest = sign::read_document(path)?;
+        let name = format!("{}-{}.guest.cose", guest.metadata.name, guest.metadata.version);
+        (credentials.seal(path, &Subject::New(&guest))?, Some(path.with_file_name(name)))
+    };
+    let output = output.clone().or(beside).unwrap_or_else(|| path.clone());
+    files::replace(&output, &envelope)?;
+    println!("signed {}: {}", output.display(), Digest::of(&envelope));
+    Ok(())
+}
+
+fn payload_digest<T: Document>(envelope: &[u8]) -> Digest {
+    let read = catenoid_envelope::Unverified::read(envelope, T::LIMITS.bytes);
+    Digest::of(read.expect("it was written as an envelope just now").payload())
+}
+
+fn check(arguments: &Check) -> Result<(), Failure> {
+    let source = Source::read(&arguments.manifest)?;
+    check::read(&source, Stage::Authored)?;
+    println!("{}: no errors", arguments.manifest.display());
+    Ok(())
+}
+
+fn bundle(arguments: &Bundle) -> Result<(), Failure> {
+    let blobs = bundle::write(&arguments.manifest, &arguments.guests, &arguments.output)?;
+    println!("wrote {} with {} blobs", arguments.output.display(), blobs.len());
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! A signer's private key and the certificates that speak for it.
+
+use std::path::{Path, PathBuf};
+
+use p384::ecdsa::{Signature, SigningKey, VerifyingKey, signature::Signer as _};
+use p384::pkcs8::{DecodePrivateKey, EncodePublicKey};
+use x509_cert::{
+    Certificate,
+    der::{Decode, Encode},
+};
+
+use crate::{failure::Failure, files};
+
+/// Why a signer cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// A file.
+    #[error(transparent)]
+    File(#[from] files::Error),
+    /// No P-384 key.
+    #[error("`{}` holds no unencrypted P-384 private key in PKCS #8", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// What the decoder says.
+        source: p384::pkcs8::Error,
+    },
+    /// No certificates.
+    #[error("`{}` holds no chain of PEM certificates", path.display())]
+    Chain {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The two are of different signers.
+    #[error("the first certificate of `{}` is not of the key `{}`", chain.display(), key.display())]
+    Mismatch {
+        /// The certificates.
+        chain: PathBuf,
+        /// The key.
+        key: PathBuf,
+    },
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::File(error) => error.into(),
+            Error::Mismatch { .. } => {
+                Self::refused(error).hint(Some("pass `--key` and `--chain` of the same signer, leaf certificate first"))
+            }
+            Error::Key { .. } | Error::Chain { .. } => Self::refused(error),
+        }
+    }
+}
+
+/// Somebody who can sign.
+pub(crate) struct Signer {
+    key: SigningKey,
+    chain: Vec<Vec<u8>>,
+}
+
+impl Signer {
+    /// Reads a PKCS #8 key and a PEM chain, and checks that they belong together.
+    pub(crate) fn read(key_path: &Path, chain_path: &Path) -> Result<Self, Error> {
+        let pem = files::read_text(key_path)?;
+        let key =
+            SigningKey::from_pkcs8_pem(&pem).map_err(|source| Error::Key { path: key_path.to_owned(), source })?;
+        let chain = read_chain(chain_path)?;
+        let public = VerifyingKey::from(&key).to_public_key_der();
+        let certified = chain
+            .first()
+            .and_then(|leaf| Certificate::from_der(leaf).ok())
+            .and_then(|leaf| leaf.tbs_certificate().subject_public_key_info().to_der().ok());
+        if public.ok().map(|der| der.into_vec()) == certified && certified.is_some() {
+            Ok(Self { key, chain })
+        } else {
+            Err(Error::Mismatch { chain: chain_path.to_owned(), key: key_path.to_owned() })
+        }
+    }
+
+    /// Its certificates in DER, leaf first.
+    pub(crate) fn chain(&self) -> &[Vec<u8>] {
+        &self.chain
+    }
+
+    /// Signs with ECDSA P-384 and SHA-384, with the nonce of RFC 6979: the same message gives the same bytes.
+    pub(crate) fn sign(&self, message: &[u8]) -> [u8; 96] {
+        let signature: Signature = self.key.sign(message);
+        signature.to_bytes().into()
+    }
+}
+
+/// The certificates of a PEM file in DER.
+pub(crate) fn read_chain(path: &Path) -> Result<Vec<Vec<u8>>, Error> {
+    let error = || Error::Chain { path: path.to_owned() };
+    let certificates = Certificate::load_pem_chain(&files::read(path)?).map_err(|_| error())?;
+    if certificates.is_empty() {
+        return Err(error());
+    }
+    certificates.iter().map(|certificate| certificate.to_der().map_err(|_| error())).collect()
+}

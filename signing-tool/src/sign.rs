@@ -1,0 +1,236 @@
+//! `sign` and `guest sign`: from a document to its envelope.
+
+use std::path::{Path, PathBuf};
+
+use catenoid_envelope::{Draft, SealError, Unverified};
+use catenoid_schema::{
+    anchors::Anchors,
+    cbor,
+    digest::Digest,
+    document::Document,
+    guest::Guest,
+    manifest::{GuestVersion, Manifest, check::Stage},
+    units::Timestamp,
+};
+use serde::de::DeserializeOwned;
+
+use crate::{
+    check,
+    failure::Failure,
+    files,
+    key::{self, Signer},
+    yaml::Source,
+};
+
+/// Why nothing was signed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// A guest was never built, or elsewhere.
+    #[error("there is no signed descriptor of `{reference}` at `{}`", path.display())]
+    GuestMissing {
+        /// The guest.
+        reference: GuestVersion,
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// A guest's envelope is not believed.
+    #[error("`{}` is not a guest that the anchors vouch for", path.display())]
+    GuestRefused {
+        /// The envelope.
+        path: PathBuf,
+        /// Why.
+        source: catenoid_envelope::Error,
+    },
+    /// A guest's envelope holds no descriptor.
+    #[error("`{}` holds no guest descriptor", path.display())]
+    GuestUnreadable {
+        /// The envelope.
+        path: PathBuf,
+        /// Why.
+        source: cbor::Error,
+    },
+    /// A guest's envelope holds another guest.
+    #[error("`{}` holds `{found}`, not `{reference}`", path.display())]
+    GuestOther {
+        /// The envelope.
+        path: PathBuf,
+        /// What it says.
+        found: GuestVersion,
+        /// What its name says.
+        reference: GuestVersion,
+    },
+    /// The author wrote a digest, and it is another.
+    #[error("`guests.{name}.descriptor` is `{written}`, but `{}` is `{found}`", path.display())]
+    GuestDigest {
+        /// The guest's name in the manifest.
+        name: String,
+        /// What the manifest says.
+        written: Digest,
+        /// The envelope.
+        path: PathBuf,
+        /// Its digest.
+        found: Digest,
+    },
+    /// Anchors that cannot be read.
+    #[error("`{}` holds no anchors", path.display())]
+    Anchors {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: cbor::Error,
+    },
+    /// A document in bytes that cannot be read.
+    #[error("`{}` holds no document of this kind", path.display())]
+    Document {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: cbor::Error,
+    },
+    /// The envelope cannot be written.
+    #[error("failed to sign `{}`", path.display())]
+    Seal {
+        /// The document.
+        path: PathBuf,
+        /// Why.
+        source: SealError,
+    },
+    /// It was signed, and the anchors do not believe it.
+    #[error("the signature on `{}` would be refused by a device with these anchors", path.display())]
+    Disbelieved {
+        /// The document.
+        path: PathBuf,
+        /// Why.
+        source: catenoid_envelope::Error,
+    },
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let hint = match &error {
+            Error::GuestMissing { .. } => {
+                Some("build and sign it: `catenoid-sign guest build`, `catenoid-sign guest sign`".to_owned())
+            }
+            Error::GuestRefused { source, .. } | Error::Disbelieved { source, .. } => source.hint().map(str::to_owned),
+            Error::GuestDigest { .. } => {
+                Some("leave `descriptor` out; it is written when the manifest is signed".to_owned())
+            }
+            _ => None,
+        };
+        Self::refused(error).hint(hint)
+    }
+}
+
+/// The anchors of a file, as `pki init` writes it.
+pub(crate) fn read_anchors(path: &Path) -> Result<Anchors, Failure> {
+    let bytes = files::read(path)?;
+    Ok(cbor::decode(&bytes, Anchors::LIMITS).map_err(|source| Error::Anchors { path: path.to_owned(), source })?)
+}
+
+/// The manifest of a YAML file with every guest's digest written in, checked as a device will check it.
+///
+/// Guests are looked for at `<guests>/<name>-<version>.guest.cose`, and verified where there are `anchors`.
+pub(crate) fn resolve(
+    path: &Path,
+    guests: &Path,
+    anchors: Option<&Anchors>,
+    at: Timestamp,
+) -> Result<Manifest, Failure> {
+    let source = Source::read(path)?;
+    let mut manifest = check::read(&source, Stage::Authored)?;
+    for (name, guest) in &mut manifest.guests {
+        let path = guest_path(guests, &guest.reference);
+        let found = descriptor(&path, &guest.reference, anchors, at)?;
+        match guest.descriptor {
+            Some(written) if written != found => {
+                return Err(Error::GuestDigest { name: name.to_string(), written, path, found }.into());
+            }
+            _ => guest.descriptor = Some(found),
+        }
+    }
+    let violations = catenoid_schema::manifest::check::check(&manifest, Stage::Signed);
+    if violations.is_empty() { Ok(manifest) } else { Err(check::refuse(&source, &violations)) }
+}
+
+/// Where the signed descriptor of a guest is.
+pub(crate) fn guest_path(folder: &Path, reference: &GuestVersion) -> PathBuf {
+    folder.join(format!("{}-{}.guest.cose", reference.name, reference.version))
+}
+
+/// The digest of the envelope at `path`, which must be of `reference`.
+fn descriptor(
+    path: &Path,
+    reference: &GuestVersion,
+    anchors: Option<&Anchors>,
+    at: Timestamp,
+) -> Result<Digest, Failure> {
+    if !path.exists() {
+        return Err(Error::GuestMissing { reference: reference.clone(), path: path.to_owned() }.into());
+    }
+    let bytes = files::read(path)?;
+    let refused = |source| Error::GuestRefused { path: path.to_owned(), source };
+    let guest: Guest = match anchors {
+        Some(anchors) => catenoid_envelope::open::<Guest>(&bytes, anchors, at).map_err(refused)?.into_document(),
+        None => {
+            let envelope = Unverified::read(&bytes, Guest::LIMITS.bytes).map_err(refused)?;
+            cbor::decode(envelope.payload(), Guest::LIMITS)
+                .map_err(|source| Error::GuestUnreadable { path: path.to_owned(), source })?
+        }
+    };
+    let found = GuestVersion { name: guest.metadata.name, version: guest.metadata.version };
+    if found == *reference {
+        Ok(Digest::of(&bytes))
+    } else {
+        Err(Error::GuestOther { path: path.to_owned(), found, reference: reference.clone() }.into())
+    }
+}
+
+/// A document without rules of its own beyond its type, from YAML or from its CBOR bytes (`.cbor`).
+pub(crate) fn read_document<T: Document + DeserializeOwned>(path: &Path) -> Result<T, Failure> {
+    if path.extension().is_some_and(|extension| extension == "cbor") {
+        let bytes = files::read(path)?;
+        return Ok(cbor::decode(&bytes, T::LIMITS).map_err(|source| Error::Document { path: path.to_owned(), source })?);
+    }
+    let source = Source::read(path)?;
+    source.parse().map_err(|finding| source.refuse(&[finding]))
+}
+
+/// What to sign.
+pub(crate) enum Subject<'a, T> {
+    /// A document, first signature.
+    New(&'a T),
+    /// An envelope, one more signature.
+    More(&'a [u8]),
+}
+
+/// The envelope of `subject` with one signature by `signer`, proven against `anchors` where there are some.
+pub(crate) fn seal<T: Document>(
+    path: &Path,
+    subject: &Subject<'_, T>,
+    signer: &Signer,
+    anchors: Option<(&Anchors, Timestamp)>,
+) -> Result<Vec<u8>, Failure> {
+    let write = || {
+        let mut draft = match subject {
+            Subject::New(document) => Draft::new(*document)?,
+            Subject::More(envelope) => Draft::<T>::resume(envelope)?,
+        };
+        let signature = signer.sign(&draft.message(signer.chain()));
+        draft.add(signer.chain(), signature);
+        draft.finish()
+    };
+    let bytes = write().map_err(|source| Error::Seal { path: path.to_owned(), source })?;
+    if let Some((anchors, at)) = anchors {
+        match catenoid_envelope::open::<T>(&bytes, anchors, at) {
+            // One of several: the others are still to come.
+            Ok(_) | Err(catenoid_envelope::Error::Threshold { .. }) => {}
+            Err(source) => return Err(Error::Disbelieved { path: path.to_owned(), source }.into()),
+        }
+    }
+    Ok(bytes)
+}
+
+/// Reads key and chain as the command line names them.
+pub(crate) fn signer(key: &Path, chain: &Path) -> Result<Signer, key::Error> {
+    Signer::read(key, chain)
+}

@@ -1,0 +1,212 @@
+//! Documents as people write them: strict YAML, and the place of everything in it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde_saphyr::granit_parser::{Event, Parser};
+
+use crate::{
+    failure::Failure,
+    files::{self, READ_LIMIT},
+};
+
+/// The most nesting: far over any document.
+const DEPTH_LIMIT: usize = 32;
+/// The most keys and values: those of the largest manifest there can be.
+const NODES_LIMIT: usize = 400_000;
+/// The most characters of a line that is shown.
+const SHOWN_LIMIT: usize = 160;
+
+/// A YAML file.
+pub(crate) struct Source {
+    path: PathBuf,
+    text: String,
+}
+
+/// Where something is: lines and columns are counted from 1, columns and length in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub(crate) line: usize,
+    pub(crate) column: usize,
+    pub(crate) length: usize,
+}
+
+impl Place {
+    const START: Self = Self { line: 1, column: 1, length: 1 };
+}
+
+/// Something wrong at a place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Finding {
+    pub(crate) place: Place,
+    pub(crate) message: String,
+    pub(crate) hint: Option<String>,
+}
+
+/// A document with something wrong in it, ready to be shown.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{}` is refused: {count} {}", path.display(), if *count == 1 { "error" } else { "errors" })]
+pub(crate) struct Refused {
+    path: PathBuf,
+    count: usize,
+}
+
+impl Source {
+    /// Reads the file.
+    pub(crate) fn read(path: &Path) -> Result<Self, files::Error> {
+        Ok(Self { path: path.to_owned(), text: files::read_text(path)? })
+    }
+
+    /// The document in it: no unknown and no duplicate key, no anchor, no merge, no tag, one document.
+    pub(crate) fn parse<T: DeserializeOwned>(&self) -> Result<T, Finding> {
+        let options = serde_saphyr::options! {
+            budget: serde_saphyr::budget! {
+                max_reader_input_bytes: usize::try_from(READ_LIMIT).ok(),
+                max_depth: DEPTH_LIMIT,
+                max_nodes: NODES_LIMIT,
+                max_documents: 1,
+                max_anchors: 0,
+                max_aliases: 0,
+                max_merge_keys: 0,
+            },
+            duplicate_keys: serde_saphyr::DuplicateKeyPolicy::Error,
+            merge_keys: serde_saphyr::MergeKeyPolicy::Error,
+            strict_booleans: true,
+            strict_indentation: true,
+            reject_unsupported_tags: true,
+            reject_tagged_field_names: true,
+            with_snippet: false,
+        };
+        serde_saphyr::from_str_with_options(&self.text, options).map_err(|error| self.finding(&error))
+    }
+
+    fn finding(&self, error: &serde_saphyr::Error) -> Finding {
+        let located = error.without_snippet().location();
+        let place = located.and_then(|location| {
+            let (line, column) = (usize::try_from(location.line()).ok()?, usize::try_from(location.column()).ok()?);
+            Some(Place { line, column, length: usize::try_from(location.span().len()).unwrap_or(1).max(1) })
+        });
+        Finding { place: place.unwrap_or(Place::START), message: plain(error), hint: None }
+    }
+
+    /// Where each key and element of the document is, by its path (`containers.web.zones.0`). A key's place is its
+    /// value, where that is one scalar, else the key itself.
+    pub(crate) fn places(&self) -> BTreeMap<String, Place> {
+        places(&self.text)
+    }
+
+    /// The place of `path` or of the closest thing above it.
+    pub(crate) fn place_of(&self, places: &BTreeMap<String, Place>, path: &str) -> Place {
+        let mut path = path;
+        loop {
+            if let Some(place) = places.get(path) {
+                return *place;
+            }
+            match path.rsplit_once('.') {
+                Some((above, _)) => path = above,
+                None => return Place::START,
+            }
+        }
+    }
+
+    /// Shows findings with their lines on standard error, and sums them up as an error.
+    pub(crate) fn refuse(&self, findings: &[Finding]) -> Failure {
+        for finding in findings {
+            eprintln!("{}", self.render(finding));
+        }
+        let refused = Refused { path: self.path.clone(), count: findings.len() };
+        eprintln!("error: {refused}");
+        Failure::refused(refused).shown()
+    }
+
+    /// A finding as a person reads it: message, place, the line and a caret below it, hint.
+    pub(crate) fn render(&self, finding: &Finding) -> String {
+        let Place { line, column, length } = finding.place;
+        let text = self.text.lines().nth(line - 1).unwrap_or_default();
+        let number = line.to_string();
+        let margin = " ".repeat(number.len());
+        // The line as it is shown, and the caret, must agree on the width of every character.
+        let shown: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(SHOWN_LIMIT).collect();
+        let indent = " ".repeat((column - 1).min(SHOWN_LIMIT));
+        let rest = shown.chars().count().saturating_sub(column - 1).max(1);
+        let caret = "^".repeat(length.clamp(1, rest));
+        let mut out = format!(
+            "error: {}\n{margin}--> {}:{line}:{column}\n{margin} |\n{number} | {shown}\n{margin} | {indent}{caret}",
+            finding.message,
+            self.path.display()
+        );
+        if let Some(hint) = &finding.hint {
+            let _ = write!(out, "\n{margin} = hint: {hint}");
+        }
+        out
+    }
+}
+
+/// The message alone: the place is shown apart from it.
+fn plain(error: &serde_saphyr::Error) -> String {
+    let text = error.without_snippet().to_string();
+    let end = text.rfind(" at line ").unwrap_or(text.len());
+    let end = text[..end].trim_end_matches([',', ':', ' ']).len();
+    text[..end].trim_start_matches("error: ").to_owned()
+}
+
+fn places(text: &str) -> BTreeMap<String, Place> {
+    let mut found = BTreeMap::new();
+    let mut open: Vec<Level> = Vec::new();
+    for event in Parser::new_from_str(text) {
+        let Ok((event, span)) = event else { break };
+        let length = span.end.index().saturating_sub(span.start.index()).max(1);
+        let place = Place { line: span.start.line(), column: span.start.col() + 1, length };
+        match event {
+            Event::Scalar(value, ..) => {
+                if let Some(Level::Map { key, .. }) = open.last_mut()
+                    && key.is_none()
+                {
+                    *key = Some(value.to_string());
+                    found.insert(path(&open), place);
+                } else {
+                    found.insert(path(&open), place);
+                    next(&mut open);
+                }
+            }
+            Event::SequenceStart(..) => {
+                found.entry(path(&open)).or_insert(place);
+                open.push(Level::List { index: 0 });
+            }
+            Event::MappingStart(..) => {
+                found.entry(path(&open)).or_insert(place);
+                open.push(Level::Map { key: None });
+            }
+            Event::SequenceEnd | Event::MappingEnd => {
+                open.pop();
+                next(&mut open);
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+enum Level {
+    Map { key: Option<String> },
+    List { index: usize },
+}
+
+/// A value has ended: the next thing is a key, or the element behind it.
+fn next(open: &mut [Level]) {
+    match open.last_mut() {
+        Some(Level::Map { key }) => *key = None,
+        Some(Level::List { index }) => *index += 1,
+        None => {}
+    }
+}
+
+fn path(open: &[Level]) -> String {
+    let parts = open.iter().filter_map(|level| match level {
+        Level::Map { key } => key.clone(),
+        Level::List { index } => Some(index.to_string()),
+    });
+    parts.collect::<Vec<_>>().join(".")
+}
