@@ -1,8 +1,8 @@
 //! Block devices: finding a partition by its label, telling an empty one, making its file system, mounting it.
 
 use std::{
-    fs::{self, File},
-    io::{self, Read, Seek, SeekFrom},
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -10,7 +10,8 @@ use std::{
 use nix::mount::{MsFlags, mount};
 
 /// Bytes at each end of a partition that are looked at: every superblock and signature that `blkid` knows lies there.
-const ENDS: u64 = 1024 * 1024;
+/// The file system leaves this much free at the end.
+const END: u64 = 1024 * 1024;
 
 /// What could not be done with a block device.
 #[derive(Debug, thiserror::Error)]
@@ -66,37 +67,85 @@ pub fn partition(label: &str) -> Result<Option<PathBuf>, Error> {
     Ok(None)
 }
 
-/// Whether both ends of `device` hold nothing but zeros: nobody has written to it yet.
+/// What a partition holds, told by our mark in its last block.
+///
+/// The file system ends one MiB before the partition does. The mark in that MiB is written before and after the file
+/// system is made, so that a power cut in between is told from a partition that is somebody else's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Content {
+    /// Both ends are zeros: nobody has written to it.
+    Empty,
+    /// We began to make a file system and did not get to the end.
+    Unfinished,
+    /// Our file system.
+    Ours,
+    /// Something else.
+    Foreign,
+}
+
+const MARK_BYTES: usize = 512;
+const MARK_ROOM: u64 = MARK_BYTES as u64;
+const UNFINISHED: &[u8] = b"catenoid data 1 unfinished\n";
+const OURS: &[u8] = b"catenoid data 1 made\n";
+
+/// Looks at both ends of `device`.
 ///
 /// # Errors
 /// [`Error::Read`].
-pub fn is_empty(device: &Path) -> Result<bool, Error> {
+pub fn content(device: &Path) -> Result<Content, Error> {
     let error = |source| Error::Read { device: device.to_owned(), source };
     let mut file = File::open(device).map_err(error)?;
     let size = file.seek(SeekFrom::End(0)).map_err(error)?;
-    for start in [0, size.saturating_sub(ENDS)] {
-        file.seek(SeekFrom::Start(start)).map_err(error)?;
-        let mut end = Vec::new();
-        (&mut file).take(ENDS).read_to_end(&mut end).map_err(error)?;
-        if end.iter().any(|byte| *byte != 0) {
-            return Ok(false);
+    let mark = read_at(&mut file, size.saturating_sub(MARK_ROOM), MARK_ROOM).map_err(error)?;
+    if mark.starts_with(OURS) {
+        return Ok(Content::Ours);
+    }
+    if mark.starts_with(UNFINISHED) {
+        return Ok(Content::Unfinished);
+    }
+    for start in [0, size.saturating_sub(END)] {
+        if read_at(&mut file, start, END).map_err(error)?.iter().any(|byte| *byte != 0) {
+            return Ok(Content::Foreign);
         }
     }
-    Ok(true)
+    Ok(Content::Empty)
 }
 
-/// Makes an ext4 on `device`. What it held is lost: only for a device that [`is_empty`].
+fn read_at(file: &mut File, start: u64, count: u64) -> io::Result<Vec<u8>> {
+    file.seek(SeekFrom::Start(start))?;
+    let mut bytes = Vec::new();
+    file.take(count).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Makes an ext4 on `device` and marks it as ours. What it held is lost: only for one that is empty or unfinished.
+/// Cut short, it leaves [`Content::Unfinished`].
 ///
 /// # Errors
 /// [`Error::Format`] with what `mkfs.ext4` said.
 pub fn format(device: &Path, label: &str) -> Result<(), Error> {
-    let output = Command::new("/sbin/mkfs.ext4").args(["-q", "-F", "-L", label, "-m", "1"]).arg(device).output();
-    let error = |output: String, source| Error::Format { device: device.to_owned(), output, source };
-    let output = output.map_err(|e| error("`mkfs.ext4` did not start".to_owned(), Some(e)))?;
-    if output.status.success() {
-        return Ok(());
+    let error = |output: &str, source| Error::Format { device: device.to_owned(), output: output.to_owned(), source };
+    let failed = |e| error("the mark could not be written", Some(e));
+    let mut file = OpenOptions::new().read(true).write(true).open(device).map_err(failed)?;
+    let size = file.seek(SeekFrom::End(0)).map_err(failed)?;
+    mark(&mut file, size, UNFINISHED).map_err(failed)?;
+    let kibibytes = format!("{}k", size.saturating_sub(END) / 1024);
+    let output =
+        Command::new("/sbin/mkfs.ext4").args(["-q", "-F", "-L", label, "-m", "1"]).arg(device).arg(kibibytes).output();
+    let output = output.map_err(|e| error("`mkfs.ext4` did not start", Some(e)))?;
+    if !output.status.success() {
+        return Err(error(String::from_utf8_lossy(&output.stderr).trim(), None));
     }
-    Err(error(String::from_utf8_lossy(&output.stderr).trim().to_owned(), None))
+    file.sync_all().map_err(failed)?;
+    mark(&mut file, size, OURS).map_err(failed)
+}
+
+fn mark(file: &mut File, size: u64, text: &[u8]) -> io::Result<()> {
+    let mut block = [0; MARK_BYTES];
+    block[..text.len()].copy_from_slice(text);
+    file.seek(SeekFrom::Start(size.saturating_sub(MARK_ROOM)))?;
+    file.write_all(&block)?;
+    file.sync_all()
 }
 
 /// Mounts the ext4 on `device` at `target`, which is made. What is mounted there already stays.
@@ -113,4 +162,30 @@ pub fn mount_data(device: &Path, target: &Path) -> Result<(), Error> {
         return Ok(());
     }
     mount(Some(device), target, Some("ext4"), flags, Some("errors=remount-ro")).map_err(|errno| error(errno.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_partition_holds_is_told_by_its_ends_and_our_mark() {
+        let path = std::env::temp_dir().join(format!("catenoid-block-{}", std::process::id()));
+        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path).unwrap();
+        let size = 64 * END;
+        file.set_len(size).unwrap();
+        let mut seen = vec![content(&path).unwrap()];
+        for text in [UNFINISHED, OURS] {
+            mark(&mut file, size, text).unwrap();
+            seen.push(content(&path).unwrap());
+        }
+        mark(&mut file, size, b"somebody else").unwrap();
+        seen.push(content(&path).unwrap());
+        mark(&mut file, size, b"").unwrap();
+        file.seek(SeekFrom::Start(1080)).unwrap();
+        file.write_all(&[0x53, 0xef]).unwrap();
+        seen.push(content(&path).unwrap());
+        fs::remove_file(&path).unwrap();
+        assert_eq!(seen, [Content::Empty, Content::Unfinished, Content::Ours, Content::Foreign, Content::Foreign]);
+    }
 }

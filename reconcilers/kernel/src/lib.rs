@@ -7,5 +7,6 @@
 pub mod block;
 pub mod cgroup;
 pub mod init;
+pub mod machine;
 pub mod name;
 pub mod uevent;

@@ -2,14 +2,15 @@
 
 use std::{
     io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    time::Duration,
 };
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, setsockopt, socket,
     sockopt::RcvBuf,
 };
-use std::os::fd::AsRawFd;
 
 /// Room for a burst of announcements; if it overflows the reader is still woken, and looks at everything anyway.
 const BUFFER: usize = 1024 * 1024;
@@ -30,6 +31,19 @@ impl Announcements {
         // Group 1 is the kernel's own; 2 would be udev's.
         bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 1))?;
         Ok(Self(fd))
+    }
+
+    /// Waits for the next announcement, for `timeout` at most; whether one came.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub fn wait(&self, timeout: Duration) -> io::Result<bool> {
+        let timeout = timeout.try_into().unwrap_or(PollTimeout::MAX);
+        let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(nix::Error::EINTR) => self.drain(),
+            Err(errno) => Err(errno.into()),
+        }
     }
 
     /// Reads all that is there and forgets it; whether there was anything.
