@@ -1,0 +1,390 @@
+//! The recipe of a guest, as its author writes it.
+
+use std::path::{Path, PathBuf};
+
+use catenoid_schema::{
+    document::ApiVersion,
+    guest::{Architecture, Defaults, Root, Version},
+    name::Name,
+};
+use serde::Deserialize;
+
+use super::path::{GuestPath, Pattern};
+
+/// Most bytes of a recipe: hundreds of times what one needs; checked before it is parsed.
+const RECIPE_LIMIT: u64 = 64 << 10;
+/// Most arguments and environment variables of the default command, and bytes of each: what a descriptor may hold.
+const WORDS_LIMIT: usize = 64;
+/// Most bytes of one argument or variable.
+const WORD_LIMIT: usize = 4096;
+/// Most packages a recipe names; their dependencies are not counted.
+const PACKAGES_LIMIT: usize = 512;
+/// Most files, directories, links and patterns a recipe names, each.
+const ITEMS_LIMIT: usize = 1024;
+
+/// How to make one guest.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Recipe {
+    /// The version of this format; only there to be checked.
+    #[serde(rename = "apiVersion")]
+    _api_version: ApiVersion,
+    /// Always `GuestRecipe`; only there to be checked.
+    #[serde(rename = "kind")]
+    _kind: Kind,
+    /// The guest's name.
+    pub(crate) name: Name,
+    /// The guest's version.
+    pub(crate) version: Version,
+    /// One line for people.
+    #[serde(default)]
+    pub(crate) description: String,
+    /// The processor it is for.
+    pub(crate) architecture: Architecture,
+    /// Where its files come from.
+    pub(crate) source: Source,
+    /// Directories added to those of the source.
+    #[serde(default)]
+    pub(crate) directories: Vec<AddedDirectory>,
+    /// Files added to those of the source, or in place of them.
+    #[serde(default)]
+    pub(crate) files: Vec<AddedFile>,
+    /// Symbolic links added to those of the source.
+    #[serde(default)]
+    pub(crate) links: Vec<AddedLink>,
+    /// What is dropped from the source.
+    #[serde(default)]
+    pub(crate) remove: Vec<Pattern>,
+    /// What is not dropped although `remove` means it.
+    #[serde(default)]
+    pub(crate) keep: Vec<Pattern>,
+    /// How its container is run where the manifest does not say otherwise.
+    pub(crate) defaults: Defaults,
+    /// How its root can be written to.
+    pub(crate) root: Root,
+}
+
+#[derive(Debug, Deserialize)]
+enum Kind {
+    GuestRecipe,
+}
+
+/// Where the files of a guest come from.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) enum Source {
+    /// An archive, relative to the recipe.
+    Tar(PathBuf),
+    /// A folder, relative to the recipe.
+    Directory(PathBuf),
+    /// Debian packages.
+    Debian(Debian),
+}
+
+/// A selection of Debian packages.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Debian {
+    /// The release, such as `bookworm`; its security and other updates are included.
+    pub(crate) suite: Word,
+    /// How much is there besides the packages.
+    #[serde(default)]
+    pub(crate) variant: Variant,
+    /// The packages; what they depend on comes with them.
+    pub(crate) packages: Vec<Word>,
+    /// The archive they come from; where the build host's own apt gets the suite from, if not given.
+    #[serde(default)]
+    pub(crate) mirror: Option<Word>,
+}
+
+/// How much of Debian is there besides the packages.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Variant {
+    /// All essential packages; maintainer scripts are run.
+    #[default]
+    Essential,
+    /// Nothing; packages are only unpacked, no maintainer script is run (so no users, caches or alternatives are made).
+    Extract,
+}
+
+/// A text that goes into a command line or an apt source: 1 to 255 of `A-Z a-z 0-9 . + - _ : / ~ @ %`, beginning with
+/// a letter or digit, so that it is never an option, a list or two words.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Word(String);
+
+/// Why a text is not a [`Word`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` may only have letters, digits and `.+-_:/~@%`, begin with a letter or digit and have 255 at most")]
+pub(crate) struct WordError(String);
+
+impl Word {
+    /// The text.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::str::FromStr for Word {
+    type Err = WordError;
+
+    fn from_str(text: &str) -> Result<Self, WordError> {
+        let fits = text.bytes().all(|b| b.is_ascii_alphanumeric() || b".+-_:/~@%".contains(&b));
+        if fits && text.len() <= 255 && text.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(WordError(text.chars().take(80).collect()))
+        }
+    }
+}
+
+impl TryFrom<String> for Word {
+    type Error = WordError;
+
+    fn try_from(text: String) -> Result<Self, WordError> {
+        text.parse()
+    }
+}
+
+/// A directory to add.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct AddedDirectory {
+    /// Where.
+    pub(crate) dest: GuestPath,
+    /// Its permission bits, `0755` if not given.
+    #[serde(default)]
+    pub(crate) mode: Mode<0o755>,
+    /// Its owner.
+    #[serde(default)]
+    pub(crate) user: u16,
+    /// Its group.
+    #[serde(default)]
+    pub(crate) group: u16,
+}
+
+/// A file to add.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct AddedFile {
+    /// A file of the build host, relative to the recipe; must be given by `--file` where this is absent.
+    #[serde(default)]
+    pub(crate) src: Option<PathBuf>,
+    /// Where it is put.
+    pub(crate) dest: GuestPath,
+    /// Its permission bits, `0644` if not given.
+    #[serde(default)]
+    pub(crate) mode: Mode<0o644>,
+}
+
+/// A symbolic link to add.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct AddedLink {
+    /// Where.
+    pub(crate) dest: GuestPath,
+    /// What it points to.
+    pub(crate) target: String,
+}
+
+/// Permission bits, written in octal between quotes: `"0755"`. A bare number would be decimal to one YAML reader and
+/// octal to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Mode<const DEFAULT: u32>(pub(crate) u32);
+
+/// Why a text is not a [`Mode`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a mode of four octal digits such as `\"0755\"`, without set-id bits")]
+pub(crate) struct ModeError(String);
+
+impl<const DEFAULT: u32> Default for Mode<DEFAULT> {
+    fn default() -> Self {
+        Self(DEFAULT)
+    }
+}
+
+impl<const DEFAULT: u32> TryFrom<String> for Mode<DEFAULT> {
+    type Error = ModeError;
+
+    fn try_from(text: String) -> Result<Self, ModeError> {
+        let digits = text.len() == 4 && text.bytes().all(|b| b.is_ascii_digit());
+        match u32::from_str_radix(&text, 8) {
+            Ok(mode) if digits && mode & 0o6000 == 0 => Ok(Self(mode)),
+            _ => Err(ModeError(text.chars().take(20).collect())),
+        }
+    }
+}
+
+/// Why a recipe is none. Its author must act.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The file could not be read.
+    #[error("failed to read the recipe `{path}`")]
+    Read {
+        /// The recipe.
+        path: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The file is over the limit.
+    #[error("the recipe `{path}` has {bytes} bytes, more than the limit of {RECIPE_LIMIT}")]
+    TooLarge {
+        /// The recipe.
+        path: String,
+        /// Its size.
+        bytes: u64,
+    },
+    /// The text is not a recipe; the message shows where.
+    #[error("`{path}` is not a recipe: {located}")]
+    Parse {
+        /// The recipe.
+        path: String,
+        /// Line, column, what is wrong there and the line itself.
+        located: String,
+    },
+    /// A list is over its limit.
+    #[error("`{field}` of the recipe `{path}` has {count} items, more than the limit of {limit}")]
+    TooMany {
+        /// The recipe.
+        path: String,
+        /// The list.
+        field: &'static str,
+        /// How many.
+        count: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The default command cannot be one.
+    #[error("`defaults` of the recipe `{path}`: {problem}")]
+    Defaults {
+        /// The recipe.
+        path: String,
+        /// What is wrong.
+        problem: &'static str,
+    },
+}
+
+/// Reads the recipe at `path`.
+///
+/// # Errors
+/// [`Error`], with line, column and the line itself where the text is at fault.
+pub(crate) fn read(path: &Path) -> Result<Recipe, Error> {
+    let shown = || path.display().to_string();
+    let failed = |source| Error::Read { path: shown(), source };
+    let bytes = std::fs::metadata(path).map_err(failed)?.len();
+    if bytes > RECIPE_LIMIT {
+        return Err(Error::TooLarge { path: shown(), bytes });
+    }
+    parse(&shown(), &std::fs::read_to_string(path).map_err(failed)?)
+}
+
+/// Reads a recipe from its text; `path` is for messages.
+fn parse(path: &str, text: &str) -> Result<Recipe, Error> {
+    let mut options = serde_saphyr::Options::default();
+    options.strict_booleans = true;
+    options.no_schema = true;
+    let recipe: Recipe = serde_saphyr::from_str_with_options(text, options)
+        .map_err(|error| Error::Parse { path: path.to_owned(), located: error.to_string() })?;
+    check_counts(path, &recipe)?;
+    check_defaults(path, &recipe.defaults)?;
+    Ok(recipe)
+}
+
+fn check_counts(path: &str, recipe: &Recipe) -> Result<(), Error> {
+    let packages = match &recipe.source {
+        Source::Debian(debian) => debian.packages.len(),
+        Source::Tar(_) | Source::Directory(_) => 0,
+    };
+    let counts = [
+        ("packages", packages, PACKAGES_LIMIT),
+        ("directories", recipe.directories.len(), ITEMS_LIMIT),
+        ("files", recipe.files.len(), ITEMS_LIMIT),
+        ("links", recipe.links.len(), ITEMS_LIMIT),
+        ("remove", recipe.remove.len(), ITEMS_LIMIT),
+        ("keep", recipe.keep.len(), ITEMS_LIMIT),
+        ("command", recipe.defaults.command.len(), WORDS_LIMIT),
+        ("environment", recipe.defaults.environment.len(), WORDS_LIMIT),
+    ];
+    match counts.into_iter().find(|(_, count, limit)| count > limit) {
+        Some((field, count, limit)) => Err(Error::TooMany { path: path.to_owned(), field, count, limit }),
+        None => Ok(()),
+    }
+}
+
+fn check_defaults(path: &str, defaults: &Defaults) -> Result<(), Error> {
+    let word = |text: &str| text.len() <= WORD_LIMIT && !text.contains('\0');
+    let name = |text: &str| !text.is_empty() && !text.contains('=') && word(text);
+    let problem = if !defaults.command.first().is_some_and(|program| program.parse::<GuestPath>().is_ok()) {
+        "`command` must begin with the absolute path of a program"
+    } else if !defaults.command.iter().all(|text| word(text)) {
+        "an argument of `command` is over 4096 bytes or has a zero byte"
+    } else if !defaults.environment.iter().all(|(key, value)| name(key) && word(value)) {
+        "a variable of `environment` has an unusable name, is over 4096 bytes or has a zero byte"
+    } else if defaults.working_directory != "/" && defaults.working_directory.parse::<GuestPath>().is_err() {
+        "`workingDirectory` must be an absolute path without `.` and `..`"
+    } else {
+        return Ok(());
+    };
+    Err(Error::Defaults { path: path.to_owned(), problem })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "\
+apiVersion: catenoid.dev/v1
+kind: GuestRecipe
+name: tiny
+version: 1.0.0
+architecture: x86_64
+source:
+  debian: { suite: bookworm, variant: extract, packages: [busybox-static] }
+files:
+  - { src: a, dest: /etc/a, mode: \"0600\" }
+defaults:
+  command: [/bin/busybox, httpd]
+root: readOnly
+";
+
+    fn refused(from: &str, to: &str) -> String {
+        assert!(GOOD.contains(from), "{from}");
+        parse("recipe.yaml", &GOOD.replace(from, to)).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_recipe_is_read_with_its_defaults() {
+        let recipe = parse("recipe.yaml", GOOD).unwrap();
+        assert_eq!((recipe.name.as_str(), recipe.version.as_str()), ("tiny", "1.0.0"));
+        assert_eq!(recipe.files[0].mode, Mode(0o600));
+        assert_eq!((recipe.defaults.working_directory.as_str(), recipe.defaults.user), ("/", 0));
+        assert_eq!(recipe.root, Root::ReadOnly);
+    }
+
+    #[test]
+    fn every_refusal_shows_its_place() {
+        let table = [
+            ("architecture: x86_64", "architecture: x86_64\nnames: x"),
+            ("version: 1.0.0", "version: 1.0.0\nname: other"),
+            ("[busybox-static]", "[busybox-static, --option]"),
+            ("\"0600\"", "\"4755\""),
+            ("/etc/a", "/etc/../a"),
+            ("[/bin/busybox, httpd]", "[]"),
+            ("[/bin/busybox, httpd]", "[busybox]"),
+            ("variant: extract", "variant: all"),
+            ("root: readOnly", "root: { tmpfs: { size: 16 } }"),
+            ("kind: GuestRecipe", "kind: Manifest"),
+        ];
+        let messages: Vec<String> = table.iter().map(|(from, to)| refused(from, to)).collect();
+        insta::assert_snapshot!(messages.join("\n---\n"));
+    }
+
+    #[test]
+    fn an_expanding_recipe_is_refused() {
+        let bomb = "a: &a [x,x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b]\n";
+        assert!(parse("bomb.yaml", bomb).is_err());
+        assert!(parse("deep.yaml", &"[".repeat(10_000)).is_err());
+    }
+}

@@ -1,0 +1,144 @@
+//! Writes a [`Tree`] into a folder, from which the image is made. Every directory of a complete tree is a directory,
+//! so nothing is ever written through a symbolic link.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Seek, SeekFrom, Write},
+    os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink},
+    path::{Path, PathBuf},
+};
+
+use super::{
+    path::GuestPath,
+    progress::Progress,
+    tree::{Content, Entry, Node, Tree},
+};
+
+/// Why a tree could not be written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// An entry could not be made.
+    #[error("failed to write `{path}` of the image")]
+    Write {
+        /// The entry.
+        path: GuestPath,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// An entry could not be given to its owner.
+    #[error("failed to give `{path}` of the image to user {user} and group {group}")]
+    Own {
+        /// The entry.
+        path: GuestPath,
+        /// Its user.
+        user: u32,
+        /// Its group.
+        group: u32,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The content of a file could not be read.
+    #[error("failed to read what goes to `{path}` from `{from}`")]
+    Read {
+        /// The entry.
+        path: GuestPath,
+        /// Where its content lies.
+        from: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The content of a file is not what it was a moment ago.
+    #[error("what goes to `{path}` had {expected} bytes and now has {found}")]
+    Changed {
+        /// The entry.
+        path: GuestPath,
+        /// Bytes when it was looked at.
+        expected: u64,
+        /// Bytes when it was copied.
+        found: u64,
+    },
+}
+
+impl Error {
+    /// What to do about it.
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self {
+            Self::Own { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Some("only root can give files away: run as root".to_owned())
+            }
+            Self::Changed { .. } => Some("something writes to the source: build again when it is still".to_owned()),
+            _ => None,
+        }
+    }
+}
+
+/// Writes `tree` into the empty folder `folder`; contents that lie in an archive are read from `archive`.
+///
+/// # Errors
+/// [`Error`]; the folder then holds a part of the tree.
+pub(crate) fn write(tree: &Tree, mut archive: Option<&mut File>, folder: &Path) -> Result<(), Error> {
+    let progress = Progress::bytes("files", tree.files().1);
+    let mut written: HashMap<(&Content, u32, u32, u32), PathBuf> = HashMap::new();
+    for (path, entry) in tree.entries() {
+        let to = folder.join(path.relative());
+        let failed = |source| Error::Write { path: path.clone(), source };
+        match &entry.node {
+            Node::Directory => fs::create_dir(&to).map_err(failed)?,
+            Node::Link { target } => symlink(target, &to).map_err(failed)?,
+            Node::File { content, size } => {
+                let same = (content, entry.mode, entry.user, entry.group);
+                if let Some(first) = written.get(&same) {
+                    fs::hard_link(first, &to).map_err(failed)?;
+                    continue;
+                }
+                let file = OpenOptions::new().write(true).create_new(true).open(&to).map_err(failed)?;
+                copy(path, content, *size, archive.as_deref_mut(), file)?;
+                written.insert(same, to.clone());
+                progress.advance(*size);
+            }
+        }
+        own(path, entry, &to)?;
+    }
+    // Modes last and from the leaves up: nobody but root could write into a read-only directory.
+    for (path, entry) in tree.entries().rev() {
+        if !matches!(entry.node, Node::Link { .. }) {
+            let mode = fs::Permissions::from_mode(entry.mode);
+            fs::set_permissions(folder.join(path.relative()), mode)
+                .map_err(|source| Error::Write { path: path.clone(), source })?;
+        }
+    }
+    Ok(())
+}
+
+fn own(path: &GuestPath, entry: &Entry, at: &Path) -> Result<(), Error> {
+    let metadata = fs::symlink_metadata(at).map_err(|source| Error::Write { path: path.clone(), source })?;
+    if (metadata.uid(), metadata.gid()) == (entry.user, entry.group) {
+        return Ok(());
+    }
+    lchown(at, Some(entry.user), Some(entry.group)).map_err(|source| Error::Own {
+        path: path.clone(),
+        user: entry.user,
+        group: entry.group,
+        source,
+    })
+}
+
+fn copy(path: &GuestPath, content: &Content, size: u64, archive: Option<&mut File>, mut to: File) -> Result<(), Error> {
+    let read = |from: String| move |source| Error::Read { path: path.clone(), from, source };
+    let mut from: Box<dyn Read> = match content {
+        Content::Text(text) => Box::new(text.as_bytes()),
+        Content::Host(host) => {
+            Box::new(File::open(host).map_err(read(host.display().to_string()))?.take(size.saturating_add(1)))
+        }
+        Content::Archive { offset, size } => {
+            let archive = archive.expect("a tree with contents in an archive comes with the archive");
+            archive.seek(SeekFrom::Start(*offset)).map_err(read("the archive".to_owned()))?;
+            Box::new(archive.take(*size))
+        }
+    };
+    let found = io::copy(&mut from, &mut to)
+        .and_then(|found| to.flush().map(|()| found))
+        .map_err(|source| Error::Write { path: path.clone(), source })?;
+    if found == size { Ok(()) } else { Err(Error::Changed { path: path.clone(), expected: size, found }) }
+}
