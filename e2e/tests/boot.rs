@@ -70,6 +70,7 @@ fn vm_unsigned_boot_is_refused() -> Result<()> {
 fn vm_lockdown_and_module_signatures_are_in_force() -> Result<()> {
     let mut vm = boot("lockdown", &image("signed.efi"))?;
     vm.wait_console(KERNEL_RAN, FIRMWARE)?;
+    println!("from power-on to the first program: {:.1} s", vm.uptime().as_secs_f32());
     let mut root = |script: &str| -> Result<(i32, String)> {
         let output = vm.root(script)?;
         Ok((output.code, output.text))

@@ -29,18 +29,29 @@ impl Initramfs {
         Ok(())
     }
 
-    /// Adds the device's modules as `/lib/modules/<release>/<file>` and their list in load order, one absolute path a
-    /// line, as `/etc/catenoid/modules`: PID 1 loads them one after the other and needs no modprobe.
-    pub(crate) fn add_modules(&mut self, kernel: &Kernel) -> Result<()> {
+    /// Adds the device's modules with `modprobe`'s indexes for exactly these, and `/etc/catenoid/modules`: the names that
+    /// PID 1 loads at boot. `staging` is a directory to run `depmod` in.
+    pub(crate) fn add_modules(&mut self, kernel: &Kernel, staging: &Path) -> Result<()> {
         let names: Vec<&str> = MODULES.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
-        let mut list = String::new();
+        let directory = format!("/lib/modules/{}", kernel.release);
+        let staged = staging.join(directory.trim_start_matches('/'));
+        fs::create_dir_all(&staged).with_context(|| format!("failed to make `{}`", staged.display()))?;
         for module in kernel.closure(&names)? {
-            let path = format!("/lib/modules/{}/{}", kernel.release, module.file);
-            self.add_file(&path, 0o644, kernel.module(&module)?);
-            list.push_str(&path);
-            list.push('\n');
+            let content = kernel.module(&module)?;
+            let copy = staged.join(&module.file);
+            fs::write(&copy, &content).with_context(|| format!("failed to write `{}`", copy.display()))?;
+            self.add_file(&format!("{directory}/{}", module.file), 0o644, content);
         }
-        self.add_file("/etc/catenoid/modules", 0o644, list.into_bytes());
+        for list in ["modules.builtin", "modules.order"] {
+            let copy = staged.join(list);
+            fs::write(&copy, kernel.list(list)?).with_context(|| format!("failed to write `{}`", copy.display()))?;
+        }
+        run::output(Command::new("depmod").arg("-b").arg(staging).arg(&kernel.release))?;
+        for index in ["modules.dep.bin", "modules.alias.bin", "modules.softdep", "modules.builtin.bin"] {
+            self.add_file(&format!("{directory}/{index}"), 0o644, super::read(&staged.join(index))?);
+        }
+        fs::remove_dir_all(staging).with_context(|| format!("failed to remove `{}`", staging.display()))?;
+        self.add_file("/etc/catenoid/modules", 0o644, (names.join("\n") + "\n").into_bytes());
         Ok(())
     }
 
@@ -58,7 +69,7 @@ impl Initramfs {
     }
 }
 
-/// The archive that the test image appends: a busybox, the root shell's two scripts, and a module twice, as signed by
+/// The archive that the test image appends, below a directory that PID 1 mounts over: a busybox, the root shell's two scripts, and a module twice, as signed by
 /// the kernel's maker and with that signature cut off.
 pub(crate) fn probe(kernel: &Kernel) -> Result<Vec<u8>> {
     let mut tree = Tree::default();
@@ -66,13 +77,13 @@ pub(crate) fn probe(kernel: &Kernel) -> Result<Vec<u8>> {
     if !libraries(busybox)?.is_empty() {
         bail!("`{}` is not static (hint: `cargo xtask setup` installs busybox-static)", busybox.display());
     }
-    tree.file("/probe/busybox", 0o755, super::read(busybox)?);
-    tree.file("/probe/init", 0o755, include_bytes!("probe/init").to_vec());
-    tree.file("/probe/shell", 0o644, include_bytes!("probe/shell").to_vec());
+    tree.file("/run/probe/busybox", 0o755, super::read(busybox)?);
+    tree.file("/run/probe/init", 0o755, include_bytes!("probe/init").to_vec());
+    tree.file("/run/probe/shell", 0o644, include_bytes!("probe/shell").to_vec());
     let dummy = kernel.closure(&["dummy"])?.pop().context("the kernel has no module `dummy`")?;
     let signed = kernel.module(&dummy)?;
-    tree.file("/probe/unsigned.ko", 0o644, without_signature(&signed)?.to_vec());
-    tree.file("/probe/signed.ko", 0o644, signed);
+    tree.file("/run/probe/unsigned.ko", 0o644, without_signature(&signed)?.to_vec());
+    tree.file("/run/probe/signed.ko", 0o644, signed);
     Ok(tree.bytes())
 }
 

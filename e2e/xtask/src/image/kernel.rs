@@ -57,11 +57,13 @@ impl Kernel {
 
     /// The named modules and all they need, dependencies first.
     pub(crate) fn closure(&self, wanted: &[&str]) -> Result<Vec<Module>> {
-        let read = |file: &str| {
-            let path = self.modules.join(file);
-            fs::read_to_string(&path).with_context(|| format!("failed to read `{}`", path.display()))
-        };
-        closure(wanted, &read("modules.dep")?, &read("modules.builtin")?)
+        closure(wanted, &self.list("modules.dep")?, &self.list("modules.builtin")?)
+    }
+
+    /// A text file of the module directory, e.g. `modules.dep`.
+    pub(crate) fn list(&self, file: &str) -> Result<String> {
+        let path = self.modules.join(file);
+        fs::read_to_string(&path).with_context(|| format!("failed to read `{}`", path.display()))
     }
 
     /// A module's bytes, with the kernel maker's signature at their end.

@@ -50,7 +50,7 @@ impl Variant {
                      slab_nomerge randomize_kstack_offset=on vsyscall=none";
         match self {
             Self::Production => fixed.to_owned(),
-            Self::Test => format!("{fixed} rdinit=/probe/init"),
+            Self::Test => format!("{fixed} rdinit=/run/probe/init"),
         }
     }
 }
@@ -70,7 +70,8 @@ pub(crate) fn build(artefacts: &Artefacts, variant: Variant) -> Result<PathBuf> 
     initramfs.add_program("/usr/lib/catenoid/catenoid-launcher", &artefacts.binary("device", "catenoid-launcher"))?;
     initramfs.add_program("/usr/sbin/nft", Path::new("/usr/sbin/nft"))?;
     initramfs.add_program("/usr/sbin/mkfs.ext4", Path::new("/usr/sbin/mkfs.ext4"))?;
-    initramfs.add_modules(&kernel)?;
+    initramfs.add_program("/sbin/modprobe", Path::new("/usr/bin/kmod"))?;
+    initramfs.add_modules(&kernel, &dir.join("modules"))?;
     initramfs.add_file("/etc/catenoid/anchors.cbor", 0o644, read(&artefacts.pki().join("anchors.cbor"))?);
     let mut archive = initramfs.bytes();
     if variant == Variant::Test {

@@ -86,6 +86,9 @@ const CRATES: &[Crate] = &[
 const EFFECT_CRATES: &[&str] =
     &["caps", "devicemapper", "libc", "nftables", "nix", "rtnetlink", "rustix", "seccompiler", "tempfile"];
 
+/// Support for the tests of other crates, behind the feature `testing`, which only a development dependency may name.
+const TEST_SUPPORT: &str = "reconcilers/core/src/testing.rs";
+
 /// Checks the checkout; prints each breach as `file:line: why`.
 pub(crate) fn check(artefacts: &Artefacts) -> Result<ExitCode> {
     let sources = tree::read(artefacts.workspace())?;
@@ -151,6 +154,9 @@ fn manifest_breaches(source: &Source) -> Vec<Breach> {
         if matches!(one.may_do, Effects::None | Effects::Doors) && EFFECT_CRATES.contains(&dependency.as_str()) {
             breaches.push(at(line, format!("wall `effects`: {} must not use {dependency}", one.name)));
         }
+        if text.contains("\"testing\"") {
+            breaches.push(at(line, "wall `effects`: the feature `testing` is for [dev-dependencies]".to_owned()));
+        }
     }
     if is_package {
         if owner(&source.path).is_none() {
@@ -198,7 +204,7 @@ fn unsafe_breaches(source: &Source) -> Vec<Breach> {
 
 fn effect_breaches(source: &Source) -> Vec<Breach> {
     let Some(one) = owner(&source.path) else { return Vec::new() };
-    if !source.path.starts_with(&format!("{}/src/", one.dir)) {
+    if !source.path.starts_with(&format!("{}/src/", one.dir)) || source.path == TEST_SUPPORT {
         return Vec::new();
     }
     let banned: &[&str] = match one.may_do {
@@ -272,6 +278,21 @@ mod tests {
             planted(zones, &manifest("rustix.workspace = true")),
             ["reconcilers/zones/Cargo.toml:7: wall `effects`: catenoid-zones must not use rustix"]
         );
+    }
+
+    #[test]
+    fn test_support_in_shipped_code_is_found() {
+        let manifest = |section: &str| {
+            format!(
+                "[package]\n[lints]\nworkspace = true\n[{section}]\n\
+                 catenoid-core = {{ workspace = true, features = [\"testing\"] }}\n"
+            )
+        };
+        assert_eq!(
+            planted("reconcilers/zones/Cargo.toml", &manifest("dependencies")),
+            ["reconcilers/zones/Cargo.toml:5: wall `effects`: the feature `testing` is for [dev-dependencies]"]
+        );
+        assert_eq!(planted("reconcilers/zones/Cargo.toml", &manifest("dev-dependencies")), NONE);
     }
 
     #[test]
