@@ -1,1 +1,3 @@
-//! In the making.
+//! Room: what runs.
+
+pub mod order;

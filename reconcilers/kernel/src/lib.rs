@@ -6,7 +6,14 @@
 
 pub mod block;
 pub mod cgroup;
+pub mod changes;
+pub mod firewall;
 pub mod init;
+pub mod launch;
 pub mod machine;
 pub mod name;
+pub mod namespace;
+pub mod netlink;
+pub mod process;
+pub mod seccomp;
 pub mod uevent;

@@ -1,2 +1,142 @@
-//! In the making.
-fn main() {}
+//! Starts one container: reads one finished order on standard input, clones, mounts, pivots, drops, executes.
+//!
+//! Runs as root of the device, with a single thread, once for each start, so that nothing of the agent (its memory, its
+//! descriptors, its threads) is near when a container is made. Everything that needs the device's privileges is done
+//! first ([`prepare`]); then the container's user namespace is entered, from which there is no way back. The child
+//! ([`inside`]) tells by a pipe that closes on `exec` how far it came. Answers with one line of JSON and the exit code:
+//! 0 when the program runs, 1 when nothing does.
+
+mod confine;
+mod inside;
+mod prepare;
+
+use std::{
+    io::{self, Read as _, Write as _},
+    process::ExitCode,
+};
+
+use catenoid_containers::order::{Answer, Failure, LaunchOrder, REQUEST_LIMIT, Request, Stage};
+use catenoid_kernel::{
+    launch::{self, NamespaceKind, Side},
+    name,
+};
+
+/// What the child writes right before it executes the program: silence after it means success, silence without it that
+/// the child was ended before it came so far.
+const READY: u8 = b'+';
+/// The most bytes of a child's report: one error chain.
+const REPORT_LIMIT: u64 = 16 * 1024;
+
+fn main() -> ExitCode {
+    let answer = match read_request().and_then(|request| start(&request)) {
+        Ok(pid) => Answer::Started { pid },
+        Err(failure) => Answer::Failed(failure),
+    };
+    let line = serde_json::to_string(&answer).expect("an answer has only text keys");
+    // An agent that is gone asks the kernel what runs when it is back.
+    let _ = writeln!(io::stdout(), "{line}");
+    match answer {
+        Answer::Started { .. } => ExitCode::SUCCESS,
+        Answer::Failed(_) => ExitCode::FAILURE,
+    }
+}
+
+fn read_request() -> Result<Request, Failure> {
+    let failed = |message: String| Failure { stage: Stage::Order, message, errno: None };
+    let mut text = Vec::new();
+    io::stdin()
+        .lock()
+        .take(REQUEST_LIMIT + 1)
+        .read_to_end(&mut text)
+        .map_err(|error| failed(format!("failed to read the order: {error}")))?;
+    if text.len() as u64 > REQUEST_LIMIT {
+        return Err(failed(format!("the order has more than {REQUEST_LIMIT} bytes")));
+    }
+    serde_json::from_slice(&text).map_err(|error| failed(format!("the order is not one: {error}")))
+}
+
+// [req->SF-1] [req->OS-01]
+fn start(request: &Request) -> Result<u32, Failure> {
+    let order = &request.order;
+    let at = |stage| move |error: launch::Error| failure(stage, &error);
+    launch::forget_parent().map_err(at(Stage::Prepare))?;
+    let leaf = launch::Place::of_host(&order.group.join(name::leaf(&request.launch))).map_err(at(Stage::Prepare))?;
+    let prepared = prepare::prepare(order).map_err(at(Stage::Prepare))?;
+    let (report, status) = io::pipe().map_err(|error| Failure {
+        stage: Stage::Prepare,
+        message: format!("failed to make a pipe: {error}"),
+        errno: error.raw_os_error(),
+    })?;
+
+    let clone = || {
+        prepared.user.enter(NamespaceKind::User)?;
+        prepared.network.enter(NamespaceKind::Network)?;
+        launch::own_time()?;
+        launch::clone_into(&leaf)
+    };
+    match clone().map_err(at(Stage::Clone))? {
+        Side::Container => {
+            drop(report);
+            let failure = become_container(order, &prepared, &status);
+            let text = serde_json::to_string(&failure).expect("a failure has only text keys");
+            let mut status = status;
+            // Without anybody to tell, the exit code is left.
+            let _ = status.write_all(text.as_bytes());
+            std::process::exit(1)
+        }
+        Side::Launcher { pid } => {
+            drop(status);
+            heard(report).map(|()| pid).inspect_err(|_| {
+                // The child ends by itself; it is ours to reap. What else could be done failed already.
+                let _ = launch::wait_for(pid);
+            })
+        }
+    }
+}
+
+/// Runs in the child. Returns only if the program could not be executed.
+fn become_container(order: &LaunchOrder, prepared: &prepare::Prepared, status: &io::PipeWriter) -> Failure {
+    let at = |stage| move |error: launch::Error| failure(stage, &error);
+    let ready = || {
+        inside::mount(order, prepared).map_err(at(Stage::Mount))?;
+        confine::confine(order, &prepared.log).map_err(at(Stage::Confine))
+    };
+    if let Err(failure) = ready() {
+        return failure;
+    }
+    let mut writer = status;
+    if let Err(error) = writer.write_all(&[READY]) {
+        let message = format!("failed to report: {error}");
+        return Failure { stage: Stage::Execute, message, errno: error.raw_os_error() };
+    }
+    let environment: Vec<_> = order.environment.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    failure(Stage::Execute, &launch::execute(&order.command, &environment))
+}
+
+/// Waits until the child executed its program, or told why it could not.
+fn heard(report: io::PipeReader) -> Result<(), Failure> {
+    let failed = |message: String| Failure { stage: Stage::Clone, message, errno: None };
+    let mut text = Vec::new();
+    report
+        .take(REPORT_LIMIT)
+        .read_to_end(&mut text)
+        .map_err(|error| failed(format!("failed to read the child's report: {error}")))?;
+    match text.strip_prefix(&[READY]).unwrap_or(&text) {
+        [] if text.is_empty() => {
+            Err(failed("the container's first process was ended before it could execute its program".to_owned()))
+        }
+        [] => Ok(()),
+        told => Err(serde_json::from_slice(told)
+            .unwrap_or_else(|_| failed(format!("the child's report is broken: {}", String::from_utf8_lossy(told))))),
+    }
+}
+
+fn failure(stage: Stage, error: &launch::Error) -> Failure {
+    let mut message = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        message = format!("{message}: {cause}");
+        source = cause.source();
+    }
+    Failure { stage, message, errno: error.errno() }
+}

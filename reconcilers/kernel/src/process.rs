@@ -1,0 +1,421 @@
+//! Processes: spawned tools, signals by pidfd, what `/proc` tells of one, and the reaping of orphans.
+
+#![allow(unsafe_code, reason = "`waitid` as `rustix` does not offer it")]
+
+use std::{
+    io::{self, Read as _, Write as _},
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+    process::{Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fs::{Mode, inotify},
+    io::Errno,
+    process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid},
+};
+
+/// The most bytes that are read of a file in `/proc/<pid>` or a record: those that we read have 2 KiB at most.
+const FILE_LIMIT: u64 = 64 * 1024;
+/// The most bytes that a spawned tool's output may have; nothing we spawn says more.
+const OUTPUT_LIMIT: u64 = 1024 * 1024;
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A tool could not be started.
+    #[error("failed to run `{}`", program.display())]
+    Spawn {
+        /// Which.
+        program: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A tool could not be spoken to.
+    #[error("failed to speak to `{}`", program.display())]
+    Speak {
+        /// Which.
+        program: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file about a process, or one of our records, could not be read.
+    #[error("failed to read `{}`", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A record could not be written.
+    #[error("failed to write `{}`", path.display())]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file of `/proc` has not the format of proc(5).
+    #[error("`{}` has not its format", path.display())]
+    Format {
+        /// Which.
+        path: PathBuf,
+    },
+    /// A process could not be signalled.
+    #[error("failed to send {signal} to process {pid}")]
+    Signal {
+        /// Which.
+        pid: u32,
+        /// The signal's number.
+        signal: i32,
+        /// Why.
+        source: io::Error,
+    },
+    /// Ended children could not be asked for.
+    #[error("failed to wait for children")]
+    Wait(#[source] io::Error),
+    /// A folder could not be watched.
+    #[error("failed to watch `{}`", path.display())]
+    Watch {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// What a tool answered.
+#[derive(Debug)]
+pub struct Output {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// What it wrote to standard output, 1 MiB at most.
+    pub stdout: Vec<u8>,
+}
+
+/// Runs `program` without arguments or environment, gives it `input`, and waits for its end. Blocks the calling thread.
+///
+/// # Errors
+/// [`Error::Spawn`], [`Error::Speak`]. How the tool ended is the caller's to judge.
+pub fn run(program: &Path, input: &[u8]) -> Result<Output, Error> {
+    let speak = |source| Error::Speak { program: program.to_owned(), source };
+    let mut child = Command::new(program)
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .map_err(|source| Error::Spawn { program: program.to_owned(), source })?;
+    let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+    // Both pipes are there: they were asked for. Input is taken whole before anything is answered.
+    let spoken = stdin.map_or(Ok(()), |mut stdin| stdin.write_all(input));
+    let mut answer = Vec::new();
+    let heard = stdout.map_or(Ok(0), |stdout| stdout.take(OUTPUT_LIMIT).read_to_end(&mut answer));
+    let status = child.wait().map_err(speak)?;
+    heard.map_err(speak)?;
+    match spoken {
+        // A tool that refused its input early has said why.
+        Ok(()) => Ok(Output { status, stdout: answer }),
+        Err(source) if source.kind() == io::ErrorKind::BrokenPipe => Ok(Output { status, stdout: answer }),
+        Err(source) => Err(speak(source)),
+    }
+}
+
+/// What tells a process apart, and where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Its pid in our namespace, and in each one further in.
+    pub pids: Vec<u32>,
+    /// When it started, in clock ticks (1/100 s) after boot. With the pid this names one process for good.
+    pub started: u64,
+    /// Its cgroup, as `/proc/<pid>/cgroup` shows it: from our cgroup namespace's root.
+    pub cgroup: String,
+    /// Signals that it catches or blocks; bit 0 is signal 1. The first process of a pid namespace is never ended by
+    /// another one (pid_namespaces(7)), but by SIGKILL.
+    pub handled: u64,
+}
+
+/// What `/proc` tells of `pid`; `None` if there is no such process. A zombie still has all of it.
+///
+/// # Errors
+/// [`Error::Read`], [`Error::Format`].
+pub fn identity(pid: u32) -> Result<Option<Identity>, Error> {
+    let folder = PathBuf::from(format!("/proc/{pid}"));
+    let read = |name: &str| {
+        let path = folder.join(name);
+        match read_bounded(&path) {
+            Err(source) if gone(&source) => Ok(None),
+            Err(source) => Err(Error::Read { path, source }),
+            Ok(text) => Ok(Some((path, text))),
+        }
+    };
+    let (Some((status_path, status)), Some((stat_path, stat)), Some((_, cgroups))) =
+        (read("status")?, read("stat")?, read("cgroup")?)
+    else {
+        return Ok(None);
+    };
+    let format = || Error::Format { path: status_path.clone() };
+    let line = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).map(str::trim).ok_or_else(format);
+    let mask = |key: &str| u64::from_str_radix(line(key)?, 16).map_err(|_| format());
+    let pids = line("NSpid:")?.split_whitespace().map(str::parse).collect::<Result<_, _>>().map_err(|_| format())?;
+    // The second field is the program's name in parentheses, which may hold anything; 20 fields on is the start time.
+    let started = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(19)?.parse().ok());
+    let started = started.ok_or(Error::Format { path: stat_path })?;
+    // Hierarchy 0 is version 2 (cgroups(7)).
+    let cgroup = cgroups.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default().to_owned();
+    Ok(Some(Identity { pids, started, cgroup, handled: mask("SigCgt:")? | mask("SigBlk:")? }))
+}
+
+fn gone(error: &io::Error) -> bool {
+    // ESRCH: the process went away between open and read.
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
+}
+
+fn read_bounded(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(FILE_LIMIT).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// Sends `signal` to the process `pid` that started at `started`. Another process that has the pid by now is left alone;
+/// one that is gone needs no signal.
+///
+/// # Errors
+/// [`Error::Signal`], [`Error::Read`], [`Error::Format`].
+pub fn signal(pid: u32, started: u64, signal: i32) -> Result<(), Error> {
+    let error = |source: Errno| Error::Signal { pid, signal, source: source.into() };
+    let (Some(raw), Some(named)) = (Pid::from_raw(pid.cast_signed()), Signal::from_named_raw(signal)) else {
+        return Err(error(Errno::INVAL));
+    };
+    let pidfd = match pidfd_open(raw, PidfdFlags::empty()) {
+        Ok(pidfd) => pidfd,
+        Err(Errno::SRCH) => return Ok(()),
+        Err(source) => return Err(error(source)),
+    };
+    // Looked at once the pidfd holds it: what it says is of the process that gets the signal.
+    if identity(pid)?.is_none_or(|found| found.started != started) {
+        return Ok(());
+    }
+    match pidfd_send_signal(&pidfd, named) {
+        Ok(()) | Err(Errno::SRCH) => Ok(()),
+        Err(source) => Err(error(source)),
+    }
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// By itself, with this code.
+    Code(i32),
+    /// By a signal of this number.
+    Signal(i32),
+}
+
+/// A child that ended and waits to be reaped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Zombie {
+    /// Its pid.
+    pub pid: u32,
+    /// How it ended.
+    pub end: End,
+}
+
+/// The next child that ended, if one did; it stays until [`reap`]. Orphans are PID 1's children.
+///
+/// # Errors
+/// [`Error::Wait`].
+pub fn ended_child() -> Result<Option<Zombie>, Error> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    // By `libc`: `rustix` does not tell the pid of who ended.
+    // SAFETY: all zeros is a valid `siginfo_t`.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let flags = i32::try_from(options.bits()).expect("flags of waitid are small");
+    loop {
+        // SAFETY: `info` lives over the call; P_ALL takes no id.
+        let result = unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, flags) };
+        if result == 0 {
+            break;
+        }
+        let error = io::Error::last_os_error();
+        match error.raw_os_error() {
+            Some(libc::EINTR) => {}
+            Some(libc::ECHILD) => return Ok(None),
+            _ => return Err(Error::Wait(error)),
+        }
+    }
+    // SAFETY: waitid filled in the fields of SIGCHLD, or left the pid zero when nobody ended.
+    let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+    let end = if info.si_code == libc::CLD_EXITED { End::Code(status) } else { End::Signal(status) };
+    Ok(u32::try_from(pid).ok().filter(|pid| *pid != 0).map(|pid| Zombie { pid, end }))
+}
+
+/// Lets go of an ended child.
+///
+/// # Errors
+/// [`Error::Wait`].
+pub fn reap(zombie: Zombie) -> Result<(), Error> {
+    let Some(pid) = Pid::from_raw(zombie.pid.cast_signed()) else { return Ok(()) };
+    match waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
+        Ok(_) | Err(Errno::CHILD) => Ok(()),
+        Err(source) => Err(Error::Wait(source.into())),
+    }
+}
+
+/// Makes orphans of this process's descendants its own children, as they are PID 1's on the device. For tests.
+///
+/// # Errors
+/// [`Error::Wait`].
+pub fn adopt_orphans() -> Result<(), Error> {
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(|e| Error::Wait(e.into()))
+}
+
+/// Makes a fifo for a container's output, and the folder that it is in.
+///
+/// # Errors
+/// [`Error::Write`].
+pub fn make_fifo(path: &Path) -> Result<(), Error> {
+    let error = |source: io::Error| Error::Write { path: path.to_owned(), source };
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(error)?;
+    }
+    match rustix::fs::mkfifoat(rustix::fs::CWD, path, Mode::from_raw_mode(0o600)) {
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(source) => Err(error(source.into())),
+    }
+}
+
+/// Reads a record; `None` if there is none.
+///
+/// # Errors
+/// [`Error::Read`].
+pub fn read_record(path: &Path) -> Result<Option<String>, Error> {
+    match read_bounded(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(Error::Read { path: path.to_owned(), source }),
+    }
+}
+
+/// Writes a record, and the folder that it is in; a reader sees the old one or the new one, never a part. It lies in
+/// memory: nothing is forced to a disk.
+///
+/// # Errors
+/// [`Error::Write`].
+pub fn write_record(path: &Path, text: &str) -> Result<(), Error> {
+    let error = |source: io::Error| Error::Write { path: path.to_owned(), source };
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(error)?;
+    }
+    let part = path.with_extension("part");
+    std::fs::write(&part, text).map_err(error)?;
+    std::fs::rename(&part, path).map_err(error)
+}
+
+/// Takes a record away.
+///
+/// # Errors
+/// [`Error::Write`].
+pub fn remove_record(path: &Path) -> Result<(), Error> {
+    match std::fs::remove_file(path) {
+        Ok(()) => Ok(()),
+        Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(Error::Write { path: path.to_owned(), source }),
+    }
+}
+
+/// Tells when a record is written in a folder, from the moment it was made.
+#[derive(Debug)]
+pub struct Watch {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+impl Watch {
+    /// Watches `folder`, which is made if it is not there.
+    ///
+    /// # Errors
+    /// [`Error::Watch`].
+    pub fn new(folder: &Path) -> Result<Self, Error> {
+        let error = |source: io::Error| Error::Watch { path: folder.to_owned(), source };
+        std::fs::create_dir_all(folder).map_err(error)?;
+        let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
+        let fd = inotify::init(flags).map_err(|e| error(e.into()))?;
+        inotify::add_watch(&fd, folder, inotify::WatchFlags::MOVED_TO).map_err(|e| error(e.into()))?;
+        Ok(Self { fd, path: folder.to_owned() })
+    }
+
+    /// Waits for the next record, at most `timeout`. Blocks the calling thread.
+    ///
+    /// # Errors
+    /// [`Error::Watch`].
+    pub fn wait(&self, timeout: Duration) -> Result<(), Error> {
+        let error = |source: Errno| Error::Watch { path: self.path.clone(), source: source.into() };
+        let timeout = Timespec::try_from(timeout).ok();
+        match poll(&mut [PollFd::new(&self.fd, PollFlags::IN)], timeout.as_ref()) {
+            Ok(0) | Err(Errno::INTR) => return Ok(()),
+            Ok(_) => {}
+            Err(source) => return Err(error(source)),
+        }
+        let mut buffer = [0; 4096];
+        match rustix::io::read(&self.fd, &mut buffer) {
+            Ok(_) | Err(Errno::AGAIN) => Ok(()),
+            Err(source) => Err(error(source)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_zombie_keeps_its_identity_until_it_is_reaped() {
+        let child = Command::new("/bin/false").spawn().unwrap();
+        let zombie = loop {
+            if let Some(zombie) = ended_child().unwrap() {
+                break zombie;
+            }
+        };
+        assert_eq!(zombie, Zombie { pid: child.id(), end: End::Code(1) });
+        let identity = identity_of(zombie.pid).expect("a zombie is in /proc");
+        assert_eq!(identity.pids.first(), Some(&zombie.pid));
+        let own = identity_of(std::process::id()).expect("we are there");
+        assert_eq!(identity.cgroup, own.cgroup);
+        assert!(identity.started >= own.started);
+        reap(zombie).unwrap();
+        assert_eq!(identity_of(zombie.pid), None);
+    }
+
+    fn identity_of(pid: u32) -> Option<Identity> {
+        identity(pid).unwrap()
+    }
+
+    #[test]
+    fn another_process_with_the_same_pid_is_left_alone() {
+        let mut child = Command::new("/bin/sleep").arg("100").spawn().unwrap();
+        let started = identity_of(child.id()).unwrap().started;
+        signal(child.id(), started + 1, libc::SIGKILL).unwrap();
+        assert_eq!(child.try_wait().unwrap(), None);
+        signal(child.id(), started, libc::SIGKILL).unwrap();
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&child.wait().unwrap()), Some(libc::SIGKILL));
+    }
+
+    #[test]
+    fn a_tool_gets_its_input_and_gives_its_output() {
+        let output = run(Path::new("/bin/cat"), b"order").unwrap();
+        assert_eq!((output.status.success(), output.stdout.as_slice()), (true, b"order".as_slice()));
+    }
+
+    #[test]
+    fn a_record_that_is_written_wakes_who_waits_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let watch = Watch::new(folder.path()).unwrap();
+        write_record(&folder.path().join("web"), "{}").unwrap();
+        let begin = std::time::Instant::now();
+        watch.wait(Duration::from_secs(60)).unwrap();
+        assert!(begin.elapsed() < Duration::from_secs(60));
+        assert_eq!(read_record(&folder.path().join("web")).unwrap().as_deref(), Some("{}"));
+    }
+}
