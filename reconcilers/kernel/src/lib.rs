@@ -4,16 +4,20 @@
 //! and decide nothing. Knows nothing of ours but names ([`name`]) and limits. Start reading at [`name`]: what we own in
 //! the kernel is told by how it is called.
 
+pub mod blobs;
 pub mod block;
 pub mod cgroup;
 pub mod changes;
 pub mod firewall;
 pub mod init;
 pub mod launch;
+pub mod loop_device;
 pub mod machine;
+pub mod mount;
 pub mod name;
 pub mod namespace;
 pub mod netlink;
 pub mod process;
 pub mod seccomp;
 pub mod uevent;
+pub mod verity;

@@ -1,0 +1,329 @@
+//! A folder of files that are named by what is in them: listing, reading, writing, hashing, moving.
+//!
+//! Names are single path components, looked up below the folder's descriptor, without following links. "Already so" is
+//! success.
+
+use std::{
+    fs::File,
+    io,
+    os::{
+        fd::OwnedFd,
+        unix::fs::{FileExt, MetadataExt},
+    },
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{
+        AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, ResolveFlags, Timespec, Timestamps, UTIME_NOW,
+        fdatasync, flock, fstatvfs, fsync, futimens, mkdirat, openat2, renameat, unlinkat,
+    },
+    io::Errno,
+};
+use sha2::{Digest as _, Sha256};
+
+/// Bytes that are read at a time.
+const CHUNK: usize = 1024 * 1024;
+/// The most files of a folder that are listed: what a device can hold is some hundred, and a list has to end.
+pub const FILES_LIMIT: usize = 65_536;
+
+/// What could not be done. The path is that of the file or folder.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The folder could not be made or opened.
+    #[error("failed to open folder `{}`", path.display())]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Not a single path component.
+    #[error("`{name}` cannot name a file")]
+    Name {
+        /// What was given.
+        name: String,
+    },
+    /// The folder could not be listed.
+    #[error("failed to list `{}`", path.display())]
+    List {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file could not be opened.
+    #[error("failed to open `{}`", path.display())]
+    Open {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file could not be read.
+    #[error("failed to read `{}`", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file could not be written or brought to the disk.
+    #[error("failed to write `{}`", path.display())]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file could not be moved.
+    #[error("failed to move `{}` to `{}`", from.display(), to.display())]
+    Move {
+        /// Which.
+        from: PathBuf,
+        /// Where.
+        to: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file could not be removed.
+    #[error("failed to remove `{}`", path.display())]
+    Remove {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// A regular file of a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name.
+    pub name: String,
+    /// Bytes.
+    pub size: u64,
+    /// When it was last written to, in seconds since 1970.
+    pub modified: i64,
+    /// The device it is on, and its inode.
+    pub inode: (u64, u64),
+}
+
+/// A folder.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    fd: OwnedFd,
+}
+
+/// A file of a [`Folder`] that is being written, which nobody else writes to meanwhile.
+#[derive(Debug)]
+pub struct Writing {
+    path: PathBuf,
+    file: File,
+}
+
+impl Folder {
+    /// Opens the folder at `path`, and makes it if it is not there, for its owner alone; what it is in must be there.
+    ///
+    /// # Errors
+    /// [`Error::Folder`].
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let failed = |source: Errno| Error::Folder { path: path.to_owned(), source: source.into() };
+        match mkdirat(CWD, path, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(source) => return Err(failed(source)),
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(failed)?;
+        Ok(Self { path: path.to_owned(), fd })
+    }
+
+    /// Its regular files, in the order of names; files whose names are not UTF-8 are none of ours.
+    ///
+    /// # Errors
+    /// [`Error::List`], also for more than [`FILES_LIMIT`] files.
+    pub fn list(&self) -> Result<Vec<Entry>, Error> {
+        let failed = |source: io::Error| Error::List { path: self.path.clone(), source };
+        let mut entries = Vec::new();
+        for entry in Dir::read_from(&self.fd).map_err(|e| failed(e.into()))? {
+            let entry = entry.map_err(|e| failed(e.into()))?;
+            if let (Ok(name), FileType::RegularFile | FileType::Unknown) =
+                (entry.file_name().to_str(), entry.file_type())
+            {
+                entries.extend(self.entry(name)?);
+            }
+            if entries.len() > FILES_LIMIT {
+                return Err(failed(io::ErrorKind::QuotaExceeded.into()));
+            }
+        }
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    /// The regular file `name`, if it is there.
+    ///
+    /// # Errors
+    /// [`Error::Name`], [`Error::Open`].
+    pub fn entry(&self, name: &str) -> Result<Option<Entry>, Error> {
+        let failed = |source: io::Error| Error::Open { path: self.path.join(name), source };
+        let file = match self.open_file(name, OFlags::PATH) {
+            Ok(file) => file,
+            Err(Error::Open { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let metadata = file.metadata().map_err(failed)?;
+        Ok(metadata.is_file().then(|| Entry {
+            name: name.to_owned(),
+            size: metadata.len(),
+            modified: metadata.mtime(),
+            inode: (metadata.dev(), metadata.ino()),
+        }))
+    }
+
+    /// Opens the file `name` to read it.
+    ///
+    /// # Errors
+    /// [`Error::Name`], [`Error::Open`].
+    pub fn read(&self, name: &str) -> Result<File, Error> {
+        self.open_file(name, OFlags::RDONLY)
+    }
+
+    /// Opens the file `name` to write to it; one that is not there is made, for its owner alone.
+    ///
+    /// # Errors
+    /// [`Error::Name`]; [`Error::Open`]: `EWOULDBLOCK` while somebody else writes to it.
+    pub fn write(&self, name: &str) -> Result<Writing, Error> {
+        let path = self.path.join(name);
+        let file = self.open_file(name, OFlags::RDWR | OFlags::CREATE)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Writing { path, file }),
+            Err(source) => Err(Error::Open { path, source: source.into() }),
+        }
+    }
+
+    /// Moves the file `name` to `to` in the folder `folder` of the same file system, in place of what is there; on the
+    /// disk when this returns. A file that is gone and is at its new place already is success.
+    ///
+    /// # Errors
+    /// [`Error::Name`], [`Error::Move`].
+    pub fn rename(&self, name: &str, folder: &Self, to: &str) -> Result<(), Error> {
+        let (name, to) = (component(name)?, component(to)?);
+        let failed = |source: io::Error| Error::Move { from: self.path.join(name), to: folder.path.join(to), source };
+        match renameat(&self.fd, name, &folder.fd, to) {
+            Err(Errno::NOENT) if folder.entry(to)?.is_some() => {}
+            other => other.map_err(|e| failed(e.into()))?,
+        }
+        fsync(&folder.fd).and_then(|()| fsync(&self.fd)).map_err(|e| failed(e.into()))
+    }
+
+    /// Removes the file `name`; one that is not there is success.
+    ///
+    /// # Errors
+    /// [`Error::Name`], [`Error::Remove`].
+    pub fn remove(&self, name: &str) -> Result<(), Error> {
+        match unlinkat(&self.fd, component(name)?, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(source) => Err(Error::Remove { path: self.path.join(name), source: source.into() }),
+        }
+    }
+
+    /// Bytes that can still be written to its file system by somebody who is not root.
+    ///
+    /// # Errors
+    /// [`Error::Folder`].
+    pub fn free(&self) -> Result<u64, Error> {
+        let free = fstatvfs(&self.fd).map_err(|e| Error::Folder { path: self.path.clone(), source: e.into() })?;
+        Ok(free.f_bavail.saturating_mul(free.f_frsize))
+    }
+
+    fn open_file(&self, name: &str, flags: OFlags) -> Result<File, Error> {
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let mode = if flags.contains(OFlags::CREATE) { Mode::RUSR | Mode::WUSR } else { Mode::empty() };
+        // Without NONBLOCK, a pipe in the folder would hold us up.
+        let flags = flags | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        openat2(&self.fd, component(name)?, flags, mode, resolve)
+            .map(File::from)
+            .map_err(|source| Error::Open { path: self.path.join(name), source: source.into() })
+    }
+}
+
+impl Writing {
+    /// Bytes that it has.
+    ///
+    /// # Errors
+    /// [`Error::Read`].
+    pub fn size(&self) -> Result<u64, Error> {
+        self.file.metadata().map(|m| m.len()).map_err(|source| Error::Read { path: self.path.clone(), source })
+    }
+
+    /// Writes `bytes` at `offset`.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), Error> {
+        self.file.write_all_at(bytes, offset).map_err(|source| Error::Write { path: self.path.clone(), source })
+    }
+
+    /// Cuts everything behind `size` bytes off.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn truncate(&self, size: u64) -> Result<(), Error> {
+        self.file.set_len(size).map_err(|source| Error::Write { path: self.path.clone(), source })
+    }
+
+    /// Brings all of it to the disk, and notes this moment as the one of its last change.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn sync(&self) -> Result<(), Error> {
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        futimens(&self.file, &Timestamps { last_access: now, last_modification: now })
+            .and_then(|()| fdatasync(&self.file))
+            .and_then(|()| fsync(&self.file))
+            .map_err(|source| Error::Write { path: self.path.clone(), source: source.into() })
+    }
+
+    /// SHA-256 of all of it.
+    ///
+    /// # Errors
+    /// [`Error::Read`].
+    pub fn hash(&self) -> Result<[u8; 32], Error> {
+        let mut hash = Sha256::new();
+        read_through(&self.file, |bytes| hash.update(bytes))
+            .map_err(|source| Error::Read { path: self.path.clone(), source })?;
+        Ok(hash.finalize().into())
+    }
+}
+
+/// Reads all of the block device at `path`, so that whatever checks it checks every block.
+///
+/// # Errors
+/// [`Error::Open`]; [`Error::Read`]: `EIO` for a block that cannot be read or is not what it should be.
+pub fn read_device(path: &Path) -> Result<(), Error> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::empty())
+        .map_err(|source| Error::Open { path: path.to_owned(), source: source.into() })?;
+    read_through(&File::from(file), |_| {}).map_err(|source| Error::Read { path: path.to_owned(), source })
+}
+
+fn read_through(file: &File, mut each: impl FnMut(&[u8])) -> io::Result<()> {
+    let (mut chunk, mut offset) = (vec![0; CHUNK], 0);
+    loop {
+        match file.read_at(&mut chunk, offset) {
+            Ok(0) => return Ok(()),
+            Ok(count) => {
+                each(&chunk[..count]);
+                offset += count as u64;
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn component(name: &str) -> Result<&str, Error> {
+    let single = !name.is_empty() && !matches!(name, "." | "..") && !name.contains(['/', '\0']);
+    single.then_some(name).ok_or_else(|| Error::Name { name: name.to_owned() })
+}
