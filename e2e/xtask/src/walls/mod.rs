@@ -47,6 +47,7 @@ const SCHEMA: &str = "catenoid-schema";
 const ENVELOPE: &str = "catenoid-envelope";
 const CORE: &str = "catenoid-core";
 const KERNEL: &str = "catenoid-kernel";
+const FORECAST: &str = "catenoid-forecast";
 const ROOM: &[&str] = &[CORE, SCHEMA, KERNEL];
 const ROOMS: &[&str] = &["catenoid-guests", "catenoid-limits", "catenoid-zones", "catenoid-containers"];
 
@@ -60,6 +61,12 @@ const CRATES: &[Crate] = &[
     Crate { name: "catenoid-zones", dir: "reconcilers/zones", may_use: ROOM, may_do: Effects::Doors },
     Crate { name: "catenoid-containers", dir: "reconcilers/containers", may_use: ROOM, may_do: Effects::Doors },
     Crate {
+        name: FORECAST,
+        dir: "reconcilers/forecast",
+        may_use: &[SCHEMA, CORE, ROOMS[0], ROOMS[1], ROOMS[2], ROOMS[3]],
+        may_do: Effects::None,
+    },
+    Crate {
         name: "catenoid-launcher",
         dir: "reconcilers/containers/launcher",
         may_use: &[SCHEMA, KERNEL, "catenoid-containers"],
@@ -68,14 +75,14 @@ const CRATES: &[Crate] = &[
     Crate {
         name: "catenoid-agent",
         dir: "agent",
-        may_use: &[SCHEMA, ENVELOPE, CORE, KERNEL, ROOMS[0], ROOMS[1], ROOMS[2], ROOMS[3]],
+        may_use: &[SCHEMA, ENVELOPE, CORE, KERNEL, FORECAST, ROOMS[0], ROOMS[1], ROOMS[2], ROOMS[3]],
         may_do: Effects::NoNetwork,
     },
     Crate { name: "catenoid", dir: "c0", may_use: &[SCHEMA, ENVELOPE], may_do: Effects::Any },
     Crate {
         name: "catenoid-sign",
         dir: "signing-tool",
-        may_use: &[SCHEMA, ENVELOPE, CORE, ROOMS[0], ROOMS[1], ROOMS[2], ROOMS[3]],
+        may_use: &[SCHEMA, ENVELOPE, CORE, FORECAST, ROOMS[0], ROOMS[1], ROOMS[2], ROOMS[3]],
         may_do: Effects::Any,
     },
     Crate { name: "catenoid-e2e", dir: "e2e", may_use: &[], may_do: Effects::Any },
