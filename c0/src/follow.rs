@@ -1,0 +1,150 @@
+//! Following a device: across restarts of its agent, and until it converged.
+
+use std::time::Duration;
+
+use catenoid_schema::{
+    control::Event,
+    status::{Health, ManifestState},
+};
+
+use crate::{
+    client::{Client, ClientError, Events, Extent, Message},
+    judge::{Progress, progress},
+    show,
+};
+
+/// A stream of events that outlives the agent.
+#[derive(Debug)]
+pub(crate) struct Follower<'a> {
+    client: &'a Client,
+    since: u64,
+    events: Option<Events>,
+}
+
+/// What a follower comes to know.
+#[derive(Debug)]
+pub(crate) enum News {
+    Event(Event),
+    /// No event, but the device may have changed: the agent shows that it lives, or is back.
+    Look,
+    /// The agent went away. The next call waits for it.
+    Lost(ClientError),
+}
+
+impl<'a> Follower<'a> {
+    /// Follows the events after number `since`.
+    pub(crate) fn new(client: &'a Client, since: u64) -> Self {
+        Self { client, since, events: None }
+    }
+
+    /// Waits for the next news.
+    ///
+    /// # Errors
+    /// When the agent stays away, or says what cannot be understood.
+    pub(crate) async fn next(&mut self) -> Result<News, ClientError> {
+        let Some(events) = &mut self.events else {
+            self.client.await_return().await?;
+            self.events = Some(self.client.events(self.since, Extent::Open).await?);
+            return Ok(News::Look);
+        };
+        match events.next().await {
+            Ok(Some(Message::Event(event))) => {
+                self.since = self.since.max(event.number);
+                Ok(News::Event(event))
+            }
+            Ok(Some(Message::Alive)) => Ok(News::Look),
+            Ok(None) => {
+                self.events = None;
+                Ok(News::Lost(ClientError::Ended { call: "GET /v1/events".to_owned() }))
+            }
+            Err(error) if error.is_absence() => {
+                self.events = None;
+                Ok(News::Lost(error))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Leaves out what arrived already: for who reads the whole status after each of many events.
+    pub(crate) fn catch_up(&mut self) {
+        for message in self.events.iter_mut().flat_map(Events::take_ready) {
+            if let Message::Event(event) = message {
+                self.since = self.since.max(event.number);
+            }
+        }
+    }
+}
+
+/// Why waiting ended without convergence.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WaitError {
+    #[error("the device did not converge within {} s", limit.as_secs_f64())]
+    Late { limit: Duration, waiting: Vec<String>, degraded: bool },
+    #[error("the device cannot converge")]
+    Stuck { reasons: Vec<String> },
+    #[error("the device was given a newer manifest meanwhile: {}", show::manifest(newer))]
+    Superseded { newer: ManifestState },
+    #[error("failed to follow the device")]
+    Follow { source: ClientError },
+}
+
+/// Waits until the device converged to `wanted`. Tells `say` what it waits for, whenever that changes.
+pub(crate) async fn wait(
+    client: &Client,
+    wanted: &ManifestState,
+    limit: Duration,
+    mut say: impl FnMut(&[String]),
+) -> Result<(), WaitError> {
+    let mut last = Last::default();
+    let waiting = follow(client, wanted, &mut last, &mut say);
+    match tokio::time::timeout(limit, waiting).await {
+        Ok(result) => result,
+        Err(_) => Err(WaitError::Late { limit, waiting: last.waiting, degraded: last.degraded }),
+    }
+}
+
+/// What was seen last, for the case that time runs out.
+#[derive(Debug, Default)]
+struct Last {
+    waiting: Vec<String>,
+    degraded: bool,
+}
+
+async fn follow(
+    client: &Client,
+    wanted: &ManifestState,
+    last: &mut Last,
+    say: &mut impl FnMut(&[String]),
+) -> Result<(), WaitError> {
+    let error = |source| WaitError::Follow { source };
+    let mut status = client.status().await.map_err(error)?;
+    let mut follower = Follower::new(client, status.value.last_event);
+    loop {
+        last.degraded = status.value.subjects.iter().any(|subject| subject.health == Health::Degraded);
+        let waiting = match progress(&status.value, status.at, wanted) {
+            Progress::Converged => return Ok(()),
+            Progress::Stuck(reasons) => return Err(WaitError::Stuck { reasons }),
+            Progress::Superseded(newer) => return Err(WaitError::Superseded { newer }),
+            Progress::Waiting(waiting) => waiting,
+        };
+        if waiting != last.waiting {
+            say(&waiting);
+            last.waiting = waiting;
+        }
+        status = loop {
+            if let News::Lost(absence) = follower.next().await.map_err(error)? {
+                let waiting = vec![format!("the agent to come back ({absence})")];
+                say(&waiting);
+                last.waiting = waiting;
+                continue;
+            }
+            follower.catch_up();
+            match client.status().await {
+                Ok(status) => break status,
+                // The stream ends as well, and the follower waits for the agent.
+                Err(absence) if absence.is_absence() => {}
+                Err(other) => return Err(error(other)),
+            }
+        };
+    }
+}

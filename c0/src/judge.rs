@@ -1,0 +1,109 @@
+//! What a status amounts to. Pure; everything that is said of a device as a whole is decided here.
+
+use catenoid_schema::{
+    status::{Blame, Health, ManifestState, Status, SubjectStatus, Sync},
+    units::Timestamp,
+};
+
+use crate::show::{self, clean};
+
+/// How old a sign of life may be, in seconds: the agent gives one at least every 15 seconds.
+pub(crate) const HEARTBEAT_LIMIT: i64 = 60;
+
+/// What a status amounts to, worst first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The agent answers, but does not look after the device.
+    Stalled,
+    /// Something does not work.
+    Degraded,
+    /// The device is on its way.
+    Pending,
+    /// It never took a manifest.
+    Empty,
+    /// It is as the manifest says, and all works.
+    Converged,
+}
+
+/// Whether the agent's last sign of life is too old to believe the rest.
+pub(crate) fn is_stalled(status: &Status, now: Timestamp) -> bool {
+    now.seconds().saturating_sub(status.heartbeat.at.seconds()) > HEARTBEAT_LIMIT
+}
+
+/// What `status` amounts to at `now`.
+pub(crate) fn verdict(status: &Status, now: Timestamp) -> Verdict {
+    let is_bad = |s: &SubjectStatus| s.health == Health::Degraded || s.sync == Sync::Unknown;
+    let digest = |state: &Option<ManifestState>| state.as_ref().map(|state| state.digest);
+    if is_stalled(status, now) {
+        Verdict::Stalled
+    } else if status.subjects.iter().any(is_bad) {
+        Verdict::Degraded
+    } else if status.accepted.is_none() {
+        Verdict::Empty
+    } else if digest(&status.converged) == digest(&status.accepted) && status.subjects.iter().all(is_ready) {
+        Verdict::Converged
+    } else {
+        Verdict::Pending
+    }
+}
+
+/// In place and working.
+fn is_ready(subject: &SubjectStatus) -> bool {
+    subject.sync == Sync::Synced && matches!(subject.health, Health::Healthy | Health::Suspended)
+}
+
+/// Where a device stands on the way to a manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// It is there, and all is healthy.
+    Converged,
+    /// It is on its way; what it waits for, for people.
+    Waiting(Vec<String>),
+    /// It will not get there by itself; what stands in the way, for people.
+    Stuck(Vec<String>),
+    /// It was given a newer manifest.
+    Superseded(ManifestState),
+}
+
+/// Where a device stands on the way to `wanted`.
+pub(crate) fn progress(status: &Status, now: Timestamp, wanted: &ManifestState) -> Progress {
+    if is_stalled(status, now) {
+        let age = show::age(now, status.heartbeat.at);
+        return Progress::Waiting(vec![format!("a sign of life from the agent, which gave none for {age}")]);
+    }
+    match &status.accepted {
+        Some(accepted) if accepted.digest == wanted.digest => {}
+        Some(accepted) if accepted.sequence > wanted.sequence => return Progress::Superseded(accepted.clone()),
+        _ => return Progress::Waiting(vec![format!("sequence {} to be accepted", wanted.sequence)]),
+    }
+    let stuck: Vec<String> = status.subjects.iter().filter_map(|subject| stuck(subject, wanted)).collect();
+    if !stuck.is_empty() {
+        return Progress::Stuck(stuck);
+    }
+    let unready = status.subjects.iter().filter(|s| !is_ready(s));
+    let mut waiting: Vec<String> = unready.map(describe).collect();
+    let converged = status.converged.as_ref().is_some_and(|converged| converged.digest == wanted.digest);
+    if !converged && waiting.is_empty() {
+        waiting.push(format!("the pass that sees the device match sequence {}", wanted.sequence));
+    }
+    if waiting.is_empty() { Progress::Converged } else { Progress::Waiting(waiting) }
+}
+
+/// Degraded, for a reason seen under this manifest that somebody must act on: waiting does not help. What was seen under
+/// an older manifest may be what this one mends.
+fn stuck(subject: &SubjectStatus, wanted: &ManifestState) -> Option<String> {
+    let must_act = |blame: Blame| blame != Blame::Nobody;
+    let is_ours = |sequence: u64| sequence >= wanted.sequence;
+    let condition = subject
+        .conditions
+        .iter()
+        .find(|c| c.blame.is_some_and(must_act) && c.observed_sequence.is_some_and(is_ours))
+        .filter(|_| subject.health == Health::Degraded)?;
+    let duty = condition.blame.map_or("", show::duty);
+    Some(format!("{}: {}; {duty}", clean(subject.subject.as_str()), show::said(condition)))
+}
+
+fn describe(subject: &SubjectStatus) -> String {
+    let said = subject.conditions.first().map_or(String::new(), |c| format!(" ({})", show::said(c)));
+    format!("{}: {:?}, {:?}{said}", clean(subject.subject.as_str()), subject.sync, subject.health)
+}

@@ -1,0 +1,293 @@
+//! The commands.
+
+use std::{
+    io::{self, IsTerminal as _, Read as _, Write as _},
+    path::Path,
+};
+
+use catenoid_schema::{
+    control::{MANIFEST_LIMIT, PlannedStep},
+    status::Subject,
+    units::Span,
+};
+use clap::CommandFactory as _;
+use serde::Serialize;
+
+use crate::{
+    arguments::{Arguments, Command, Format, GuestsCommand, Wanted},
+    client::{Answer, Client, ClientError, Extent, Intent, Message},
+    delivery,
+    failure::{Exit, Failure},
+    follow::{self, Follower, News},
+    judge::{Verdict, verdict},
+    progress::note,
+    push::{self, Parcel},
+    show::{self, Present, clean},
+};
+
+/// Moves to the upper left corner and clears the screen.
+const CLEAR: &str = "\u{1b}[H\u{1b}[2J";
+
+/// Carries out what was asked for.
+pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
+    let client = || Client::new(&arguments.socket);
+    match arguments.command {
+        Command::Apply { manifest, guests, dry_run, wait, output } => {
+            let intent = if dry_run { Intent::Ask } else { Intent::Apply };
+            apply(&client()?, &manifest, guests.as_deref(), intent, wait, output.format).await
+        }
+        Command::Diff { manifest, output } => {
+            apply(&client()?, &manifest, None, Intent::Ask, None, output.format).await
+        }
+        Command::Plan { output } => plan(&client()?, output.format).await,
+        Command::Status { watch: false, output } => status(&client()?, output.format).await,
+        Command::Status { watch: true, output } => watch(&client()?, output.format).await,
+        Command::Events { follow: false, since, output } => events(&client()?, since, output.format).await,
+        Command::Events { follow: true, since, output } => follow_events(&client()?, since, output.format).await,
+        Command::Why { subject, output } => why(&client()?, subject, output.format).await,
+        Command::Guests { command: None, output } => {
+            let blobs = client()?.blobs().await?;
+            answer(output.format, &blobs.value, || show::blobs(&blobs.value))
+        }
+        Command::Guests { command: Some(GuestsCommand::Push { files }), .. } => {
+            let client = client()?;
+            for file in &files {
+                push::push(&client, &Parcel::read(file).await?).await?;
+            }
+            Ok(Exit::Done)
+        }
+        Command::Version { output } => version(&client()?, output.format).await,
+        Command::Completion { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "catenoid", &mut script);
+            print_raw(&script)
+        }
+        Command::Man { directory: None } => {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(Arguments::command())
+                .render(&mut page)
+                .map_err(|source| Failure::Write { source })?;
+            print_raw(&page)
+        }
+        Command::Man { directory: Some(directory) } => {
+            clap_mangen::generate_to(Arguments::command(), &directory)
+                .map_err(|source| Failure::WritePage { path: directory, source })?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+async fn apply(
+    client: &Client,
+    path: &Path,
+    guests: Option<&Path>,
+    intent: Intent,
+    wait: Option<Span>,
+    format: Format,
+) -> Result<Exit, Failure> {
+    let envelope = read_manifest(path)?;
+    if let Some(directory) = guests {
+        deliver(client, &envelope, directory, intent).await?;
+    }
+    // Asked before, so that the plan tells what is new from what changes.
+    let present = Present::from(&client.status().await?.value);
+    let accepted = client.manifest(envelope, intent).await?.value;
+    answer(format, &accepted, || show::accepted(&accepted, &present))?;
+    let Some(limit) = wait else { return Ok(Exit::Done) };
+
+    let started = std::time::Instant::now();
+    let wanted = &accepted.manifest;
+    follow::wait(client, wanted, limit.duration(), |waiting| {
+        waiting.iter().for_each(|what| note(&format!("waiting for {what}")));
+    })
+    .await?;
+    note(&format!("converged: {} after {:.1} s", show::manifest(wanted), started.elapsed().as_secs_f64()));
+    Ok(Exit::Done)
+}
+
+/// Pushes the guests that the manifest names and the device lacks.
+async fn deliver(client: &Client, envelope: &[u8], directory: &Path, intent: Intent) -> Result<(), Failure> {
+    let named = match delivery::named(envelope) {
+        Ok(named) => named,
+        Err(error) => {
+            // Who says what is wrong with a manifest is the device.
+            note(&format!("note: no guest is pushed, as the manifest cannot be read: {}", clean(&error.to_string())));
+            return Ok(());
+        }
+    };
+    for parcel in delivery::missing(client, &named, directory).await? {
+        match intent {
+            Intent::Apply => push::push(client, &parcel).await?,
+            Intent::Ask => note(&format!("to push: {}, {}", clean(&parcel.name()), show::size(parcel.bytes))),
+        }
+    }
+    Ok(())
+}
+
+fn read_manifest(path: &Path) -> Result<Vec<u8>, Failure> {
+    let error = |source| Failure::Read { path: path.to_owned(), source };
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(error)?;
+    file.take(MANIFEST_LIMIT.bytes() + 1).read_to_end(&mut bytes).map_err(error)?;
+    if bytes.len() as u64 > MANIFEST_LIMIT.bytes() {
+        return Err(Failure::TooLarge { path: path.to_owned() });
+    }
+    Ok(bytes)
+}
+
+async fn plan(client: &Client, format: Format) -> Result<Exit, Failure> {
+    let plan = client.plan().await?.value;
+    let present = present(client, &plan.plan).await?;
+    answer(format, &plan, || show::plan(&plan.plan, &present))
+}
+
+/// What is on the device, asked only where a plan has steps to be told apart by it.
+async fn present(client: &Client, plan: &[PlannedStep]) -> Result<Present, ClientError> {
+    if plan.is_empty() { Ok(Present::default()) } else { Ok(Present::from(&client.status().await?.value)) }
+}
+
+async fn status(client: &Client, format: Format) -> Result<Exit, Failure> {
+    let Answer { value: status, at } = client.status().await?;
+    answer(format, &status, || show::status(&status, at, None))?;
+    Ok(match verdict(&status, at) {
+        Verdict::Stalled | Verdict::Degraded => Exit::Degraded,
+        Verdict::Pending | Verdict::Empty | Verdict::Converged => Exit::Done,
+    })
+}
+
+/// Shows the status anew with every event, until the device is gone or somebody ends it.
+async fn watch(client: &Client, format: Format) -> Result<Exit, Failure> {
+    let clear = if io::stdout().is_terminal() { CLEAR } else { "" };
+    let mut last = client.status().await?;
+    let mut follower = Follower::new(client, last.value.last_event);
+    let mut absence: Option<String> = None;
+    loop {
+        match format {
+            Format::Text => {
+                let text = show::status(&last.value, last.at, absence.as_deref());
+                print(&format!("{clear}{text}\n"))?;
+            }
+            Format::Json if absence.is_none() => print_line(&last.value)?,
+            Format::Json => {}
+        }
+        absence = None;
+        match follower.next().await? {
+            News::Lost(error) => absence = Some(error.to_string()),
+            News::Event(_) | News::Look => {
+                follower.catch_up();
+                match client.status().await {
+                    Ok(status) => last = status,
+                    Err(error) if error.is_absence() => absence = Some(error.to_string()),
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+    }
+}
+
+async fn events(client: &Client, since: u64, format: Format) -> Result<Exit, Failure> {
+    let mut events = client.events(since, Extent::Backlog).await?;
+    while let Some(message) = events.next().await? {
+        if let Message::Event(event) = message {
+            match format {
+                Format::Text => print(&show::event(&event))?,
+                Format::Json => print_line(&event)?,
+            }
+        }
+    }
+    Ok(Exit::Done)
+}
+
+async fn follow_events(client: &Client, since: u64, format: Format) -> Result<Exit, Failure> {
+    let mut follower = Follower::new(client, since);
+    loop {
+        match (follower.next().await?, format) {
+            (News::Event(event), Format::Text) => print(&show::event(&event))?,
+            (News::Event(event), Format::Json) => print_line(&event)?,
+            (News::Lost(error), _) => note(&format!("note: {}; waiting for the agent", clean(&error.to_string()))),
+            (News::Look, _) => {}
+        }
+    }
+}
+
+async fn why(client: &Client, wanted: Wanted, format: Format) -> Result<Exit, Failure> {
+    let subject = match wanted {
+        Wanted::Exact(subject) => subject,
+        Wanted::Name(name) => {
+            let status = client.status().await?.value;
+            let subjects = status.subjects.into_iter().map(|s| s.subject).filter(|s| s.name() == name);
+            only(name.clone(), subjects.collect())?
+        }
+    };
+    let Answer { value: why, at } = client.why(&subject).await?;
+    let present = present(client, &why.plan).await?;
+    answer(format, &why, || show::why(&why, at, &present))
+}
+
+fn only(name: String, mut subjects: Vec<Subject>) -> Result<Subject, Failure> {
+    match (subjects.pop(), subjects.is_empty()) {
+        (None, _) => Err(Failure::Unknown { name }),
+        (Some(subject), true) => Ok(subject),
+        (Some(last), false) => {
+            subjects.push(last);
+            Err(Failure::Ambiguous { name, subjects })
+        }
+    }
+}
+
+/// The versions of both sides.
+#[derive(Debug, Serialize)]
+struct Versions {
+    catenoid: &'static str,
+    agent: Option<String>,
+    api: Option<String>,
+}
+
+async fn version(client: &Client, format: Format) -> Result<Exit, Failure> {
+    let agent = client.version().await;
+    let (name, api) = match &agent {
+        Ok(answer) => (Some(answer.value.agent.clone()), Some(answer.value.api.clone())),
+        Err(_) => (None, None),
+    };
+    let versions = Versions { catenoid: env!("CARGO_PKG_VERSION"), agent: name, api };
+    answer(format, &versions, || {
+        let said = |text: &Option<String>| text.as_deref().map_or("unknown".to_owned(), clean);
+        format!(
+            "catenoid {}\nagent    {}\napi      {}\n",
+            versions.catenoid,
+            said(&versions.agent),
+            said(&versions.api)
+        )
+    })?;
+    agent?;
+    Ok(Exit::Done)
+}
+
+/// Prints an answer in the form that was asked for.
+fn answer<T: Serialize>(format: Format, value: &T, text: impl FnOnce() -> String) -> Result<Exit, Failure> {
+    match format {
+        Format::Text => print(&text())?,
+        Format::Json => {
+            let json = serde_json::to_string_pretty(value).map_err(|source| Failure::Encode { source })?;
+            print_raw(format!("{json}\n").as_bytes())?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Prints a value as one line of JSON.
+fn print_line<T: Serialize>(value: &T) -> Result<(), Failure> {
+    let json = serde_json::to_string(value).map_err(|source| Failure::Encode { source })?;
+    print_raw(format!("{json}\n").as_bytes()).map(|_| ())
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = anstream::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|source| Failure::Write { source })
+}
+
+fn print_raw(bytes: &[u8]) -> Result<Exit, Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes).and_then(|()| out.flush()).map_err(|source| Failure::Write { source })?;
+    Ok(Exit::Done)
+}
