@@ -1,6 +1,7 @@
 //! `cargo xtask`: the project's commands. It owns development flow (packages, image, VM, demo, checks) and nothing that
 //! runs on a device. No system library and few crates, so that it builds in seconds on a machine with nothing but Rust.
 
+mod development;
 mod image;
 mod requirements;
 mod run;

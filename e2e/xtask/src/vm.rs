@@ -15,7 +15,8 @@ use crate::image::{self, Variant};
 
 const NAME: &str = "dev";
 
-/// Builds what is missing, boots, and leaves the machine running.
+/// Builds the image, boots it, and leaves the machine running. A device that was up before boots the new image and keeps
+/// its data, unless `fresh`.
 pub(crate) fn up(artefacts: &Artefacts, variant: Variant, fresh: bool) -> Result<()> {
     let dir = artefacts.vm(NAME);
     if Running::find(&dir)?.is_some() {
@@ -24,6 +25,9 @@ pub(crate) fn up(artefacts: &Artefacts, variant: Variant, fresh: bool) -> Result
     let disk = image::build(artefacts, variant)?;
     if fresh && dir.exists() {
         fs::remove_dir_all(&dir).with_context(|| format!("failed to remove `{}`", dir.display()))?;
+    }
+    if dir.join("disk.img").exists() {
+        image::install(artefacts, variant, &dir.join("disk.img"))?;
     }
     let builder = Vm::builder(&dir).disk(disk).keys(platform_keys(&artefacts.pki())?).detached();
     let builder = if variant == Variant::Test { builder.root_shell() } else { builder };

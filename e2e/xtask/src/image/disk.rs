@@ -11,6 +11,8 @@ use anyhow::{Context as _, Result, ensure};
 use crate::run;
 
 const MIB: u64 = 1 << 20;
+/// The first partition begins where every partitioner begins.
+const EFI_AT_MIB: u64 = 1;
 /// FAT32 needs 65525 clusters, which are 256 MiB at mkfs.vfat's 4 KiB; sparse.
 const EFI_MIB: u64 = 264;
 /// Sparse: costs nothing until it is written.
@@ -28,30 +30,41 @@ pub(crate) struct Contents<'a> {
 /// Makes the disk at `to`, replacing what is there.
 pub(crate) fn build(contents: &Contents<'_>, to: &Path) -> Result<()> {
     let factory_mib = super::size(contents.factory)?.div_ceil(MIB).max(1);
-    let (efi, factory) = (1, 1 + EFI_MIB);
+    let factory = EFI_AT_MIB + EFI_MIB;
     let data = factory + factory_mib;
     let disk = File::create(to).with_context(|| format!("failed to make `{}`", to.display()))?;
     let total = (data + DATA_MIB + 1) * MIB;
     disk.set_len(total).with_context(|| format!("failed to size `{}`", to.display()))?;
     drop(disk);
-    partition(to, efi, factory, data, factory_mib)?;
-    let at = format!("{}@@{}M", to.display(), efi);
-    let first_sector = (efi * MIB / 512).to_string();
+    partition(to, factory, data, factory_mib)?;
+    let first_sector = (EFI_AT_MIB * MIB / 512).to_string();
     run::output(
         Command::new("mkfs.vfat")
             .args(["-F", "32", "-n", "CATENOID", "--invariant", "--offset", &first_sector])
             .arg(to)
             .arg((EFI_MIB * 1024).to_string()),
     )?;
-    run::output(Command::new("mmd").args(["-i", &at, "::/EFI", "::/EFI/BOOT"]))?;
-    run::output(Command::new("mcopy").args(["-i", &at]).arg(contents.boot).arg("::/EFI/BOOT/BOOTX64.EFI"))?;
+    run::output(Command::new("mmd").args(["-i", &efi_partition(to), "::/EFI", "::/EFI/BOOT"]))?;
+    install(contents.boot, to)?;
     copy_raw(contents.factory, to, factory * MIB)
 }
 
-fn partition(disk: &Path, efi: u64, factory: u64, data: u64, factory_mib: u64) -> Result<()> {
+/// Replaces what the disk boots.
+pub(crate) fn install(boot: &Path, disk: &Path) -> Result<()> {
+    let mut mcopy = Command::new("mcopy");
+    mcopy.args(["-D", "o", "-i", &efi_partition(disk)]).arg(boot).arg("::/EFI/BOOT/BOOTX64.EFI");
+    run::output(&mut mcopy).map(drop)
+}
+
+/// How mtools names a file system inside a file.
+fn efi_partition(disk: &Path) -> String {
+    format!("{}@@{EFI_AT_MIB}M", disk.display())
+}
+
+fn partition(disk: &Path, factory: u64, data: u64, factory_mib: u64) -> Result<()> {
     let script = format!(
         "label: gpt\nlabel-id: CA7E401D-0000-4000-8000-000000000000\n\
-         start={efi}MiB, size={EFI_MIB}MiB, type=U, name=catenoid-boot, uuid=CA7E401D-0000-4000-8000-000000000001\n\
+         start={EFI_AT_MIB}MiB, size={EFI_MIB}MiB, type=U, name=catenoid-boot, uuid=CA7E401D-0000-4000-8000-000000000001\n\
          start={factory}MiB, size={factory_mib}MiB, type=L, name=catenoid-factory, uuid=CA7E401D-0000-4000-8000-000000000002\n\
          start={data}MiB, size={DATA_MIB}MiB, type=L, name=catenoid-data, uuid=CA7E401D-0000-4000-8000-000000000003\n",
     );

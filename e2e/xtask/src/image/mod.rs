@@ -21,7 +21,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use catenoid_e2e::Artefacts;
 
-use crate::run;
+use crate::{development, run};
 use initramfs::Initramfs;
 use kernel::Kernel;
 
@@ -58,6 +58,7 @@ impl Variant {
 /// Builds the device's programs and everything around them; gives the disk.
 pub(crate) fn build(artefacts: &Artefacts, variant: Variant) -> Result<PathBuf> {
     let started = Instant::now();
+    development::prepare(artefacts)?;
     let mut cargo = run::cargo();
     cargo.args(["build", "--quiet", "--profile", "device", "-p", "catenoid-agent", "-p", "catenoid-launcher"]);
     run::visibly(cargo.current_dir(artefacts.workspace()))?;
@@ -99,6 +100,11 @@ pub(crate) fn build(artefacts: &Artefacts, variant: Variant) -> Result<PathBuf> 
         started.elapsed().as_secs_f32(),
     );
     Ok(disk)
+}
+
+/// Puts the UKI of `variant` on the disk of a device that exists already: its data stays.
+pub(crate) fn install(artefacts: &Artefacts, variant: Variant, disk: &Path) -> Result<()> {
+    disk::install(&artefacts.image().join(variant.name()).join("signed.efi"), disk)
 }
 
 fn compress(archive: &[u8], to: &Path) -> Result<()> {
