@@ -1,0 +1,253 @@
+//! A PKI, documents and envelopes made from fixed seeds: the same bytes in every run.
+#![allow(clippy::unwrap_used, dead_code, unreachable_pub, missing_docs, reason = "each test uses its part")]
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use catenoid_envelope::Draft;
+use catenoid_schema::{
+    anchors::{Anchors, AnchorsKind, AnchorsMetadata, CertificateDer, RoleAnchors},
+    document::{ApiVersion, Document, Role},
+    guest::Guest,
+    manifest::Manifest,
+    units::Timestamp,
+};
+use p384::ecdsa::{DerSignature, Signature, SigningKey, signature::Signer as _};
+use x509_cert::{
+    builder::{self, Builder, CertificateBuilder, profile::BuilderProfile},
+    certificate::{Certificate, TbsCertificate},
+    der::{Encode, asn1::ObjectIdentifier, flagset::FlagSet},
+    ext::{
+        Extension, ToExtension,
+        pkix::{AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages, SubjectKeyIdentifier},
+    },
+    name::Name,
+    serial_number::SerialNumber,
+    spki::{SubjectPublicKeyInfoOwned, SubjectPublicKeyInfoRef},
+    time::{Time, Validity},
+};
+
+/// 2026-06-01, when everything below is verified.
+pub const NOW: i64 = 1_780_272_000;
+pub const DAY: i64 = 86_400;
+
+pub fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_seconds(seconds).unwrap()
+}
+
+pub fn now() -> Timestamp {
+    at(NOW)
+}
+
+pub fn key(seed: u8) -> SigningKey {
+    SigningKey::from_slice(&[seed; 48]).unwrap()
+}
+
+/// What a certificate says; made by [`authority`] and [`leaf`] and bent by tests.
+#[derive(Clone)]
+pub struct Spec {
+    pub name: String,
+    pub key: SigningKey,
+    pub info: SubjectPublicKeyInfoOwned,
+    pub ca: bool,
+    pub usage: Option<FlagSet<KeyUsages>>,
+    pub purposes: Vec<&'static str>,
+    pub start: i64,
+    pub end: i64,
+}
+
+/// An issued certificate and its key.
+#[derive(Clone)]
+pub struct Issued {
+    pub key: SigningKey,
+    pub certificate: Certificate,
+    /// Its certificates in DER, itself first, without the anchor.
+    pub chain: Vec<Vec<u8>>,
+}
+
+pub fn authority(name: &str, seed: u8, role: Option<Role>) -> Spec {
+    let key = key(seed);
+    Spec {
+        name: name.to_owned(),
+        info: SubjectPublicKeyInfoOwned::from_key(key.verifying_key()).unwrap(),
+        key,
+        ca: true,
+        usage: Some(KeyUsages::KeyCertSign | KeyUsages::CRLSign),
+        purposes: role.map(Role::extended_key_usage).into_iter().collect(),
+        start: NOW - 100 * DAY,
+        end: NOW + 1000 * DAY,
+    }
+}
+
+pub fn leaf(name: &str, seed: u8, role: Role) -> Spec {
+    Spec {
+        ca: false,
+        usage: Some(KeyUsages::DigitalSignature.into()),
+        start: NOW - 10 * DAY,
+        end: NOW + 100 * DAY,
+        ..authority(name, seed, Some(role))
+    }
+}
+
+impl Spec {
+    pub fn self_signed(&self) -> Issued {
+        let certificate = build(self, &subject(&self.name), &self.key);
+        Issued { key: self.key.clone(), chain: vec![certificate.to_der().unwrap()], certificate }
+    }
+
+    /// Issued by an anchor.
+    pub fn by(&self, issuer: &Issued) -> Issued {
+        let certificate = build(self, issuer.certificate.tbs_certificate().subject(), &issuer.key);
+        Issued { key: self.key.clone(), chain: vec![certificate.to_der().unwrap()], certificate }
+    }
+
+    /// Issued by something below an anchor.
+    pub fn by_intermediate(&self, issuer: &Issued) -> Issued {
+        let mut issued = self.by(issuer);
+        issued.chain.extend(issuer.chain.clone());
+        issued
+    }
+}
+
+pub fn subject(name: &str) -> Name {
+    format!("CN={name}").parse().unwrap()
+}
+
+struct Profile<'a> {
+    spec: &'a Spec,
+    issuer: Name,
+}
+
+impl BuilderProfile for Profile<'_> {
+    fn get_issuer(&self, _: &Name) -> Name {
+        self.issuer.clone()
+    }
+
+    fn get_subject(&self) -> Name {
+        subject(&self.spec.name)
+    }
+
+    fn build_extensions(
+        &self,
+        key: SubjectPublicKeyInfoRef<'_>,
+        issuer_key: SubjectPublicKeyInfoRef<'_>,
+        tbs: &TbsCertificate,
+    ) -> builder::Result<Vec<Extension>> {
+        let named = tbs.subject();
+        let basic = BasicConstraints { ca: self.spec.ca, path_len_constraint: None };
+        let mut extensions = vec![
+            (&basic).to_extension(named, &[])?,
+            (&SubjectKeyIdentifier::try_from(key)?).to_extension(named, &[])?,
+            (&AuthorityKeyIdentifier::try_from(issuer_key)?).to_extension(named, &[])?,
+        ];
+        if let Some(usage) = self.spec.usage {
+            extensions.push((&KeyUsage(usage)).to_extension(named, &[])?);
+        }
+        if !self.spec.purposes.is_empty() {
+            let purposes = self.spec.purposes.iter().map(|purpose| ObjectIdentifier::new_unwrap(purpose)).collect();
+            extensions.push((&ExtendedKeyUsage(purposes)).to_extension(named, &[])?);
+        }
+        Ok(extensions)
+    }
+}
+
+fn build(spec: &Spec, issuer: &Name, issuer_key: &SigningKey) -> Certificate {
+    let time =
+        |seconds: i64| Time::try_from(std::time::UNIX_EPOCH + Duration::from_secs(seconds.unsigned_abs())).unwrap();
+    let validity = Validity::new(time(spec.start), time(spec.end));
+    let profile = Profile { spec, issuer: issuer.clone() };
+    let serial = SerialNumber::new(&[1]).unwrap();
+    let builder = CertificateBuilder::new(profile, serial, validity, spec.info.clone()).unwrap();
+    builder.build::<_, DerSignature>(issuer_key).unwrap()
+}
+
+/// The fleet that the tests are about.
+pub struct Fleet {
+    pub operator_authority: Issued,
+    pub software_authority: Issued,
+    pub operator: Issued,
+    pub second_operator: Issued,
+    pub software: Issued,
+    pub anchors: Anchors,
+}
+
+pub fn fleet() -> &'static Fleet {
+    static FLEET: LazyLock<Fleet> = LazyLock::new(make_fleet);
+    &FLEET
+}
+
+fn make_fleet() -> Fleet {
+    let operator_authority = authority("operator authority", 1, Some(Role::Operator)).self_signed();
+    let software_authority = authority("software authority", 2, Some(Role::Software)).self_signed();
+    Fleet {
+        operator: leaf("operator", 3, Role::Operator).by(&operator_authority),
+        second_operator: leaf("second operator", 4, Role::Operator).by(&operator_authority),
+        software: leaf("software", 5, Role::Software).by(&software_authority),
+        anchors: anchors(&[(Role::Operator, 1, &operator_authority), (Role::Software, 1, &software_authority)]),
+        operator_authority,
+        software_authority,
+    }
+}
+
+pub fn anchors(roles: &[(Role, u8, &Issued)]) -> Anchors {
+    let der = |issued: &Issued| CertificateDer::new(issued.certificate.to_der().unwrap());
+    Anchors {
+        api_version: ApiVersion::V1,
+        kind: AnchorsKind::Anchors,
+        metadata: AnchorsMetadata { name: "test".parse().unwrap(), version: 1 },
+        roles: roles
+            .iter()
+            .map(|(role, threshold, issued)| {
+                (*role, RoleAnchors { threshold: *threshold, certificates: vec![der(issued)] })
+            })
+            .collect::<BTreeMap<_, _>>(),
+    }
+}
+
+pub fn sign(key: &SigningKey, message: &[u8]) -> [u8; 96] {
+    let signature: Signature = key.sign(message);
+    signature.to_bytes().into()
+}
+
+pub fn seal<T: Document>(document: &T, signers: &[&Issued]) -> Vec<u8> {
+    let mut draft = Draft::new(document).unwrap();
+    for signer in signers {
+        let signature = sign(&signer.key, &draft.message(&signer.chain));
+        draft.add(&signer.chain, signature);
+    }
+    draft.finish().unwrap()
+}
+
+/// A small manifest: one core container and nothing else.
+pub fn manifest() -> Manifest {
+    serde_json::from_value(serde_json::json!({
+        "apiVersion": "catenoid.dev/v1",
+        "kind": "Manifest",
+        "metadata": {"name": "small", "sequence": 5, "epoch": 2, "notAfter": "2027-01-01T00:00:00Z"},
+        "target": {"serials": ["QEMU-0001"]},
+        "guests": {"core": {
+            "ref": "core@1",
+            "descriptor": "sha256:1111111111111111111111111111111111111111111111111111111111111111",
+        }},
+        "containers": {"core0": {"guest": "core", "role": "core"}},
+    }))
+    .unwrap()
+}
+
+pub fn guest() -> Guest {
+    let digest = "sha256:2222222222222222222222222222222222222222222222222222222222222222";
+    serde_json::from_value(serde_json::json!({
+        "apiVersion": "catenoid.dev/v1",
+        "kind": "Guest",
+        "metadata": {"name": "core", "version": "1"},
+        "architecture": "x86_64",
+        "image": {
+            "digest": digest, "size": "8KiB",
+            "verity": {"rootHash": digest, "salt": digest, "dataBlocks": 1},
+        },
+        "defaults": {"command": ["/sbin/init"]},
+        "root": "readOnly",
+    }))
+    .unwrap()
+}

@@ -1,0 +1,264 @@
+//! Second implementations: cose-rust (OpenSSL) for the structure, p384 for signatures, `openssl verify` for chains.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::path::Path;
+use std::process::Command;
+
+use aws_lc_rs::{
+    rand::SystemRandom,
+    signature::{ECDSA_P384_SHA384_FIXED, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair, UnparsedPublicKey},
+};
+use catenoid_envelope::{Draft, open};
+use catenoid_schema::{
+    anchors::CertificateDer,
+    cbor,
+    document::{Document, Role},
+    guest::Guest,
+    manifest::Manifest,
+};
+use common::{DAY, Issued, NOW, anchors, authority, fleet, guest, key, leaf, manifest, now, seal, sign};
+use cose::{agent::CoseAgent, algs, headers::ContentTypeTypes, keys, message::CoseMessage};
+use p384::ecdsa::{Signature, VerifyingKey, signature::Verifier};
+use p384::pkcs8::EncodePrivateKey;
+use proptest::prelude::*;
+use x509_cert::{
+    Certificate,
+    der::{Decode, EncodePem, pem::LineEnding},
+};
+
+fn cose_key(signer: &Issued) -> keys::CoseKey {
+    let point = signer.key.verifying_key().to_sec1_point(false);
+    let mut key = keys::CoseKey::new();
+    key.kty(keys::EC2);
+    key.alg(algs::ES384);
+    key.crv(keys::P_384);
+    key.x(point.x().unwrap().to_vec());
+    key.y(point.y().unwrap().to_vec());
+    key.d(signer.key.to_bytes().to_vec());
+    key
+}
+
+/// Whether cose-rust takes each signature of `envelope` for its signer.
+fn cose_rust_verifies<T: Document>(envelope: &[u8], signers: &[&Issued]) -> bool {
+    let mut message = CoseMessage::new_sign();
+    message.bytes = envelope.to_vec();
+    if message.init_decoder(None).is_err() || message.agents.len() != signers.len() {
+        return false;
+    }
+    signers.iter().enumerate().all(|(index, signer)| {
+        message.agents[index].key(&cose_key(signer)).is_ok()
+            && message.decode(Some(T::CONTENT_TYPE.as_bytes().to_vec()), Some(index)).is_ok()
+    })
+}
+
+#[test]
+fn cose_rust_verifies_what_we_seal() {
+    let fleet = fleet();
+    let one = seal(&guest(), &[&fleet.software]);
+    assert!(cose_rust_verifies::<Guest>(&one, &[&fleet.software]));
+    let two = seal(&manifest(), &[&fleet.operator, &fleet.second_operator]);
+    assert!(cose_rust_verifies::<Manifest>(&two, &[&fleet.operator, &fleet.second_operator]));
+    // It can fail: swapped signers, other external data.
+    assert!(!cose_rust_verifies::<Manifest>(&two, &[&fleet.second_operator, &fleet.operator]));
+    assert!(!cose_rust_verifies::<Guest>(&two, &[&fleet.operator, &fleet.second_operator]));
+}
+
+#[test]
+fn we_open_what_cose_rust_seals() {
+    let fleet = fleet();
+    let mut message = CoseMessage::new_sign();
+    message.header.content_type(ContentTypeTypes::Tstr(Manifest::CONTENT_TYPE.to_owned()), true, false);
+    message.payload(cbor::encode(&manifest()).unwrap());
+    // It writes no longer chains than of one certificate, unless they end with a self-signed one.
+    for signer in [&fleet.operator, &fleet.second_operator] {
+        let mut agent = CoseAgent::new();
+        agent.header.alg(algs::ES384, true, false);
+        agent.header.x5chain(signer.chain.clone(), true, false);
+        agent.key(&cose_key(signer)).unwrap();
+        message.add_agent(&mut agent).unwrap();
+    }
+    message.secure_content(Some(Manifest::CONTENT_TYPE.as_bytes().to_vec())).unwrap();
+    message.encode(true).unwrap();
+    let verified = open::<Manifest>(&message.bytes, &fleet.anchors, now()).unwrap();
+    assert_eq!(verified.document(), &manifest());
+    assert_eq!(verified.signers().len(), 2);
+}
+
+#[test]
+fn signing_is_deterministic() {
+    let fleet = fleet();
+    assert_eq!(seal(&manifest(), &[&fleet.operator]), seal(&manifest(), &[&fleet.operator]));
+}
+
+/// RFC 6979 appendix A.2.6: the P-384 key and its SHA-384 signature of "sample".
+#[test]
+fn p384_signs_as_rfc_6979_does() {
+    let secret = "6b9d3dad2e1b8c1c05b19875b6659f4de23c3b667bf297ba9aa47740787137d896d5724e4c70a825f872c9ea60d2edf5";
+    let expected = "94edbb92a5ecb8aad4736e56c691916b3f88140666ce9fa73d64c4ea95ad133c81a648152e44acf96e36dd1e80fabe46\
+                    99ef4aeb15f178cea1fe40db2603138f130e740a19624526203b6351d0a3a94fa329c145786e679e7b82c71a38628ac8";
+    let key = p384::ecdsa::SigningKey::from_slice(&hex::decode(secret).unwrap()).unwrap();
+    assert_eq!(hex::encode(sign(&key, b"sample")), expected);
+}
+
+proptest! {
+    #[test]
+    fn p384_and_aws_lc_verify_each_other(seed in 1u8..255, message in prop::collection::vec(any::<u8>(), 0..300), flip in any::<prop::sample::Index>()) {
+        let ours = key(seed);
+        let public = ours.verifying_key().to_sec1_point(false);
+        let verify = |message: &[u8], signature: &[u8]| {
+            let lc = UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, public.as_bytes()).verify(message, signature);
+            let rust = Signature::from_slice(signature).map(|s| VerifyingKey::from(&ours).verify(message, &s));
+            assert_eq!(lc.is_ok(), matches!(rust, Ok(Ok(()))));
+            lc.is_ok()
+        };
+        let by_p384 = sign(&ours, &message);
+        prop_assert!(verify(&message, &by_p384));
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, ours.to_pkcs8_der().unwrap().as_bytes()).unwrap();
+        prop_assert_eq!(pair.public_key().as_ref(), public.as_bytes());
+        let by_lc = pair.sign(&SystemRandom::new(), &message).unwrap();
+        prop_assert!(verify(&message, by_lc.as_ref()));
+        let mut flipped = by_p384;
+        flipped[flip.index(96)] ^= 1;
+        prop_assert!(!verify(&message, &flipped));
+    }
+}
+
+/// What `openssl verify` says of a chain, with the extended key usage of the role asked for by hand: it knows private
+/// usages in no other way.
+fn openssl_verifies(folder: &Path, signer: &Issued, anchor: &[u8], role: Role) -> bool {
+    let pem = |der: &[u8]| Certificate::from_der(der).map(|c| c.to_pem(LineEnding::LF).unwrap());
+    let (Some((first, above)), Ok(anchor)) = (signer.chain.split_first(), pem(anchor)) else { return false };
+    let (leaf, untrusted, trusted) = (folder.join("leaf"), folder.join("untrusted"), folder.join("anchor"));
+    std::fs::write(&leaf, pem(first).unwrap()).unwrap();
+    std::fs::write(&untrusted, above.iter().map(|der| pem(der).unwrap()).collect::<String>()).unwrap();
+    std::fs::write(&trusted, anchor).unwrap();
+    let mut command = Command::new("openssl");
+    command.args(["verify", "-x509_strict", "-partial_chain", "-attime", &NOW.to_string(), "-CAfile"]).arg(&trusted);
+    if !above.is_empty() {
+        command.arg("-untrusted").arg(&untrusted);
+    }
+    let verified = command.arg(&leaf).output().expect("openssl is installed");
+    let text = Command::new("openssl").args(["x509", "-noout", "-text", "-in"]).arg(&leaf).output().unwrap();
+    let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    verified.status.success()
+        && text.contains(role.extended_key_usage())
+        && text.contains("Digital Signature")
+        && text.contains("CA:FALSE")
+        && text.contains("secp384r1")
+}
+
+#[test]
+fn openssl_agrees_on_chains() {
+    let folder = tempfile::tempdir().unwrap();
+    let fleet = fleet();
+    let root = &fleet.operator_authority;
+    let foreign = authority("operator authority", 30, Some(Role::Operator)).self_signed();
+    let middle = authority("middle", 31, Some(Role::Operator)).by(root);
+    let expired = common::Spec { end: NOW - DAY, ..authority("middle", 31, Some(Role::Operator)) }.by(root);
+    let spec = leaf("operator", 3, Role::Operator);
+    let rows = [
+        (true, spec.by(root)),
+        (true, spec.by_intermediate(&middle)),
+        (false, spec.by(&foreign)),
+        (false, spec.by_intermediate(&expired)),
+        (false, spec.by(&middle)), // without the intermediate
+        (false, common::Spec { end: NOW - DAY, ..spec.clone() }.by(root)),
+        (false, common::Spec { start: NOW + DAY, ..spec.clone() }.by(root)),
+        (false, common::Spec { purposes: Vec::new(), ..spec.clone() }.by(root)),
+        (false, common::Spec { ca: true, ..spec.clone() }.by(root)),
+        (false, spec.by_intermediate(&fleet.second_operator)),
+    ];
+    for (index, (good, signer)) in rows.into_iter().enumerate() {
+        let opened = open::<Manifest>(&seal(&manifest(), &[&signer]), &fleet.anchors, now());
+        assert_eq!(opened.is_ok(), good, "row {index}: {opened:?}");
+        assert_eq!(
+            openssl_verifies(folder.path(), &signer, &root.chain[0], Role::Operator),
+            good,
+            "row {index} by openssl"
+        );
+    }
+}
+
+/// Authorities with other keys than P-384 do not count, although `openssl verify` would take them: made with openssl,
+/// as our own tools cannot.
+#[test]
+fn authorities_with_other_keys_are_not_believed() {
+    for (kind, options) in [
+        ("rsa", ["-newkey", "rsa:2048", "-sha384"].as_slice()),
+        ("p-256", ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-sha256"].as_slice()),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let openssl = |arguments: &[&str]| {
+            let output = Command::new("openssl").args(arguments).current_dir(folder.path()).output().unwrap();
+            assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+            output.stdout
+        };
+        let request = [
+            &["req", "-x509", "-nodes", "-batch", "-subj", "/CN=other", "-days", "20000"],
+            options,
+            &["-keyout", "ca.key", "-out", "ca.crt"],
+        ]
+        .concat();
+        openssl(&request);
+        openssl(&[
+            "req",
+            "-new",
+            "-nodes",
+            "-batch",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-384",
+            "-subj",
+            "/CN=leaf",
+            "-keyout",
+            "leaf.key",
+            "-out",
+            "leaf.csr",
+        ]);
+        let extensions = format!(
+            "basicConstraints=critical,CA:false\nkeyUsage=critical,digitalSignature\nextendedKeyUsage={}\n",
+            Role::Operator.extended_key_usage()
+        );
+        std::fs::write(path("extensions"), extensions).unwrap();
+        openssl(&[
+            "x509",
+            "-req",
+            "-in",
+            "leaf.csr",
+            "-CA",
+            "ca.crt",
+            "-CAkey",
+            "ca.key",
+            "-CAcreateserial",
+            "-days",
+            "20000",
+            "-extfile",
+            "extensions",
+            "-out",
+            "leaf.crt",
+        ]);
+        openssl(&["verify", "-CAfile", "ca.crt", "leaf.crt"]);
+        let der = |file: &str| openssl(&["x509", "-in", file, "-outform", "DER"]);
+        let (leaf, authority) = (der("leaf.crt"), der("ca.crt"));
+        let secret = openssl(&["pkcs8", "-topk8", "-nocrypt", "-in", "leaf.key"]);
+        let secret = <p384::ecdsa::SigningKey as p384::pkcs8::DecodePrivateKey>::from_pkcs8_pem(
+            std::str::from_utf8(&secret).unwrap(),
+        )
+        .unwrap();
+        let mut believed = anchors(&[(Role::Operator, 1, &fleet().operator_authority)]);
+        believed.roles.get_mut(&Role::Operator).unwrap().certificates = vec![CertificateDer::new(authority)];
+        let chain = vec![leaf];
+        let mut draft = Draft::new(&manifest()).unwrap();
+        let signature = sign(&secret, &draft.message(&chain));
+        draft.add(&chain, signature);
+        // The certificates that openssl makes begin today.
+        let today = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+        let today = common::at(i64::try_from(today).unwrap() + 60);
+        let error = open::<Manifest>(&draft.finish().unwrap(), &believed, today).unwrap_err();
+        assert_eq!(error.name(), "certificate-untrusted", "{kind}: {error:?}");
+    }
+}
