@@ -17,7 +17,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     bundle, check,
     failure::Failure,
-    files, pki,
+    files, guest, pki,
     sign::{self, Subject},
     yaml::Source,
 };
@@ -84,10 +84,17 @@ fleet follow docs/provision.md.")]
 
 #[derive(Debug, Subcommand)]
 enum GuestCommand {
+    /// Builds an image and its unsigned descriptor from a recipe.
+    #[command(after_help = "Example:
+  catenoid-sign guest build manifests/guests/nginx/recipe.yaml --out guests
+
+Writes NAME-VERSION.image and NAME-VERSION.guest.cbor. The same recipe and files give the same
+bytes. Packages of Debian are downloaded once: --refresh asks for newer ones.")]
+    Build(guest::BuildArguments),
     /// Signs the descriptor of a guest.
     #[command(after_help = "Example:
   catenoid-sign guest sign --key pki/software/signer.key.pem --chain pki/software/signer.chain.pem \\
-    guests/nginx-1.22.1.guest.yaml
+    guests/nginx-1.22.1.guest.cbor
 
 Writes <name>-<version>.guest.cose beside the descriptor, unless -o says otherwise.")]
     Sign(GuestSign),
@@ -161,6 +168,7 @@ struct Bundle {
 pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
         Command::Pki(Pki::Init { dir, name }) => pki_init(&dir, &name),
+        Command::Guest(GuestCommand::Build(arguments)) => guest::build(&arguments),
         Command::Guest(GuestCommand::Sign(arguments)) => guest_sign(&arguments),
         Command::Sign(arguments) => sign(&arguments),
         Command::Check(arguments) => check(&arguments),

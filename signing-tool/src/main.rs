@@ -9,6 +9,7 @@ mod check;
 mod cli;
 mod failure;
 mod files;
+mod guest;
 mod key;
 mod pki;
 mod sign;

@@ -59,6 +59,12 @@ impl Source {
         Ok(Self { path: path.to_owned(), text: files::read_text(path)? })
     }
 
+    /// A file that is not there, for tests of those who read documents.
+    #[cfg(test)]
+    pub(crate) fn from_text(path: &str, text: &str) -> Self {
+        Self { path: path.into(), text: text.to_owned() }
+    }
+
     /// The document in it: no unknown and no duplicate key, no anchor, no merge, no tag, one document.
     pub(crate) fn parse<T: DeserializeOwned>(&self) -> Result<T, Finding> {
         let options = serde_saphyr::options! {

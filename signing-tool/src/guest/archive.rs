@@ -128,12 +128,8 @@ pub(crate) fn read(path: &Path, archive: &mut File) -> Result<Tree, Error> {
         };
         // An id over 32 bits cannot be within the limit either.
         let id = |id: io::Result<u64>| id.map(|id| u32::try_from(id).unwrap_or(u32::MAX)).map_err(failed);
-        let entry = Entry {
-            mode: header.mode().map_err(failed)?,
-            user: id(header.uid())?,
-            group: id(header.gid())?,
-            node,
-        };
+        let entry =
+            Entry { mode: header.mode().map_err(failed)?, user: id(header.uid())?, group: id(header.gid())?, node };
         tree.add(path, entry)?;
     }
     Ok(tree)

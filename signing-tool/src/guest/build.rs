@@ -20,7 +20,7 @@ use super::{
     archive, debian, erofs, folder, leftovers,
     path::{GuestPath, PathError},
     progress::Progress,
-    recipe::{self, Mode, Recipe, Source, Word},
+    recipe::{self, FileSource, Mode, Recipe, Word},
     stage, tool,
     tree::{self, Content, Entry, Node, Tree},
     uuid, verity,
@@ -72,9 +72,6 @@ fn replacement(text: &str) -> Result<(GuestPath, PathBuf), String> {
 /// Why no guest was built.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// The recipe is none.
-    #[error(transparent)]
-    Recipe(#[from] recipe::Error),
     /// A `--file` for which the recipe has no place.
     #[error("the recipe `{recipe}` has no entry `{dest}` in `files`")]
     NoPlace {
@@ -167,9 +164,10 @@ impl From<Error> for Failure {
         };
         let failure = match error {
             Error::NoPlace { .. } | Error::NotGiven { .. } => Self::usage(error),
-            Error::Recipe(recipe::Error::Read { .. }) | Error::Archive(archive::Error::Read { .. }) => Self::system(error),
-            Error::Folder(folder::Error::Read { .. }) => Self::system(error),
-            Error::Recipe(_) | Error::Archive(_) | Error::Folder(_) | Error::Tree(_) => Self::refused(error),
+            Error::Archive(archive::Error::Read { .. }) | Error::Folder(folder::Error::Read { .. }) => {
+                Self::system(error)
+            }
+            Error::Archive(_) | Error::Folder(_) | Error::Tree(_) => Self::refused(error),
             _ => Self::system(error),
         };
         failure.hint(hint)
@@ -181,7 +179,7 @@ impl From<Error> for Failure {
 /// # Errors
 /// [`Error`]; the folder for the results then has what it had before.
 pub(crate) fn run(arguments: &BuildArguments) -> Result<(), Failure> {
-    let built = build(arguments)?;
+    let built = build(arguments, recipe::read(&arguments.recipe)?)?;
     print!("{built}");
     Ok(())
 }
@@ -201,15 +199,20 @@ impl std::fmt::Display for Built {
         let (count, bytes) = self.files;
         let mib = |bytes: u64| format!("{}.{} MiB", bytes >> 20, (bytes >> 10) % 1024 * 10 / 1024);
         writeln!(f, "{}@{}", metadata.name, metadata.version)?;
-        writeln!(f, "  image       {} ({}, from {count} files of {})", self.image.display(), mib(image.size.bytes()), mib(bytes))?;
+        writeln!(
+            f,
+            "  image       {} ({}, from {count} files of {})",
+            self.image.display(),
+            mib(image.size.bytes()),
+            mib(bytes)
+        )?;
         writeln!(f, "  digest      {}", image.digest)?;
         writeln!(f, "  root hash   {}", image.verity.root_hash)?;
         writeln!(f, "  descriptor  {} (unsigned)", self.descriptor.display())
     }
 }
 
-fn build(arguments: &BuildArguments) -> Result<Built, Error> {
-    let recipe = recipe::read(&arguments.recipe)?;
+fn build(arguments: &BuildArguments, recipe: Recipe) -> Result<Built, Error> {
     let version = arguments.set_version.clone().unwrap_or_else(|| recipe.version.clone());
     let added = added_files(arguments, &recipe)?;
     let (mut tree, mut archive) = source(arguments, &recipe)?;
@@ -219,14 +222,16 @@ fn build(arguments: &BuildArguments) -> Result<Built, Error> {
     let stem = format!("{}-{version}", recipe.name);
     let image_path = arguments.out.join(format!("{stem}.image"));
     let descriptor_path = arguments.out.join(format!("{stem}.guest.cbor"));
-    let work = tempfile::Builder::new()
-        .prefix(".build-")
-        .tempdir_in(&arguments.out)
-        .map_err(|source| Error::Image { doing: "make a folder for", path: image_path.display().to_string(), source })?;
+    let work = tempfile::Builder::new().prefix(".build-").tempdir_in(&arguments.out).map_err(|source| {
+        Error::Image { doing: "make a folder for", path: image_path.display().to_string(), source }
+    })?;
     let staged = work.path().join("root");
     let part = work.path().join("image");
-    fs::create_dir(&staged)
-        .map_err(|source| Error::Image { doing: "make a folder for", path: image_path.display().to_string(), source })?;
+    fs::create_dir(&staged).map_err(|source| Error::Image {
+        doing: "make a folder for",
+        path: image_path.display().to_string(),
+        source,
+    })?;
     stage::write(&tree, archive.as_mut(), &staged)?;
     erofs::make(&staged, &part, uuid(b"erofs", stem.as_bytes()))?;
     let image = protect(&part)?;
@@ -241,8 +246,11 @@ fn build(arguments: &BuildArguments) -> Result<Built, Error> {
         root: recipe.root,
     };
     let descriptor = cbor::encode(&guest)?;
-    fs::rename(&part, &image_path)
-        .map_err(|source| Error::Image { doing: "move", path: image_path.display().to_string(), source })?;
+    fs::rename(&part, &image_path).map_err(|source| Error::Image {
+        doing: "move",
+        path: image_path.display().to_string(),
+        source,
+    })?;
     replace(&descriptor_path, &descriptor)?;
     Ok(Built { guest, image: image_path, descriptor: descriptor_path, files: tree.files() })
 }
@@ -250,7 +258,8 @@ fn build(arguments: &BuildArguments) -> Result<Built, Error> {
 /// The files that are added, each with its place on the build host.
 fn added_files(arguments: &BuildArguments, recipe: &Recipe) -> Result<Vec<(GuestPath, Mode<0o644>, PathBuf)>, Error> {
     let shown = || arguments.recipe.display().to_string();
-    if let Some((dest, _)) = arguments.file.iter().find(|(dest, _)| recipe.files.iter().all(|file| file.dest != *dest)) {
+    if let Some((dest, _)) = arguments.file.iter().find(|(dest, _)| recipe.files.iter().all(|file| file.dest != *dest))
+    {
         return Err(Error::NoPlace { recipe: shown(), dest: dest.clone() });
     }
     let beside_recipe = arguments.recipe.parent().unwrap_or(Path::new(""));
@@ -271,9 +280,9 @@ fn source(arguments: &BuildArguments, recipe: &Recipe) -> Result<(Tree, Option<F
     let (archive, folder) = match (&arguments.from_tar, &arguments.from_dir, &recipe.source) {
         (Some(archive), _, _) => (Some(archive.clone()), None),
         (_, Some(folder), _) => (None, Some(folder.clone())),
-        (_, _, Source::Tar(archive)) => (Some(beside_recipe(archive)), None),
-        (_, _, Source::Directory(folder)) => (None, Some(beside_recipe(folder))),
-        (_, _, Source::Debian(debian)) => {
+        (_, _, FileSource::Tar(archive)) => (Some(beside_recipe(archive)), None),
+        (_, _, FileSource::Directory(folder)) => (None, Some(beside_recipe(folder))),
+        (_, _, FileSource::Debian(debian)) => {
             let mut debian = debian.clone();
             debian.mirror = arguments.mirror.clone().or(debian.mirror);
             (Some(debian::archive(&debian, recipe.architecture, &arguments.cache, arguments.refresh)?), None)
@@ -282,8 +291,8 @@ fn source(arguments: &BuildArguments, recipe: &Recipe) -> Result<(Tree, Option<F
     match (archive, folder) {
         (_, Some(folder)) => Ok((folder::read(&folder)?, None)),
         (Some(path), None) => {
-            let mut file = File::open(&path)
-                .map_err(|source| Error::OpenArchive { path: path.display().to_string(), source })?;
+            let mut file =
+                File::open(&path).map_err(|source| Error::OpenArchive { path: path.display().to_string(), source })?;
             Ok((archive::read(&path, &mut file)?, Some(file)))
         }
         (None, None) => unreachable!("every source is an archive or a folder"),

@@ -55,7 +55,9 @@ impl Error {
     /// What to do about it.
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
-            Self::NoSources { .. } => Some("give the archive with `--mirror URL`, or `mirror` in the recipe".to_owned()),
+            Self::NoSources { .. } => {
+                Some("give the archive with `--mirror URL`, or `mirror` in the recipe".to_owned())
+            }
             Self::Tool(tool::Error::Failed { .. }) => {
                 Some("packages are installed as the superuser (run as root) and need the Debian archive".to_owned())
             }
@@ -69,7 +71,12 @@ impl Error {
 ///
 /// # Errors
 /// [`Error`]; an archive that is in the cache is whole.
-pub(crate) fn archive(debian: &Debian, architecture: Architecture, cache: &Path, refresh: bool) -> Result<PathBuf, Error> {
+pub(crate) fn archive(
+    debian: &Debian,
+    architecture: Architecture,
+    cache: &Path,
+    refresh: bool,
+) -> Result<PathBuf, Error> {
     let sources = match &debian.mirror {
         Some(mirror) => vec![format!("deb {} {} main", mirror.as_str(), debian.suite.as_str())],
         None => sources_of_host(debian)?,
@@ -92,7 +99,12 @@ pub(crate) fn archive(debian: &Debian, architecture: Architecture, cache: &Path,
     let progress = Progress::spinner("Debian packages");
     let mut command = MMDEBSTRAP.command();
     let packages = fs::canonicalize(&packages).map_err(|source| cache_error(&packages, source))?;
-    command.env(PACKAGES_VARIABLE, packages).args(options(&request)).arg(debian.suite.as_str()).arg(&part).args(&sources);
+    command
+        .env(PACKAGES_VARIABLE, packages)
+        .args(options(&request))
+        .arg(debian.suite.as_str())
+        .arg(&part)
+        .args(&sources);
     MMDEBSTRAP.run(&mut command, &progress)?;
     fs::rename(&part, &path).map_err(|source| cache_error(&path, source))?;
     Ok(path)
@@ -124,6 +136,8 @@ fn arguments(debian: &Debian, architecture: Architecture, sources: &[String]) ->
         "--skip=download/empty".to_owned(),
         "--skip=essential/unlink".to_owned(),
         format!("--setup-hook={BRING_PACKAGES}"),
+        // After unpacking, which is all that `extract` does, and again after installing.
+        format!("--extract-hook={KEEP_PACKAGES}"),
         format!("--customize-hook={KEEP_PACKAGES}"),
     ];
     if !packages.is_empty() {
@@ -155,7 +169,9 @@ fn sources(suite: &str, targets: &str) -> Vec<String> {
     let mut sources: Vec<String> = targets
         .lines()
         .filter_map(|line| match line.split_whitespace().collect::<Vec<_>>()[..] {
-            [uri, release, "main"] if releases.iter().any(|r| r == release) => Some(format!("deb {uri} {release} main")),
+            [uri, release, "main"] if releases.iter().any(|r| r == release) => {
+                Some(format!("deb {uri} {release} main"))
+            }
             _ => None,
         })
         .collect();

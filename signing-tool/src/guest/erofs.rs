@@ -9,10 +9,12 @@ use super::{
 
 const MKFS: Tool = Tool { name: "mkfs.erofs", package: "erofs-utils" };
 
-/// lz4 at its highest level: as fast to read as any lz4, and the device reads an image more often than it is made.
-const COMPRESSION: &str = "-zlz4hc,12";
-/// Bytes of compressed data that are read at once. Larger ones compress better, but each random read costs more.
-const CLUSTER: &str = "-C65536";
+/// lz4, which is the fastest to read, in its best form: half the size in a second for the core guest. Its last levels
+/// take four times as long for another 0.3 %.
+const COMPRESSION: &str = "-zlz4hc,9";
+/// Bytes of compressed data that are read, verified and unpacked at once: 64 KiB would save 5 % of the image and cost
+/// four times as much at each page that is read alone.
+const CLUSTER: &str = "-C16384";
 
 /// Makes `image` of what is in `folder`, with a given file system id.
 ///

@@ -101,8 +101,21 @@ mod tests {
         tree.complete().unwrap();
         let paths: Vec<String> = tree.entries().map(|(path, _)| path.to_string()).collect();
         let expected = [
-            "/dev", "/etc", "/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/etc/ssh", "/etc/ssh/sshd_config",
-            "/proc", "/run", "/sys", "/tmp", "/var", "/var/log", "/var/log/nginx", "/var/tmp",
+            "/dev",
+            "/etc",
+            "/etc/hostname",
+            "/etc/hosts",
+            "/etc/resolv.conf",
+            "/etc/ssh",
+            "/etc/ssh/sshd_config",
+            "/proc",
+            "/run",
+            "/sys",
+            "/tmp",
+            "/var",
+            "/var/log",
+            "/var/log/nginx",
+            "/var/tmp",
         ];
         assert_eq!(paths, expected);
     }

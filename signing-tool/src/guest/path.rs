@@ -115,9 +115,9 @@ fn components_match(pattern: &[&str], path: &[&str]) -> bool {
     match pattern {
         [] => path.is_empty(),
         ["**", rest @ ..] => (0..=path.len()).any(|skipped| components_match(rest, &path[skipped..])),
-        [first, rest @ ..] => {
-            path.split_first().is_some_and(|(head, tail)| component_matches(first, head) && components_match(rest, tail))
-        }
+        [first, rest @ ..] => path
+            .split_first()
+            .is_some_and(|(head, tail)| component_matches(first, head) && components_match(rest, tail)),
     }
 }
 

@@ -51,7 +51,8 @@ impl Drop for Progress {
 }
 
 fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).expect("the templates of this module are well-formed; each is used in a test")
+    ProgressStyle::with_template(template)
+        .expect("the templates of this module are well-formed; each is used in a test")
 }
 
 #[cfg(test)]

@@ -10,9 +10,11 @@ use catenoid_schema::{
 use serde::Deserialize;
 
 use super::path::{GuestPath, Pattern};
+use crate::{
+    failure::Failure,
+    yaml::{Finding, Source},
+};
 
-/// Most bytes of a recipe: hundreds of times what one needs; checked before it is parsed.
-const RECIPE_LIMIT: u64 = 64 << 10;
 /// Most arguments and environment variables of the default command, and bytes of each: what a descriptor may hold.
 const WORDS_LIMIT: usize = 64;
 /// Most bytes of one argument or variable.
@@ -42,7 +44,7 @@ pub(crate) struct Recipe {
     /// The processor it is for.
     pub(crate) architecture: Architecture,
     /// Where its files come from.
-    pub(crate) source: Source,
+    pub(crate) source: FileSource,
     /// Directories added to those of the source.
     #[serde(default)]
     pub(crate) directories: Vec<AddedDirectory>,
@@ -72,7 +74,7 @@ enum Kind {
 /// Where the files of a guest come from.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) enum Source {
+pub(crate) enum FileSource {
     /// An archive, relative to the recipe.
     Tar(PathBuf),
     /// A folder, relative to the recipe.
@@ -217,117 +219,93 @@ impl<const DEFAULT: u32> TryFrom<String> for Mode<DEFAULT> {
     }
 }
 
-/// Why a recipe is none. Its author must act.
-#[derive(Debug, thiserror::Error)]
+/// Why a recipe cannot be followed. Its author must act.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Error {
-    /// The file could not be read.
-    #[error("failed to read the recipe `{path}`")]
-    Read {
-        /// The recipe.
-        path: String,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// The file is over the limit.
-    #[error("the recipe `{path}` has {bytes} bytes, more than the limit of {RECIPE_LIMIT}")]
-    TooLarge {
-        /// The recipe.
-        path: String,
-        /// Its size.
-        bytes: u64,
-    },
-    /// The text is not a recipe; the message shows where.
-    #[error("`{path}` is not a recipe: {located}")]
-    Parse {
-        /// The recipe.
-        path: String,
-        /// Line, column, what is wrong there and the line itself.
-        located: String,
-    },
     /// A list is over its limit.
-    #[error("`{field}` of the recipe `{path}` has {count} items, more than the limit of {limit}")]
+    #[error("{count} items are more than the limit of {limit}")]
     TooMany {
-        /// The recipe.
-        path: String,
-        /// The list.
+        /// Where the list is.
         field: &'static str,
         /// How many.
         count: usize,
         /// The limit.
         limit: usize,
     },
-    /// The default command cannot be one.
-    #[error("`defaults` of the recipe `{path}`: {problem}")]
+    /// The default command, its environment or directory cannot be one.
+    #[error("{problem}")]
     Defaults {
-        /// The recipe.
-        path: String,
+        /// Where.
+        field: &'static str,
         /// What is wrong.
         problem: &'static str,
     },
 }
 
-/// Reads the recipe at `path`.
-///
-/// # Errors
-/// [`Error`], with line, column and the line itself where the text is at fault.
-pub(crate) fn read(path: &Path) -> Result<Recipe, Error> {
-    let shown = || path.display().to_string();
-    let failed = |source| Error::Read { path: shown(), source };
-    let bytes = std::fs::metadata(path).map_err(failed)?.len();
-    if bytes > RECIPE_LIMIT {
-        return Err(Error::TooLarge { path: shown(), bytes });
+impl Error {
+    fn field(&self) -> &'static str {
+        match self {
+            Self::TooMany { field, .. } | Self::Defaults { field, .. } => field,
+        }
     }
-    parse(&shown(), &std::fs::read_to_string(path).map_err(failed)?)
 }
 
-/// Reads a recipe from its text; `path` is for messages.
-fn parse(path: &str, text: &str) -> Result<Recipe, Error> {
-    let mut options = serde_saphyr::Options::default();
-    options.strict_booleans = true;
-    options.no_schema = true;
-    let recipe: Recipe = serde_saphyr::from_str_with_options(text, options)
-        .map_err(|error| Error::Parse { path: path.to_owned(), located: error.to_string() })?;
-    check_counts(path, &recipe)?;
-    check_defaults(path, &recipe.defaults)?;
+/// Reads the recipe at `path`. What is wrong with it is shown at its place.
+///
+/// # Errors
+/// If the file cannot be read, or its text is not a recipe that can be followed.
+pub(crate) fn read(path: &Path) -> Result<Recipe, Failure> {
+    let source = Source::read(path)?;
+    parse(&source).map_err(|finding| source.refuse(&[finding]))
+}
+
+/// Reads a recipe from its text.
+fn parse(source: &Source) -> Result<Recipe, Finding> {
+    let recipe: Recipe = source.parse()?;
+    check_counts(&recipe).and_then(|()| check_defaults(&recipe.defaults)).map_err(|error| Finding {
+        place: source.place_of(&source.places(), error.field()),
+        message: error.to_string(),
+        hint: None,
+    })?;
     Ok(recipe)
 }
 
-fn check_counts(path: &str, recipe: &Recipe) -> Result<(), Error> {
+fn check_counts(recipe: &Recipe) -> Result<(), Error> {
     let packages = match &recipe.source {
-        Source::Debian(debian) => debian.packages.len(),
-        Source::Tar(_) | Source::Directory(_) => 0,
+        FileSource::Debian(debian) => debian.packages.len(),
+        FileSource::Tar(_) | FileSource::Directory(_) => 0,
     };
     let counts = [
-        ("packages", packages, PACKAGES_LIMIT),
+        ("source.debian.packages", packages, PACKAGES_LIMIT),
         ("directories", recipe.directories.len(), ITEMS_LIMIT),
         ("files", recipe.files.len(), ITEMS_LIMIT),
         ("links", recipe.links.len(), ITEMS_LIMIT),
         ("remove", recipe.remove.len(), ITEMS_LIMIT),
         ("keep", recipe.keep.len(), ITEMS_LIMIT),
-        ("command", recipe.defaults.command.len(), WORDS_LIMIT),
-        ("environment", recipe.defaults.environment.len(), WORDS_LIMIT),
+        ("defaults.command", recipe.defaults.command.len(), WORDS_LIMIT),
+        ("defaults.environment", recipe.defaults.environment.len(), WORDS_LIMIT),
     ];
     match counts.into_iter().find(|(_, count, limit)| count > limit) {
-        Some((field, count, limit)) => Err(Error::TooMany { path: path.to_owned(), field, count, limit }),
+        Some((field, count, limit)) => Err(Error::TooMany { field, count, limit }),
         None => Ok(()),
     }
 }
 
-fn check_defaults(path: &str, defaults: &Defaults) -> Result<(), Error> {
+fn check_defaults(defaults: &Defaults) -> Result<(), Error> {
     let word = |text: &str| text.len() <= WORD_LIMIT && !text.contains('\0');
     let name = |text: &str| !text.is_empty() && !text.contains('=') && word(text);
-    let problem = if !defaults.command.first().is_some_and(|program| program.parse::<GuestPath>().is_ok()) {
-        "`command` must begin with the absolute path of a program"
+    let (field, problem) = if defaults.command.first().is_none_or(|program| program.parse::<GuestPath>().is_err()) {
+        ("defaults.command", "the command must begin with the absolute path of a program")
     } else if !defaults.command.iter().all(|text| word(text)) {
-        "an argument of `command` is over 4096 bytes or has a zero byte"
+        ("defaults.command", "an argument is over 4096 bytes or has a zero byte")
     } else if !defaults.environment.iter().all(|(key, value)| name(key) && word(value)) {
-        "a variable of `environment` has an unusable name, is over 4096 bytes or has a zero byte"
+        ("defaults.environment", "a variable has an unusable name, is over 4096 bytes or has a zero byte")
     } else if defaults.working_directory != "/" && defaults.working_directory.parse::<GuestPath>().is_err() {
-        "`workingDirectory` must be an absolute path without `.` and `..`"
+        ("defaults.workingDirectory", "the directory must be an absolute path without `.` and `..`")
     } else {
         return Ok(());
     };
-    Err(Error::Defaults { path: path.to_owned(), problem })
+    Err(Error::Defaults { field, problem })
 }
 
 #[cfg(test)]
@@ -349,14 +327,19 @@ defaults:
 root: readOnly
 ";
 
+    fn source(text: &str) -> Source {
+        Source::from_text("recipe.yaml", text)
+    }
+
     fn refused(from: &str, to: &str) -> String {
         assert!(GOOD.contains(from), "{from}");
-        parse("recipe.yaml", &GOOD.replace(from, to)).unwrap_err().to_string()
+        let source = source(&GOOD.replace(from, to));
+        source.render(&parse(&source).unwrap_err())
     }
 
     #[test]
     fn a_recipe_is_read_with_its_defaults() {
-        let recipe = parse("recipe.yaml", GOOD).unwrap();
+        let recipe = parse(&source(GOOD)).unwrap();
         assert_eq!((recipe.name.as_str(), recipe.version.as_str()), ("tiny", "1.0.0"));
         assert_eq!(recipe.files[0].mode, Mode(0o600));
         assert_eq!((recipe.defaults.working_directory.as_str(), recipe.defaults.user), ("/", 0));
@@ -383,8 +366,9 @@ root: readOnly
 
     #[test]
     fn an_expanding_recipe_is_refused() {
-        let bomb = "a: &a [x,x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b]\n";
-        assert!(parse("bomb.yaml", bomb).is_err());
-        assert!(parse("deep.yaml", &"[".repeat(10_000)).is_err());
+        let bomb =
+            "a: &a [x,x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b]\n";
+        assert!(parse(&source(bomb)).is_err());
+        assert!(parse(&source(&"[".repeat(10_000))).is_err());
     }
 }

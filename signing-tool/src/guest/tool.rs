@@ -50,9 +50,9 @@ impl Error {
     /// What to do about it.
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
-            Self::Start { package, source, .. } if source.kind() == io::ErrorKind::NotFound => {
-                Some(format!("install the Debian package `{package}` (`cargo xtask setup` installs all that is needed)"))
-            }
+            Self::Start { package, source, .. } if source.kind() == io::ErrorKind::NotFound => Some(format!(
+                "install the Debian package `{package}` (`cargo xtask setup` installs all that is needed)"
+            )),
             _ => None,
         }
     }
@@ -110,10 +110,11 @@ impl Tool {
 
     /// Runs a command of this tool to its end and returns what it wrote, if it succeeded.
     pub(crate) fn ask(self, command: &mut Command) -> Result<String, Error> {
-        let output = command
-            .stdin(Stdio::null())
-            .output()
-            .map_err(|source| Error::Start { tool: self.name, package: self.package, source })?;
+        let output = command.stdin(Stdio::null()).output().map_err(|source| Error::Start {
+            tool: self.name,
+            package: self.package,
+            source,
+        })?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         if output.status.success() {
             Ok(text(&output.stdout))

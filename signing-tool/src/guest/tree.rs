@@ -257,9 +257,9 @@ impl Tree {
 
     /// Checks that `program` is an executable file, through the symbolic links of the image.
     pub(crate) fn check_command(&self, program: &GuestPath) -> Result<(), Error> {
-        let found = self.resolve(program.relative()).is_some_and(|entry| {
-            entry.mode & 0o111 != 0 && matches!(entry.node, Node::File { .. })
-        });
+        let found = self
+            .resolve(program.relative())
+            .is_some_and(|entry| entry.mode & 0o111 != 0 && matches!(entry.node, Node::File { .. }));
         if found { Ok(()) } else { Err(Error::Command { path: program.clone() }) }
     }
 

@@ -33,7 +33,8 @@ fn appended(data: &[u8], salt: Digest) -> (Vec<u8>, Verity) {
 
 /// Runs `veritysetup`, which works on plain files here: no device is made.
 fn veritysetup(arguments: &[&str]) -> (bool, String) {
-    let output = Command::new("veritysetup").args(arguments).output().expect("install `cryptsetup-bin` to run this test");
+    let output =
+        Command::new("veritysetup").args(arguments).output().expect("install `cryptsetup-bin` to run this test");
     (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
