@@ -25,11 +25,18 @@ Exit codes:
 #[command(name = "catenoid", version, after_help = EXIT_CODES, max_term_width = 100)]
 pub(crate) struct Arguments {
     /// The agent's control socket.
-    #[arg(long, global = true, value_name = "PATH", env = "CATENOID_SOCKET", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Global options",
+        value_name = "PATH",
+        env = "CATENOID_SOCKET",
+        hide_env_values = true
+    )]
     #[arg(default_value = DEFAULT_SOCKET)]
     pub(crate) socket: PathBuf,
     /// When to colour; `auto` means on a terminal and without `NO_COLOR`.
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    #[arg(long, global = true, help_heading = "Global options", value_name = "WHEN", default_value = "auto")]
     pub(crate) color: Color,
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -74,7 +81,7 @@ pub(crate) enum Command {
         /// Change nothing, push nothing: show what would follow.
         #[arg(long, conflicts_with = "wait")]
         dry_run: bool,
-        /// Wait until the device converged and all is healthy, at most this long.
+        /// Wait until the device converged and all is healthy, at most this long: `30s`, `2m`; 5m where not said.
         #[arg(long, value_name = "TIMEOUT", num_args = 0..=1, require_equals = true, default_missing_value = "5m")]
         wait: Option<Span>,
         #[command(flatten)]

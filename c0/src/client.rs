@@ -394,3 +394,31 @@ fn device_time(headers: &HeaderMap) -> Timestamp {
     let seconds = stated.unwrap_or_else(jiff::Timestamp::now).as_second();
     Timestamp::from_seconds(seconds.max(0)).unwrap_or_else(|| Timestamp::from_seconds(0).expect("1970 can be written"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    /// Connections are taken by the kernel, and nobody ever answers. Time runs ahead as soon as there is only it to
+    /// wait for.
+    #[tokio::test(start_paused = true)]
+    async fn silent_device_ends_every_call() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("socket");
+        let _listener = UnixListener::bind(&socket).unwrap();
+        let client = Client::new(&socket).unwrap();
+        let digest = Digest::of(b"");
+        let errors = [
+            client.status().await.err(),
+            client.held(&digest).await.err(),
+            client.manifest(Vec::new(), Intent::Apply).await.err(),
+            client.events(0, Extent::Open).await.err(),
+            client.await_return().await.err(),
+        ];
+        for error in errors {
+            assert!(matches!(error, Some(ClientError::Silent { .. })), "{error:?}");
+        }
+    }
+}

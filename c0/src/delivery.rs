@@ -49,7 +49,7 @@ pub(crate) enum DeliveryError {
     #[error("failed to read `{}`", path.display())]
     Read { path: PathBuf, source: std::io::Error },
     #[error("failed to take the descriptor `{}` apart", path.display())]
-    Descriptor { path: PathBuf, source: ContentError },
+    Descriptor { path: PathBuf, source: Box<ContentError> },
     #[error("guest `{reference}` is neither on the device nor in `{}`", path.display())]
     GuestMissing { reference: String, path: PathBuf },
     #[error("the image of guest `{reference}` is neither on the device nor in `{}`", path.display())]
@@ -143,8 +143,8 @@ pub(crate) async fn missing(
             }
             return Err(DeliveryError::GuestMissing { reference: reference.clone(), path: directory.to_owned() });
         };
-        let guest: Guest =
-            document(bytes).map_err(|source| DeliveryError::Descriptor { path: path.clone(), source })?;
+        let guest: Guest = document(bytes)
+            .map_err(|source| DeliveryError::Descriptor { path: path.clone(), source: source.into() })?;
         // Two versions of a guest may share an image.
         if seen.insert(guest.image.digest) && !self::is_held(client, &guest.image.digest).await? {
             parcels.push(folder.image(reference, &guest.image).await?);

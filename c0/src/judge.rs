@@ -107,3 +107,112 @@ fn describe(subject: &SubjectStatus) -> String {
     let said = subject.conditions.first().map_or(String::new(), |c| format!(" ({})", show::said(c)));
     format!("{}: {:?}, {:?}{said}", clean(subject.subject.as_str()), subject.sync, subject.health)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const NOW: i64 = 1_800_000_000;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_seconds(seconds).expect("within range")
+    }
+
+    fn manifest(sequence: u64) -> Value {
+        json!({
+            "name": "m", "sequence": sequence, "since": at(NOW - 60),
+            "digest": catenoid_schema::digest::Digest::of(&sequence.to_be_bytes()),
+        })
+    }
+
+    /// A container, degraded with a reason seen under `sequence`, or in another state without a reason.
+    fn container(sync: &str, health: &str, blame: Value, sequence: u64) -> Value {
+        let condition = json!({
+            "reason": "R", "message": "m", "blame": blame, "since": null, "observedSequence": sequence
+        });
+        json!({ "subject": "container/web", "sync": sync, "health": health, "conditions": [condition] })
+    }
+
+    fn status(accepted: u64, converged: u64, beat: i64, subjects: Value) -> Status {
+        let status = json!({
+            "device": { "serial": "S", "bootId": "b", "agent": "0.1.0", "kernel": "6.1" },
+            "accepted": manifest(accepted), "reconciling": null, "converged": manifest(converged),
+            "heartbeat": { "at": at(beat), "agentStarted": at(NOW - 100), "passes": 1 },
+            "subjects": subjects, "observed": {},
+        });
+        serde_json::from_value(status).expect("the sample is a status")
+    }
+
+    #[test]
+    fn progress_is_told_apart() {
+        let author = json!("manifestAuthor");
+        let good = container("Synced", "Healthy", Value::Null, 2);
+        let (fresh, stale) = (NOW - 5, NOW - HEARTBEAT_LIMIT - 1);
+        let waiting = |text: &str| Progress::Waiting(vec![text.to_owned()]);
+        let pass = waiting("the pass that sees the device match sequence 2");
+        let degraded = "container/web: OutOfSync, Degraded (R: m)";
+        let cases = [
+            ("all there", status(2, 2, fresh, json!([good])), Progress::Converged),
+            (
+                "suspended on purpose",
+                status(2, 2, fresh, json!([container("Synced", "Suspended", Value::Null, 2)])),
+                Progress::Converged,
+            ),
+            ("not seen to match yet", status(2, 1, fresh, json!([good])), pass),
+            ("not accepted yet", status(1, 1, fresh, json!([good])), waiting("sequence 2 to be accepted")),
+            (
+                "matches, but starts",
+                status(2, 2, fresh, json!([container("Synced", "Progressing", Value::Null, 2)])),
+                waiting("container/web: Synced, Progressing (R: m)"),
+            ),
+            (
+                "all there, said by a dead agent",
+                status(2, 2, stale, json!([good])),
+                waiting("a sign of life from the agent, which gave none for 1m"),
+            ),
+            (
+                "degraded, and tried again",
+                status(2, 1, fresh, json!([container("OutOfSync", "Degraded", json!("nobody"), 2)])),
+                waiting(degraded),
+            ),
+            (
+                "degraded since an older manifest",
+                status(2, 1, fresh, json!([container("OutOfSync", "Degraded", author.clone(), 1)])),
+                waiting(degraded),
+            ),
+            (
+                "degraded by this manifest",
+                status(2, 1, fresh, json!([container("OutOfSync", "Degraded", author, 2)])),
+                Progress::Stuck(vec!["container/web: R: m; whoever wrote the manifest must act".to_owned()]),
+            ),
+        ];
+        let wanted = serde_json::from_value(manifest(2)).expect("the sample is a manifest's state");
+        for (name, status, expected) in cases {
+            assert_eq!(progress(&status, at(NOW), &wanted), expected, "{name}");
+        }
+        let newer = status(3, 1, fresh, json!([]));
+        assert_eq!(
+            progress(&newer, at(NOW), &wanted),
+            Progress::Superseded(newer.accepted.expect("the sample has one"))
+        );
+    }
+
+    #[test]
+    fn verdict_is_the_worst_that_holds() {
+        let good = container("Synced", "Healthy", Value::Null, 2);
+        let bad = container("Synced", "Degraded", Value::Null, 2);
+        let blind = container("Unknown", "Healthy", Value::Null, 2);
+        let cases = [
+            (status(2, 2, NOW - HEARTBEAT_LIMIT, json!([good])), Verdict::Converged),
+            (status(2, 2, NOW - HEARTBEAT_LIMIT - 1, json!([bad])), Verdict::Stalled),
+            (status(2, 1, NOW, json!([good, bad])), Verdict::Degraded),
+            (status(2, 2, NOW, json!([blind])), Verdict::Degraded),
+            (status(2, 1, NOW, json!([good])), Verdict::Pending),
+        ];
+        for (status, expected) in cases {
+            assert_eq!(verdict(&status, at(NOW)), expected, "{status:?}");
+        }
+    }
+}

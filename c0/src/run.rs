@@ -164,8 +164,9 @@ async fn watch(client: &Client, format: Format) -> Result<Exit, Failure> {
     loop {
         match format {
             Format::Text => {
-                let text = show::status(&last.value, last.at, absence.as_deref());
-                print(&format!("{clear}{text}\n"))?;
+                // Raw, as it is no colour: it stays where colours are stripped.
+                print_raw(clear.as_bytes())?;
+                print(&format!("{}\n", show::status(&last.value, last.at, absence.as_deref())))?;
             }
             Format::Json if absence.is_none() => print_line(&last.value)?,
             Format::Json => {}

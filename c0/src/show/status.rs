@@ -18,26 +18,20 @@ pub(crate) fn status(status: &Status, now: Timestamp, absence: Option<&str>) -> 
     let good = |style: Style| if is_believed || style != GOOD { style } else { FAINT };
 
     line(&mut out, headline(status, now, verdict, absence));
+    let mut fact =
+        |label: &str, text: &str| line(&mut out, format!("{}  {text}", painted(HEADING, format!("{label:<11}"))));
     let device = &status.device;
-    line(
-        &mut out,
-        format!("{}  agent {}, kernel {}", painted(HEADING, "device    "), clean(&device.agent), clean(&device.kernel)),
-    );
-    for (label, state) in
-        [("accepted  ", &status.accepted), ("reconciling", &status.reconciling), ("converged ", &status.converged)]
-    {
-        let text = state
-            .as_ref()
-            .map_or("-".to_owned(), |state| format!("{}, for {}", super::manifest(state), age(now, state.since)));
-        line(&mut out, format!("{}  {text}", painted(HEADING, label)));
+    fact("device", &format!("agent {}, kernel {}", clean(&device.agent), clean(&device.kernel)));
+    let manifests = [&status.accepted, &status.reconciling, &status.converged];
+    for (label, state) in ["accepted", "reconciling", "converged"].into_iter().zip(manifests) {
+        let state = state.as_ref();
+        let text = state.map(|state| format!("{}, for {}", super::manifest(state), age(now, state.since)));
+        fact(label, text.as_deref().unwrap_or("-"));
     }
     let heartbeat = &status.heartbeat;
-    let beat =
-        format!("{} ago; {} passes in {}", age(now, heartbeat.at), heartbeat.passes, age(now, heartbeat.agent_started));
-    line(
-        &mut out,
-        format!("{}  {}", painted(HEADING, "heartbeat "), painted(if is_believed { super::PLAIN } else { BAD }, beat)),
-    );
+    let (beat, start) = (age(now, heartbeat.at), age(now, heartbeat.agent_started));
+    let style = if is_believed { super::PLAIN } else { BAD };
+    fact("heartbeat", &painted(style, format!("{beat} ago; {} passes in {start}", heartbeat.passes)));
     if status.subjects.is_empty() {
         return out;
     }

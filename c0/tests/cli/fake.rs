@@ -7,18 +7,18 @@ use std::{
     collections::{BTreeMap, VecDeque},
     io::{BufRead as _, BufReader, Read as _, Write as _},
     os::unix::net::{UnixListener, UnixStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard},
 };
 
 use catenoid_schema::digest::Digest;
 
 /// The time on every device of these tests.
-pub const NOW: &str = "Fri, 01 Jan 2027 12:00:00 GMT";
+pub(crate) const NOW: &str = "Fri, 01 Jan 2027 12:00:00 GMT";
 
 /// What a device answers to one call.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub(crate) struct Answer {
     bytes: Vec<u8>,
     end: End,
 }
@@ -35,7 +35,7 @@ enum End {
 
 impl Answer {
     /// Bytes as they are.
-    pub fn raw(bytes: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn raw(bytes: impl AsRef<[u8]>) -> Self {
         Self { bytes: bytes.as_ref().to_vec(), end: End::Close }
     }
 
@@ -48,40 +48,40 @@ impl Answer {
     }
 
     /// A success.
-    pub fn json(body: &serde_json::Value) -> Self {
+    pub(crate) fn json(body: &serde_json::Value) -> Self {
         Self::http("200 OK", "application/json", body.to_string().as_bytes())
     }
 
     /// A success with a body that may be anything.
-    pub fn text(body: &str) -> Self {
+    pub(crate) fn text(body: &str) -> Self {
         Self::http("200 OK", "application/json", body.as_bytes())
     }
 
     /// A refusal.
-    pub fn problem(body: &serde_json::Value) -> Self {
+    pub(crate) fn problem(body: &serde_json::Value) -> Self {
         let status = body["status"].to_string();
         Self::http(&format!("{status} Refused"), "application/problem+json", body.to_string().as_bytes())
     }
 
     /// A failure that is no problem document.
-    pub fn failure(status: &str, body: &str) -> Self {
+    pub(crate) fn failure(status: &str, body: &str) -> Self {
         Self::http(status, "text/html", body.as_bytes())
     }
 
     /// The beginning of a stream of events, and its end.
-    pub fn events(body: &str) -> Self {
+    pub(crate) fn events(body: &str) -> Self {
         let head =
             format!("HTTP/1.1 200 OK\r\ndate: {NOW}\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n");
         Self::raw(head + body)
     }
 
     /// The same, and then the stream stays open.
-    pub fn hold(self) -> Self {
+    pub(crate) fn hold(self) -> Self {
         Self { end: End::Hold, ..self }
     }
 
     /// The same, and then the device is gone.
-    pub fn vanish(self) -> Self {
+    pub(crate) fn vanish(self) -> Self {
         Self { end: End::Vanish, ..self }
     }
 }
@@ -99,14 +99,14 @@ struct State {
 }
 
 /// The device.
-pub struct Fake {
-    pub directory: tempfile::TempDir,
+pub(crate) struct Fake {
+    pub(crate) directory: tempfile::TempDir,
     state: Arc<Mutex<State>>,
 }
 
 impl Fake {
     /// A device that answers nothing yet but pushes of blobs.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let directory = tempfile::tempdir().expect("a temporary folder can be made");
         let listener = UnixListener::bind(directory.path().join("socket")).expect("a fresh path can be bound");
         let fake = Self { directory, state: Arc::default() };
@@ -115,9 +115,7 @@ impl Fake {
             for stream in listener.incoming() {
                 let Ok(stream) = stream else { return };
                 // A client that goes away early is part of the tests.
-                let end = serve(stream, &state).unwrap_or(End::Close);
-                if end == End::Vanish {
-                    let _ = std::fs::remove_file(&socket);
+                if serve(stream, &state, &socket).is_ok_and(|end| end == End::Vanish) {
                     return;
                 }
             }
@@ -126,39 +124,39 @@ impl Fake {
     }
 
     /// Adds an answer to `call`, such as `GET /v1/status`.
-    pub fn on(self, call: &str, answer: Answer) -> Self {
+    pub(crate) fn on(self, call: &str, answer: Answer) -> Self {
         self.state().answers.entry(call.to_owned()).or_default().push_back(answer);
         self
     }
 
     /// Lets the next pushes break, each after so many bytes.
-    pub fn breaking(self, after: &[usize]) -> Self {
+    pub(crate) fn breaking(self, after: &[usize]) -> Self {
         self.state().breaks = after.iter().copied().collect();
         self
     }
 
     /// Holds some bytes of a blob.
-    pub fn holding(self, digest: Digest, bytes: &[u8]) -> Self {
+    pub(crate) fn holding(self, digest: Digest, bytes: &[u8]) -> Self {
         self.state().blobs.insert(digest.to_string(), bytes.to_vec());
         self
     }
 
     /// What is held of a blob.
-    pub fn blob(&self, digest: Digest) -> Option<Vec<u8>> {
+    pub(crate) fn blob(&self, digest: Digest) -> Option<Vec<u8>> {
         self.state().blobs.get(&digest.to_string()).cloned()
     }
 
     /// The calls so far.
-    pub fn calls(&self) -> Vec<String> {
+    pub(crate) fn calls(&self) -> Vec<String> {
         self.state().calls.clone()
     }
 
-    pub fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.directory.path().join("socket")
     }
 
     /// Writes a file beside the socket.
-    pub fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
+    pub(crate) fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
         let path = self.directory.path().join(name);
         std::fs::create_dir_all(path.parent().expect("a file is in a folder")).expect("a folder can be made");
         std::fs::write(&path, bytes).expect("a file can be written");
@@ -170,7 +168,7 @@ impl Fake {
     }
 }
 
-fn serve(stream: UnixStream, state: &Mutex<State>) -> std::io::Result<End> {
+fn serve(stream: UnixStream, state: &Mutex<State>, socket: &Path) -> std::io::Result<End> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut head = Vec::new();
     loop {
@@ -223,6 +221,10 @@ fn serve(stream: UnixStream, state: &Mutex<State>) -> std::io::Result<End> {
         }
     };
     drop(state);
+    if answer.end == End::Vanish {
+        // Before the answer, so that no later call of the client finds the socket.
+        std::fs::remove_file(socket)?;
+    }
     let mut stream = stream;
     stream.write_all(&answer.bytes)?;
     if answer.end == End::Hold {

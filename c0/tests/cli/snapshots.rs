@@ -109,9 +109,9 @@ fn watched_status_is_shown_with_each_event_and_is_not_green_once_the_device_is_g
         .on("GET /v1/version", Answer::json(&json!({ "agent": "0.1.0", "api": "v1" })))
         .on("GET /v1/status", Answer::json(&status(12, Some(11), &[starting("container/web")])))
         .on("GET /v1/status", Answer::json(&status(12, Some(12), &[running("container/web")])))
-        .on("GET /v1/events?since=7", Answer::events("").vanish());
-    let seen = catenoid(&fake, &["status", "--watch"]);
-    assert_seen!(seen);
+        .on("GET /v1/events?since=7", Answer::events(&event(8, "Converged", "sequence 12")))
+        .on("GET /v1/events?since=8", Answer::events("").vanish());
+    assert_seen!(catenoid(&fake, &["status", "--watch"]));
 }
 
 #[test]
@@ -459,8 +459,9 @@ fn completion_is_a_script_that_bash_takes() {
     let script = fake.file("completion", &output.stdout);
     let bash =
         Command::new("bash").arg("-c").arg("set -e; . \"$0\"; complete -p catenoid").arg(script).output().unwrap();
-    let registered = "complete -o nosort -o bashdefault -o default -F _catenoid catenoid\n";
-    assert_eq!(String::from_utf8_lossy(&bash.stdout), registered);
+    // The options before depend on the version of bash.
+    let registered = String::from_utf8_lossy(&bash.stdout).into_owned();
+    assert!(registered.starts_with("complete ") && registered.ends_with(" -F _catenoid catenoid\n"), "{registered}");
 }
 
 #[test]
