@@ -1,0 +1,162 @@
+//! The firewall of a network namespace: nftables, by way of nft(8) and its JSON form (libnftables-json(5)).
+//!
+//! What is ours is every table called [`crate::name::TABLE`], of whichever family. It is replaced as a whole: one
+//! transaction of the kernel takes the old tables away and adds the new, so that no packet ever passes in between.
+
+use std::{
+    io::{self, Read as _, Write as _},
+    os::fd::BorrowedFd,
+    process::{Child, Command, Stdio},
+};
+
+use nix::sys::socket::{SockFlag, SockProtocol};
+use serde_json::{Value, json};
+
+use crate::{
+    name::TABLE,
+    namespace,
+    netlink::message::{attributes, text},
+    netlink::{exchange, listing, open},
+};
+
+/// Where nft(8) is, on Debian and on the device.
+const NFT: &str = "/usr/sbin/nft";
+/// The most bytes of one listing: 64 zones of 1000 ports and 256 flows each come to about a tenth of it.
+const LISTING_LIMIT: u64 = 64 * 1024 * 1024;
+/// The most bytes of what nft says when it fails; more is cut off.
+const COMPLAINT_LIMIT: u64 = 4096;
+/// `linux/netfilter/nfnetlink.h` and `nf_tables.h`: `NFNL_SUBSYS_NFTABLES` and `NFT_MSG_NEWTABLE`, `NFT_MSG_GETTABLE`.
+const NEW_TABLE: u16 = 10 << 8;
+const GET_TABLE: u16 = 10 << 8 | 1;
+/// `NFTA_TABLE_NAME`.
+const TABLE_NAME: u16 = 1;
+/// `linux/netfilter.h`: the families by what nft calls them.
+const FAMILIES: [(u8, &str); 6] = [(1, "inet"), (2, "ip"), (3, "arp"), (5, "netdev"), (7, "bridge"), (10, "ip6")];
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The network namespace could not be entered.
+    #[error("failed to reach the firewall")]
+    Enter(#[from] namespace::Error),
+    /// The kernel could not be asked for its tables.
+    #[error("failed to list the tables of the firewall")]
+    Tables(#[source] io::Error),
+    /// nft could not be started or spoken to.
+    #[error("failed to run `{NFT}`")]
+    Run(#[source] io::Error),
+    /// nft failed.
+    #[error("`nft` refused to {what}: {complaint}")]
+    Refused {
+        /// Replace or list.
+        what: &'static str,
+        /// What it said, cut to a few lines.
+        complaint: String,
+    },
+    /// What nft listed is not JSON of the form that its manual describes.
+    #[error("`nft` listed what is not its JSON")]
+    Format(#[source] serde_json::Error),
+}
+
+/// The families that have a table of ours in the network namespace `net`, by their names.
+///
+/// # Errors
+/// [`Error::Enter`], [`Error::Tables`].
+pub fn tables(net: BorrowedFd<'_>) -> Result<Vec<&'static str>, Error> {
+    namespace::inside(net, tables_here)?
+}
+
+/// Every object in our tables in `net`, as nft lists them; none if there is no table of ours.
+///
+/// # Errors
+/// All of [`Error`].
+pub fn list(net: BorrowedFd<'_>) -> Result<Vec<Value>, Error> {
+    namespace::inside(net, || {
+        let mut objects = Vec::new();
+        for family in tables_here()? {
+            let listed = run(&["-j", "list", "table", family, TABLE], "", "list its rules")?;
+            let Listing { nftables } = serde_json::from_str(&listed).map_err(Error::Format)?;
+            objects.extend(nftables.into_iter().filter(|object| object.get("metainfo").is_none()));
+        }
+        Ok(objects)
+    })?
+}
+
+/// Puts `objects` (tables, chains, sets and rules, in an order in which they can be added) in place of all our tables in
+/// `net`. Either all of it is done or nothing.
+///
+/// # Errors
+/// All of [`Error`] but [`Error::Format`].
+pub fn replace(net: BorrowedFd<'_>, objects: &[Value]) -> Result<(), Error> {
+    namespace::inside(net, || {
+        let old = tables_here()?;
+        let delete = old.iter().map(|family| json!({"delete": {"table": {"family": family, "name": TABLE}}}));
+        let add = objects.iter().map(|object| json!({"add": object}));
+        let commands: Vec<Value> = delete.chain(add).collect();
+        run(&["-j", "-f", "-"], &json!({"nftables": commands}).to_string(), "replace its rules").map(drop)
+    })?
+}
+
+#[derive(serde::Deserialize)]
+struct Listing {
+    nftables: Vec<Value>,
+}
+
+/// Asks the kernel itself: it costs a thousandth of starting nft, which is worth it where there is mostly no table.
+fn tables_here() -> Result<Vec<&'static str>, Error> {
+    let mut found = Vec::new();
+    let mut list = || -> io::Result<()> {
+        let socket = open(SockProtocol::NetlinkNetFilter, SockFlag::SOCK_CLOEXEC, 0)?;
+        // `struct nfgenmsg`: any family, version 0.
+        exchange(&socket, listing(GET_TABLE, &[0; 4]), |received| {
+            let (family, rest) =
+                (received.body.first().copied().unwrap_or(0), received.body.get(4..).unwrap_or_default());
+            let ours = attributes(rest).any(|(kind, value)| kind == TABLE_NAME && text(value) == TABLE);
+            if received.kind == NEW_TABLE && ours {
+                found.extend(FAMILIES.iter().find(|(number, _)| *number == family).map(|(_, name)| *name));
+            }
+        })
+    };
+    list().map_err(Error::Tables)?;
+    Ok(found)
+}
+
+fn run(arguments: &[&str], input: &str, what: &'static str) -> Result<String, Error> {
+    let mut nft = Command::new(NFT);
+    let nft = nft.args(arguments).env_clear().current_dir("/");
+    let mut child =
+        nft.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(Error::Run)?;
+    let spoken = speak(&mut child, input);
+    let status = child.wait().map_err(Error::Run)?;
+    let (output, complaint) = spoken.map_err(Error::Run)?;
+    if status.success() {
+        Ok(output)
+    } else if complaint.is_empty() {
+        Err(Error::Refused { what, complaint: status.to_string() })
+    } else {
+        Err(Error::Refused { what, complaint: complaint.trim_end().to_owned() })
+    }
+}
+
+/// Writes all input and reads all output, of which nft gives none before it has read the input. The complaint is read
+/// at the same time: it can be longer than a pipe holds.
+fn speak(child: &mut Child, input: &str) -> io::Result<(String, String)> {
+    let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let (Some(mut stdin), Some(stdout), Some(stderr)) = pipes else { return Err(io::ErrorKind::BrokenPipe.into()) };
+    std::thread::scope(|scope| {
+        let complaint = scope.spawn(|| {
+            let mut complaint = Vec::new();
+            stderr.take(COMPLAINT_LIMIT).read_to_end(&mut complaint).map(|_| complaint)
+        });
+        let written = stdin.write_all(input.as_bytes());
+        drop(stdin);
+        let mut output = String::new();
+        stdout.take(LISTING_LIMIT).read_to_string(&mut output)?;
+        let complaint = complaint.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        match written {
+            // It ended before it read everything; its complaint says why.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+            _ => Ok((output, String::from_utf8_lossy(&complaint).into_owned())),
+        }
+    })
+}

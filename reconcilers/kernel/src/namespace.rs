@@ -1,0 +1,335 @@
+//! Pairs of a user namespace and a network namespace, kept by a bind mount of their files in nsfs
+//! (user_namespaces(7), network_namespaces(7), namespaces(7)).
+//!
+//! A network namespace belongs to the user namespace that it was made in; capabilities such as NET_BIND_SERVICE count
+//! in it when they are held there. So the two are made together, in one folder:
+//!
+//! ```text
+//! <folder>/user    the user namespace, ids 0.. mapped to a range
+//! <folder>/net     the network namespace, owned by it
+//! ```
+//!
+//! A pair holds no process and outlives those that enter it: setns(2) into `user`, then into `net`. The bind mounts must
+//! lie below a private mount, or they spread into other mount namespaces.
+
+#![allow(unsafe_code, reason = "fork, and two ioctls that no crate has")]
+
+use std::{
+    fs::{self, File},
+    io::{self, Read as _},
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+        unix::fs::MetadataExt as _,
+    },
+    path::{Path, PathBuf},
+};
+
+use nix::{
+    fcntl::OFlag,
+    sched::{CloneFlags, setns, unshare},
+    sys::wait::waitpid,
+    unistd::{ForkResult, Pid, fork, pipe2},
+};
+use rustix::{
+    fs::{FsWord, fstat, fstatfs},
+    mount::{UnmountFlags, mount_bind, unmount},
+};
+
+/// The file of the user namespace in a pair's folder.
+pub const USER: &str = "user";
+/// The file of the network namespace in a pair's folder.
+pub const NET: &str = "net";
+/// `linux/magic.h`.
+const NSFS_MAGIC: FsWord = 0x6e73_6673;
+/// A file that the root of the user namespace that owns a network namespace owns in its view of `/proc/sys`
+/// (`net_ctl_set_ownership` in net/sysctl_net.c).
+const OWNED: &str = "/proc/sys/net/core/somaxconn";
+/// `linux/nsfs.h`: `NS_GET_USERNS` and `NS_GET_NSTYPE`.
+const NS_GET_USERNS: libc::c_ulong = 0xb701;
+const NS_GET_NSTYPE: libc::c_ulong = 0xb703;
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The namespaces could not be made.
+    #[error("failed to make a user and a network namespace")]
+    Make(#[source] io::Error),
+    /// The ids could not be mapped.
+    #[error("failed to map ids to {count} from {base} on")]
+    Map {
+        /// The first of the range.
+        base: u32,
+        /// How many.
+        count: u32,
+        /// Why.
+        source: io::Error,
+    },
+    /// A namespace could not be kept.
+    #[error("failed to keep a namespace at `{}`", path.display())]
+    Keep {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A namespace could not be let go.
+    #[error("failed to let go of the namespace at `{}`", path.display())]
+    LetGo {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The folder could not be read.
+    #[error("failed to read the namespaces at `{}`", path.display())]
+    Read {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A thread could not enter a network namespace.
+    #[error("failed to enter a network namespace")]
+    Enter(#[source] io::Error),
+    /// A setting of the network namespace could not be read or written.
+    #[error("failed to set `{key}`")]
+    Setting {
+        /// Below `/proc/sys/net`.
+        key: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// A pair as it is found.
+#[derive(Debug)]
+pub struct Pair {
+    /// The first id of the range that the user namespace maps its ids to.
+    pub base: u32,
+    /// The network namespace.
+    pub net: OwnedFd,
+}
+
+/// Makes a pair in `folder` and maps `count` user and group ids from 0 on to those from `base` on. The folder is made if
+/// it is not there; a pair that is there is an error.
+///
+/// # Errors
+/// [`Error::Make`], [`Error::Map`], [`Error::Keep`]; what was kept by then is let go.
+pub fn make(folder: &Path, base: u32, count: u32) -> Result<(), Error> {
+    let child = Child::start().map_err(Error::Make)?;
+    for map in ["uid_map", "gid_map"] {
+        let written = fs::write(child.file(map), format!("0 {base} {count}\n"));
+        written.map_err(|source| Error::Map { base, count, source })?;
+    }
+    let kept = [USER, NET].into_iter().try_for_each(|name| {
+        let path = folder.join(name);
+        keep(&child.file(&format!("ns/{name}")), &path).map_err(|source| Error::Keep { path, source })
+    });
+    if kept.is_err() {
+        // The first error is the one to tell; what is left is found as half a pair and removed by the next pass.
+        let _ = remove(folder);
+    }
+    kept
+}
+
+fn keep(namespace: &Path, path: &Path) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(folder)?;
+    File::options().create_new(true).write(true).open(path)?;
+    Ok(mount_bind(namespace, path)?)
+}
+
+/// Lets go of the pair in `folder` and removes the folder. The namespaces end with the last process in them.
+///
+/// # Errors
+/// [`Error::LetGo`].
+pub fn remove(folder: &Path) -> Result<(), Error> {
+    for path in [folder.join(NET), folder.join(USER)] {
+        let gone = loop {
+            match unmount(&path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+                // There may be more than one mount on it.
+                Ok(()) => {}
+                Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => break absent(fs::remove_file(&path)),
+                Err(errno) => break Err(errno.into()),
+            }
+        };
+        gone.map_err(|source| Error::LetGo { path, source })?;
+    }
+    absent(fs::remove_dir(folder)).map_err(|source| Error::LetGo { path: folder.to_owned(), source })
+}
+
+fn absent(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+/// The names of the folders in `base` that hold a pair, or half of one. A base that is not there holds none.
+///
+/// # Errors
+/// [`Error::Read`].
+pub fn list(base: &Path) -> Result<Vec<String>, Error> {
+    let read = || -> io::Result<Vec<String>> {
+        let entries = match fs::read_dir(base) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            if let (true, Ok(name)) = (entry.file_type()?.is_dir(), entry.file_name().into_string()) {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    };
+    read().map_err(|source| Error::Read { path: base.to_owned(), source })
+}
+
+/// The pair in `folder`; none if it is not whole: a file is missing or no namespace of its kind, or the network namespace
+/// belongs to another user namespace.
+///
+/// # Errors
+/// [`Error::Read`], [`Error::Enter`].
+pub fn read(folder: &Path) -> Result<Option<Pair>, Error> {
+    let error = |source| Error::Read { path: folder.to_owned(), source };
+    let open = |name: &str, kind: CloneFlags| -> io::Result<Option<OwnedFd>> {
+        match File::open(folder.join(name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            file => {
+                let fd = OwnedFd::from(file?);
+                Ok((fstatfs(&fd)?.f_type == NSFS_MAGIC && namespace_kind(fd.as_fd())? == kind.bits()).then_some(fd))
+            }
+        }
+    };
+    let user = open(USER, CloneFlags::CLONE_NEWUSER).map_err(error)?;
+    let net = open(NET, CloneFlags::CLONE_NEWNET).map_err(error)?;
+    let (Some(user), Some(net)) = (user, net) else { return Ok(None) };
+    let owner = owner(net.as_fd()).map_err(error)?;
+    if identity(owner.as_fd()).map_err(error)? != identity(user.as_fd()).map_err(error)? {
+        return Ok(None);
+    }
+    let base = inside(net.as_fd(), || fs::metadata(OWNED).map(|file| file.uid()))?.map_err(error)?;
+    Ok(Some(Pair { base, net }))
+}
+
+/// The network namespace of the calling thread.
+///
+/// # Errors
+/// [`Error::Read`].
+pub fn current() -> Result<OwnedFd, Error> {
+    let path = Path::new("/proc/thread-self/ns/net");
+    File::open(path).map(OwnedFd::from).map_err(|source| Error::Read { path: path.to_owned(), source })
+}
+
+/// Runs `work` in the network namespace `net`, on a thread of its own that ends with it: no other thread ever leaves its
+/// namespace. What `work` opens or spawns stays in `net`.
+///
+/// # Errors
+/// [`Error::Enter`].
+pub fn inside<T: Send>(net: BorrowedFd<'_>, work: impl FnOnce() -> T + Send) -> Result<T, Error> {
+    std::thread::scope(|scope| {
+        let entered = std::thread::Builder::new().name("namespace".to_owned()).spawn_scoped(scope, || {
+            setns(net, CloneFlags::CLONE_NEWNET)?;
+            Ok(work())
+        });
+        match entered.map(std::thread::ScopedJoinHandle::join) {
+            Ok(Ok(done)) => done.map_err(Error::Enter),
+            Ok(Err(panic)) => std::panic::resume_unwind(panic),
+            Err(error) => Err(Error::Enter(error)),
+        }
+    })
+}
+
+/// The value of a setting below `/proc/sys/net` in the calling thread's network namespace, without the line's end; none
+/// if there is no such setting.
+///
+/// # Errors
+/// [`Error::Setting`].
+pub fn setting(key: &str) -> Result<Option<String>, Error> {
+    match fs::read_to_string(format!("/proc/sys/net/{key}")) {
+        Ok(value) => Ok(Some(value.trim_end().to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(Error::Setting { key: key.to_owned(), source }),
+    }
+}
+
+/// Writes a setting below `/proc/sys/net` in the calling thread's network namespace.
+///
+/// # Errors
+/// [`Error::Setting`].
+pub fn set(key: &str, value: &str) -> Result<(), Error> {
+    fs::write(format!("/proc/sys/net/{key}"), value).map_err(|source| Error::Setting { key: key.to_owned(), source })
+}
+
+/// A process in a new user and a new network namespace, that does nothing until its `hold` is closed and then ends.
+struct Child {
+    pid: Pid,
+    hold: Option<OwnedFd>,
+}
+
+impl Child {
+    fn start() -> io::Result<Self> {
+        let (hold, held) = pipe2(OFlag::O_CLOEXEC).map(|(read, write)| (write, read))?;
+        let (answer, tell) = pipe2(OFlag::O_CLOEXEC)?;
+        // SAFETY: the child calls unshare, write, close, read and _exit only, all of them async-signal-safe system
+        // calls; it allocates nothing and takes no lock.
+        match unsafe { fork() }? {
+            ForkResult::Child => {
+                let errno = match unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET) {
+                    Ok(()) => 0,
+                    Err(errno) => errno as i32,
+                };
+                let _ = nix::unistd::write(&tell, &errno.to_ne_bytes());
+                // Its own copy of the other end would keep it from ever reading the end of the pipe.
+                let _ = nix::unistd::close(hold.as_raw_fd());
+                let _ = nix::unistd::read(&held, &mut [0]);
+                // SAFETY: _exit ends the process without running anything of ours.
+                unsafe { libc::_exit(0) }
+            }
+            ForkResult::Parent { child } => {
+                drop((held, tell));
+                let child = Self { pid: child, hold: Some(hold) };
+                let mut errno = [0; 4];
+                File::from(answer).read_exact(&mut errno)?;
+                match i32::from_ne_bytes(errno) {
+                    0 => Ok(child),
+                    errno => Err(io::Error::from_raw_os_error(errno)),
+                }
+            }
+        }
+    }
+
+    /// One of its files in `/proc`. The process is there until we wait for it, so nobody else has its number.
+    fn file(&self, name: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/{name}", self.pid))
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.hold.take();
+        // It cannot fail: the child is ours and nobody else waits for it.
+        while waitpid(self.pid, None) == Err(nix::Error::EINTR) {}
+    }
+}
+
+/// What kind of namespace a file of nsfs is: a flag of clone(2). See ioctl_ns(2).
+fn namespace_kind(fd: BorrowedFd<'_>) -> io::Result<i32> {
+    // SAFETY: this request takes no argument.
+    Ok(nix::errno::Errno::result(unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_NSTYPE) })?)
+}
+
+/// The user namespace that owns `namespace`. See ioctl_ns(2).
+fn owner(namespace: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    // SAFETY: this request takes no argument.
+    let fd = nix::errno::Errno::result(unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_USERNS) })?;
+    // SAFETY: the kernel has just opened it for us, with O_CLOEXEC.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// What tells a namespace from every other: device and inode (namespaces(7)).
+fn identity(namespace: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
+    Ok(fstat(namespace).map(|stat| (stat.st_dev, stat.st_ino))?)
+}

@@ -1,0 +1,618 @@
+//! Links, addresses and default routes of a network namespace (`NETLINK_ROUTE`, rtnetlink(7)).
+//!
+//! A [`Netlink`] speaks to the network namespace of the thread that opened it; [`crate::namespace::inside`] brings a
+//! thread into another one. Calls block for as long as the kernel takes, which for all of these is well below a
+//! millisecond. "Already so" is success. Start reading at [`Netlink`].
+
+pub(crate) mod message;
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+};
+
+use libc::{
+    IFA_ADDRESS, IFA_F_NODAD, IFA_FLAGS, IFA_LOCAL, IFLA_ADDRESS, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND,
+    IFLA_LINK, IFLA_LINKINFO, IFLA_LINK_NETNSID, IFLA_MASTER, IFLA_NET_NS_FD, IFLA_PERM_ADDRESS, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP,
+    NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, RT_SCOPE_UNIVERSE, RT_TABLE_MAIN, RTA_GATEWAY, RTA_OIF, RTM_DELADDR,
+    RTM_DELLINK, RTM_DELROUTE, RTM_GETADDR, RTM_GETLINK, RTM_GETNSID, RTM_GETROUTE, RTM_NEWADDR, RTM_NEWLINK, RTM_NEWROUTE,
+    RTN_UNICAST, RTPROT_STATIC,
+};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, setsockopt, socket,
+    sockopt::RcvBuf,
+};
+
+use message::{Message, Received, attributes, messages, number, text};
+
+/// The most bytes of one answer: 4096 links of 2 KiB. What does not fit is not seen, so a container that fills its own
+/// namespace with links only hides its own.
+const ANSWER_LIMIT: usize = 8 * 1024 * 1024;
+/// The most bytes that the kernel puts into one datagram of a dump (`NLMSG_GOODSIZE`, at most 32 KiB).
+const DATAGRAM: usize = 32 * 1024;
+/// Room for notifications until they are read; if it overflows the reader is still woken, and looks at everything anyway.
+const NOTIFICATIONS: usize = 256 * 1024;
+
+// `linux/if_link.h`, what libc lacks.
+const IFLA_BR_STP_STATE: u16 = 5;
+const IFLA_BR_MCAST_SNOOPING: u16 = 23;
+const IFLA_BR_NF_CALL_IPTABLES: u16 = 36;
+const IFLA_BR_NF_CALL_IP6TABLES: u16 = 37;
+const VETH_INFO_PEER: u16 = 1;
+// `linux/net_namespace.h`.
+const NETNSA_NSID: u16 = 1;
+const NETNSA_FD: u16 = 3;
+// `linux/rtnetlink.h`: multicast groups, as bits of the address to bind to (group n is bit n - 1).
+const GROUPS: u32 = 1 << (1 - 1)      // RTNLGRP_LINK
+    | 1 << (5 - 1)                    // RTNLGRP_IPV4_IFADDR
+    | 1 << (7 - 1)                    // RTNLGRP_IPV4_ROUTE
+    | 1 << (9 - 1)                    // RTNLGRP_IPV6_IFADDR
+    | 1 << (11 - 1); // RTNLGRP_IPV6_ROUTE
+/// `linux/netfilter/nfnetlink.h`: `NFNLGRP_NFTABLES`.
+const NFTABLES_GROUP: u32 = 1 << (7 - 1);
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no socket to the kernel.
+    #[error("failed to open a netlink socket")]
+    Open(#[source] io::Error),
+    /// The list could not be read.
+    #[error("failed to list {what}")]
+    List {
+        /// Of what.
+        what: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// The change was refused.
+    #[error("failed to {what} interface `{interface}`")]
+    Change {
+        /// A verb: `make`, `remove`, `move`.
+        what: &'static str,
+        /// Which.
+        interface: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// No interface has this name.
+    #[error("there is no interface `{interface}`")]
+    Missing {
+        /// Which.
+        interface: String,
+    },
+}
+
+/// A network interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Its number in its namespace.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// The driver of a virtual one: `veth`, `bridge`. None for hardware.
+    pub kind: Option<String>,
+    /// Whether it is switched on (`IFF_UP`).
+    pub up: bool,
+    /// Whether it is the loopback interface.
+    pub loopback: bool,
+    /// Its Ethernet address.
+    pub address: Option<[u8; 6]>,
+    /// The Ethernet address that it was built with, if its driver tells; nobody can change it.
+    pub permanent: Option<[u8; 6]>,
+    /// The bridge it is a port of.
+    pub master: Option<u32>,
+    /// The number of a veth's other end, in the namespace of that one.
+    pub peer: Option<u32>,
+    /// The number of that namespace in this one ([`Netlink::number_of`]), if it is another one.
+    pub peer_namespace: Option<u32>,
+    /// What a bridge has set.
+    pub bridge: Bridge,
+}
+
+/// What a bridge has set. The default is what we want of one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Bridge {
+    /// Whether it speaks the spanning tree protocol.
+    pub stp: bool,
+    /// Whether it follows multicast memberships.
+    pub snooping: bool,
+    /// Whether IPv4 and IPv6 frames pass the filters and the connection tracking of the IP layer (`br_netfilter`).
+    pub filtered: bool,
+}
+
+/// An address of an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Address {
+    /// The interface.
+    pub index: u32,
+    /// The address.
+    pub address: IpAddr,
+    /// The length of the network's prefix.
+    pub prefix: u8,
+}
+
+/// A default route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DefaultRoute {
+    /// The interface it leaves by.
+    pub index: u32,
+    /// The next hop.
+    pub gateway: IpAddr,
+}
+
+/// A socket to the kernel.
+#[derive(Debug)]
+pub struct Netlink(OwnedFd);
+
+impl Netlink {
+    /// Opens one in the network namespace of the calling thread.
+    ///
+    /// # Errors
+    /// [`Error::Open`].
+    pub fn open() -> Result<Self, Error> {
+        open(SockProtocol::NetlinkRoute, SockFlag::SOCK_CLOEXEC, 0).map(Self).map_err(Error::Open)
+    }
+
+    /// Every interface.
+    ///
+    /// # Errors
+    /// [`Error::List`].
+    pub fn links(&self) -> Result<Vec<Link>, Error> {
+        let request = Message::new(RTM_GETLINK, REQUEST | DUMP, &link_header(0, None));
+        self.dump(request, RTM_NEWLINK, "interfaces", link)
+    }
+
+    /// Every address.
+    ///
+    /// # Errors
+    /// [`Error::List`].
+    pub fn addresses(&self) -> Result<Vec<Address>, Error> {
+        let request = Message::new(RTM_GETADDR, REQUEST | DUMP, &[0; 8]);
+        self.dump(request, RTM_NEWADDR, "addresses", address)
+    }
+
+    /// Every default route by a gateway, in the main table.
+    ///
+    /// # Errors
+    /// [`Error::List`].
+    pub fn default_routes(&self) -> Result<Vec<DefaultRoute>, Error> {
+        let request = Message::new(RTM_GETROUTE, REQUEST | DUMP, &[0; 12]);
+        self.dump(request, RTM_NEWROUTE, "routes", default_route)
+    }
+
+    /// The number that this network namespace has for `namespace`; none if it has none, because nothing leads there.
+    ///
+    /// # Errors
+    /// [`Error::List`].
+    pub fn number_of(&self, namespace: BorrowedFd<'_>) -> Result<Option<u32>, Error> {
+        // `struct rtgenmsg`: any family.
+        let request = Message::new(RTM_GETNSID, REQUEST | ACKNOWLEDGED, &[0; 4]);
+        let request = request.number(NETNSA_FD, descriptor(namespace));
+        let mut found = None;
+        let listed = exchange(&self.0, request, |received| {
+            let mut all = attributes(received.body.get(4..).unwrap_or_default());
+            found = all.find(|(kind, _)| *kind == NETNSA_NSID).map(|(_, value)| number(value));
+        });
+        // NETNSA_NSID_NOT_ASSIGNED is -1.
+        let found = || found.filter(|number| number.cast_signed() >= 0);
+        listed.map(|()| found()).map_err(|source| Error::List { what: "namespaces", source })
+    }
+
+    /// The number of an interface.
+    ///
+    /// # Errors
+    /// [`Error::Missing`], and what [`Netlink::links`] says.
+    pub fn index(&self, name: &str) -> Result<u32, Error> {
+        let found = self.links()?.into_iter().find(|link| link.name == name).map(|link| link.index);
+        found.ok_or_else(|| Error::Missing { interface: name.to_owned() })
+    }
+
+    /// Makes a bridge, switched off, with nothing in it.
+    ///
+    /// # Errors
+    /// [`Error::Change`].
+    pub fn make_bridge(&self, name: &str) -> Result<(), Error> {
+        let request = Message::new(RTM_NEWLINK, CREATE, &link_header(0, None))
+            .text(IFLA_IFNAME, name)
+            .nest(IFLA_LINKINFO, |info| info.text(IFLA_INFO_KIND, "bridge"));
+        unless(self.change(request, "make", name), libc::EEXIST)
+    }
+
+    /// Sets what a bridge can have set.
+    ///
+    /// # Errors
+    /// [`Error::Change`], [`Error::Missing`].
+    pub fn set_bridge(&self, name: &str, bridge: Bridge) -> Result<(), Error> {
+        let request = Message::new(RTM_NEWLINK, ACKNOWLEDGED, &link_header(self.index(name)?, None)).nest(
+            IFLA_LINKINFO,
+            |info| {
+                info.text(IFLA_INFO_KIND, "bridge").nest(IFLA_INFO_DATA, |data| {
+                    data.number(IFLA_BR_STP_STATE, bridge.stp.into())
+                        .attribute(IFLA_BR_MCAST_SNOOPING, &[bridge.snooping.into()])
+                        .attribute(IFLA_BR_NF_CALL_IPTABLES, &[bridge.filtered.into()])
+                        .attribute(IFLA_BR_NF_CALL_IP6TABLES, &[bridge.filtered.into()])
+                })
+            },
+        );
+        self.change(request, "set", name)
+    }
+
+    /// Makes a pair of interfaces, both switched off: `outer` here, `inner` in `namespace` with `address`.
+    ///
+    /// # Errors
+    /// [`Error::Change`].
+    pub fn make_veth(
+        &self,
+        outer: &str,
+        inner: &str,
+        address: [u8; 6],
+        namespace: BorrowedFd<'_>,
+    ) -> Result<(), Error> {
+        let request = Message::new(RTM_NEWLINK, CREATE, &link_header(0, None)).text(IFLA_IFNAME, outer).nest(
+            IFLA_LINKINFO,
+            |info| {
+                info.text(IFLA_INFO_KIND, "veth").nest(IFLA_INFO_DATA, |data| {
+                    data.nest(VETH_INFO_PEER, |peer| {
+                        peer.raw(&link_header(0, None))
+                            .text(IFLA_IFNAME, inner)
+                            .attribute(IFLA_ADDRESS, &address)
+                            .number(IFLA_NET_NS_FD, descriptor(namespace))
+                    })
+                })
+            },
+        );
+        unless(self.change(request, "make", outer), libc::EEXIST)
+    }
+
+    /// Switches an interface on or off.
+    ///
+    /// # Errors
+    /// [`Error::Change`], [`Error::Missing`].
+    pub fn switch(&self, name: &str, up: bool) -> Result<(), Error> {
+        let request = Message::new(RTM_NEWLINK, ACKNOWLEDGED, &link_header(self.index(name)?, Some(up)));
+        self.change(request, if up { "switch on" } else { "switch off" }, name)
+    }
+
+    /// Makes an interface a port of `bridge`, and of no other.
+    ///
+    /// # Errors
+    /// [`Error::Change`], [`Error::Missing`].
+    pub fn enslave(&self, name: &str, bridge: &str) -> Result<(), Error> {
+        let request = Message::new(RTM_NEWLINK, ACKNOWLEDGED, &link_header(self.index(name)?, None))
+            .number(IFLA_MASTER, self.index(bridge)?);
+        self.change(request, "enslave", name)
+    }
+
+    /// Moves an interface into `namespace` under the name `renamed`, switched off and without its addresses.
+    ///
+    /// # Errors
+    /// [`Error::Change`], [`Error::Missing`].
+    pub fn move_to(&self, name: &str, namespace: BorrowedFd<'_>, renamed: &str) -> Result<(), Error> {
+        // An interface that is on cannot be renamed before Linux 6.2.
+        self.switch(name, false)?;
+        let request = Message::new(RTM_NEWLINK, ACKNOWLEDGED, &link_header(self.index(name)?, None))
+            .text(IFLA_IFNAME, renamed)
+            .number(IFLA_NET_NS_FD, descriptor(namespace));
+        self.change(request, "move", name)
+    }
+
+    /// Removes a virtual interface; of a pair, both ends.
+    ///
+    /// # Errors
+    /// [`Error::Change`].
+    pub fn remove(&self, name: &str) -> Result<(), Error> {
+        let request = Message::new(RTM_DELLINK, ACKNOWLEDGED, &link_header(0, None)).text(IFLA_IFNAME, name);
+        unless(self.change(request, "remove", name), libc::ENODEV)
+    }
+
+    /// Adds an address, to be used at once: duplicate address detection is for addresses that nobody allocated.
+    ///
+    /// # Errors
+    /// [`Error::Change`], [`Error::Missing`].
+    pub fn add_address(&self, name: &str, address: IpAddr, prefix: u8) -> Result<(), Error> {
+        let request = self.address_message(RTM_NEWADDR, CREATE, name, address, prefix)?;
+        let request = request.number(IFA_FLAGS, IFA_F_NODAD);
+        unless(self.change(request, "add an address to", name), libc::EEXIST)
+    }
+
+    /// Takes an address away.
+    ///
+    /// # Errors
+    /// [`Error::Change`], [`Error::Missing`].
+    pub fn remove_address(&self, name: &str, address: IpAddr, prefix: u8) -> Result<(), Error> {
+        let request = self.address_message(RTM_DELADDR, ACKNOWLEDGED, name, address, prefix)?;
+        unless(self.change(request, "take an address from", name), libc::EADDRNOTAVAIL)
+    }
+
+    /// Sets the default route of the gateway's family, in place of one that is there.
+    ///
+    /// # Errors
+    /// [`Error::Change`], [`Error::Missing`].
+    pub fn set_default_route(&self, name: &str, gateway: IpAddr) -> Result<(), Error> {
+        let request = self.route_message(RTM_NEWROUTE, ACKNOWLEDGED | CREATE_ONLY | REPLACE, name, gateway)?;
+        self.change(request, "set the default route by", name)
+    }
+
+    /// Removes a default route.
+    ///
+    /// # Errors
+    /// [`Error::Change`], [`Error::Missing`].
+    pub fn remove_default_route(&self, name: &str, gateway: IpAddr) -> Result<(), Error> {
+        let request = self.route_message(RTM_DELROUTE, ACKNOWLEDGED, name, gateway)?;
+        unless(self.change(request, "remove the default route by", name), libc::ESRCH)
+    }
+
+    fn address_message(
+        &self,
+        kind: u16,
+        flags: u16,
+        name: &str,
+        address: IpAddr,
+        prefix: u8,
+    ) -> Result<Message, Error> {
+        let [a, b, c, d] = self.index(name)?.to_ne_bytes();
+        let bytes = octets(address);
+        Ok(Message::new(kind, flags, &[family(address), prefix, 0, RT_SCOPE_UNIVERSE, a, b, c, d])
+            .attribute(IFA_LOCAL, &bytes)
+            .attribute(IFA_ADDRESS, &bytes))
+    }
+
+    fn route_message(&self, kind: u16, flags: u16, name: &str, gateway: IpAddr) -> Result<Message, Error> {
+        let fixed =
+            [family(gateway), 0, 0, 0, RT_TABLE_MAIN, RTPROT_STATIC, RT_SCOPE_UNIVERSE, RTN_UNICAST, 0, 0, 0, 0];
+        Ok(Message::new(kind, flags, &fixed)
+            .attribute(RTA_GATEWAY, &octets(gateway))
+            .number(RTA_OIF, self.index(name)?))
+    }
+
+    fn change(&self, request: Message, what: &'static str, interface: &str) -> Result<(), Error> {
+        let done = exchange(&self.0, request, |_| ());
+        done.map_err(|source| Error::Change { what, interface: interface.to_owned(), source })
+    }
+
+    fn dump<T>(
+        &self,
+        request: Message,
+        kind: u16,
+        what: &'static str,
+        parse: fn(&[u8]) -> Option<T>,
+    ) -> Result<Vec<T>, Error> {
+        let mut found = Vec::new();
+        let listed = exchange(&self.0, request, |received| {
+            if received.kind == kind {
+                found.extend(parse(received.body));
+            }
+        });
+        listed.map(|()| found).map_err(|source| Error::List { what, source })
+    }
+}
+
+/// A socket on which the kernel announces every change of the links, addresses and routes in the calling thread's network
+/// namespace. For poll(2); read it with [`drain`].
+///
+/// # Errors
+/// [`Error::Open`].
+pub fn watch() -> Result<OwnedFd, Error> {
+    open(SockProtocol::NetlinkRoute, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, GROUPS).map_err(Error::Open)
+}
+
+/// A socket on which the kernel announces every change of the firewall in the calling thread's network namespace. For
+/// poll(2); read it with [`drain`].
+///
+/// # Errors
+/// [`Error::Open`].
+pub fn watch_firewall() -> Result<OwnedFd, Error> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    open(SockProtocol::NetlinkNetFilter, flags, NFTABLES_GROUP).map_err(Error::Open)
+}
+
+/// Reads all announcements that are there and forgets them; whether there was one.
+///
+/// # Errors
+/// The socket's.
+pub fn drain(watch: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut buffer = [0; 8192];
+    let mut any = false;
+    loop {
+        match recv(watch.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
+            // ENOBUFS: more came than there was room for, which is an announcement too.
+            Ok(_) | Err(nix::Error::ENOBUFS) => any = true,
+            Err(nix::Error::EAGAIN) => return Ok(any),
+            Err(nix::Error::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "all of them are flags of 16 bits")]
+mod flags {
+    pub(super) const REQUEST: u16 = super::NLM_F_REQUEST as u16;
+    pub(crate) const DUMP: u16 = super::NLM_F_DUMP as u16;
+    pub(super) const ACKNOWLEDGED: u16 = REQUEST | super::NLM_F_ACK as u16;
+    pub(super) const CREATE_ONLY: u16 = super::NLM_F_CREATE as u16;
+    pub(super) const CREATE: u16 = ACKNOWLEDGED | CREATE_ONLY | super::NLM_F_EXCL as u16;
+    pub(super) const REPLACE: u16 = super::NLM_F_REPLACE as u16;
+}
+use flags::{ACKNOWLEDGED, CREATE, CREATE_ONLY, DUMP, REPLACE, REQUEST};
+
+/// A request for all there is of something.
+pub(crate) fn listing(kind: u16, fixed: &[u8]) -> Message {
+    Message::new(kind, REQUEST | DUMP, fixed)
+}
+
+/// A netlink socket in the calling thread's network namespace.
+pub(crate) fn open(protocol: SockProtocol, flags: SockFlag, groups: u32) -> io::Result<OwnedFd> {
+    let fd = socket(AddressFamily::Netlink, SockType::Raw, flags, protocol)?;
+    if groups != 0 {
+        setsockopt(&fd, RcvBuf, &NOTIFICATIONS)?;
+    }
+    bind(fd.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
+    Ok(fd)
+}
+
+/// Sends `request` and hands each message of its answer to `each`, until the kernel says that it is done.
+pub(crate) fn exchange(fd: &OwnedFd, request: Message, mut each: impl FnMut(Received<'_>)) -> io::Result<()> {
+    /// The answer to this request, and not to one that was given up: one request is under way at a time.
+    const SEQUENCE: u32 = 1;
+    let fd = fd.as_fd().as_raw_fd();
+    send(fd, &request.finish(SEQUENCE), MsgFlags::empty())?;
+    let mut buffer = vec![0; DATAGRAM];
+    let mut seen = 0;
+    loop {
+        let length = match recv(fd, &mut buffer, MsgFlags::empty()) {
+            Err(nix::Error::EINTR) => continue,
+            received => received?,
+        };
+        seen += length;
+        for received in messages(&buffer[..length]).filter(|received| received.sequence == SEQUENCE) {
+            match i32::from(received.kind) {
+                libc::NLMSG_ERROR => return acknowledged(received.body),
+                libc::NLMSG_DONE => return Ok(()),
+                _ if seen <= ANSWER_LIMIT => each(received),
+                // Read to the end all the same: what is left in the socket would be taken for the next answer.
+                _ => {}
+            }
+        }
+    }
+}
+
+/// `struct nlmsgerr`: a negative errno, or 0 for success.
+fn acknowledged(body: &[u8]) -> io::Result<()> {
+    match number(body).cast_signed() {
+        0 => Ok(()),
+        errno => Err(io::Error::from_raw_os_error(-errno)),
+    }
+}
+
+/// Takes the error `errno` of a change for success.
+fn unless(done: Result<(), Error>, errno: i32) -> Result<(), Error> {
+    match done {
+        Err(Error::Change { source, .. }) if source.raw_os_error() == Some(errno) => Ok(()),
+        done => done,
+    }
+}
+
+/// `struct ifinfomsg`; `up` changes `IFF_UP` and nothing else.
+fn link_header(index: u32, up: Option<bool>) -> [u8; 16] {
+    let mut header = [0; 16];
+    header[4..8].copy_from_slice(&index.to_ne_bytes());
+    if let Some(up) = up {
+        let flag = libc::IFF_UP.cast_unsigned();
+        header[8..12].copy_from_slice(&(if up { flag } else { 0 }).to_ne_bytes());
+        header[12..16].copy_from_slice(&flag.to_ne_bytes());
+    }
+    header
+}
+
+fn link(body: &[u8]) -> Option<Link> {
+    let flags = number(body.get(8..12)?);
+    let mut link = Link {
+        index: number(&body[4..8]),
+        name: String::new(),
+        kind: None,
+        up: flags & libc::IFF_UP.cast_unsigned() != 0,
+        loopback: flags & libc::IFF_LOOPBACK.cast_unsigned() != 0,
+        address: None,
+        permanent: None,
+        master: None,
+        peer: None,
+        peer_namespace: None,
+        bridge: Bridge::default(),
+    };
+    for (kind, value) in attributes(body.get(16..)?) {
+        match kind {
+            IFLA_IFNAME => link.name = text(value),
+            IFLA_ADDRESS => link.address = value.try_into().ok(),
+            IFLA_PERM_ADDRESS => link.permanent = value.try_into().ok(),
+            IFLA_MASTER => link.master = Some(number(value)),
+            IFLA_LINK => link.peer = Some(number(value)),
+            IFLA_LINK_NETNSID => link.peer_namespace = Some(number(value)),
+            IFLA_LINKINFO => link_info(value, &mut link),
+            _ => {}
+        }
+    }
+    Some(link)
+}
+
+fn link_info(info: &[u8], link: &mut Link) {
+    let mut filtered = [false; 2];
+    for (kind, value) in attributes(info) {
+        match kind {
+            IFLA_INFO_KIND => link.kind = Some(text(value)),
+            // The kind comes first, and with it the meaning of the data.
+            IFLA_INFO_DATA if link.kind.as_deref() == Some("bridge") => {
+                for (kind, value) in attributes(value) {
+                    let set = value.first().is_some_and(|byte| *byte != 0);
+                    match kind {
+                        IFLA_BR_STP_STATE => link.bridge.stp = number(value) != 0,
+                        IFLA_BR_MCAST_SNOOPING => link.bridge.snooping = set,
+                        IFLA_BR_NF_CALL_IPTABLES => filtered[0] = set,
+                        IFLA_BR_NF_CALL_IP6TABLES => filtered[1] = set,
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    link.bridge.filtered = filtered == [true; 2];
+}
+
+fn address(body: &[u8]) -> Option<Address> {
+    let (family, prefix, index) = (*body.first()?, *body.get(1)?, number(body.get(4..8)?));
+    let mut found = [None; 2];
+    for (kind, value) in attributes(body.get(8..)?) {
+        match kind {
+            // Where the two differ, the local one is ours and the other is the peer's.
+            IFA_LOCAL => found[0] = ip(family, value),
+            IFA_ADDRESS => found[1] = ip(family, value),
+            _ => {}
+        }
+    }
+    found[0].or(found[1]).map(|address| Address { index, address, prefix })
+}
+
+fn default_route(body: &[u8]) -> Option<DefaultRoute> {
+    let (family, destination, table, kind) = (*body.first()?, *body.get(1)?, *body.get(4)?, *body.get(7)?);
+    if destination != 0 || table != RT_TABLE_MAIN || kind != RTN_UNICAST {
+        return None;
+    }
+    let (mut gateway, mut index) = (None, None);
+    for (kind, value) in attributes(body.get(12..)?) {
+        match kind {
+            RTA_GATEWAY => gateway = ip(family, value),
+            RTA_OIF => index = Some(number(value)),
+            _ => {}
+        }
+    }
+    Some(DefaultRoute { index: index?, gateway: gateway? })
+}
+
+fn ip(family: u8, bytes: &[u8]) -> Option<IpAddr> {
+    match i32::from(family) {
+        libc::AF_INET => <[u8; 4]>::try_from(bytes).ok().map(|bytes| Ipv4Addr::from(bytes).into()),
+        libc::AF_INET6 => <[u8; 16]>::try_from(bytes).ok().map(|bytes| Ipv6Addr::from(bytes).into()),
+        _ => None,
+    }
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "AF_INET is 2 and AF_INET6 is 10")]
+fn family(address: IpAddr) -> u8 {
+    match address {
+        IpAddr::V4(_) => libc::AF_INET as u8,
+        IpAddr::V6(_) => libc::AF_INET6 as u8,
+    }
+}
+
+fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}
+
+fn descriptor(fd: BorrowedFd<'_>) -> u32 {
+    fd.as_raw_fd().cast_unsigned()
+}

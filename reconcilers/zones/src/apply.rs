@@ -1,0 +1,394 @@
+//! Does the steps.
+
+use std::{
+    os::fd::{AsFd as _, OwnedFd},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use catenoid_core::{Reconciler, RoomError};
+use catenoid_kernel::{
+    firewall,
+    namespace::{self, inside},
+    netlink::{self, Link, Netlink},
+};
+use catenoid_schema::{
+    allocate,
+    manifest::{Addressing, MacAddress},
+    name::Name,
+    status::Blame,
+};
+use ipnet::IpNet;
+
+use crate::{
+    Bridge, Inner, Observed, Place, Planning, Port, Step, name,
+    observe::{self, FORWARDING, ipv6_off},
+};
+
+/// What every container's network namespace has set before its first interface comes (ip-sysctl in the kernel's
+/// documentation): it forwards nothing, asks and answers ARP for an interface's own addresses only, is led astray by no
+/// redirect and no router, and makes no addresses up.
+const SETTINGS: [(&str, &str); 10] = [
+    ("ipv4/ip_forward", "0"),
+    ("ipv6/conf/all/forwarding", "0"),
+    ("ipv4/conf/all/arp_ignore", "1"),
+    ("ipv4/conf/all/arp_announce", "2"),
+    ("ipv4/conf/all/accept_redirects", "0"),
+    ("ipv4/conf/default/accept_redirects", "0"),
+    ("ipv6/conf/all/accept_redirects", "0"),
+    ("ipv6/conf/default/accept_redirects", "0"),
+    ("ipv6/conf/default/accept_ra", "0"),
+    ("ipv6/conf/default/addr_gen_mode", "1"),
+];
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The namespaces could not be read.
+    #[error("failed to read the namespaces of the containers")]
+    Observe(#[source] namespace::Error),
+    /// The interfaces could not be read.
+    #[error("failed to read the interfaces of a network namespace")]
+    Links(#[source] netlink::Error),
+    /// A firewall could not be read or replaced.
+    #[error("failed to reach the firewall of `{place}`")]
+    Firewall {
+        /// Where.
+        place: Place,
+        /// Why.
+        source: firewall::Error,
+    },
+    /// There is no firewall yet in a place that something was to be joined to.
+    #[error("there is no firewall in `{place}` yet, so nothing is joined to it")]
+    Unguarded {
+        /// Where.
+        place: Place,
+    },
+    /// The namespaces could not be made, removed or set.
+    #[error("failed to set up the namespaces of `{container}`")]
+    Namespaces {
+        /// Whose.
+        container: Name,
+        /// Why.
+        source: namespace::Error,
+    },
+    /// The container has no whole pair of namespaces.
+    #[error("`{container}` has no namespaces")]
+    NoNamespaces {
+        /// Whose.
+        container: Name,
+    },
+    /// An interface could not be changed.
+    #[error("failed to set up interface `{interface}`")]
+    Interface {
+        /// Which.
+        interface: String,
+        /// Why.
+        source: netlink::Error,
+    },
+    /// A setting of an interface could not be written.
+    #[error("failed to set up interface `{interface}`")]
+    Setting {
+        /// Which.
+        interface: String,
+        /// Why.
+        source: namespace::Error,
+    },
+    /// The interface has gone since it was observed.
+    #[error("there is no interface with the address {mac} in `{place}`")]
+    Gone {
+        /// Which.
+        mac: MacAddress,
+        /// Where it was.
+        place: Place,
+    },
+    /// The thread that did the work ended without an answer.
+    #[error("the work on zones was cut short")]
+    Cut(#[source] tokio::task::JoinError),
+}
+
+impl RoomError for Error {
+    fn blame(&self) -> Blame {
+        match self {
+            // nft refuses rules that we wrote.
+            Self::Firewall { source: firewall::Error::Refused { .. } | firewall::Error::Format(_), .. } => Blame::Us,
+            Self::Firewall { source: firewall::Error::Run(_), .. } => Blame::Administrator,
+            Self::Cut(_) => Blame::Us,
+            Self::Observe(_)
+            | Self::Links(_)
+            | Self::Firewall { .. }
+            | Self::Unguarded { .. }
+            | Self::Namespaces { .. }
+            | Self::NoNamespaces { .. }
+            | Self::Interface { .. }
+            | Self::Setting { .. }
+            | Self::Gone { .. } => Blame::Nobody,
+        }
+    }
+}
+
+/// The half of this room that has effects.
+#[derive(Debug, Clone)]
+pub struct Zones(Arc<Ground>);
+
+/// What its work stands on.
+#[derive(Debug)]
+struct Ground {
+    /// The folder of the pairs of namespaces.
+    run: PathBuf,
+    /// The root network namespace.
+    root: OwnedFd,
+}
+
+impl Zones {
+    /// Takes the calling thread's network namespace for the root one, and `run` (usually `/run/catenoid/namespaces`, on a
+    /// private mount) for the folder that keeps the containers' namespaces: `<container>/user` and `<container>/net`.
+    ///
+    /// # Errors
+    /// [`Error::Observe`].
+    pub fn open(run: &Path) -> Result<Self, Error> {
+        let root = namespace::current().map_err(Error::Observe)?;
+        Ok(Self(Arc::new(Ground { run: run.to_owned(), root })))
+    }
+
+    /// The work blocks and changes namespaces, so it is not done on the threads that carry the agent.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Ground) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let ground = Arc::clone(&self.0);
+        tokio::task::spawn_blocking(move || work(&ground)).await.map_err(Error::Cut)?
+    }
+}
+
+impl Reconciler for Zones {
+    type Planner = Planning;
+    type Error = Error;
+
+    async fn observe(&self) -> Result<Observed, Error> {
+        self.blocking(|ground| observe::observe(&ground.run, &ground.root)).await
+    }
+
+    async fn apply(&self, step: &Step) -> Result<(), Error> {
+        let step = step.clone();
+        self.blocking(move |ground| ground.apply(&step)).await
+    }
+}
+
+impl Ground {
+    fn apply(&self, step: &Step) -> Result<(), Error> {
+        match step {
+            Step::MakeNamespaces { container, base } => self.make_namespaces(container, *base),
+            Step::RemoveNamespaces { container } => {
+                namespace::remove(&self.folder(container)).map_err(|source| namespaces(container, source))
+            }
+            Step::SetForwarding { container, forwarding } => self.set_forwarding(container, *forwarding),
+            Step::SetFirewall { place, rules } => {
+                let replaced = firewall::replace(self.net(place)?.as_fd(), &rules.objects());
+                replaced.map_err(|source| Error::Firewall { place: place.clone(), source })
+            }
+            Step::SetBridge { bridge, .. } => self.set_bridge(bridge),
+            Step::RemoveBridge { bridge: name } | Step::RemoveStray { interface: name } => self.remove(name),
+            Step::RemovePort { outer, .. } => self.remove(outer),
+            Step::MakePort { outer, port, .. } => {
+                if let Some(inner) = &port.inner {
+                    self.make_port(outer, inner)?;
+                }
+                self.set_port(outer, port)
+            }
+            Step::SetPort { outer, port, .. } => self.set_port(outer, port),
+            Step::MoveInterface { mac, from, container, name, address, .. } => {
+                self.move_interface(*mac, from, container, name, *address)
+            }
+            Step::ReturnInterface { mac, from } => {
+                let from = Place::Container(from.clone());
+                let Some(link) = self.find(*mac, &from)? else {
+                    return Err(Error::Gone { mac: *mac, place: from });
+                };
+                self.carry(&link, &from, &Place::Root, &name::returned(*mac))
+            }
+        }
+    }
+
+    fn folder(&self, container: &Name) -> PathBuf {
+        self.run.join(container.as_str())
+    }
+
+    /// The network namespace of `place`.
+    fn net(&self, place: &Place) -> Result<OwnedFd, Error> {
+        match place {
+            Place::Root => self
+                .root
+                .try_clone()
+                .map_err(|source| Error::Observe(namespace::Error::Read { path: PathBuf::from("root"), source })),
+            Place::Container(container) => {
+                let pair = namespace::read(&self.folder(container)).map_err(|source| namespaces(container, source))?;
+                pair.map(|pair| pair.net).ok_or_else(|| Error::NoNamespaces { container: container.clone() })
+            }
+        }
+    }
+
+    /// Works on the interfaces of `place`.
+    fn on<T: Send>(&self, place: &Place, work: impl FnOnce(&Netlink) -> Result<T, Error> + Send) -> Result<T, Error> {
+        let net = self.net(place)?;
+        inside(net.as_fd(), || work(&Netlink::open().map_err(Error::Links)?)).map_err(Error::Observe)?
+    }
+
+    fn make_namespaces(&self, container: &Name, base: u32) -> Result<(), Error> {
+        let folder = self.folder(container);
+        let made = || {
+            if namespace::read(&folder)?.is_none() {
+                namespace::make(&folder, base, allocate::RANGE)?;
+            }
+            Ok(())
+        };
+        made().map_err(|source| namespaces(container, source))?;
+        self.on(&Place::Container(container.clone()), |netlink| {
+            let set = SETTINGS.iter().try_for_each(|(key, value)| namespace::set(key, value));
+            set.map_err(|source| namespaces(container, source))?;
+            netlink.switch("lo", true).map_err(|source| interface("lo", source))
+        })
+    }
+
+    fn set_forwarding(&self, container: &Name, forwarding: bool) -> Result<(), Error> {
+        self.on(&Place::Container(container.clone()), |_| {
+            let value = if forwarding { "1" } else { "0" };
+            let set = FORWARDING.iter().try_for_each(|key| namespace::set(key, value));
+            set.map_err(|source| namespaces(container, source))
+        })
+    }
+
+    fn set_bridge(&self, name: &str) -> Result<(), Error> {
+        let wanted = netlink::Bridge {
+            stp: Bridge::WANTED.stp,
+            snooping: Bridge::WANTED.snooping,
+            filtered: Bridge::WANTED.filtered,
+        };
+        self.on(&Place::Root, |netlink| {
+            netlink.make_bridge(name).map_err(|source| interface(name, source))?;
+            silence(name)?;
+            netlink.set_bridge(name, wanted).map_err(|source| interface(name, source))?;
+            netlink.switch(name, true).map_err(|source| interface(name, source))
+        })
+    }
+
+    fn remove(&self, name: &str) -> Result<(), Error> {
+        self.on(&Place::Root, |netlink| netlink.remove(name).map_err(|source| interface(name, source)))
+    }
+
+    fn make_port(&self, outer: &str, inner: &Inner) -> Result<(), Error> {
+        let net = self.net(&Place::Container(inner.container.clone()))?;
+        self.on(&Place::Root, |netlink| {
+            let made = netlink.make_veth(outer, &inner.name, inner.mac.bytes(), net.as_fd());
+            made.map_err(|source| interface(outer, source))
+        })
+    }
+
+    /// The inner end first, and the outer end, by which packets come, last.
+    fn set_port(&self, outer: &str, port: &Port) -> Result<(), Error> {
+        self.guarded(&Place::Root)?;
+        if let Some(inner) = &port.inner {
+            self.on(&Place::Container(inner.container.clone()), |netlink| {
+                set_inner(netlink, inner).map_err(|source| interface(&inner.name, source))
+            })?;
+        }
+        self.on(&Place::Root, |netlink| {
+            silence(outer)?;
+            let bridge = port.bridge.iter().try_for_each(|bridge| netlink.enslave(outer, bridge));
+            bridge.and_then(|()| netlink.switch(outer, port.up)).map_err(|source| interface(outer, source))
+        })
+    }
+
+    fn move_interface(
+        &self,
+        mac: MacAddress,
+        from: &Place,
+        container: &Name,
+        name: &str,
+        address: Addressing,
+    ) -> Result<(), Error> {
+        let to = Place::Container(container.clone());
+        self.guarded(&to)?;
+        match self.find(mac, from)? {
+            Some(link) => self.carry(&link, from, &to, name)?,
+            None if self.find(mac, &to)?.is_some() => {}
+            None => return Err(Error::Gone { mac, place: from.clone() }),
+        }
+        self.on(&to, |netlink| {
+            // A router ignores advertisements unless it is told twice; the link-local address is the interface's own.
+            let advertisements = if address == Addressing::Dhcp { "2" } else { "0" };
+            for (key, value) in [("accept_ra", advertisements), ("addr_gen_mode", "0")] {
+                let set = namespace::set(&format!("ipv6/conf/{name}/{key}"), value);
+                set.map_err(|source| Error::Setting { interface: name.to_owned(), source })?;
+            }
+            netlink.switch(name, true).map_err(|source| interface(name, source))
+        })
+    }
+
+    /// Moves a link that is not there yet, or not under this name.
+    fn carry(&self, link: &Link, from: &Place, to: &Place, name: &str) -> Result<(), Error> {
+        if from == to && link.name == name {
+            return Ok(());
+        }
+        let net = self.net(to)?;
+        self.on(from, |netlink| {
+            netlink.move_to(&link.name, net.as_fd(), name).map_err(|source| interface(&link.name, source))
+        })
+    }
+
+    /// The link with this hardware address in `place`, hardware first.
+    fn find(&self, mac: MacAddress, place: &Place) -> Result<Option<Link>, Error> {
+        let links = self.on(place, |netlink| netlink.links().map_err(Error::Links))?;
+        let has = |link: &Link| link.permanent.or(link.address) == Some(mac.bytes());
+        let mut found: Vec<_> = links.into_iter().filter(has).collect();
+        found.sort_by_key(|link| link.kind.is_some());
+        Ok(found.into_iter().next())
+    }
+
+    /// That nothing is joined to a place before its firewall is there.
+    fn guarded(&self, place: &Place) -> Result<(), Error> {
+        let tables = firewall::tables(self.net(place)?.as_fd());
+        let tables = tables.map_err(|source| Error::Firewall { place: place.clone(), source })?;
+        let needed: &[&str] = if *place == Place::Root { &["bridge", "inet"] } else { &["inet"] };
+        if needed.iter().all(|family| tables.contains(family)) {
+            Ok(())
+        } else {
+            Err(Error::Unguarded { place: place.clone() })
+        }
+    }
+}
+
+/// An interface of the root namespace by which that one is not to speak.
+fn silence(name: &str) -> Result<(), Error> {
+    let set = namespace::set(&ipv6_off(name), "1");
+    set.map_err(|source| Error::Setting { interface: name.to_owned(), source })
+}
+
+/// Switched on before it has addresses: IPv6 ones do not outlast being off.
+fn set_inner(netlink: &Netlink, inner: &Inner) -> Result<(), netlink::Error> {
+    let index = netlink.index(&inner.name)?;
+    netlink.switch(&inner.name, inner.up)?;
+    for found in netlink.addresses()?.into_iter().filter(|found| found.index == index) {
+        let wanted = IpNet::new(found.address, found.prefix).is_ok_and(|net| inner.addresses.contains(&net));
+        if !wanted {
+            netlink.remove_address(&inner.name, found.address, found.prefix)?;
+        }
+    }
+    for net in &inner.addresses {
+        netlink.add_address(&inner.name, net.addr(), net.prefix_len())?;
+    }
+    for route in netlink.default_routes()?.into_iter().filter(|route| route.index == index) {
+        if !inner.gateways.contains(&route.gateway) {
+            netlink.remove_default_route(&inner.name, route.gateway)?;
+        }
+    }
+    inner.gateways.iter().try_for_each(|gateway| netlink.set_default_route(&inner.name, *gateway))
+}
+
+fn interface(name: &str, source: netlink::Error) -> Error {
+    Error::Interface { interface: name.to_owned(), source }
+}
+
+fn namespaces(container: &Name, source: namespace::Error) -> Error {
+    Error::Namespaces { container: container.clone(), source }
+}

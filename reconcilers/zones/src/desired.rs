@@ -1,0 +1,174 @@
+//! What the manifest asks of namespaces, segments and firewalls, fully computed: names, addresses, rules.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv6Addr},
+};
+
+use catenoid_schema::{
+    allocate,
+    manifest::{Addressing, Container, ContainerRole, MacAddress, Manifest, Zone},
+    name::Name,
+};
+use ipnet::{IpNet, Ipv6Net};
+use serde::Deserialize;
+
+use crate::{Inner, Namespaces, Place, Port, Rules, name, rules};
+
+/// What the manifest asks of this room. It can be read from a manifest, as the golden plans do.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "Manifest")]
+pub struct Desired {
+    /// The namespaces of each container.
+    pub namespaces: BTreeMap<Name, Namespaces>,
+    /// The zone of each bridge, by the bridge's name.
+    pub bridges: BTreeMap<String, Name>,
+    /// The port of each member in each zone with a subnet, by the name of its outer end.
+    pub joints: BTreeMap<String, Joint>,
+    /// Where each physical interface belongs.
+    pub uplinks: BTreeMap<MacAddress, Uplink>,
+    /// The rules in each place that has some.
+    pub firewalls: BTreeMap<Place, Rules>,
+}
+
+/// A container's port in a zone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Joint {
+    /// Which zone it joins.
+    pub zone: Name,
+    /// What it is to be.
+    pub port: Port,
+}
+
+/// A physical interface of a zone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Uplink {
+    /// The zone it makes.
+    pub zone: Name,
+    /// The core container, into which it moves.
+    pub container: Name,
+    /// What it is called there.
+    pub name: String,
+    /// Whether it takes router advertisements.
+    pub address: Addressing,
+}
+
+impl From<Manifest> for Desired {
+    fn from(manifest: Manifest) -> Self {
+        desired(&manifest)
+    }
+}
+
+/// What `manifest` asks of this room.
+#[must_use]
+pub fn desired(manifest: &Manifest) -> Desired {
+    let core = core(manifest);
+    let ranges = allocate::id_ranges(manifest);
+    let namespaces = ranges
+        .into_iter()
+        .map(|(container, base)| {
+            let forwarding = core.is_some_and(|(name, _)| *name == container);
+            (container, Namespaces { base, forwarding })
+        })
+        .collect();
+    let segments = manifest.zones.iter().filter(|(_, zone)| !zone.subnet.is_empty());
+    let bridges = segments.map(|(zone, _)| (name::bridge(zone.as_str()), zone.clone())).collect();
+    let mut firewalls = BTreeMap::from([(Place::Root, rules::root(manifest))]);
+    if let Some((name, _)) = core {
+        firewalls.insert(Place::Container(name.clone()), rules::core(manifest));
+    }
+    Desired { namespaces, bridges, joints: joints(manifest), uplinks: uplinks(manifest), firewalls }
+}
+
+/// The core container.
+pub(crate) fn core(manifest: &Manifest) -> Option<(&Name, &Container)> {
+    manifest.containers.iter().find(|(_, container)| container.role == ContainerRole::Core)
+}
+
+/// The zones with a subnet that `container` is in, in its order.
+pub(crate) fn segments<'a>(
+    manifest: &'a Manifest,
+    container: &'a Container,
+) -> impl Iterator<Item = (&'a Name, &'a Zone)> {
+    let zones = container.zones.iter().filter_map(|name| manifest.zones.get_key_value(name));
+    zones.filter(|(_, zone)| !zone.subnet.is_empty())
+}
+
+/// The link-local address that belongs to a hardware address (RFC 4291, appendix A).
+pub(crate) fn link_local(mac: MacAddress) -> Ipv6Addr {
+    let [a, b, c, d, e, f] = mac.bytes();
+    let pair = |high, low| u16::from_be_bytes([high, low]);
+    Ipv6Addr::new(0xfe80, 0, 0, 0, pair(a ^ 2, b), pair(c, 0xff), pair(0xfe, d), pair(e, f))
+}
+
+fn joints(manifest: &Manifest) -> BTreeMap<String, Joint> {
+    let mut joints = BTreeMap::new();
+    for (container, member) in &manifest.containers {
+        for (place, (zone, segment)) in segments(manifest, member).enumerate() {
+            let addresses = allocate::addresses(manifest, zone, container);
+            // The rules refuse a manifest whose subnet is too small; whoever is left out of it here has no port.
+            if addresses.is_empty() {
+                continue;
+            }
+            let mac = allocate::mac(zone, container);
+            let way_out = place == 0 && member.role == ContainerRole::Service;
+            let inner = Inner {
+                container: container.clone(),
+                name: name::inner(zone.as_str(), 0),
+                mac,
+                up: true,
+                addresses: with_link_local(addresses, mac),
+                gateways: if way_out { gateways(manifest, segment) } else { BTreeSet::new() },
+            };
+            let port = Port { bridge: Some(name::bridge(zone.as_str())), up: true, ipv6: false, inner: Some(inner) };
+            let outer = name::veth(zone.as_str(), container.as_str());
+            joints.insert(outer, Joint { zone: zone.clone(), port });
+        }
+    }
+    joints
+}
+
+/// With IPv6, neighbour discovery needs a link-local address too. It is given, not left to the kernel, so that it is
+/// there at once and can be compared.
+fn with_link_local(addresses: Vec<IpNet>, mac: MacAddress) -> BTreeSet<IpNet> {
+    let mut all: BTreeSet<_> = addresses.into_iter().collect();
+    if all.iter().any(|net| net.addr().is_ipv6()) {
+        all.insert(Ipv6Net::new_assert(link_local(mac), 64).into());
+    }
+    all
+}
+
+/// The core container's addresses, if it is in the zone: nobody else sends anything on.
+fn gateways(manifest: &Manifest, segment: &Zone) -> BTreeSet<IpAddr> {
+    let present =
+        core(manifest).is_some_and(|(_, core)| segments(manifest, core).any(|(_, zone)| std::ptr::eq(zone, segment)));
+    if present { allocate::gateways(segment).into_iter().collect() } else { BTreeSet::new() }
+}
+
+fn uplinks(manifest: &Manifest) -> BTreeMap<MacAddress, Uplink> {
+    let Some((container, core)) = core(manifest) else { return BTreeMap::new() };
+    let mut uplinks = BTreeMap::new();
+    for (zone, segment) in manifest.zones.iter().filter(|(name, _)| core.zones.contains(name)) {
+        for (index, interface) in segment.interfaces.iter().enumerate() {
+            let uplink = Uplink {
+                zone: zone.clone(),
+                container: container.clone(),
+                name: name::inner(zone.as_str(), index),
+                address: segment.address,
+            };
+            uplinks.insert(interface.mac, uplink);
+        }
+    }
+    uplinks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn link_local_address_is_the_modified_eui_64() {
+        let mac = MacAddress::from_bytes([0x02, 0x11, 0x22, 0x33, 0x44, 0x55]);
+        assert_eq!(link_local(mac), "fe80::11:22ff:fe33:4455".parse::<Ipv6Addr>().unwrap());
+    }
+}

@@ -1,0 +1,521 @@
+//! What there is of namespaces, segments and firewalls, and the steps from there to what is wanted.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::IpAddr,
+};
+
+use catenoid_core::{Plan, Planner};
+use catenoid_schema::{
+    manifest::{Addressing, MacAddress},
+    name::{Name, NameError},
+    status::{Subject, SubjectStatus},
+};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::{Desired, Joint, Rules, name, status};
+
+/// What there is of this room in the kernel.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Observed {
+    /// The pairs of namespaces, by container; none where there is only half a pair, or two that do not belong together.
+    #[serde(default)]
+    pub namespaces: BTreeMap<Name, Option<Namespaces>>,
+    /// The bridges, by name.
+    #[serde(default)]
+    pub bridges: BTreeMap<String, Bridge>,
+    /// The pairs of virtual interfaces, by the name of the outer end.
+    #[serde(default)]
+    pub ports: BTreeMap<String, Port>,
+    /// Interfaces in the root namespace that are called like ours and are neither bridge nor pair.
+    #[serde(default)]
+    pub strays: BTreeSet<String>,
+    /// Other interfaces, by the hardware address they were built with.
+    #[serde(default)]
+    pub interfaces: BTreeMap<MacAddress, Interface>,
+    /// The rules in each place that has a table of ours.
+    #[serde(default)]
+    pub firewalls: BTreeMap<Place, Rules>,
+}
+
+/// A user namespace and the network namespace that belongs to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Namespaces {
+    /// The first of the ids that its ids stand for.
+    pub base: u32,
+    /// Whether IPv4 and IPv6 packets are forwarded between its interfaces.
+    pub forwarding: bool,
+}
+
+/// A bridge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bridge {
+    /// Whether it is switched on.
+    pub up: bool,
+    /// Whether it speaks the spanning tree protocol.
+    pub stp: bool,
+    /// Whether it follows multicast memberships.
+    pub snooping: bool,
+    /// Whether frames of IP pass the rules of the IP layer.
+    pub filtered: bool,
+    /// Whether the root namespace speaks IPv6 by it.
+    pub ipv6: bool,
+}
+
+impl Bridge {
+    /// What every bridge is to be: one that says and learns nothing by itself.
+    pub const WANTED: Self = Self { up: true, stp: false, snooping: false, filtered: true, ipv6: false };
+}
+
+/// A pair of virtual interfaces, seen from its outer end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Port {
+    /// The bridge that the outer end is in.
+    pub bridge: Option<String>,
+    /// Whether the outer end is switched on.
+    pub up: bool,
+    /// Whether the root namespace speaks IPv6 by it.
+    pub ipv6: bool,
+    /// The inner end; none if it is in no container's network namespace.
+    pub inner: Option<Inner>,
+}
+
+/// The inner end of a pair.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Inner {
+    /// The container whose network namespace it is in.
+    pub container: Name,
+    /// What it is called there.
+    pub name: String,
+    /// Its hardware address.
+    pub mac: MacAddress,
+    /// Whether it is switched on.
+    pub up: bool,
+    /// Its addresses.
+    pub addresses: BTreeSet<IpNet>,
+    /// Where default routes by it lead.
+    pub gateways: BTreeSet<IpAddr>,
+}
+
+/// A physical interface, or a stand-in for one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Interface {
+    /// Whose network namespace it is in.
+    pub place: Place,
+    /// What it is called there.
+    pub name: String,
+    /// Whether it is switched on.
+    pub up: bool,
+    /// Whether it is hardware. A virtual one in a container may be the container's own, and is never taken away.
+    pub physical: bool,
+}
+
+/// A network namespace.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Place {
+    /// The one that the agent is in.
+    Root,
+    /// A container's.
+    Container(Name),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => f.write_str("root"),
+            Self::Container(name) => write!(f, "container/{name}"),
+        }
+    }
+}
+
+impl From<Place> for String {
+    fn from(place: Place) -> Self {
+        place.to_string()
+    }
+}
+
+impl TryFrom<String> for Place {
+    type Error = NameError;
+
+    fn try_from(text: String) -> Result<Self, NameError> {
+        match text.strip_prefix("container/") {
+            None if text == "root" => Ok(Self::Root),
+            name => name.unwrap_or_default().parse().map(Self::Container),
+        }
+    }
+}
+
+/// One effect of this room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "step", rename_all = "camelCase")]
+pub enum Step {
+    /// Makes a pair of namespaces.
+    MakeNamespaces {
+        /// Whose.
+        container: Name,
+        /// The first id of its range.
+        base: u32,
+    },
+    /// Lets go of a pair of namespaces, or what there is of one.
+    RemoveNamespaces {
+        /// Whose.
+        container: Name,
+    },
+    /// Forwards packets between the interfaces of a container, or stops that.
+    SetForwarding {
+        /// Whose.
+        container: Name,
+        /// Whether it forwards from then on.
+        forwarding: bool,
+    },
+    /// Replaces all tables in one place.
+    SetFirewall {
+        /// Where.
+        place: Place,
+        /// By these.
+        rules: Rules,
+    },
+    /// Makes a bridge, or sets what one that is there has set wrongly.
+    SetBridge {
+        /// Of this zone.
+        zone: Name,
+        /// Called.
+        bridge: String,
+    },
+    /// Removes a bridge.
+    RemoveBridge {
+        /// Which.
+        bridge: String,
+    },
+    /// Makes a pair of interfaces and sets everything on it.
+    MakePort {
+        /// The zone that it joins.
+        zone: Name,
+        /// The name of its outer end.
+        outer: String,
+        /// What it is to be.
+        port: Port,
+    },
+    /// Sets what a pair that is there has set wrongly.
+    SetPort {
+        /// The zone that it joins.
+        zone: Name,
+        /// The name of its outer end.
+        outer: String,
+        /// What it is to be.
+        port: Port,
+    },
+    /// Removes a pair of interfaces.
+    RemovePort {
+        /// Of this container, if its inner end was seen.
+        container: Option<Name>,
+        /// The name of its outer end.
+        outer: String,
+    },
+    /// Removes an interface that is called like ours.
+    RemoveStray {
+        /// Which.
+        interface: String,
+    },
+    /// Brings a physical interface into the core container and switches it on there.
+    MoveInterface {
+        /// Which.
+        mac: MacAddress,
+        /// The zone it makes.
+        zone: Name,
+        /// Where it is.
+        from: Place,
+        /// The core container.
+        container: Name,
+        /// What it is called there.
+        name: String,
+        /// Whether it takes router advertisements.
+        address: Addressing,
+    },
+    /// Takes a physical interface back into the root namespace, switched off.
+    ReturnInterface {
+        /// Which.
+        mac: MacAddress,
+        /// The container it is in.
+        from: Name,
+    },
+}
+
+impl catenoid_core::Step for Step {
+    type Observed = Observed;
+
+    fn subject(&self) -> Subject {
+        match self {
+            Self::MakeNamespaces { container, .. }
+            | Self::RemoveNamespaces { container }
+            | Self::SetForwarding { container, .. }
+            | Self::RemovePort { container: Some(container), .. }
+            | Self::SetFirewall { place: Place::Container(container), .. }
+            | Self::ReturnInterface { from: container, .. } => Subject::new("container", container),
+            Self::SetFirewall { place: Place::Root, .. } => Subject::new("firewall", "root"),
+            Self::SetBridge { zone, .. } | Self::MoveInterface { zone, .. } => Subject::new("zone", zone),
+            Self::MakePort { zone, port, .. } | Self::SetPort { zone, port, .. } => match &port.inner {
+                Some(inner) => Subject::new("container", &inner.container),
+                None => Subject::new("zone", zone),
+            },
+            Self::RemovePort { container: None, outer: interface }
+            | Self::RemoveBridge { bridge: interface }
+            | Self::RemoveStray { interface } => Subject::new("interface", interface),
+        }
+    }
+
+    fn effect_on(&self, observed: &mut Observed) {
+        match self {
+            Self::MakeNamespaces { container, base } => {
+                let namespaces = Namespaces { base: *base, forwarding: false };
+                observed.namespaces.insert(container.clone(), Some(namespaces));
+            }
+            Self::RemoveNamespaces { container } => {
+                let place = Place::Container(container.clone());
+                observed.namespaces.remove(container);
+                observed.firewalls.remove(&place);
+                observed.interfaces.retain(|_, interface| interface.place != place);
+                for port in observed.ports.values_mut() {
+                    port.inner = port.inner.take().filter(|inner| inner.container != *container);
+                }
+            }
+            Self::SetForwarding { container, forwarding } => {
+                if let Some(Some(namespaces)) = observed.namespaces.get_mut(container) {
+                    namespaces.forwarding = *forwarding;
+                }
+            }
+            Self::SetFirewall { place, rules } => {
+                observed.firewalls.remove(place);
+                if !rules.is_empty() {
+                    observed.firewalls.insert(place.clone(), rules.clone());
+                }
+            }
+            Self::SetBridge { bridge, .. } => {
+                observed.bridges.insert(bridge.clone(), Bridge::WANTED);
+            }
+            Self::RemoveBridge { bridge } => {
+                observed.bridges.remove(bridge);
+                for port in observed.ports.values_mut() {
+                    port.bridge = port.bridge.take().filter(|in_it| in_it != bridge);
+                }
+            }
+            Self::MakePort { outer, port, .. } | Self::SetPort { outer, port, .. } => {
+                observed.ports.insert(outer.clone(), port.clone());
+            }
+            Self::RemovePort { outer, .. } => {
+                observed.ports.remove(outer);
+            }
+            Self::RemoveStray { interface } => {
+                observed.strays.remove(interface);
+            }
+            Self::MoveInterface { mac, container, name, .. } => {
+                if let Some(interface) = observed.interfaces.get_mut(mac) {
+                    interface.place = Place::Container(container.clone());
+                    interface.name.clone_from(name);
+                    interface.up = true;
+                }
+            }
+            Self::ReturnInterface { mac, .. } => {
+                if let Some(interface) = observed.interfaces.get_mut(mac) {
+                    interface.place = Place::Root;
+                    interface.name = name::returned(*mac);
+                    interface.up = false;
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MakeNamespaces { container, base } => {
+                write!(f, "make the namespaces of `{container}`, ids from {base} on")
+            }
+            Self::RemoveNamespaces { container } => write!(f, "remove the namespaces of `{container}`"),
+            Self::SetForwarding { container, forwarding: true } => write!(f, "let `{container}` forward packets"),
+            Self::SetForwarding { container, forwarding: false } => {
+                write!(f, "stop `{container}` from forwarding packets")
+            }
+            Self::SetFirewall { place, rules } if rules.is_empty() => write!(f, "remove the firewall of `{place}`"),
+            Self::SetFirewall { place, rules } => {
+                write!(f, "set the {} rules of the firewall of `{place}`", rules.count())
+            }
+            Self::SetBridge { zone, bridge } => write!(f, "set up bridge `{bridge}` of zone `{zone}`"),
+            Self::RemoveBridge { bridge } => write!(f, "remove bridge `{bridge}`"),
+            Self::MakePort { zone, outer, port } => match &port.inner {
+                Some(Inner { container, addresses, .. }) => {
+                    let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+                    write!(f, "join `{container}` to zone `{zone}` by `{outer}` with {}", addresses.join(", "))
+                }
+                None => write!(f, "make port `{outer}` of zone `{zone}`"),
+            },
+            Self::SetPort { zone, outer, .. } => write!(f, "set port `{outer}` of zone `{zone}` right"),
+            Self::RemovePort { container: Some(container), outer } => {
+                write!(f, "remove port `{outer}` of `{container}`")
+            }
+            Self::RemovePort { container: None, outer } => write!(f, "remove port `{outer}` that leads nowhere"),
+            Self::RemoveStray { interface } => write!(f, "remove foreign interface `{interface}`"),
+            Self::MoveInterface { mac, zone, container, name, .. } => {
+                write!(f, "give interface {mac} of zone `{zone}` to `{container}` as `{name}`")
+            }
+            Self::ReturnInterface { mac, from } => write!(f, "take interface {mac} back from `{from}`"),
+        }
+    }
+}
+
+/// The pure half of this room.
+#[derive(Debug, Clone, Copy)]
+pub struct Planning;
+
+impl Planner for Planning {
+    type Desired = Desired;
+    type Observed = Observed;
+    type Step = Step;
+    const NAME: &'static str = "zones";
+
+    fn satisfied(desired: &Desired, observed: &Observed) -> bool {
+        let namespaces = desired.namespaces.iter().map(|(name, pair)| (name.clone(), Some(*pair))).collect();
+        let bridges = desired.bridges.keys().map(|name| (name.clone(), Bridge::WANTED)).collect();
+        let ports = desired.joints.iter().map(|(name, joint)| (name.clone(), joint.port.clone())).collect();
+        // An interface that is not plugged in is waited for; one that is there has one right place.
+        let placed = |(mac, interface): (&MacAddress, &Interface)| match (desired.uplinks.get(mac), &interface.place) {
+            (None, Place::Root) => true,
+            (None, Place::Container(_)) => !interface.physical,
+            (Some(_), Place::Root) => false,
+            (Some(uplink), Place::Container(container)) => {
+                (container, &interface.name, interface.up) == (&uplink.container, &uplink.name, true)
+            }
+        };
+        observed.namespaces == namespaces
+            && observed.bridges == bridges
+            && observed.ports == ports
+            && observed.strays.is_empty()
+            && observed.firewalls == desired.firewalls
+            && observed.interfaces.iter().all(placed)
+    }
+
+    fn plan(desired: &Desired, observed: &Observed) -> Plan<Step> {
+        let retire = retire(desired, observed);
+        // What is established is what is missing once that is gone.
+        let mut left = observed.clone();
+        retire.iter().for_each(|step| catenoid_core::Step::effect_on(step, &mut left));
+        Plan { prepare: Vec::new(), establish: establish(desired, &left), retire }
+    }
+
+    fn status(desired: &Desired, observed: &Observed) -> Vec<SubjectStatus> {
+        status::status(desired, observed)
+    }
+}
+
+/// Ports first, then what they lead to: no packet passes anything that is only half there.
+fn retire(desired: &Desired, observed: &Observed) -> Vec<Step> {
+    let stays = |container: &Name| {
+        let (is, wanted) = (observed.namespaces.get(container), desired.namespaces.get(container));
+        matches!((is, wanted), (Some(Some(is)), Some(wanted)) if is.base == wanted.base)
+    };
+    let mut steps = Vec::new();
+    for (outer, port) in &observed.ports {
+        let wanted = desired.joints.get(outer).is_some_and(|joint| same_pair(joint, port));
+        let container = port.inner.as_ref().map(|inner| &inner.container);
+        if !wanted || !container.is_some_and(stays) {
+            steps.push(Step::RemovePort { container: container.cloned(), outer: outer.clone() });
+        }
+    }
+    steps.extend(observed.strays.iter().map(|interface| Step::RemoveStray { interface: interface.clone() }));
+    for (mac, interface) in &observed.interfaces {
+        let Place::Container(from) = &interface.place else { continue };
+        let wanted = desired.uplinks.get(mac).is_some_and(|uplink| uplink.container == *from);
+        if interface.physical && !(wanted && stays(from)) {
+            steps.push(Step::ReturnInterface { mac: *mac, from: from.clone() });
+        }
+    }
+    for container in observed.namespaces.keys() {
+        if !stays(container) {
+            steps.push(Step::RemoveNamespaces { container: container.clone() });
+        }
+    }
+    for (container, pair) in &desired.namespaces {
+        let forwards = matches!(observed.namespaces.get(container), Some(Some(is)) if is.forwarding);
+        if forwards && !pair.forwarding && stays(container) {
+            steps.push(Step::SetForwarding { container: container.clone(), forwarding: false });
+        }
+    }
+    for place in observed.firewalls.keys().filter(|place| !desired.firewalls.contains_key(*place)) {
+        let goes_with_it =
+            matches!(place, Place::Container(name) if !stays(name) && observed.namespaces.contains_key(name));
+        if !goes_with_it {
+            steps.push(Step::SetFirewall { place: place.clone(), rules: Rules::default() });
+        }
+    }
+    for bridge in observed.bridges.keys().filter(|bridge| !desired.bridges.contains_key(*bridge)) {
+        steps.push(Step::RemoveBridge { bridge: bridge.clone() });
+    }
+    steps
+}
+
+/// Whether a pair leads where it should; what is set on its ends can be set anew.
+fn same_pair(joint: &Joint, port: &Port) -> bool {
+    match (&joint.port.inner, &port.inner) {
+        (Some(wanted), Some(is)) => (&wanted.container, &wanted.name, wanted.mac) == (&is.container, &is.name, is.mac),
+        _ => false,
+    }
+}
+
+/// Firewalls before anything that they guard.
+fn establish(desired: &Desired, observed: &Observed) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for (container, pair) in &desired.namespaces {
+        if !observed.namespaces.contains_key(container) {
+            steps.push(Step::MakeNamespaces { container: container.clone(), base: pair.base });
+        }
+    }
+    for (place, rules) in &desired.firewalls {
+        if observed.firewalls.get(place) != Some(rules) {
+            steps.push(Step::SetFirewall { place: place.clone(), rules: rules.clone() });
+        }
+    }
+    for (container, pair) in &desired.namespaces {
+        let forwards = matches!(observed.namespaces.get(container), Some(Some(is)) if is.forwarding);
+        if pair.forwarding && !forwards {
+            steps.push(Step::SetForwarding { container: container.clone(), forwarding: true });
+        }
+    }
+    for (bridge, zone) in &desired.bridges {
+        if observed.bridges.get(bridge) != Some(&Bridge::WANTED) {
+            steps.push(Step::SetBridge { zone: zone.clone(), bridge: bridge.clone() });
+        }
+    }
+    for (outer, Joint { zone, port }) in &desired.joints {
+        let (zone, outer, wanted) = (zone.clone(), outer.clone(), port.clone());
+        match observed.ports.get(&outer) {
+            None => steps.push(Step::MakePort { zone, outer, port: wanted }),
+            Some(port) if *port != wanted => steps.push(Step::SetPort { zone, outer, port: wanted }),
+            Some(_) => {}
+        }
+    }
+    for (mac, uplink) in &desired.uplinks {
+        let Some(interface) = observed.interfaces.get(mac) else { continue };
+        let place = Place::Container(uplink.container.clone());
+        if (&interface.place, &interface.name, interface.up) != (&place, &uplink.name, true) {
+            steps.push(Step::MoveInterface {
+                mac: *mac,
+                zone: uplink.zone.clone(),
+                from: interface.place.clone(),
+                container: uplink.container.clone(),
+                name: uplink.name.clone(),
+                address: uplink.address,
+            });
+        }
+    }
+    steps
+}

@@ -1,0 +1,628 @@
+//! The room on the real kernel, in a root network namespace that only the test has; what passes is shown by packets.
+//!
+//! ```text
+//!   web, db ── plant ── core0 ── uplink ── world
+//!        lab1 ── lab ─────┘
+//! ```
+
+#![cfg(feature = "kernel")]
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+#![expect(clippy::disallowed_methods, reason = "tests look at the kernel by other ways than the doors")]
+
+use std::{
+    io::ErrorKind,
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+    process::Command,
+    time::Duration,
+};
+
+use catenoid_core::{Planner, Reconciler, Step as _};
+use catenoid_kernel::{namespace, netlink::Netlink};
+use catenoid_schema::{allocate, manifest::Manifest};
+use catenoid_zones::{Desired, Observed, Place, Planning, Step, Zones, desired};
+use nix::{
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sched::{CloneFlags, unshare},
+};
+use serde_json::Value;
+
+/// Long enough for a packet over two bridges on a busy machine; short, because most of these packets never arrive.
+const PATIENCE: Duration = Duration::from_millis(400);
+
+const MANIFEST: &str = r#"
+apiVersion: catenoid.dev/v1
+kind: Manifest
+metadata: { name: zones, sequence: 1, notAfter: 2100-01-01T00:00:00Z }
+target: { serials: [TEST] }
+guests: { g: { ref: "g@1" } }
+zones:
+  uplink:
+    interfaces: [{ mac: "52:54:00:12:34:56" }]
+    address: dhcp
+    flows: [{ to: core, tcp: [22] }, { to: lab, tcp: [7002] }]
+  plant:
+    subnet: ["10.20.0.0/24", "fd20::/64"]
+    flows:
+      - { to: core, tcp: [8080, 8081], udp: [8053] }
+      - { to: uplink, tcp: [443], udp: [123] }
+      - { to: lab, tcp: [7000], udp: [7001] }
+  lab: { subnet: ["10.30.0.0/24", "fd30::/64"] }
+containers:
+  core0: { guest: g, role: core, zones: [uplink, plant, lab] }
+  web: { guest: g, zones: [plant] }
+  db: { guest: g, zones: [plant] }
+  lab1: { guest: g, zones: [lab] }
+"#;
+
+fn manifest() -> Manifest {
+    serde_yaml::from_str(MANIFEST).unwrap()
+}
+
+/// A root network namespace with a wire into the world, and a folder for pinned namespaces.
+struct Kernel {
+    run: tempfile::TempDir,
+    root: OwnedFd,
+    world: OwnedFd,
+    room: Zones,
+}
+
+impl Kernel {
+    fn new() -> Self {
+        unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).expect("tests on the kernel run as root");
+        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
+        let run = tempfile::tempdir().unwrap();
+        mount(Some("none"), run.path(), Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+        let folder = run.path().join("world");
+        namespace::make(&folder, 1 << 30, 65_536).unwrap();
+        let world = namespace::read(&folder).unwrap().unwrap().net;
+        namespace::remove(&folder).unwrap();
+        let netlink = Netlink::open().unwrap();
+        netlink.make_veth("eth0", "wire", [2, 0, 0, 0, 0, 9], world.as_fd()).unwrap();
+        run_ip("link set eth0 address 52:54:00:12:34:56");
+        inside(&world, || {
+            run_ip("link set lo up");
+            run_ip("link set wire up");
+            run_ip("addr add 192.0.2.1/24 dev wire");
+            run_ip("addr add 2001:db8::1/64 dev wire nodad");
+        });
+        let root = namespace::current().unwrap();
+        let room = Zones::open(run.path()).unwrap();
+        Self { run, root, world, room }
+    }
+
+    /// The namespace of a container, or of the world.
+    fn net(&self, name: &str) -> OwnedFd {
+        match name {
+            "world" => self.world.try_clone().unwrap(),
+            "root" => self.root.try_clone().unwrap(),
+            container => namespace::read(&self.run.path().join(container)).unwrap().unwrap().net,
+        }
+    }
+
+    /// Does every step of the plan, each of them twice, and compares the kernel with the model after each.
+    async fn converge(&self, desired: &Desired) -> Vec<Step> {
+        let mut model = self.room.observe().await.unwrap();
+        let plan = Planning::plan(desired, &model);
+        for (_, step) in plan.steps() {
+            for _ in 0..2 {
+                self.room.apply(step).await.unwrap_or_else(|error| panic!("{step}: {}", chain(&error)));
+            }
+            step.effect_on(&mut model);
+            assert_eq!(self.room.observe().await.unwrap(), model, "after: {step}");
+        }
+        assert!(Planning::satisfied(desired, &model), "{model:#?}");
+        plan.steps().map(|(_, step)| step.clone()).collect()
+    }
+
+    /// What the guest of the core container does once it has its uplink.
+    fn address_the_uplink(&self) {
+        inside(&self.net("core0"), || {
+            run_ip("addr add 192.0.2.2/24 dev uplink0");
+            run_ip("addr add 2001:db8::2/64 dev uplink0 nodad");
+        });
+        inside(&self.world, || {
+            run_ip("route add 10.0.0.0/8 via 192.0.2.2");
+            run_ip("route add fd00::/8 via 2001:db8::2");
+        });
+    }
+
+    /// Whether `from` can open a connection to `port` at `address` in `to`.
+    fn tcp(&self, from: &str, to: &str, address: IpAddr, port: u16) -> bool {
+        let target = SocketAddr::new(address, port);
+        let listener = inside(&self.net(to), || TcpListener::bind(target).unwrap());
+        let stream = inside(&self.net(from), || TcpStream::connect_timeout(&target, PATIENCE));
+        drop(listener);
+        match stream {
+            Ok(_) => true,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::TimedOut, "{from} to {target}: dropped, not refused");
+                false
+            }
+        }
+    }
+
+    /// Whether a datagram from `source` in `from` reaches `port` at `address` in `to`, and its answer comes back.
+    fn udp(&self, from: &str, source: IpAddr, to: &str, address: IpAddr, port: u16) -> bool {
+        let target = SocketAddr::new(address, port);
+        let server = inside(&self.net(to), || UdpSocket::bind(target).unwrap());
+        let client = inside(&self.net(from), || UdpSocket::bind((source, 0)).unwrap());
+        for socket in [&server, &client] {
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        }
+        client.send_to(b"question", target).unwrap();
+        let mut buffer = [0; 16];
+        let Ok((_, sender)) = server.recv_from(&mut buffer) else { return false };
+        server.send_to(b"answer", sender).unwrap();
+        assert!(client.recv(&mut buffer).is_ok(), "{from} to {target}: the answer was dropped");
+        true
+    }
+}
+
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        let _ = umount2(self.run.path(), MntFlags::MNT_DETACH);
+    }
+}
+
+fn inside<T: Send>(net: &OwnedFd, work: impl FnOnce() -> T + Send) -> T {
+    namespace::inside(net.as_fd(), work).unwrap()
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text += &format!(": {error}");
+        source = error.source();
+    }
+    text
+}
+
+fn run_ip(arguments: &str) {
+    let status = Command::new("ip").args(arguments.split_whitespace()).status().unwrap();
+    assert!(status.success(), "ip {arguments}");
+}
+
+fn run_nft(net: &OwnedFd, arguments: &str) -> String {
+    let output = inside(net, || Command::new("nft").args(arguments.split_whitespace()).output().unwrap());
+    assert!(output.status.success(), "nft {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn ip_json(net: &OwnedFd, arguments: &str) -> Vec<Value> {
+    let output = inside(net, || Command::new("ip").arg("-j").args(arguments.split_whitespace()).output().unwrap());
+    assert!(output.status.success(), "ip -j {arguments}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn on_a_thread<F: Future>(test: impl FnOnce() -> F + Send + 'static) {
+    // A thread of its own: it leaves the namespaces of the test's process for good.
+    let thread = std::thread::spawn(|| {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test());
+    });
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// The addresses of a container in a zone, IPv4 first, without the link-local one.
+fn addresses(zone: &str, container: &str) -> [IpAddr; 2] {
+    let found = allocate::addresses(&manifest(), &zone.parse().unwrap(), &container.parse().unwrap());
+    found.iter().map(|net| net.addr()).collect::<Vec<_>>().try_into().unwrap()
+}
+
+#[test]
+fn netns_first_pass_makes_what_ip_shows_and_the_last_removes_it() {
+    on_a_thread(|| async {
+        let kernel = Kernel::new();
+        let before = kernel.room.observe().await.unwrap();
+        let steps = kernel.converge(&desired(&manifest())).await;
+        assert!(steps.len() > 12, "{steps:#?}");
+        assert_eq!(kernel.converge(&desired(&manifest())).await, []);
+
+        // `ip` as the oracle: what it shows in one container, and in the root namespace.
+        let web = kernel.net("web");
+        let [v4, v6] = addresses("plant", "web");
+        let shown = ip_json(&web, "addr show dev plant0");
+        let shown: Vec<_> = shown[0]["addr_info"].as_array().unwrap().iter().map(|a| &a["local"]).collect();
+        assert_eq!(shown[..2], [&Value::from(v4.to_string()), &Value::from(v6.to_string())]);
+        assert_eq!(shown.len(), 3, "and a link-local one: {shown:?}");
+        let routes = ip_json(&web, "route show default");
+        assert_eq!(routes[0]["gateway"], "10.20.0.1");
+        assert_eq!(ip_json(&web, "-6 route show default")[0]["gateway"], "fd20::1");
+        assert_eq!(ip_json(&kernel.root, "addr show up").iter().filter(|l| l["addr_info"] != Value::Array(vec![])).count(), 0);
+        let uplink = ip_json(&kernel.net("core0"), "link show dev uplink0");
+        assert_eq!(uplink[0]["address"], "52:54:00:12:34:56");
+
+        // Everything but the containers' namespaces goes with the manifest that named it.
+        let mut smaller = manifest();
+        smaller.zones.retain(|name, _| name.as_str() == "lab");
+        smaller.zones.values_mut().for_each(|zone| zone.flows.clear());
+        smaller.containers.retain(|name, _| ["core0", "lab1"].contains(&name.as_str()));
+        smaller.containers.values_mut().for_each(|c| c.zones.retain(|zone| zone.as_str() == "lab"));
+        // The stand-in is no hardware, so no plan takes it back; the step that takes hardware back does it.
+        let back = Step::ReturnInterface { mac: "52:54:00:12:34:56".parse().unwrap(), from: "core0".parse().unwrap() };
+        let mut model = kernel.room.observe().await.unwrap();
+        kernel.room.apply(&back).await.unwrap();
+        back.effect_on(&mut model);
+        assert_eq!(kernel.room.observe().await.unwrap(), model);
+        kernel.converge(&desired(&smaller)).await;
+
+        smaller.containers.clear();
+        smaller.zones.clear();
+        kernel.converge(&desired(&smaller)).await;
+        let after = kernel.room.observe().await.unwrap();
+        assert_eq!(after.firewalls.keys().collect::<Vec<_>>(), [&Place::Root], "the root namespace stays guarded");
+        let bare = Observed { firewalls: before.firewalls, interfaces: before.interfaces, ..after };
+        assert_eq!(bare.ports.len() + bare.bridges.len() + bare.namespaces.len(), 0, "{bare:#?}");
+    });
+}
+
+// [req->TSF-ISOLATION] [req->CR-5.1] [req->NDR-5.2] [req->NDR-1.13]
+#[test]
+fn netns_only_what_flows_permit_passes() {
+    on_a_thread(|| async {
+        let kernel = Kernel::new();
+        kernel.converge(&desired(&manifest())).await;
+        kernel.address_the_uplink();
+        let of = addresses;
+        let world = ["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
+        let uplink = ["192.0.2.2".parse().unwrap(), "2001:db8::2".parse().unwrap()];
+        #[rustfmt::skip]
+        let tcp: [(&str, &str, [IpAddr; 2], u16, bool); 21] = [
+            // Within a zone.
+            ("web",   "db",    of("plant", "db"),    5432, true),
+            ("db",    "web",   of("plant", "web"),   80,   true),
+            // From the core container to everybody, and from members to it by flows.
+            ("core0", "web",   of("plant", "web"),   80,   true),
+            ("core0", "lab1",  of("lab", "lab1"),    80,   true),
+            ("core0", "world", world,                80,   true),
+            ("web",   "core0", of("plant", "core0"), 8080, true),
+            ("web",   "core0", of("plant", "core0"), 8081, true),
+            ("web",   "core0", of("plant", "core0"), 22,   false),
+            ("lab1",  "core0", of("lab", "core0"),   8080, false),
+            // The core container's other addresses are no way around.
+            ("web",   "core0", of("lab", "core0"),   8080, false),
+            ("web",   "core0", uplink,               8080, false),
+            ("web",   "core0", uplink,               443,  false),
+            // To another zone.
+            ("web",   "lab1",  of("lab", "lab1"),    7000, true),
+            ("web",   "lab1",  of("lab", "lab1"),    7001, false),
+            ("web",   "lab1",  of("lab", "lab1"),    443,  false),
+            ("lab1",  "web",   of("plant", "web"),   7000, false),
+            // Out and in.
+            ("web",   "world", world,                443,  true),
+            ("web",   "world", world,                80,   false),
+            ("lab1",  "world", world,                443,  false),
+            ("world", "core0", uplink,               22,   true),
+            ("world", "core0", uplink,               8080, false),
+        ];
+        for (from, to, addresses, port, passes) in tcp {
+            for address in addresses {
+                assert_eq!(kernel.tcp(from, to, address, port), passes, "{from} to {to} at {address}, TCP {port}");
+            }
+        }
+        for (from, to, [v4, v6], port, passes) in
+            [("world", "lab1", of("lab", "lab1"), 7002, true), ("world", "web", of("plant", "web"), 7002, false)]
+        {
+            assert_eq!(kernel.tcp(from, to, v4, port), passes, "{from} to {to}, TCP {port}");
+            assert_eq!(kernel.tcp(from, to, v6, port), passes, "{from} to {to}, TCP {port}");
+        }
+        #[rustfmt::skip]
+        let udp: [(&str, [IpAddr; 2], &str, [IpAddr; 2], u16, bool); 8] = [
+            ("web",   of("plant", "web"),   "db",    of("plant", "db"),    53,   true),
+            ("web",   of("plant", "web"),   "core0", of("plant", "core0"), 8053, true),
+            ("web",   of("plant", "web"),   "core0", of("plant", "core0"), 53,   false),
+            ("core0", of("plant", "core0"), "web",   of("plant", "web"),   53,   true),
+            ("web",   of("plant", "web"),   "lab1",  of("lab", "lab1"),    7001, true),
+            ("web",   of("plant", "web"),   "lab1",  of("lab", "lab1"),    7000, false),
+            ("web",   of("plant", "web"),   "world", world,                123,  true),
+            ("web",   of("plant", "web"),   "world", world,                53,   false),
+        ];
+        for (from, sources, to, targets, port, passes) in udp {
+            for (source, target) in sources.into_iter().zip(targets) {
+                let passed = kernel.udp(from, source, to, target, port);
+                assert_eq!(passed, passes, "{from} to {to} at {target}, UDP {port}");
+            }
+        }
+    });
+}
+
+/// What a compromised core container can do about its own table does not open its own port to its neighbours.
+// [req->TSF-ISOLATION]
+#[test]
+fn netns_root_rules_hold_without_those_of_the_core_container() {
+    on_a_thread(|| async {
+        let kernel = Kernel::new();
+        kernel.converge(&desired(&manifest())).await;
+        run_nft(&kernel.net("core0"), "delete table inet catenoid");
+        for (address, lab) in addresses("plant", "core0").into_iter().zip(addresses("lab", "lab1")) {
+            assert!(!kernel.tcp("web", "core0", address, 22), "{address}");
+            assert!(kernel.tcp("web", "core0", address, 8080), "{address}");
+            assert!(!kernel.tcp("web", "lab1", lab, 443), "{lab}");
+            assert!(kernel.tcp("core0", "web", addresses("plant", "web")[usize::from(address.is_ipv6())], 1));
+        }
+    });
+}
+
+// [req->TSF-ISOLATION]
+#[test]
+fn netns_nothing_passes_under_anothers_name() {
+    on_a_thread(|| async {
+        let kernel = Kernel::new();
+        kernel.converge(&desired(&manifest())).await;
+        let (web, db) = (kernel.net("web"), kernel.net("db"));
+        inside(&web, || {
+            run_ip("addr add 10.20.0.99/24 dev plant0");
+            run_ip("addr add fd20::99/64 dev plant0 nodad");
+            // Answers for another's address with its own as the source: what `adverts` is for.
+            run_ip("-6 neigh add proxy fd20::98 dev plant0");
+            namespace::set("ipv6/conf/all/forwarding", "1").unwrap();
+            namespace::set("ipv6/conf/plant0/proxy_ndp", "1").unwrap();
+            namespace::set("ipv6/neigh/plant0/proxy_delay", "0").unwrap();
+            run_ip("-6 route add fd20::98/128 dev lo");
+        });
+        let spoofed = || {
+            let from = |source: &str, to: IpAddr| kernel.udp("web", source.parse().unwrap(), "db", to, 53);
+            let [v4, v6] = addresses("plant", "db");
+            // And whether the others believe it: neighbour tables after a question for the false address.
+            inside(&db, || {
+                for target in ["10.20.0.99", "fd20::99", "fd20::98"] {
+                    let own = addresses("plant", "db")[usize::from(target.contains(':'))];
+                    let socket = UdpSocket::bind((own, 0)).unwrap();
+                    socket.send_to(b"who", (target.parse::<IpAddr>().unwrap(), 9)).unwrap();
+                    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+                    let _ = socket.recv(&mut [0]);
+                }
+            });
+            let believed = |target: &str| {
+                let shown = ip_json(&db, &format!("neigh show to {target} dev plant0"));
+                shown.iter().any(|entry| entry["lladdr"].is_string())
+            };
+            let spoofed = [
+                from("10.20.0.99", v4),
+                from("fd20::99", v6),
+                believed("10.20.0.99"),
+                believed("fd20::99"),
+                believed("fd20::98"),
+            ];
+            inside(&db, || run_ip("neigh flush dev plant0"));
+            spoofed
+        };
+        assert_eq!(spoofed(), [false; 5]);
+        // Under a hardware address that is not its own it says nothing at all.
+        let [web4, db4] = ["web", "db"].map(|name| addresses("plant", name)[0]);
+        let own = ip_json(&web, "link show dev plant0")[0]["address"].as_str().unwrap().to_owned();
+        let alien = |address: &str| {
+            inside(&web, || run_ip(&format!("link set dev plant0 address {address}")));
+            kernel.udp("web", web4, "db", db4, 53)
+        };
+        assert!(!alien("02:00:00:00:00:77"));
+        assert!(alien(&own));
+        // The same without our tables: it is them, and not the test's own mistakes, that stopped it.
+        run_nft(&kernel.root, "delete table bridge catenoid");
+        run_nft(&kernel.root, "delete table inet catenoid");
+        assert_eq!(spoofed(), [true; 5]);
+        assert!(alien("02:00:00:00:00:77"));
+    });
+}
+
+#[test]
+fn netns_frames_that_bypass_the_ip_layer_are_dropped() {
+    on_a_thread(|| async {
+        let kernel = Kernel::new();
+        kernel.converge(&desired(&manifest())).await;
+        let [web, db] = ["web", "db"].map(|name| addresses("plant", name)[0]);
+        assert!(kernel.udp("web", web, "db", db, 53));
+        // As if `br_netfilter` were not loaded: no frame gets the mark.
+        run_ip("link set cz-plant type bridge nf_call_iptables 0 nf_call_ip6tables 0");
+        namespace::set("bridge/bridge-nf-call-iptables", "0").unwrap();
+        assert!(!kernel.udp("web", web, "db", db, 53));
+        // Frames with a VLAN tag do not go through the rules of the IP layer either.
+        namespace::set("bridge/bridge-nf-call-iptables", "1").unwrap();
+        kernel.converge(&desired(&manifest())).await;
+        assert!(kernel.udp("web", web, "db", db, 53));
+        for (name, address) in [("web", "10.99.0.1/24"), ("db", "10.99.0.2/24")] {
+            inside(&kernel.net(name), || {
+                run_ip("link add link plant0 name tagged type vlan id 7");
+                run_ip(&format!("addr add {address} dev tagged"));
+                run_ip("link set tagged up");
+            });
+        }
+        let [web, db] = ["10.99.0.1", "10.99.0.2"].map(|address| address.parse().unwrap());
+        assert!(!kernel.udp("web", web, "db", db, 53));
+    });
+}
+
+#[test]
+fn netns_every_change_by_hand_is_found_and_healed() {
+    on_a_thread(|| async {
+        let kernel = Kernel::new();
+        let wanted = desired(&manifest());
+        kernel.converge(&wanted).await;
+        kernel.address_the_uplink();
+        let first_rule = |net: &OwnedFd, table: &str| {
+            let listed: Value = serde_json::from_str(&run_nft(net, &format!("-j list table {table}"))).unwrap();
+            let rule = listed["nftables"].as_array().unwrap().iter().find_map(|object| object.get("rule")).unwrap();
+            format!("{table} {} handle {}", rule["chain"].as_str().unwrap(), rule["handle"])
+        };
+        let (root, core, web) = (kernel.net("root"), kernel.net("core0"), kernel.net("web"));
+        let port = catenoid_zones::name::veth("plant", "web");
+        let run = kernel.run.path().to_owned();
+        let unpin = move |file: &str| umount2(&run.join("web").join(file), MntFlags::MNT_DETACH).unwrap();
+        type Change<'a> = (&'a str, Box<dyn Fn() + 'a>);
+        let changes: Vec<Change<'_>> = vec![
+            ("a rule is deleted", Box::new(|| {
+                run_nft(&root, &format!("delete rule {}", first_rule(&root, "bridge catenoid")));
+            })),
+            ("a rule is added", Box::new(|| {
+                run_nft(&root, "add rule inet catenoid forward accept");
+            })),
+            ("an element is added to a set", Box::new(|| {
+                run_nft(&root, &format!("add element bridge catenoid receivers {{ {port} . 02:00:00:00:00:77 }}"));
+            })),
+            ("a policy is changed", Box::new(|| {
+                run_nft(&root, "add chain bridge catenoid forward { policy accept ; }");
+            })),
+            ("a table of ours in a new family", Box::new(|| {
+                run_nft(&root, "add table ip catenoid");
+            })),
+            ("the core container flushes its table", Box::new(|| {
+                run_nft(&core, "flush table inet catenoid");
+            })),
+            ("the core container deletes its table", Box::new(|| {
+                run_nft(&core, "delete table inet catenoid");
+            })),
+            ("the core container stops forwarding", Box::new(|| {
+                inside(&core, || namespace::set("ipv4/ip_forward", "0").unwrap());
+            })),
+            ("a port is removed", Box::new(|| run_ip(&format!("link del {port}")))),
+            ("a port is switched off", Box::new(|| run_ip(&format!("link set {port} down")))),
+            ("a port leaves its bridge", Box::new(|| run_ip(&format!("link set {port} nomaster")))),
+            ("a port is moved to another bridge", Box::new(|| run_ip(&format!("link set {port} master cz-lab")))),
+            ("the root namespace speaks IPv6 by a port", Box::new(|| {
+                namespace::set(&format!("ipv6/conf/{port}/disable_ipv6"), "0").unwrap();
+            })),
+            ("an inner end is switched off", Box::new(|| inside(&core, || run_ip("link set plant0 down")))),
+            ("an inner end is renamed", Box::new(|| {
+                inside(&core, || {
+                    run_ip("link set plant0 down");
+                    run_ip("link set plant0 name other");
+                });
+            })),
+            ("an inner end has another address", Box::new(|| {
+                inside(&web, || run_ip("addr add 10.20.0.77/24 dev plant0"));
+            })),
+            ("an inner end has lost its addresses", Box::new(|| inside(&web, || run_ip("addr flush dev plant0")))),
+            ("a default route is gone", Box::new(|| inside(&web, || run_ip("-6 route del default")))),
+            ("a default route leads elsewhere", Box::new(|| {
+                let db = addresses("plant", "db")[0];
+                inside(&web, || run_ip(&format!("route replace default via {db}")));
+            })),
+            ("a bridge is removed", Box::new(|| run_ip("link del cz-plant"))),
+            ("a bridge speaks the spanning tree protocol", Box::new(|| {
+                run_ip("link set cz-plant type bridge stp_state 1");
+            })),
+            ("a bridge's frames bypass the IP layer", Box::new(|| {
+                run_ip("link set cz-plant type bridge nf_call_ip6tables 0");
+            })),
+            ("an interface called like ours", Box::new(|| {
+                run_ip("link add cv-x type bridge");
+            })),
+            ("an uplink is switched off", Box::new(|| inside(&core, || run_ip("link set uplink0 down")))),
+            ("an uplink is renamed", Box::new(|| {
+                inside(&core, || {
+                    run_ip("link set uplink0 down");
+                    run_ip("link set uplink0 name wan");
+                });
+            })),
+            ("a network namespace is unpinned", Box::new(|| unpin("net"))),
+            ("a user namespace is unpinned", Box::new(|| unpin("user"))),
+        ];
+        for (what, change) in &changes {
+            change();
+            let observed = kernel.room.observe().await.unwrap();
+            assert!(!Planning::satisfied(&wanted, &observed), "{what}: not found");
+            kernel.converge(&wanted).await;
+            assert_eq!(kernel.room.observe().await.unwrap(), {
+                let mut model = observed.clone();
+                Planning::plan(&wanted, &observed).steps().for_each(|(_, step)| step.effect_on(&mut model));
+                model
+            }, "{what}: not healed as planned");
+        }
+        let [v4, v6] = addresses("plant", "db");
+        assert!(kernel.tcp("web", "db", v4, 80) && kernel.tcp("web", "db", v6, 80));
+    });
+}
+
+#[test]
+fn netns_no_port_is_made_where_there_is_no_firewall() {
+    on_a_thread(|| async {
+        let kernel = Kernel::new();
+        let wanted = desired(&manifest());
+        let plan = Planning::plan(&wanted, &kernel.room.observe().await.unwrap());
+        let mut refused = 0;
+        for (_, step) in plan.steps().filter(|(_, step)| !matches!(step, Step::SetFirewall { .. })) {
+            match kernel.room.apply(step).await {
+                Ok(()) => assert!(!matches!(step, Step::MakePort { .. } | Step::MoveInterface { .. }), "{step}"),
+                Err(error) => {
+                    assert!(matches!(error, catenoid_zones::Error::Unguarded { .. }), "{}", chain(&error));
+                    refused += 1;
+                }
+            }
+        }
+        assert_eq!(refused, 6, "five ports and an uplink");
+        let up = ip_json(&kernel.root, "link show up");
+        assert_eq!(up.iter().filter(|link| link["ifname"].as_str().unwrap().starts_with("cv-")).count(), 0);
+        assert_eq!(ip_json(&kernel.root, "link show dev eth0").len(), 1, "the uplink has stayed");
+    });
+}
+
+#[test]
+fn netns_rules_are_listed_as_they_were_set() {
+    on_a_thread(|| async {
+        let kernel = Kernel::new();
+        // What the other tests' manifest lacks: one address family, several uplinks, no core container in a zone,
+        // neighbouring subnets, names that are shortened, a subnet whose address begins with zeros.
+        let mut manifest = manifest();
+        let more: Manifest = serde_yaml::from_str(&MANIFEST.replace(
+            "zones:\n  uplink:",
+            r#"zones:
+  four: { subnet: ["10.20.1.0/24"], flows: [{ to: core, udp: [1, 2, 3] }, { to: wan, tcp: [80, 81] }] }
+  six: { subnet: ["64::/96"], flows: [{ to: four, tcp: [1] }, { to: plant, tcp: [9] }] }
+  apart: { subnet: ["10.21.0.0/16", "fd21::/48"], flows: [{ to: core, tcp: [1] }] }
+  a-zone-of-24-characters: { subnet: ["10.20.2.0/23"] }
+  wan: { interfaces: [{ mac: "52:54:00:00:00:01" }, { mac: "52:54:00:00:00:02" }], flows: [{ to: uplink, tcp: [5] }] }
+  uplink:"#,
+        ))
+        .unwrap();
+        manifest.zones = more.zones;
+        let zones = ["four", "six", "a-zone-of-24-characters", "wan"].map(|name| name.parse().unwrap());
+        for (name, container) in &mut manifest.containers {
+            match name.as_str() {
+                "core0" | "web" => container.zones.extend(zones.clone()),
+                _ => container.zones.push("apart".parse().unwrap()),
+            }
+        }
+        kernel.converge(&desired(&manifest)).await;
+        assert_eq!(kernel.converge(&desired(&manifest)).await, []);
+    });
+}
+
+#[test]
+fn netns_pinned_namespaces_belong_together_and_map_the_range() {
+    on_a_thread(|| async {
+        let kernel = Kernel::new();
+        kernel.converge(&desired(&manifest())).await;
+        let base = allocate::id_ranges(&manifest())[&"web".parse().unwrap()];
+        let folder = kernel.run.path().join("web");
+        let enter = |command: &str| {
+            let (user, net) = (folder.join("user"), folder.join("net"));
+            let output = Command::new("nsenter")
+                .args([format!("--user={}", user.display()), format!("--net={}", net.display())])
+                .args(["sh", "-c", command])
+                .output()
+                .unwrap();
+            (output.status.success(), String::from_utf8(output.stdout).unwrap())
+        };
+        let (_, map) = enter("cat /proc/self/uid_map /proc/self/gid_map");
+        let map: Vec<u32> = map.split_whitespace().map(|number| number.parse().unwrap()).collect();
+        assert_eq!(map, [0, base, 65_536, 0, base, 65_536]);
+        // Root of the one has its capabilities in the other, and nowhere else.
+        assert!(enter("ip link set lo down && ip link set lo up").0);
+        let (root, _) = enter("nsenter --net=/proc/1/ns/net ip link show");
+        assert!(!root);
+        // A pair of two that do not belong together is no pair.
+        let other = kernel.run.path().join("db");
+        umount2(&folder.join("net"), MntFlags::MNT_DETACH).unwrap();
+        mount(Some(&other.join("net")), &folder.join("net"), None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
+        assert!(namespace::read(&folder).unwrap().is_none());
+        mount(Some(Path::new("/proc/self/ns/uts")), &folder.join("net"), None::<&str>, MsFlags::MS_BIND, None::<&str>)
+            .unwrap();
+        assert!(namespace::read(&folder).unwrap().is_none());
+        kernel.converge(&desired(&manifest())).await;
+        assert!(namespace::read(&folder).unwrap().is_some());
+    });
+}
