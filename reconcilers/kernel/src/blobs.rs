@@ -16,7 +16,7 @@ use std::{
 use rustix::{
     fs::{
         AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, ResolveFlags, Timespec, Timestamps, UTIME_NOW,
-        fdatasync, flock, fstatvfs, fsync, futimens, mkdirat, openat2, renameat, unlinkat,
+        fdatasync, flock, fstatvfs, fsync, futimens, mkdirat, openat2, renameat, statat, unlinkat,
     },
     io::Errno,
 };
@@ -166,18 +166,17 @@ impl Folder {
     /// # Errors
     /// [`Error::Name`], [`Error::Open`].
     pub fn entry(&self, name: &str) -> Result<Option<Entry>, Error> {
-        let failed = |source: io::Error| Error::Open { path: self.path.join(name), source };
-        let file = match self.open_file(name, OFlags::PATH) {
-            Ok(file) => file,
-            Err(Error::Open { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
+        let stat = match statat(&self.fd, component(name)?, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(source) => return Err(Error::Open { path: self.path.join(name), source: source.into() }),
         };
-        let metadata = file.metadata().map_err(failed)?;
-        Ok(metadata.is_file().then(|| Entry {
+        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        Ok(is_file.then(|| Entry {
             name: name.to_owned(),
-            size: metadata.len(),
-            modified: metadata.mtime(),
-            inode: (metadata.dev(), metadata.ino()),
+            size: stat.st_size.cast_unsigned(),
+            modified: stat.st_mtime,
+            inode: (stat.st_dev, stat.st_ino),
         }))
     }
 
@@ -196,10 +195,14 @@ impl Folder {
     pub fn write(&self, name: &str) -> Result<Writing, Error> {
         let path = self.path.join(name);
         let file = self.open_file(name, OFlags::RDWR | OFlags::CREATE)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Writing { path, file }),
-            Err(source) => Err(Error::Open { path, source: source.into() }),
+        let failed = |source: io::Error| Error::Open { path: path.clone(), source };
+        flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|e| failed(e.into()))?;
+        // Between opening and locking, its last writer may have moved it to where nobody writes any more.
+        let metadata = file.metadata().map_err(failed)?;
+        if self.entry(name)?.is_none_or(|entry| entry.inode != (metadata.dev(), metadata.ino())) {
+            return Err(failed(io::ErrorKind::WouldBlock.into()));
         }
+        Ok(Writing { path, file })
     }
 
     /// Moves the file `name` to `to` in the folder `folder` of the same file system, in place of what is there; on the

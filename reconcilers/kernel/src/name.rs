@@ -81,7 +81,9 @@ fn hash(parts: &[&str]) -> String {
     digest[..6].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn is_id(text: &str) -> bool {
+/// Whether `text` is an id as these names have it: 16 lower-case hex digits.
+#[must_use]
+pub fn is_id(text: &str) -> bool {
     text.len() == 16 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 

@@ -1,0 +1,271 @@
+//! Maps, mounts and removes.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use catenoid_core::{Reconciler, RoomError};
+use catenoid_kernel::{
+    blobs::{self, Folder},
+    loop_device::{self, LoopDevice},
+    mount::{self, mount_image, unmount_all},
+    verity::{self, DeviceMapper},
+};
+use catenoid_schema::{
+    digest::Digest,
+    guest::{BLOCK_SIZE, Verity},
+    status::Blame,
+};
+
+use crate::{Observed, Planning, Step, observe, store};
+
+/// What went wrong with a guest or a blob.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store could not be read.
+    #[error("failed to read the stored blobs")]
+    Store(#[source] blobs::Error),
+    /// The devices could not be read.
+    #[error("failed to read the verity devices")]
+    Devices(#[source] verity::Error),
+    /// The mounts could not be read.
+    #[error("failed to read the mounts of guests")]
+    Mounts(#[source] mount::Error),
+    /// The image could not be opened.
+    #[error("failed to open the image of guest `{guest}`")]
+    Open {
+        /// Which.
+        guest: String,
+        /// Why.
+        source: blobs::Error,
+    },
+    /// The image could not be made a block device.
+    #[error("failed to attach the image of guest `{guest}`")]
+    Attach {
+        /// Which.
+        guest: String,
+        /// Why.
+        source: loop_device::Error,
+    },
+    /// The verity device could not be made.
+    #[error("failed to map guest `{guest}`")]
+    Map {
+        /// Which.
+        guest: String,
+        /// Why.
+        source: verity::Error,
+    },
+    /// There is no verity device to mount.
+    #[error("guest `{guest}` has no verity device to mount")]
+    NotMapped {
+        /// Which.
+        guest: String,
+    },
+    /// A block is not what was signed.
+    #[error("the image of guest `{guest}` was altered on the device")]
+    Altered {
+        /// Which.
+        guest: String,
+        /// The block that could not be read.
+        source: blobs::Error,
+    },
+    /// The disk does not give the image back.
+    #[error("failed to read the image of guest `{guest}`")]
+    Read {
+        /// Which.
+        guest: String,
+        /// Why.
+        source: blobs::Error,
+    },
+    /// What was signed is no image that the kernel can mount.
+    #[error("failed to mount guest `{guest}`")]
+    Mount {
+        /// Which.
+        guest: String,
+        /// Why.
+        source: mount::Error,
+    },
+    /// The guest could not be unmounted.
+    #[error("failed to unmount guest `{guest}`")]
+    Unmount {
+        /// Which.
+        guest: String,
+        /// Why.
+        source: mount::Error,
+    },
+    /// Something is run from the guest still.
+    #[error("guest `{guest}` is still in use")]
+    InUse {
+        /// Which.
+        guest: String,
+    },
+    /// The verity device could not be removed.
+    #[error("failed to unmap guest `{guest}`")]
+    Unmap {
+        /// Which.
+        guest: String,
+        /// Why.
+        source: verity::Error,
+    },
+    /// The blob could not be removed.
+    #[error("failed to remove blob `{blob}`")]
+    Remove {
+        /// Which.
+        blob: Digest,
+        /// Why.
+        source: blobs::Error,
+    },
+    /// The work in the background ended before its time.
+    #[error("the work on guests was broken off")]
+    BrokenOff(#[source] tokio::task::JoinError),
+}
+
+impl RoomError for Error {
+    fn blame(&self) -> Blame {
+        match self {
+            // A disk or a kernel that does not do its part, and an image that somebody touched.
+            Self::Store(_)
+            | Self::Devices(_)
+            | Self::Open { .. }
+            | Self::Attach { .. }
+            | Self::Map { .. }
+            | Self::Altered { .. }
+            | Self::Read { .. }
+            | Self::Remove { .. } => Blame::Administrator,
+            Self::Mount { .. } => Blame::ManifestAuthor,
+            Self::InUse { .. } | Self::Unmount { .. } | Self::Unmap { .. } => Blame::Nobody,
+            Self::Mounts(_) | Self::NotMapped { .. } | Self::BrokenOff(_) => Blame::Us,
+        }
+    }
+}
+
+/// Where this room keeps things.
+#[derive(Debug, Clone)]
+pub struct Paths {
+    /// The data partition, `/data`; this room has `blobs` and `incoming` in it.
+    pub data: PathBuf,
+    /// State of this boot, `/run/catenoid`, without links in it; this room has `guests` in it.
+    pub run: PathBuf,
+}
+
+/// The half of this room that has effects.
+#[derive(Debug, Clone)]
+pub struct Guests {
+    doors: Arc<Doors>,
+}
+
+#[derive(Debug)]
+struct Doors {
+    blobs: Folder,
+    incoming: Folder,
+    mounts: PathBuf,
+}
+
+impl Guests {
+    /// Opens the folders of the store below `paths`, and makes them if they are not there.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn new(paths: &Paths) -> Result<Self, Error> {
+        let (blobs, incoming) = store::folders(&paths.data).map_err(Error::Store)?;
+        Ok(Self { doors: Arc::new(Doors { blobs, incoming, mounts: paths.run.join("guests") }) })
+    }
+
+    /// Where the guest whose descriptor has `digest` is mounted once this room has done its part.
+    #[must_use]
+    pub fn mount_point(run: &Path, digest: &Digest) -> PathBuf {
+        run.join("guests").join(digest.short())
+    }
+}
+
+impl Reconciler for Guests {
+    type Planner = Planning;
+    type Error = Error;
+
+    async fn observe(&self) -> Result<Observed, Error> {
+        let doors = self.doors.clone();
+        let observe = move || observe::observe(&doors.blobs, &doors.incoming, &doors.mounts);
+        tokio::task::spawn_blocking(observe).await.map_err(Error::BrokenOff)?
+    }
+
+    async fn apply(&self, step: &Step) -> Result<(), Error> {
+        let (doors, step) = (self.doors.clone(), step.clone());
+        // Verifying an image reads all of it: too long for the thread that answers on the control interface.
+        tokio::task::spawn_blocking(move || doors.apply(step)).await.map_err(Error::BrokenOff)?
+    }
+}
+
+impl Doors {
+    fn apply(&self, step: Step) -> Result<(), Error> {
+        let remove = |blob, result: Result<(), blobs::Error>| result.map_err(|source| Error::Remove { blob, source });
+        match step {
+            Step::MapVerity { guest, label, image, verity } => self.map(&guest, label, &image, &verity),
+            Step::MountGuest { guest, label } => self.mount(&guest, label),
+            Step::UnmountGuest { guest, label } => {
+                unmount_all(&self.mounts.join(guest)).map_err(|source| match &source {
+                    mount::Error::Unmount { source: cause, .. } if cause.kind() == std::io::ErrorKind::ResourceBusy => {
+                        Error::InUse { guest: label }
+                    }
+                    _ => Error::Unmount { guest: label, source },
+                })
+            }
+            Step::UnmapVerity { guest, label } => {
+                let unmap = DeviceMapper::open().and_then(|dm| dm.remove(&guest));
+                unmap.map_err(|source| match source {
+                    verity::Error::InUse { .. } => Error::InUse { guest: label },
+                    source => Error::Unmap { guest: label, source },
+                })
+            }
+            Step::DiscardAltered { image, .. } => remove(image, store::discard_altered(&self.blobs, &image)),
+            Step::RemoveBlob { blob } => remove(blob, self.blobs.remove(&blob.to_hex())),
+            Step::RemovePartial { blob } => remove(blob, self.incoming.remove(&store::partial_name(&blob))),
+            Step::ForgetAltered { image } => remove(image, self.blobs.remove(&store::altered_name(&image))),
+        }
+    }
+
+    // [req->TSF-INIT] [req->SF-4]
+    fn map(&self, guest: &str, label: String, image: &Digest, verity: &Verity) -> Result<(), Error> {
+        let open = |source| Error::Open { guest: label.clone(), source };
+        let map = |source| Error::Map { guest: label.clone(), source };
+        let name = image.to_hex();
+        let file = self.blobs.read(&name).map_err(open)?;
+        let inode = self.blobs.entry(&name).map_err(open)?.map(|entry| entry.inode);
+        let table = verity::Table {
+            root_hash: *verity.root_hash.as_bytes(),
+            salt: *verity.salt.as_bytes(),
+            data_blocks: verity.data_blocks,
+        };
+        let dm = DeviceMapper::open().map_err(map)?;
+        let is_so = dm.device(guest).map_err(map)?.is_some_and(|d| d.table == Some(table) && d.file == inode);
+        if is_so {
+            return Ok(());
+        }
+        let behind = LoopDevice::attach(&file).map_err(|source| Error::Attach { guest: label.clone(), source })?;
+        dm.make(guest, &behind, &table).map_err(map)
+    }
+
+    // [req->TSF-INIT] [req->APS-02] [req->NDR-3.2]
+    fn mount(&self, guest: &str, label: String) -> Result<(), Error> {
+        let dm = DeviceMapper::open().map_err(Error::Devices)?;
+        let find = || dm.device(guest).map_err(Error::Devices);
+        let Some(device) = find()? else { return Err(Error::NotMapped { guest: label }) };
+        let mounts = observe::read_mounts(&self.mounts, std::slice::from_ref(&device))?;
+        if mounts.get(guest).is_some_and(|mount| mount.locked && mount.device.is_some()) {
+            return Ok(());
+        }
+        let node = verity::node(&device);
+        // Every block is checked before anything is run from them, not only those that are needed at first.
+        if let Err(source) = blobs::read_device(&node) {
+            let altered = find()?.is_some_and(|device| device.corrupt);
+            return Err(if altered {
+                Error::Altered { guest: label, source }
+            } else {
+                Error::Read { guest: label, source }
+            });
+        }
+        mount_image(&node, &self.mounts.join(guest)).map_err(|source| Error::Mount { guest: label, source })
+    }
+}
+
+const _: () = assert!(BLOCK_SIZE == 4096, "the verity door has blocks of 4096 bytes");

@@ -1,0 +1,90 @@
+//! What to tell about each guest.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use catenoid_schema::{
+    digest::Digest,
+    status::{Blame, Condition, Health, Subject, SubjectStatus, Sync},
+};
+
+use crate::{Desired, Observed, Wanted};
+
+/// The subject that a guest is told under: by name and version, or by id if nothing else is known of it.
+pub(crate) fn subject(label: &str) -> Subject {
+    Subject::new("guest", label)
+}
+
+/// The status of every guest that is wanted or there.
+pub(crate) fn status(desired: &Desired, observed: &Observed) -> Vec<SubjectStatus> {
+    let wanted = desired.guests.iter().map(|(descriptor, guest)| wanted(&descriptor.short(), guest, observed));
+    let unread = desired.unread.iter().map(unread);
+    let known: BTreeSet<String> = desired.guests.keys().chain(&desired.unread).map(Digest::short).collect();
+    let there: BTreeSet<&String> = observed.devices.keys().chain(observed.mounts.keys()).collect();
+    let others = there.into_iter().filter(|id| !known.contains(*id)).map(|id| superfluous(id));
+    wanted.chain(unread).chain(others).collect()
+}
+
+fn wanted(id: &str, guest: &Wanted, observed: &Observed) -> SubjectStatus {
+    let device = observed.device(id, guest);
+    let (sync, health, condition) = match (device, observed.is_mounted(id)) {
+        (Some(device), true) if device.corrupt => (
+            Sync::Synced,
+            Health::Degraded,
+            Some(corrupt("blocks of its image differ from what was signed; reading them fails")),
+        ),
+        (Some(_), true) => (Sync::Synced, Health::Healthy, None),
+        (Some(device), false) if device.corrupt => (
+            Sync::OutOfSync,
+            Health::Degraded,
+            Some(corrupt("its image differs from what was signed; it is not mounted")),
+        ),
+        _ if observed.holds(guest) => {
+            let message = if observed.devices.contains_key(id) || observed.mounts.contains_key(id) {
+                "its device or mount is not as it should be"
+            } else {
+                "its image is not mapped and mounted yet"
+            };
+            (Sync::OutOfSync, Health::Progressing, Some(condition("Activating", message.to_owned(), None)))
+        }
+        _ if observed.altered.contains(&guest.image) => {
+            let message = "its image was altered on the device and discarded; push it again";
+            (Sync::OutOfSync, Health::Degraded, Some(corrupt(message)))
+        }
+        _ => {
+            let message = format!("its image {} is not on the device; push it", guest.image);
+            let condition = condition("WaitingForBlob", message, Some(Blame::Administrator));
+            (Sync::OutOfSync, Health::Missing, Some(condition))
+        }
+    };
+    let facts = [("image", guest.image.to_string()), ("size", guest.size.to_string()), ("id", id.to_owned())];
+    told(&guest.label, sync, health, condition, facts.map(|(key, value)| (key.to_owned(), value)).into())
+}
+
+fn unread(descriptor: &Digest) -> SubjectStatus {
+    let message = format!("its descriptor {descriptor} could not be read; what is mounted stays");
+    let condition = condition("WaitingForDescriptor", message, Some(Blame::Administrator));
+    told(&descriptor.short(), Sync::Unknown, Health::Degraded, Some(condition), BTreeMap::new())
+}
+
+fn superfluous(id: &str) -> SubjectStatus {
+    let condition = condition("Superfluous", "no container of the manifest is run from it".to_owned(), None);
+    told(id, Sync::OutOfSync, Health::Progressing, Some(condition), BTreeMap::new())
+}
+
+fn told(
+    label: &str,
+    sync: Sync,
+    health: Health,
+    condition: Option<Condition>,
+    facts: BTreeMap<String, String>,
+) -> SubjectStatus {
+    SubjectStatus { subject: subject(label), sync, health, conditions: condition.into_iter().collect(), facts }
+}
+
+fn corrupt(message: &str) -> Condition {
+    condition("ImageCorrupt", message.to_owned(), Some(Blame::Administrator))
+}
+
+fn condition(reason: &str, message: String, blame: Option<Blame>) -> Condition {
+    Condition { reason: reason.to_owned(), message, blame, since: None, observed_sequence: None }
+}

@@ -1,0 +1,228 @@
+//! The planner: golden folders, the two properties, and what is told of it.
+
+use std::{collections::BTreeMap, path::Path};
+
+use catenoid_core::{Planner, simulate, testing};
+use catenoid_guests::{Blob, Desired, Device, Mount, Observed, Planning, Step, Wanted};
+use catenoid_schema::{
+    digest::Digest,
+    guest::Verity,
+    status::{Blame, Health, Sync},
+    units::{ByteSize, Timestamp},
+};
+use proptest::{
+    collection::{btree_map, btree_set},
+    option,
+    prelude::*,
+    sample,
+};
+
+#[test]
+fn golden_plans() {
+    testing::golden::<Planning>(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plans"), 8);
+}
+
+/// One of a few digests, so that blobs, images and descriptors meet, and are even the same at times.
+fn digest() -> impl Strategy<Value = Digest> {
+    (1..7u8).prop_map(|byte| Digest::from_bytes([byte; 32]))
+}
+
+fn id() -> impl Strategy<Value = String> {
+    digest().prop_map(|digest| digest.short())
+}
+
+fn time() -> impl Strategy<Value = Timestamp> {
+    (9..12i64).prop_map(|seconds| Timestamp::from_seconds(seconds).expect("it is soon after 1970"))
+}
+
+fn verity() -> impl Strategy<Value = Verity> {
+    (1..3u64, 0..2u8).prop_map(|(data_blocks, byte)| {
+        let digest = Digest::from_bytes([byte; 32]);
+        Verity { root_hash: digest, salt: digest, data_blocks }
+    })
+}
+
+fn size() -> impl Strategy<Value = u64> {
+    sample::select(vec![4096, 8192])
+}
+
+fn desired() -> impl Strategy<Value = Desired> {
+    let wanted = (digest(), size(), verity()).prop_map(|(image, size, verity)| Wanted {
+        label: "web@1.0".to_owned(),
+        image,
+        size: ByteSize::from_bytes(size),
+        verity,
+    });
+    let unread = prop_oneof![3 => Just(Default::default()), 1 => btree_set(digest(), 0..2)];
+    (btree_map(digest(), wanted, 0..4), unread, time()).prop_map(|(guests, unread, accepted_at)| Desired {
+        guests,
+        unread,
+        accepted_at,
+    })
+}
+
+fn device() -> impl Strategy<Value = Device> {
+    (option::of(verity()), option::of(digest()), any::<bool>()).prop_map(|(verity, image, corrupt)| Device {
+        verity,
+        image,
+        corrupt,
+    })
+}
+
+fn mount() -> impl Strategy<Value = Mount> {
+    (option::of(id()), any::<bool>()).prop_map(|(device, locked)| Mount { device, locked })
+}
+
+fn observed() -> impl Strategy<Value = Observed> {
+    let blob = (size(), time()).prop_map(|(size, pushed_at)| Blob { size, pushed_at });
+    (
+        btree_map(digest(), blob, 0..6),
+        btree_set(digest(), 0..3),
+        btree_map(digest(), time(), 0..3),
+        btree_map(id(), device(), 0..5),
+        btree_map(id(), mount(), 0..5),
+    )
+        .prop_map(|(blobs, altered, partials, devices, mounts)| Observed {
+            blobs,
+            altered,
+            partials,
+            devices,
+            mounts,
+        })
+}
+
+/// A desired state, and an observed one that is anything, or what the desired one leads to with one thing disturbed.
+fn states() -> impl Strategy<Value = (Desired, Observed)> {
+    #[derive(Debug, Clone)]
+    enum Disturbance {
+        Device(String, Option<Device>),
+        Mount(String, Option<Mount>),
+        Corrupt(String),
+        Blob(Digest),
+    }
+    let disturbance = prop_oneof![
+        (id(), option::of(device())).prop_map(|(id, device)| Disturbance::Device(id, device)),
+        (id(), option::of(mount())).prop_map(|(id, mount)| Disturbance::Mount(id, mount)),
+        id().prop_map(Disturbance::Corrupt),
+        digest().prop_map(Disturbance::Blob),
+    ];
+    let near = (desired(), observed(), option::of(disturbance)).prop_map(|(desired, observed, disturbance)| {
+        let mut observed = simulate::<Planning>(&Planning::plan(&desired, &observed), &observed);
+        match disturbance {
+            None => {}
+            Some(Disturbance::Device(id, None)) => drop(observed.devices.remove(&id)),
+            Some(Disturbance::Device(id, Some(device))) => drop(observed.devices.insert(id, device)),
+            Some(Disturbance::Mount(id, None)) => drop(observed.mounts.remove(&id)),
+            Some(Disturbance::Mount(id, Some(mount))) => drop(observed.mounts.insert(id, mount)),
+            Some(Disturbance::Corrupt(id)) => {
+                observed.devices.entry(id).and_modify(|device| device.corrupt = true);
+            }
+            Some(Disturbance::Blob(digest)) => drop(observed.blobs.remove(&digest)),
+        }
+        (desired, observed)
+    });
+    prop_oneof![(desired(), observed()), near]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1000) })]
+
+    #[test]
+    fn the_plan_leads_to_what_is_wanted_and_is_empty_only_there((desired, observed) in states()) {
+        testing::properties::<Planning>(&desired, &observed).map_err(TestCaseError::fail)?;
+    }
+
+    /// Whatever is there: what is mounted over the right device stays mounted, and nothing that is reached is removed.
+    #[test]
+    fn no_plan_touches_a_guest_that_is_as_it_should_be((desired, observed) in states()) {
+        let plan = Planning::plan(&desired, &observed);
+        for (descriptor, wanted) in &desired.guests {
+            let id = descriptor.short();
+            let fits = observed.devices.get(&id).is_some_and(|device| {
+                device.image == Some(wanted.image) && device.verity.as_ref() == Some(&wanted.verity)
+            });
+            let mounted = observed.mounts.get(&id) == Some(&Mount { device: Some(id.clone()), locked: true });
+            for (_, step) in plan.steps().filter(|_| fits && mounted) {
+                let touched = match step {
+                    Step::MapVerity { guest, .. } | Step::MountGuest { guest, .. } => guest == &id,
+                    Step::UnmountGuest { guest, .. } | Step::UnmapVerity { guest, .. } => guest == &id,
+                    _ => false,
+                };
+                prop_assert!(!touched, "{step} for {wanted:?}");
+            }
+            let removed = plan.steps().any(|(_, step)| *step == Step::RemoveBlob { blob: *descriptor });
+            let is_image = desired.guests.values().any(|wanted| wanted.image == *descriptor);
+            prop_assert!(!removed || is_image, "the descriptor {descriptor} of a wanted guest is removed");
+        }
+    }
+
+    /// A guest is never told to be well that is not verified and mounted.
+    #[test]
+    fn only_what_is_mounted_and_whole_is_told_as_healthy((desired, observed) in states()) {
+        let status = Planning::status(&desired, &observed);
+        for ((descriptor, wanted), told) in desired.guests.iter().zip(&status) {
+            let id = descriptor.short();
+            let device = Device { verity: Some(wanted.verity.clone()), image: Some(wanted.image), corrupt: false };
+            let well = observed.devices.get(&id) == Some(&device)
+                && observed.mounts.get(&id) == Some(&Mount { device: Some(id), locked: true });
+            prop_assert_eq!(told.health == Health::Healthy, well, "{:?}", told);
+        }
+    }
+}
+
+fn web() -> (Digest, Desired, Observed) {
+    let (descriptor, image) = (Digest::of(b"descriptor"), Digest::of(b"image"));
+    let verity = Verity { root_hash: Digest::of(b"root"), salt: Digest::of(b"salt"), data_blocks: 1 };
+    let size = ByteSize::from_bytes(12288);
+    let wanted = Wanted { label: "web@1.0".to_owned(), image, size, verity };
+    let at = Timestamp::from_seconds(10).expect("it is soon after 1970");
+    let guests = BTreeMap::from([(descriptor, wanted)]);
+    let desired = Desired { guests, unread: Default::default(), accepted_at: at };
+    let blobs = BTreeMap::from([(image, Blob { size: 12288, pushed_at: at })]);
+    (descriptor, desired, Observed { blobs, ..Observed::default() })
+}
+
+/// Sync, health, and reason, message and blame of each condition.
+type Told = (Sync, Health, Vec<(String, String, Option<Blame>)>);
+
+fn told(desired: &Desired, observed: &Observed) -> Told {
+    let status = Planning::status(desired, observed);
+    assert_eq!(status.len(), 1);
+    assert_eq!(status[0].subject.as_str(), "guest/web@1.0");
+    let conditions = status[0].conditions.iter().map(|c| (c.reason.clone(), c.message.clone(), c.blame)).collect();
+    (status[0].sync, status[0].health, conditions)
+}
+
+#[test]
+fn an_altered_image_is_told_until_it_is_pushed_again() {
+    let (descriptor, desired, stored) = web();
+    let corrupt = |message: &str| vec![("ImageCorrupt".to_owned(), message.to_owned(), Some(Blame::Administrator))];
+    let mut observed = simulate::<Planning>(&Planning::plan(&desired, &stored), &stored);
+    assert_eq!(told(&desired, &observed), (Sync::Synced, Health::Healthy, vec![]));
+
+    observed.devices.get_mut(&descriptor.short()).expect("it is mapped").corrupt = true;
+    let running = corrupt("blocks of its image differ from what was signed; reading them fails");
+    assert_eq!(told(&desired, &observed), (Sync::Synced, Health::Degraded, running));
+
+    observed.mounts.clear();
+    let stopped = corrupt("its image differs from what was signed; it is not mounted");
+    assert_eq!(told(&desired, &observed), (Sync::OutOfSync, Health::Degraded, stopped));
+
+    observed = simulate::<Planning>(&Planning::plan(&desired, &observed), &observed);
+    assert_eq!(observed.devices, BTreeMap::new());
+    let discarded = corrupt("its image was altered on the device and discarded; push it again");
+    assert_eq!(told(&desired, &observed), (Sync::OutOfSync, Health::Degraded, discarded));
+
+    observed.blobs = stored.blobs;
+    observed = simulate::<Planning>(&Planning::plan(&desired, &observed), &observed);
+    assert_eq!(told(&desired, &observed), (Sync::Synced, Health::Healthy, vec![]));
+    assert_eq!(observed.altered, Default::default());
+}
+
+#[test]
+fn a_missing_image_is_told_with_its_digest() {
+    let (_, desired, _) = web();
+    let message = format!("its image {} is not on the device; push it", Digest::of(b"image"));
+    let waiting = vec![("WaitingForBlob".to_owned(), message, Some(Blame::Administrator))];
+    assert_eq!(told(&desired, &Observed::default()), (Sync::OutOfSync, Health::Missing, waiting));
+}

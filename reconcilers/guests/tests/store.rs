@@ -1,0 +1,128 @@
+//! The store that blobs are pushed to.
+
+#![cfg(feature = "kernel")]
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+use std::fs;
+
+use catenoid_guests::{Quotas, Store, StoreError};
+use catenoid_schema::{control::BlobState, digest::Digest, units::ByteSize};
+
+const CONTENT: &[u8] = b"forty-two bytes that stand for an image...";
+
+fn store() -> (tempfile::TempDir, Store, Digest) {
+    let data = tempfile::tempdir().unwrap();
+    let store = Store::open(data.path()).unwrap();
+    (data, store, Digest::of(CONTENT))
+}
+
+#[test]
+fn a_broken_push_goes_on_where_it_ended() {
+    let (data, store, digest) = store();
+    assert_eq!(store.state(digest).unwrap(), None);
+    store.append(digest, 0, &CONTENT[..10]).unwrap();
+    drop(store);
+
+    let store = Store::open(data.path()).unwrap();
+    let held = BlobState { digest, held: 10, complete: false };
+    assert_eq!(store.state(digest).unwrap(), Some(held.clone()));
+    assert_eq!(store.list().unwrap(), [held]);
+    for offset in [0, 9, 11] {
+        let refused = store.append(digest, offset, &CONTENT[10..]).unwrap_err();
+        assert!(matches!(refused, StoreError::Offset { held: 10, .. }), "{refused}");
+    }
+    store.append(digest, 10, &CONTENT[10..]).unwrap();
+    let complete = BlobState { digest, held: CONTENT.len() as u64, complete: true };
+    for _ in 0..2 {
+        assert_eq!(store.finish(digest).unwrap(), complete);
+        assert_eq!(store.list().unwrap(), [complete.clone()]);
+    }
+    assert_eq!(fs::read(data.path().join("blobs").join(digest.to_hex())).unwrap(), CONTENT);
+    store.append(digest, 0, b"other").expect("what is held in full needs no push");
+    assert_eq!(fs::read(data.path().join("blobs").join(digest.to_hex())).unwrap(), CONTENT);
+}
+
+#[test]
+fn any_flipped_bit_is_refused_and_the_push_begins_anew() {
+    let (data, store, digest) = store();
+    for bit in 0..CONTENT.len() * 8 {
+        let mut altered = CONTENT.to_vec();
+        altered[bit / 8] ^= 1 << (bit % 8);
+        store.append(digest, 0, &altered).unwrap();
+        let refused = store.finish(digest).unwrap_err();
+        let actual = Digest::of(&altered);
+        assert_eq!(refused.to_string(), format!("what was pushed as `{digest}` is `{actual}`"));
+        assert_eq!(store.list().unwrap(), []);
+    }
+    assert!(matches!(store.finish(digest), Err(StoreError::Nothing { .. })));
+    assert_eq!(fs::read_dir(data.path().join("blobs")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_partial_push_altered_on_the_disk_is_refused() {
+    let (data, store, digest) = store();
+    store.append(digest, 0, &CONTENT[..10]).unwrap();
+    fs::write(data.path().join(format!("incoming/{}.part", digest.to_hex())), b"0123456789").unwrap();
+    store.append(digest, 10, &CONTENT[10..]).unwrap();
+    assert!(matches!(store.finish(digest), Err(StoreError::Mismatch { .. })));
+}
+
+#[test]
+fn quotas_are_kept() {
+    let data = tempfile::tempdir().unwrap();
+    let small = Quotas { blob: ByteSize::from_bytes(16), partials: 2, ..Quotas::default() };
+    let store = Store::with_quotas(data.path(), small).unwrap();
+    let digest = |byte| Digest::from_bytes([byte; 32]);
+    store.append(digest(1), 0, &[0; 16]).unwrap();
+    for (offset, length) in [(0, 17), (16, 1), (u64::MAX, 2)] {
+        let refused = store.append(digest(1), offset, &vec![0; length]).unwrap_err();
+        assert_eq!(refused.to_string(), format!("`{}` is over the limit of 16B", digest(1)));
+    }
+    store.append(digest(2), 0, &[0]).unwrap();
+    let refused = store.append(digest(3), 0, &[0]).unwrap_err();
+    assert_eq!(refused.to_string(), "2 pushes are in progress; no other can begin");
+    store.append(digest(2), 1, &[0]).expect("a push that has begun can go on");
+
+    let greedy = Quotas { reserve: ByteSize::from_bytes(u64::MAX), ..Quotas::default() };
+    let store = Store::with_quotas(data.path(), greedy).unwrap();
+    assert!(matches!(store.append(digest(2), 2, &[0]), Err(StoreError::Full { .. })));
+    assert_eq!(store.state(digest(2)).unwrap().map(|state| state.held), Some(2));
+}
+
+#[test]
+fn files_that_are_not_blobs_are_not_listed() {
+    let (data, store, _) = store();
+    let digest = Digest::of(b"x").to_hex();
+    for name in ["README", "lost+found", &digest.to_uppercase(), &format!("{digest}.altered"), &digest[..63]] {
+        fs::write(data.path().join("blobs").join(name), "x").unwrap();
+        fs::write(data.path().join("incoming").join(name), "x").unwrap();
+    }
+    assert_eq!(store.list().unwrap(), []);
+}
+
+#[test]
+fn pushes_of_several_clients_do_not_mix() {
+    let (_data, store, digest) = store();
+    let results: Vec<_> = std::thread::scope(|scope| {
+        let pushes: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(|| {
+                    for (offset, byte) in CONTENT.iter().enumerate() {
+                        match store.append(digest, offset as u64, &[*byte]) {
+                            Ok(()) | Err(StoreError::Offset { .. } | StoreError::Busy { .. }) => {}
+                            Err(error) => return Err(error),
+                        }
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        pushes.into_iter().map(|push| push.join().unwrap()).collect()
+    });
+    for result in results {
+        result.unwrap();
+    }
+    let held = store.state(digest).unwrap().unwrap().held as usize;
+    store.append(digest, held as u64, &CONTENT[held..]).unwrap();
+    store.finish(digest).expect("whoever came first, every byte is where it belongs");
+}

@@ -1,0 +1,137 @@
+//! The doors to loop devices, mounts and blobs, on the kernel and a file system of the host.
+
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+use std::{
+    fs::{self, File},
+    io,
+    path::Path,
+    process::Command,
+};
+
+use catenoid_kernel::{
+    blobs::{Error, Folder, read_device},
+    loop_device::{LoopDevice, file_behind},
+    mount::{self, Mount, mount_image, mounts_in, unmount_all},
+};
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+};
+
+/// An erofs image that has the file `hello`.
+fn image(folder: &Path) -> File {
+    let (content, image) = (folder.join("content"), folder.join("image"));
+    fs::create_dir(&content).unwrap();
+    fs::write(content.join("hello"), "from the image").unwrap();
+    let made = Command::new("mkfs.erofs").arg(&image).arg(&content).output().expect("`erofs-utils` is installed");
+    assert!(made.status.success(), "{made:?}");
+    File::open(image).unwrap()
+}
+
+fn private_mounts() {
+    unshare(CloneFlags::CLONE_NEWNS).expect("tests on the kernel run as root");
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
+}
+
+#[test]
+fn mountns_an_image_is_mounted_so_that_nothing_can_be_written() {
+    use std::os::linux::fs::MetadataExt;
+
+    private_mounts();
+    let folder = tempfile::tempdir().unwrap();
+    let base = folder.path().canonicalize().unwrap();
+    let file = image(&base);
+    let device = LoopDevice::attach(&file).unwrap();
+    let number = device.number().unwrap();
+    let metadata = file.metadata().unwrap();
+    assert_eq!(file_behind(number).unwrap(), Some((metadata.st_dev(), metadata.st_ino())));
+    read_device(device.path()).unwrap();
+
+    let (mounts, target) = (base.join("guests"), base.join("guests/0123456789abcdef"));
+    assert_eq!(mounts_in(&mounts).unwrap(), []);
+    mount_image(device.path(), &target).unwrap();
+    assert_eq!(fs::read_to_string(target.join("hello")).unwrap(), "from the image");
+    let written = fs::write(target.join("hello"), "x").unwrap_err();
+    assert_eq!(written.kind(), io::ErrorKind::ReadOnlyFilesystem);
+    let kind = "erofs".to_owned();
+    let locked = Mount { target: target.clone(), device: number, kind, whole: true, locked: true };
+    assert_eq!(mounts_in(&mounts).unwrap(), [locked.clone()]);
+
+    // Somebody mounts something over it.
+    mount(Some("none"), &target, Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+    let [below, above] = mounts_in(&mounts).unwrap().try_into().unwrap();
+    assert_eq!((below, above.kind.as_str(), above.locked), (locked, "tmpfs", false));
+
+    let open = File::open(target.join(".")).unwrap();
+    let busy = unmount_all(&target).unwrap_err();
+    assert!(matches!(&busy, mount::Error::Unmount { source, .. } if source.kind() == io::ErrorKind::ResourceBusy));
+    drop(open);
+    for _ in 0..2 {
+        unmount_all(&target).unwrap();
+        assert_eq!((mounts_in(&mounts).unwrap(), target.exists()), (vec![], false));
+    }
+}
+
+#[test]
+fn mountns_what_is_no_image_is_not_mounted() {
+    private_mounts();
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("image"), vec![0; 64 * 1024]).unwrap();
+    let device = LoopDevice::attach(&File::open(folder.path().join("image")).unwrap()).unwrap();
+    let refused = mount_image(device.path(), &folder.path().join("guest")).unwrap_err();
+    assert!(matches!(refused, mount::Error::Mount { .. }), "{refused}");
+}
+
+#[test]
+fn a_blob_is_written_hashed_moved_and_removed() {
+    let base = tempfile::tempdir().unwrap();
+    let (incoming, blobs) = (base.path().join("incoming"), base.path().join("blobs"));
+    let (incoming, blobs) = (Folder::open(&incoming).unwrap(), Folder::open(&blobs).unwrap());
+    let writing = incoming.write("a.part").unwrap();
+    writing.write_at(b"abc", 0).unwrap();
+    writing.sync().unwrap();
+    // FIPS 180-2, appendix B.1.
+    let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    assert_eq!(writing.hash().unwrap().map(|byte| format!("{byte:02x}")).concat(), abc);
+    for _ in 0..2 {
+        incoming.rename("a.part", &blobs, abc).unwrap();
+        assert_eq!(incoming.list().unwrap(), []);
+    }
+    let [entry] = blobs.list().unwrap().try_into().unwrap();
+    assert_eq!((entry.name.as_str(), entry.size), (abc, 3));
+    assert_eq!(blobs.entry(abc).unwrap(), Some(entry));
+    for _ in 0..2 {
+        blobs.remove(abc).unwrap();
+        assert_eq!(blobs.list().unwrap(), []);
+    }
+}
+
+#[test]
+fn a_file_has_one_writer_at_a_time() {
+    let base = tempfile::tempdir().unwrap();
+    let folder = Folder::open(base.path()).unwrap();
+    let writing = folder.write("a").unwrap();
+    let second = folder.write("a").unwrap_err();
+    assert!(matches!(&second, Error::Open { source, .. } if source.kind() == io::ErrorKind::WouldBlock), "{second}");
+    drop(writing);
+    folder.write("a").unwrap();
+}
+
+#[test]
+fn a_folder_is_not_left_and_only_regular_files_are_in_it() {
+    let base = tempfile::tempdir().unwrap();
+    fs::write(base.path().join("secret"), "x").unwrap();
+    let folder = Folder::open(&base.path().join("blobs")).unwrap();
+    for name in ["", ".", "..", "../secret", "/etc/passwd", "a\0"] {
+        assert!(matches!(folder.read(name), Err(Error::Name { .. })), "{name:?}");
+        assert!(matches!(folder.remove(name), Err(Error::Name { .. })), "{name:?}");
+    }
+    std::os::unix::fs::symlink("../secret", base.path().join("blobs/link")).unwrap();
+    nix::unistd::mkfifo(&base.path().join("blobs/pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    fs::create_dir(base.path().join("blobs/folder")).unwrap();
+    assert!(folder.read("link").is_err());
+    assert_eq!(folder.list().unwrap(), []);
+    std::os::unix::fs::symlink("blobs", base.path().join("other")).unwrap();
+    assert!(matches!(Folder::open(&base.path().join("other")), Err(Error::Folder { .. })));
+}
