@@ -1,5 +1,6 @@
 //! The command line: what can be asked for, and the wiring of each command.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -12,12 +13,13 @@ use catenoid_schema::{
     name::Name,
     units::Timestamp,
 };
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use crate::{
     bundle, check,
     failure::Failure,
-    files, guest, pki,
+    files, flows, guest, inspect, pki, schema,
     sign::{self, Subject},
     yaml::Source,
 };
@@ -53,13 +55,47 @@ With --add-signature the input is an envelope that another signer has signed:
   catenoid-sign sign --add-signature --key KEY --chain CHAIN press.manifest.cose -o press.manifest.cose")]
     Sign(Sign),
     /// Shows everything that is wrong with a manifest, each at its place.
-    #[command(after_help = "Example:
-  catenoid-sign check press.yaml")]
+    #[command(after_help = "Examples:
+  catenoid-sign check press.yaml
+  catenoid-sign check --flows press.yaml
+  catenoid-sign check --rendered press.yaml > rendered.yaml")]
     Check(Check),
     /// Packs a signed manifest and all that it needs into one tar.
     #[command(after_help = "Example:
   catenoid-sign bundle --manifest press.manifest.cose --guests guests -o press.bundle.tar")]
     Bundle(Bundle),
+    /// Shows what is in a document, who signed it and whether it would be believed.
+    #[command(after_help = "Examples:
+  catenoid-sign inspect press.manifest.cose --anchors pki/anchors.cbor
+  catenoid-sign inspect -o json guests/nginx-1.22.1.guest.cose
+  catenoid-sign inspect pki/anchors.cbor
+
+With --anchors a document that would be refused ends with exit code 1.")]
+    Inspect(Inspect),
+    /// Prints the JSON Schema of a document.
+    #[command(after_help = "Example:
+  catenoid-sign schema manifest > manifest.schema.json
+
+An editor with a YAML language server completes and checks a manifest that begins with:
+  # yaml-language-server: $schema=manifest.schema.json")]
+    Schema {
+        /// Of which document.
+        kind: schema::Kind,
+    },
+    /// Prints a completion script.
+    #[command(after_help = "Example:
+  catenoid-sign completion bash > /usr/share/bash-completion/completions/catenoid-sign")]
+    Completion {
+        /// For which shell.
+        shell: Shell,
+    },
+    /// Writes the man pages.
+    #[command(after_help = "Example:
+  catenoid-sign man /usr/share/man/man1")]
+    Man {
+        /// The folder; made if it is not there.
+        dir: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -146,7 +182,34 @@ struct GuestSign {
 }
 
 #[derive(Debug, Args)]
+struct Inspect {
+    /// The file: signed (`.cose`) or not (`.cbor`).
+    file: PathBuf,
+    /// The anchors of the devices (CBOR): verifies as they would.
+    #[arg(long, value_name = "FILE")]
+    anchors: Option<PathBuf>,
+    /// How it is printed.
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    output: Format,
+}
+
+/// How something is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+#[derive(Debug, Args)]
 struct Check {
+    /// Prints who may speak to whom, too.
+    #[arg(long)]
+    flows: bool,
+    /// Prints the manifest with every default written out, as it would be signed, too.
+    #[arg(long)]
+    rendered: bool,
     /// The manifest (YAML).
     manifest: PathBuf,
 }
@@ -173,6 +236,10 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Sign(arguments) => sign(&arguments),
         Command::Check(arguments) => check(&arguments),
         Command::Bundle(arguments) => bundle(&arguments),
+        Command::Inspect(arguments) => inspect(&arguments),
+        Command::Schema { kind } => print(&schema::text(kind)),
+        Command::Completion { shell } => completion(shell),
+        Command::Man { dir } => man(&dir),
     }
 }
 
@@ -236,8 +303,14 @@ fn payload_digest<T: Document>(envelope: &[u8]) -> Digest {
 
 fn check(arguments: &Check) -> Result<(), Failure> {
     let source = Source::read(&arguments.manifest)?;
-    check::read(&source, Stage::Authored)?;
-    println!("{}: no errors", arguments.manifest.display());
+    let manifest = check::read(&source, Stage::Authored)?;
+    if arguments.flows {
+        print(&format!("{}\n", flows::table(&flows::permissions(&manifest))))?;
+    }
+    if arguments.rendered {
+        print(&inspect::yaml(&manifest)?)?;
+    }
+    eprintln!("{}: no errors", arguments.manifest.display());
     Ok(())
 }
 
@@ -245,4 +318,41 @@ fn bundle(arguments: &Bundle) -> Result<(), Failure> {
     let blobs = bundle::write(&arguments.manifest, &arguments.guests, &arguments.output)?;
     println!("wrote {} with {} blobs", arguments.output.display(), blobs.len());
     Ok(())
+}
+
+fn inspect(arguments: &Inspect) -> Result<(), Failure> {
+    let anchors = arguments.anchors.as_deref().map(sign::read_anchors).transpose()?;
+    let bytes = files::read(&arguments.file)?;
+    let inspection = inspect::inspect(&arguments.file, &bytes, anchors.as_ref(), now())?;
+    match arguments.output {
+        Format::Text => print(&inspection.to_string())?,
+        Format::Json => {
+            let text = serde_json::to_string_pretty(&inspection).expect("an inspection is JSON");
+            print(&format!("{text}\n"))?;
+        }
+    }
+    inspection.verdict(&arguments.file)?;
+    Ok(())
+}
+
+fn completion(shell: Shell) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "catenoid-sign", &mut script);
+    print(&String::from_utf8_lossy(&script))
+}
+
+fn man(folder: &Path) -> Result<(), Failure> {
+    files::make_folder(folder)?;
+    clap_mangen::generate_to(Arguments::command(), folder)
+        .map_err(|source| files::Error::Write { path: folder.to_owned(), source }.into())
+}
+
+/// Prints to standard output. A reader that has seen enough (`| head`) is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(source) if source.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(files::Error::Write { path: "standard output".into(), source }.into())
+        }
+        _ => Ok(()),
+    }
 }

@@ -9,9 +9,12 @@ mod check;
 mod cli;
 mod failure;
 mod files;
+mod flows;
 mod guest;
+mod inspect;
 mod key;
 mod pki;
+mod schema;
 mod sign;
 mod yaml;
 

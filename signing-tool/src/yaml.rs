@@ -94,7 +94,8 @@ impl Source {
             let (line, column) = (usize::try_from(location.line()).ok()?, usize::try_from(location.column()).ok()?);
             Some(Place { line, column, length: usize::try_from(location.span().len()).unwrap_or(1).max(1) })
         });
-        Finding { place: place.unwrap_or(Place::START), message: plain(error), hint: None }
+        let (message, hint) = explain(error.without_snippet());
+        Finding { place: place.unwrap_or(Place::START), message, hint }
     }
 
     /// Where each key and element of the document is, by its path (`containers.web.zones.0`). A key's place is its
@@ -150,9 +151,64 @@ impl Source {
     }
 }
 
+/// What is wrong, and what to do about it, in our words where the parser's are about its own options.
+fn explain(error: &serde_saphyr::Error) -> (String, Option<String>) {
+    use serde_saphyr::{Error, budget::BudgetBreach};
+    match error {
+        Error::DuplicateMappingKey { key: Some(key), .. } => (format!("the key `{key}` is written twice"), None),
+        Error::DuplicateMappingKey { key: None, .. } => ("a key is written twice".to_owned(), None),
+        Error::SerdeUnknownField { field, expected, .. } => {
+            (format!("unknown field `{field}`"), suggest("fields are", field, expected))
+        }
+        Error::SerdeUnknownVariant { variant, expected, .. } => {
+            (format!("unknown value `{variant}`"), suggest("values are", variant, expected))
+        }
+        Error::SerdeMissingField { field, .. } => (format!("the field `{field}` is missing"), None),
+        Error::SerdeInvalidValue { unexpected, expected, .. }
+        | Error::SerdeInvalidType { unexpected, expected, .. } => {
+            (format!("{unexpected} stands where {expected} is expected"), None)
+        }
+        Error::NullIntoString { .. } => ("nothing stands where a text is expected".to_owned(), None),
+        Error::Budget { breach: BudgetBreach::Anchors { .. } | BudgetBreach::Aliases { .. }, .. } => {
+            let hint = "write the content at each place: what is signed is what stands there";
+            ("anchors (`&`) and aliases (`*`) are not allowed".to_owned(), Some(hint.to_owned()))
+        }
+        Error::Budget { breach: BudgetBreach::MergeKeys { .. }, .. } | Error::MergeKeyNotAllowed { .. } => {
+            ("merge keys (`<<`) are not allowed".to_owned(), Some("write the fields out".to_owned()))
+        }
+        Error::Budget { breach: BudgetBreach::Documents { .. }, .. } | Error::MultipleDocuments { .. } => {
+            ("a second document begins".to_owned(), Some("one file holds one document".to_owned()))
+        }
+        Error::Budget { breach: BudgetBreach::Depth { .. }, .. } => {
+            (format!("nested deeper than {DEPTH_LIMIT} levels"), None)
+        }
+        Error::Budget { .. } => ("larger than any document can be".to_owned(), None),
+        Error::Message { msg, .. } => (msg.clone(), None),
+        Error::UnsupportedTag { tag, .. } | Error::TaggedStructFieldName { tag, .. } => {
+            (format!("the tag `{tag}` is not allowed"), None)
+        }
+        other => (plain(other), None),
+    }
+}
+
+/// The closest of `known` if one is close, else all of them.
+fn suggest(what: &str, written: &str, known: &[&str]) -> Option<String> {
+    let close = known.iter().map(|known| (strsim::damerau_levenshtein(written, known), *known)).min();
+    match close {
+        Some((distance, close)) if distance <= 1 + written.chars().count() / 4 => {
+            Some(format!("did you mean `{close}`?"))
+        }
+        Some(_) => {
+            let names: Vec<_> = known.iter().map(|known| format!("`{known}`")).collect();
+            Some(format!("{what} {}", names.join(", ")))
+        }
+        None => None,
+    }
+}
+
 /// The message alone: the place is shown apart from it.
 fn plain(error: &serde_saphyr::Error) -> String {
-    let text = error.without_snippet().to_string();
+    let text = error.to_string();
     let end = text.rfind(" at line ").unwrap_or(text.len());
     let end = text[..end].trim_end_matches([',', ':', ' ']).len();
     text[..end].trim_start_matches("error: ").to_owned()

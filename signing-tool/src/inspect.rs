@@ -1,0 +1,279 @@
+//! `inspect`: what is in a signed or unsigned document, and whether it would be believed.
+
+use std::path::{Path, PathBuf};
+
+use catenoid_envelope::{Unverified, open};
+use catenoid_schema::{
+    anchors::Anchors,
+    cbor,
+    digest::Digest,
+    document::{Document, Role},
+    guest::Guest,
+    manifest::Manifest,
+    units::Timestamp,
+};
+use serde::Serialize;
+use x509_cert::{Certificate, der::Decode};
+
+use crate::failure::Failure;
+
+/// The most bytes of a payload of any kind.
+const PAYLOAD_LIMIT: usize = Manifest::LIMITS.bytes;
+
+/// Why nothing can be shown.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// Neither an envelope nor a document.
+    #[error("`{}` is neither a signed document nor one in cbor", path.display())]
+    Form {
+        /// The file.
+        path: PathBuf,
+        /// Why it is not an envelope.
+        source: Box<catenoid_envelope::Error>,
+    },
+    /// An envelope of something that we do not know.
+    #[error("`{}` holds `{content_type}`, which this version does not know", path.display())]
+    Kind {
+        /// The file.
+        path: PathBuf,
+        /// What it says.
+        content_type: String,
+    },
+    /// The payload is not of its kind.
+    #[error("failed to read the content of `{}`", path.display())]
+    Payload {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: cbor::Error,
+    },
+    /// A device would refuse it.
+    #[error("a device with these anchors refuses `{}`: {reason}", path.display())]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// It cannot be written for people (our fault).
+    #[error("failed to write the content for people: {reason}")]
+    Show {
+        /// What the encoder says.
+        reason: String,
+    },
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Show { .. } => Self::system(error),
+            _ => Self::refused(error),
+        }
+    }
+}
+
+/// Everything that can be said of a document.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Inspection {
+    kind: &'static str,
+    /// The role whose signatures count.
+    role: Role,
+    /// What names the document: the digest of its bytes.
+    digest: Digest,
+    /// The digest of the whole file, by which a guest's descriptor is named and pushed.
+    file_digest: Digest,
+    file_bytes: usize,
+    signers: Vec<Signer>,
+    verification: Verification,
+    /// Of anchors: the certificates in words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    authorities: Vec<Authority>,
+    document: serde_json::Value,
+    #[serde(skip)]
+    yaml: String,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Authority {
+    role: Role,
+    threshold: u8,
+    subject: String,
+    not_after: String,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Signer {
+    subject: String,
+    issuer: String,
+    not_before: String,
+    not_after: String,
+    /// Certificates that were sent along, the signer's own included.
+    certificates: usize,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase", tag = "state")]
+enum Verification {
+    /// There is no signature.
+    Unsigned,
+    /// Nobody said whom to believe.
+    NotAsked,
+    /// A device with these anchors believes it.
+    Believed { at: Timestamp },
+    /// It does not.
+    Refused { at: Timestamp, error: &'static str, reason: String },
+}
+
+/// Takes `bytes` apart; verifies them where there are `anchors`.
+pub(crate) fn inspect(
+    path: &Path,
+    bytes: &[u8],
+    anchors: Option<&Anchors>,
+    at: Timestamp,
+) -> Result<Inspection, Error> {
+    take_apart(path, bytes, anchors, at).map(with_authorities)
+}
+
+fn take_apart(path: &Path, bytes: &[u8], anchors: Option<&Anchors>, at: Timestamp) -> Result<Inspection, Error> {
+    let envelope = match Unverified::read(bytes, PAYLOAD_LIMIT) {
+        Ok(envelope) => envelope,
+        Err(source) => {
+            return unsigned(bytes)
+                .unwrap_or_else(|| Err(Error::Form { path: path.to_owned(), source: Box::new(source) }));
+        }
+    };
+    match envelope.content_type() {
+        Manifest::CONTENT_TYPE => signed::<Manifest>("Manifest", path, bytes, &envelope, anchors, at),
+        Guest::CONTENT_TYPE => signed::<Guest>("Guest", path, bytes, &envelope, anchors, at),
+        Anchors::CONTENT_TYPE => signed::<Anchors>("Anchors", path, bytes, &envelope, anchors, at),
+        other => {
+            let content_type = other.chars().filter(|c| !c.is_control()).collect();
+            Err(Error::Kind { path: path.to_owned(), content_type })
+        }
+    }
+}
+
+/// Adds the certificates of anchors in words, which nobody can read in hex.
+fn with_authorities(mut inspection: Inspection) -> Inspection {
+    if let Ok(anchors) = serde_json::from_value::<Anchors>(inspection.document.clone()) {
+        for (role, believed) in &anchors.roles {
+            inspection.authorities.extend(believed.certificates.iter().map(|certificate| {
+                let Signer { subject, not_after, .. } = signer(&[certificate.as_bytes().to_vec()]);
+                Authority { role: *role, threshold: believed.threshold, subject, not_after }
+            }));
+        }
+    }
+    inspection
+}
+
+fn unsigned(bytes: &[u8]) -> Option<Result<Inspection, Error>> {
+    fn of<T: Document>(kind: &'static str, bytes: &[u8]) -> Option<Result<Inspection, Error>> {
+        let document: T = cbor::decode(bytes, T::LIMITS).ok()?;
+        Some(inspection(kind, &document, bytes, bytes, Vec::new(), Verification::Unsigned))
+    }
+    of::<Manifest>("Manifest", bytes)
+        .or_else(|| of::<Guest>("Guest", bytes))
+        .or_else(|| of::<Anchors>("Anchors", bytes))
+}
+
+fn signed<T: Document>(
+    kind: &'static str,
+    path: &Path,
+    bytes: &[u8],
+    envelope: &Unverified,
+    anchors: Option<&Anchors>,
+    at: Timestamp,
+) -> Result<Inspection, Error> {
+    let document: T = cbor::decode(envelope.payload(), T::LIMITS)
+        .map_err(|source| Error::Payload { path: path.to_owned(), source })?;
+    let verification = match anchors.map(|anchors| open::<T>(bytes, anchors, at)) {
+        None => Verification::NotAsked,
+        Some(Ok(_)) => Verification::Believed { at },
+        Some(Err(error)) => Verification::Refused { at, error: error.name(), reason: error.to_string() },
+    };
+    let signers = envelope.chains().iter().map(|chain| signer(chain)).collect();
+    inspection(kind, &document, envelope.payload(), bytes, signers, verification)
+}
+
+fn inspection<T: Document>(
+    kind: &'static str,
+    document: &T,
+    payload: &[u8],
+    bytes: &[u8],
+    signers: Vec<Signer>,
+    verification: Verification,
+) -> Result<Inspection, Error> {
+    Ok(Inspection {
+        kind,
+        role: T::ROLE,
+        digest: Digest::of(payload),
+        file_digest: Digest::of(bytes),
+        file_bytes: bytes.len(),
+        signers,
+        verification,
+        authorities: Vec::new(),
+        document: serde_json::to_value(document).map_err(|e| Error::Show { reason: e.to_string() })?,
+        yaml: yaml(document)?,
+    })
+}
+
+/// A document as its author could write it, with every default.
+pub(crate) fn yaml<T: Serialize>(document: &T) -> Result<String, Error> {
+    serde_saphyr::to_string(document).map_err(|e| Error::Show { reason: e.to_string() })
+}
+
+fn signer(chain: &[Vec<u8>]) -> Signer {
+    let unreadable = || "unreadable".to_owned();
+    let leaf = chain.first().and_then(|leaf| Certificate::from_der(leaf).ok());
+    let of = |read: fn(&Certificate) -> String| {
+        leaf.as_ref().map_or_else(unreadable, |leaf| read(leaf).chars().filter(|c| !c.is_control()).collect())
+    };
+    Signer {
+        subject: of(|leaf| leaf.tbs_certificate().subject().to_string()),
+        issuer: of(|leaf| leaf.tbs_certificate().issuer().to_string()),
+        not_before: of(|leaf| leaf.tbs_certificate().validity().not_before.to_string()),
+        not_after: of(|leaf| leaf.tbs_certificate().validity().not_after.to_string()),
+        certificates: chain.len(),
+    }
+}
+
+impl std::fmt::Display for Inspection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "kind      {} (signed by the role `{}`)", self.kind, self.role)?;
+        writeln!(f, "digest    {}", self.digest)?;
+        writeln!(f, "file      {} ({} bytes)", self.file_digest, self.file_bytes)?;
+        for (index, signer) in self.signers.iter().enumerate() {
+            writeln!(f, "signer {}  {}", index + 1, signer.subject)?;
+            writeln!(f, "          issued by {}", signer.issuer)?;
+            writeln!(f, "          valid {} to {}", signer.not_before, signer.not_after)?;
+        }
+        match &self.verification {
+            Verification::Unsigned => writeln!(f, "verified  no: there is no signature")?,
+            Verification::NotAsked => writeln!(f, "verified  no: pass --anchors to verify")?,
+            Verification::Believed { at } => writeln!(f, "verified  yes, at {at}")?,
+            Verification::Refused { at, reason, .. } => writeln!(f, "verified  REFUSED at {at}: {reason}")?,
+        }
+        for Authority { role, threshold, subject, not_after } in &self.authorities {
+            writeln!(
+                f,
+                "believes  {subject} for the role `{role}` ({threshold} must sign), until {not_after}"
+            )?;
+        }
+        if self.authorities.is_empty() { write!(f, "---\n{}", self.yaml) } else { Ok(()) }
+    }
+}
+
+impl Inspection {
+    /// An error if anchors were given that refuse it.
+    pub(crate) fn verdict(&self, path: &Path) -> Result<(), Error> {
+        match &self.verification {
+            Verification::Refused { reason, .. } => {
+                Err(Error::Refused { path: path.to_owned(), reason: reason.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+}
