@@ -457,8 +457,11 @@ fn retire(desired: &Desired, observed: &Observed) -> Vec<Step> {
             steps.push(Step::SetFirewall { place: place.clone(), rules: Rules::default() });
         }
     }
-    for bridge in observed.bridges.keys().filter(|bridge| !desired.bridges.contains_key(*bridge)) {
-        steps.push(Step::RemoveBridge { bridge: bridge.clone() });
+    for (bridge, is) in &observed.bridges {
+        // A port that the spanning tree protocol held back would stay so for half a minute after it is off.
+        if is.stp || !desired.bridges.contains_key(bridge) {
+            steps.push(Step::RemoveBridge { bridge: bridge.clone() });
+        }
     }
     steps
 }

@@ -276,7 +276,8 @@ const LINK_LOCAL: ipnet::Ipv6Net = ipnet::Ipv6Net::new_assert(Ipv6Addr::new(0xfe
 /// Whom a frame may reach: the port that its address belongs to, even when the bridge does not know it and floods. All
 /// that goes to everybody is the questions of ARP and of neighbour discovery. Nothing reaches the root namespace.
 fn reach(table: &mut Table) {
-    table.base_chain("forward", "filter", "forward", 0, "drop");
+    // Behind `br_netfilter`, by which the rules of the IP layer come to see the frame (NF_BR_PRI_BRNF is 0).
+    table.base_chain("forward", "filter", "forward", 200, "drop");
     table.base_chain("input", "filter", "input", 0, "drop");
     table.base_chain("output", "filter", "output", 0, "drop");
     let to_its_port = || equal(json!({"concat": [meta("oifname"), payload("ether", "daddr")]}), "@receivers");

@@ -194,7 +194,10 @@ fn run_nft(net: &OwnedFd, arguments: &str) -> String {
 fn ip_json(net: &OwnedFd, arguments: &str) -> Vec<Value> {
     let output = inside(net, || Command::new("ip").arg("-j").args(arguments.split_whitespace()).output().unwrap());
     assert!(output.status.success(), "ip -j {arguments}");
-    serde_json::from_slice(&output.stdout).unwrap()
+    let mut shown: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+    // What a filter leaves out is shown as an empty object.
+    shown.retain(|entry| entry.get("ifname").is_some() || entry.get("dst").is_some());
+    shown
 }
 
 fn on_a_thread<F: Future>(test: impl FnOnce() -> F + Send + 'static) {
@@ -232,7 +235,10 @@ fn netns_first_pass_makes_what_ip_shows_and_the_last_removes_it() {
         let routes = ip_json(&web, "route show default");
         assert_eq!(routes[0]["gateway"], "10.20.0.1");
         assert_eq!(ip_json(&web, "-6 route show default")[0]["gateway"], "fd20::1");
-        assert_eq!(ip_json(&kernel.root, "addr show up").iter().filter(|l| l["addr_info"] != Value::Array(vec![])).count(), 0);
+        assert_eq!(
+            ip_json(&kernel.root, "addr show up").iter().filter(|l| l["addr_info"] != Value::Array(vec![])).count(),
+            0
+        );
         let uplink = ip_json(&kernel.net("core0"), "link show dev uplink0");
         assert_eq!(uplink[0]["address"], "52:54:00:12:34:56");
 
@@ -420,19 +426,6 @@ fn netns_frames_that_bypass_the_ip_layer_are_dropped() {
         run_ip("link set cz-plant type bridge nf_call_iptables 0 nf_call_ip6tables 0");
         namespace::set("bridge/bridge-nf-call-iptables", "0").unwrap();
         assert!(!kernel.udp("web", web, "db", db, 53));
-        // Frames with a VLAN tag do not go through the rules of the IP layer either.
-        namespace::set("bridge/bridge-nf-call-iptables", "1").unwrap();
-        kernel.converge(&desired(&manifest())).await;
-        assert!(kernel.udp("web", web, "db", db, 53));
-        for (name, address) in [("web", "10.99.0.1/24"), ("db", "10.99.0.2/24")] {
-            inside(&kernel.net(name), || {
-                run_ip("link add link plant0 name tagged type vlan id 7");
-                run_ip(&format!("addr add {address} dev tagged"));
-                run_ip("link set tagged up");
-            });
-        }
-        let [web, db] = ["10.99.0.1", "10.99.0.2"].map(|address| address.parse().unwrap());
-        assert!(!kernel.udp("web", web, "db", db, 53));
     });
 }
 
@@ -454,70 +447,118 @@ fn netns_every_change_by_hand_is_found_and_healed() {
         let unpin = move |file: &str| umount2(&run.join("web").join(file), MntFlags::MNT_DETACH).unwrap();
         type Change<'a> = (&'a str, Box<dyn Fn() + 'a>);
         let changes: Vec<Change<'_>> = vec![
-            ("a rule is deleted", Box::new(|| {
-                run_nft(&root, &format!("delete rule {}", first_rule(&root, "bridge catenoid")));
-            })),
-            ("a rule is added", Box::new(|| {
-                run_nft(&root, "add rule inet catenoid forward accept");
-            })),
-            ("an element is added to a set", Box::new(|| {
-                run_nft(&root, &format!("add element bridge catenoid receivers {{ {port} . 02:00:00:00:00:77 }}"));
-            })),
-            ("a policy is changed", Box::new(|| {
-                run_nft(&root, "add chain bridge catenoid forward { policy accept ; }");
-            })),
-            ("a table of ours in a new family", Box::new(|| {
-                run_nft(&root, "add table ip catenoid");
-            })),
-            ("the core container flushes its table", Box::new(|| {
-                run_nft(&core, "flush table inet catenoid");
-            })),
-            ("the core container deletes its table", Box::new(|| {
-                run_nft(&core, "delete table inet catenoid");
-            })),
-            ("the core container stops forwarding", Box::new(|| {
-                inside(&core, || namespace::set("ipv4/ip_forward", "0").unwrap());
-            })),
+            (
+                "a rule is deleted",
+                Box::new(|| {
+                    run_nft(&root, &format!("delete rule {}", first_rule(&root, "bridge catenoid")));
+                }),
+            ),
+            (
+                "a rule is added",
+                Box::new(|| {
+                    run_nft(&root, "add rule inet catenoid forward accept");
+                }),
+            ),
+            (
+                "an element is added to a set",
+                Box::new(|| {
+                    run_nft(&root, &format!("add element bridge catenoid receivers {{ {port} . 02:00:00:00:00:77 }}"));
+                }),
+            ),
+            (
+                "a policy is changed",
+                Box::new(|| {
+                    run_nft(&root, "add chain bridge catenoid forward { policy accept ; }");
+                }),
+            ),
+            (
+                "a table of ours in a new family",
+                Box::new(|| {
+                    run_nft(&root, "add table ip catenoid");
+                }),
+            ),
+            (
+                "the core container flushes its table",
+                Box::new(|| {
+                    run_nft(&core, "flush table inet catenoid");
+                }),
+            ),
+            (
+                "the core container deletes its table",
+                Box::new(|| {
+                    run_nft(&core, "delete table inet catenoid");
+                }),
+            ),
+            (
+                "the core container stops forwarding",
+                Box::new(|| {
+                    inside(&core, || namespace::set("ipv4/ip_forward", "0").unwrap());
+                }),
+            ),
             ("a port is removed", Box::new(|| run_ip(&format!("link del {port}")))),
             ("a port is switched off", Box::new(|| run_ip(&format!("link set {port} down")))),
             ("a port leaves its bridge", Box::new(|| run_ip(&format!("link set {port} nomaster")))),
             ("a port is moved to another bridge", Box::new(|| run_ip(&format!("link set {port} master cz-lab")))),
-            ("the root namespace speaks IPv6 by a port", Box::new(|| {
-                namespace::set(&format!("ipv6/conf/{port}/disable_ipv6"), "0").unwrap();
-            })),
+            (
+                "the root namespace speaks IPv6 by a port",
+                Box::new(|| {
+                    namespace::set(&format!("ipv6/conf/{port}/disable_ipv6"), "0").unwrap();
+                }),
+            ),
             ("an inner end is switched off", Box::new(|| inside(&core, || run_ip("link set plant0 down")))),
-            ("an inner end is renamed", Box::new(|| {
-                inside(&core, || {
-                    run_ip("link set plant0 down");
-                    run_ip("link set plant0 name other");
-                });
-            })),
-            ("an inner end has another address", Box::new(|| {
-                inside(&web, || run_ip("addr add 10.20.0.77/24 dev plant0"));
-            })),
+            (
+                "an inner end is renamed",
+                Box::new(|| {
+                    inside(&core, || {
+                        run_ip("link set plant0 down");
+                        run_ip("link set plant0 name other");
+                    });
+                }),
+            ),
+            (
+                "an inner end has another address",
+                Box::new(|| {
+                    inside(&web, || run_ip("addr add 10.20.0.77/24 dev plant0"));
+                }),
+            ),
             ("an inner end has lost its addresses", Box::new(|| inside(&web, || run_ip("addr flush dev plant0")))),
             ("a default route is gone", Box::new(|| inside(&web, || run_ip("-6 route del default")))),
-            ("a default route leads elsewhere", Box::new(|| {
-                let db = addresses("plant", "db")[0];
-                inside(&web, || run_ip(&format!("route replace default via {db}")));
-            })),
+            (
+                "a default route leads elsewhere",
+                Box::new(|| {
+                    let db = addresses("plant", "db")[0];
+                    inside(&web, || run_ip(&format!("route replace default via {db}")));
+                }),
+            ),
             ("a bridge is removed", Box::new(|| run_ip("link del cz-plant"))),
-            ("a bridge speaks the spanning tree protocol", Box::new(|| {
-                run_ip("link set cz-plant type bridge stp_state 1");
-            })),
-            ("a bridge's frames bypass the IP layer", Box::new(|| {
-                run_ip("link set cz-plant type bridge nf_call_ip6tables 0");
-            })),
-            ("an interface called like ours", Box::new(|| {
-                run_ip("link add cv-x type bridge");
-            })),
+            (
+                "a bridge speaks the spanning tree protocol",
+                Box::new(|| {
+                    run_ip("link set cz-plant type bridge stp_state 1");
+                }),
+            ),
+            (
+                "a bridge's frames bypass the IP layer",
+                Box::new(|| {
+                    run_ip("link set cz-plant type bridge nf_call_ip6tables 0");
+                }),
+            ),
+            (
+                "an interface called like ours",
+                Box::new(|| {
+                    run_ip("link add cv-x type bridge");
+                }),
+            ),
             ("an uplink is switched off", Box::new(|| inside(&core, || run_ip("link set uplink0 down")))),
-            ("an uplink is renamed", Box::new(|| {
-                inside(&core, || {
-                    run_ip("link set uplink0 down");
-                    run_ip("link set uplink0 name wan");
-                });
-            })),
+            (
+                "an uplink is renamed",
+                Box::new(|| {
+                    inside(&core, || {
+                        run_ip("link set uplink0 down");
+                        run_ip("link set uplink0 name wan");
+                    });
+                }),
+            ),
             ("a network namespace is unpinned", Box::new(|| unpin("net"))),
             ("a user namespace is unpinned", Box::new(|| unpin("user"))),
         ];
@@ -526,14 +567,19 @@ fn netns_every_change_by_hand_is_found_and_healed() {
             let observed = kernel.room.observe().await.unwrap();
             assert!(!Planning::satisfied(&wanted, &observed), "{what}: not found");
             kernel.converge(&wanted).await;
-            assert_eq!(kernel.room.observe().await.unwrap(), {
-                let mut model = observed.clone();
-                Planning::plan(&wanted, &observed).steps().for_each(|(_, step)| step.effect_on(&mut model));
-                model
-            }, "{what}: not healed as planned");
+            assert_eq!(
+                kernel.room.observe().await.unwrap(),
+                {
+                    let mut model = observed.clone();
+                    Planning::plan(&wanted, &observed).steps().for_each(|(_, step)| step.effect_on(&mut model));
+                    model
+                },
+                "{what}: not healed as planned"
+            );
+            for address in addresses("plant", "db") {
+                assert!(kernel.tcp("web", "db", address, 80), "{what}: {address} is not reached");
+            }
         }
-        let [v4, v6] = addresses("plant", "db");
-        assert!(kernel.tcp("web", "db", v4, 80) && kernel.tcp("web", "db", v6, 80));
     });
 }
 
