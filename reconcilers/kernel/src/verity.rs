@@ -5,7 +5,7 @@
 //! behind the data and is not read here, the tree one block further. A block that differs is an I/O error: never other
 //! data, never a restart.
 
-use std::path::PathBuf;
+use std::{io, path::PathBuf};
 
 use devicemapper::{DM, DevId, Device as Number, DmError, DmFlags, DmName, DmOptions, errors};
 use nix::errno::Errno;
@@ -27,17 +27,17 @@ const BLOCKS_LIMIT: u64 = 1 << 32;
 pub enum Error {
     /// The kernel offers no device-mapper.
     #[error("failed to open the device-mapper")]
-    Open(#[source] DmError),
+    Open(#[source] io::Error),
     /// The devices could not be read.
     #[error("failed to list the device-mapper devices")]
-    List(#[source] DmError),
+    List(#[source] io::Error),
     /// A device could not be read.
     #[error("failed to read verity device `{device}`")]
     Read {
         /// Which.
         device: String,
         /// Why.
-        source: DmError,
+        source: io::Error,
     },
     /// The loop device behind a device could not be read.
     #[error("failed to read what is behind verity device `{device}`")]
@@ -67,7 +67,7 @@ pub enum Error {
         /// Which.
         device: String,
         /// Why.
-        source: DmError,
+        source: io::Error,
     },
     /// The kernel does not take the parameters, or has no dm-verity.
     #[error("failed to load the table of verity device `{device}`")]
@@ -75,7 +75,7 @@ pub enum Error {
         /// Which.
         device: String,
         /// Why.
-        source: DmError,
+        source: io::Error,
     },
     /// A device could not be removed.
     #[error("failed to remove verity device `{device}`")]
@@ -83,7 +83,7 @@ pub enum Error {
         /// Which.
         device: String,
         /// Why.
-        source: DmError,
+        source: io::Error,
     },
     /// A device is open. It goes when the last user closes it.
     #[error("verity device `{device}` is in use")]
@@ -151,7 +151,7 @@ impl DeviceMapper {
     /// # Errors
     /// [`Error::Open`].
     pub fn open() -> Result<Self, Error> {
-        DM::new().map(|dm| Self { dm }).map_err(Error::Open)
+        DM::new().map(|dm| Self { dm }).map_err(|e| Error::Open(cause(e)))
     }
 
     /// The devices of guests.
@@ -160,7 +160,7 @@ impl DeviceMapper {
     /// [`Error::List`], [`Error::Read`], [`Error::Behind`].
     pub fn devices(&self) -> Result<Vec<Device>, Error> {
         let mut devices = Vec::new();
-        for (name, _, _) in self.dm.list_devices().map_err(Error::List)? {
+        for (name, _, _) in self.dm.list_devices().map_err(|e| Error::List(cause(e)))? {
             let name = name.to_string();
             if let Some(guest) = name::verity_guest(&name) {
                 devices.extend(self.device(guest)?);
@@ -181,7 +181,7 @@ impl DeviceMapper {
         let ((info, tables), (_, states)) = match read() {
             Ok(both) => both,
             Err(error) if errno(&error) == Some(Errno::ENXIO) => return Ok(None),
-            Err(source) => return Err(Error::Read { device, source }),
+            Err(error) => return Err(Error::Read { device, source: cause(error) }),
         };
         let found = match tables.as_slice() {
             [(0, length, target, parameters)] => Table::of(*length, target, parameters),
@@ -220,16 +220,16 @@ impl DeviceMapper {
         let read_only = || DmOptions::default().set_flags(DmFlags::DM_READONLY);
         self.dm
             .device_create(name, None, read_only())
-            .map_err(|source| Error::Make { device: device.clone(), source })?;
+            .map_err(|error| Error::Make { device: device.clone(), source: cause(error) })?;
         let id = DevId::Name(name);
         let loaded = self.dm.table_load(&id, &targets, read_only()).and_then(|_| {
             // Without the flag to suspend, this puts the loaded table in force.
             self.dm.device_suspend(&id, DmOptions::default())
         });
-        loaded.map(drop).map_err(|source| {
+        loaded.map(drop).map_err(|error| {
             // The first error is the one to tell; a device left over is seen by the next look.
             let _ = self.dm.device_remove(&id, deferred());
-            Error::Load { device: device.clone(), source }
+            Error::Load { device: device.clone(), source: cause(error) }
         })
     }
 
@@ -243,12 +243,12 @@ impl DeviceMapper {
         let id = DevId::Name(parse(&device)?);
         match self.dm.device_remove(&id, deferred()) {
             Err(error) if errno(&error) == Some(Errno::ENXIO) => return Ok(()),
-            Err(source) => return Err(Error::Remove { device, source }),
+            Err(error) => return Err(Error::Remove { device, source: cause(error) }),
             Ok(_) => {}
         }
         match self.dm.device_info(&id) {
             Err(error) if errno(&error) == Some(Errno::ENXIO) => Ok(()),
-            Err(source) => Err(Error::Read { device, source }),
+            Err(error) => Err(Error::Read { device, source: cause(error) }),
             Ok(_) => Err(Error::InUse { device }),
         }
     }
@@ -274,6 +274,11 @@ fn errno(error: &DmError) -> Option<Errno> {
         DmError::Core(errors::Error::Ioctl(_, _, _, errno)) => Some(**errno),
         _ => None,
     }
+}
+
+/// What the kernel answered; the crate's own text has whole structures in it.
+fn cause(error: DmError) -> io::Error {
+    errno(&error).map_or_else(|| io::Error::other(error), io::Error::from)
 }
 
 fn hex(bytes: &[u8]) -> String {

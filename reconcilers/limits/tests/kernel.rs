@@ -140,7 +140,8 @@ async fn vm_a_process_too_many_is_refused() {
     converge(&room, &desired("web=128MiB,0.5,3")).await;
     let leaf = kernel.base.join("catenoid/web/run.0123456789abcdef");
     fs::create_dir(&leaf).unwrap();
-    let script = format!("echo $$ > {}/cgroup.procs; sleep 9 & sleep 9 & sleep 9 & kill %1 %2", leaf.display());
+    let script =
+        format!("echo $$ > {}/cgroup.procs; exec >/dev/null; for n in 1 2 3; do sleep 9 2>&1 & done", leaf.display());
     let output = std::process::Command::new("/bin/sh").args(["-c", &script]).output().unwrap();
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success() && told.contains("fork"), "{:?}: {told}", output.status);

@@ -1,0 +1,250 @@
+//! The room on the kernel's own dm-verity. The trees are made by `veritysetup`, which shares no code with us.
+
+#![cfg(feature = "kernel")]
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, OpenOptions},
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use catenoid_core::{Planner, Reconciler, RoomError, Step as _};
+use catenoid_guests::{Desired, Error, Guests, Observed, Paths, Planning, Step, Store, Wanted};
+use catenoid_schema::{
+    digest::Digest,
+    guest::Verity,
+    status::{Blame, Health, Sync},
+    units::{ByteSize, Timestamp},
+};
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+};
+
+/// A marker in the data of the image, on a block that no metadata is on.
+const MARKER: &[u8] = b"here is what will be altered";
+
+struct Device {
+    folder: tempfile::TempDir,
+    room: Guests,
+    store: Store,
+}
+
+impl Device {
+    fn new() -> Self {
+        unshare(CloneFlags::CLONE_NEWNS).expect("tests on the kernel run as root");
+        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let (data, run) = (folder.path().join("data"), folder.path().canonicalize().unwrap().join("run"));
+        fs::create_dir(&data).unwrap();
+        let room = Guests::new(&Paths { data: data.clone(), run }).unwrap();
+        let store = Store::open(&data).unwrap();
+        Self { folder, room, store }
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.folder.path().join(path)
+    }
+
+    /// Makes and pushes an image that says `content`, and answers with the guest made of it.
+    fn push(&self, content: &str) -> (Digest, Wanted) {
+        let (tree, image) = (self.path("content"), self.path("image"));
+        fs::create_dir_all(&tree).unwrap();
+        fs::write(tree.join("hello"), content).unwrap();
+        fs::write(tree.join("large"), MARKER.repeat(4096)).unwrap();
+        // The same content gives the same image.
+        let fixed = ["-T0", "-U00000000-0000-0000-0000-000000000000"];
+        run("mkfs.erofs", &[fixed[0], fixed[1], image.to_str().unwrap(), tree.to_str().unwrap()]);
+        let blocks = fs::metadata(&image).unwrap().len() / 4096;
+        let (offset, salt) = ((blocks * 4096).to_string(), Digest::of(content.as_bytes()));
+        let image_path = image.to_str().unwrap();
+        let uuid = "--uuid=00000000-0000-0000-0000-000000000000";
+        let format = ["--hash=sha256", "--data-block-size=4096", "--hash-block-size=4096", uuid];
+        let (offset, salt_option) = (format!("--hash-offset={offset}"), format!("--salt={}", salt.to_hex()));
+        let arguments = [&["format", image_path, image_path, &offset, &salt_option], &format[..]].concat();
+        let told = run("veritysetup", &arguments);
+        let root = told.lines().find_map(|line| line.strip_prefix("Root hash:")).unwrap().trim();
+        let blob = fs::read(&image).unwrap();
+        let digest = Digest::of(&blob);
+        self.store.append(digest, 0, &blob).unwrap();
+        self.store.finish(digest).unwrap();
+        let verity = Verity { root_hash: Digest::from_hex(root).unwrap(), salt, data_blocks: blocks };
+        let size = ByteSize::from_bytes(blob.len() as u64);
+        let label = format!("{content}@1.0");
+        (Digest::of(content.as_bytes()), Wanted { label, image: digest, size, verity })
+    }
+
+    fn blob(&self, wanted: &Wanted) -> PathBuf {
+        self.path("data/blobs").join(wanted.image.to_hex())
+    }
+
+    fn guest(&self, descriptor: &Digest) -> PathBuf {
+        self.path("run/guests").join(descriptor.short())
+    }
+
+    /// Does every step of the plan, each of them twice, and compares the kernel with the model after each.
+    async fn converge(&self, desired: &Desired) -> Observed {
+        let mut model = self.room.observe().await.unwrap();
+        for (_, step) in Planning::plan(desired, &model).steps() {
+            step.effect_on(&mut model);
+            for _ in 0..2 {
+                self.room.apply(step).await.unwrap_or_else(|e| panic!("{step}: {e:?}"));
+                assert_eq!(self.room.observe().await.unwrap(), model, "after: {step}");
+            }
+        }
+        assert!(Planning::satisfied(desired, &model));
+        model
+    }
+
+    /// Does the plan up to the first step that fails.
+    async fn fail(&self, desired: &Desired) -> Error {
+        let observed = self.room.observe().await.unwrap();
+        for (_, step) in Planning::plan(desired, &observed).steps() {
+            if let Err(error) = self.room.apply(step).await {
+                return error;
+            }
+        }
+        panic!("no step failed");
+    }
+}
+
+fn run(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output().unwrap_or_else(|e| panic!("{program}: {e}"));
+    assert!(output.status.success(), "{program}: {output:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn desired(guests: &[&(Digest, Wanted)]) -> Desired {
+    let guests = guests.iter().map(|guest| (*guest).clone()).collect();
+    // Long after everything was pushed, so that what is not needed goes.
+    let accepted_at = Timestamp::from_seconds(4_000_000_000).unwrap();
+    Desired { guests, unread: Default::default(), accepted_at }
+}
+
+/// Flips one bit of the marker in the file at `path`.
+fn alter(path: &Path) {
+    let bytes = fs::read(path).unwrap();
+    let at = bytes.windows(MARKER.len()).rposition(|window| window == MARKER).unwrap();
+    let file = OpenOptions::new().write(true).open(path).unwrap();
+    file.write_all_at(&[bytes[at] ^ 1], at as u64).unwrap();
+    file.sync_all().unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs device-mapper: run in the device VM"]
+async fn vm_guests_come_and_go_as_the_model_says() {
+    let device = Device::new();
+    let old = device.push("old");
+    let first = device.converge(&desired(&[&old])).await;
+    assert_eq!(first.mounts.len(), 1);
+    assert_eq!(fs::read_to_string(device.guest(&old.0).join("hello")).unwrap(), "old");
+    assert!(fs::write(device.guest(&old.0).join("hello"), "x").is_err());
+    // Another look at the same, by somebody who does not remember: an agent that was started anew.
+    let again = Guests::new(&Paths { data: device.path("data"), run: device.path("run") }).unwrap();
+    assert!(Planning::plan(&desired(&[&old]), &again.observe().await.unwrap()).is_empty());
+
+    let new = device.push("new");
+    let open = File::open(device.guest(&old.0).join("hello")).unwrap();
+    let in_use = device.fail(&desired(&[&new])).await;
+    assert!(matches!(&in_use, Error::InUse { guest } if *guest == old.0.short()), "{in_use:?}");
+    assert_eq!(in_use.blame(), Blame::Nobody);
+    assert_eq!(fs::read_to_string(device.guest(&new.0).join("hello")).unwrap(), "new");
+    drop(open);
+    device.converge(&desired(&[&new])).await;
+    assert!(!device.guest(&old.0).exists());
+    let nothing = device.converge(&desired(&[])).await;
+    assert_eq!(nothing, Observed::default());
+}
+
+// [req->TSF-INIT] [req->NDR-3.2]
+#[tokio::test]
+#[ignore = "needs device-mapper: run in the device VM"]
+async fn vm_an_image_altered_before_it_is_mounted_is_discarded_and_can_be_pushed_again() {
+    let device = Device::new();
+    let guest = device.push("web");
+    let wanted = desired(&[&guest]);
+    alter(&device.blob(&guest.1));
+    let altered = device.fail(&wanted).await;
+    assert!(matches!(&altered, Error::Altered { guest, .. } if guest == "web@1.0"), "{altered:?}");
+    assert_eq!(altered.blame(), Blame::Administrator);
+    assert!(!device.guest(&guest.0).exists(), "it was mounted");
+
+    let observed = device.room.observe().await.unwrap();
+    assert!(observed.devices[&guest.0.short()].corrupt);
+    device.converge(&wanted).await;
+    let status = Planning::status(&wanted, &device.room.observe().await.unwrap());
+    assert_eq!((status[0].sync, status[0].health), (Sync::OutOfSync, Health::Degraded));
+    assert_eq!(status[0].conditions[0].reason, "ImageCorrupt");
+
+    assert_eq!(device.push("web"), guest);
+    device.converge(&wanted).await;
+    assert_eq!(fs::read_to_string(device.guest(&guest.0).join("hello")).unwrap(), "web");
+    device.converge(&desired(&[])).await;
+}
+
+#[tokio::test]
+#[ignore = "needs device-mapper: run in the device VM"]
+async fn vm_an_image_altered_under_a_mounted_guest_is_an_error_and_never_other_data() {
+    let device = Device::new();
+    let guest = device.push("web");
+    let wanted = desired(&[&guest]);
+    device.converge(&wanted).await;
+    let large = device.guest(&guest.0).join("large");
+    assert_eq!(fs::read(&large).unwrap(), MARKER.repeat(4096));
+    alter(&device.blob(&guest.1));
+    let cached = File::open(&large).unwrap();
+    nix::fcntl::posix_fadvise(&cached, 0, 0, nix::fcntl::PosixFadviseAdvice::POSIX_FADV_DONTNEED).unwrap();
+    let error = fs::read(&large).map(|bytes| bytes.len()).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(nix::libc::EIO), "{error}");
+
+    let observed = device.room.observe().await.unwrap();
+    assert!(Planning::plan(&wanted, &observed).is_empty(), "something is stopped for it");
+    let status = Planning::status(&wanted, &observed);
+    assert_eq!((status[0].sync, status[0].health), (Sync::Synced, Health::Degraded));
+    assert_eq!(status[0].conditions[0].reason, "ImageCorrupt");
+    drop(cached);
+    device.converge(&desired(&[])).await;
+}
+
+#[tokio::test]
+#[ignore = "needs device-mapper: run in the device VM"]
+async fn vm_what_others_mapped_or_mounted_under_our_names_is_replaced() {
+    let device = Device::new();
+    let guest = device.push("web");
+    let wanted = desired(&[&guest]);
+    let id = guest.0.short();
+    // A device with another root: it verifies nothing that was signed.
+    let other = Verity { root_hash: Digest::of(b"other"), ..guest.1.verity.clone() };
+    let label = guest.1.label.clone();
+    let map = Step::MapVerity { guest: id.clone(), label, image: guest.1.image, verity: other };
+    device.room.apply(&map).await.unwrap();
+    device.converge(&wanted).await;
+    // Something writable over it.
+    mount(Some("none"), &device.guest(&guest.0), Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+    let observed = device.converge(&wanted).await;
+    assert_eq!(observed.mounts.keys().collect::<Vec<_>>(), [&id]);
+    assert_eq!(fs::read_to_string(device.guest(&guest.0).join("hello")).unwrap(), "web");
+    // The blob's name is given to something else while the guest is mounted: what is mounted is not from the store now.
+    let copy = fs::read(device.blob(&guest.1)).unwrap();
+    fs::remove_file(device.blob(&guest.1)).unwrap();
+    fs::write(device.blob(&guest.1), copy).unwrap();
+    let observed = device.room.observe().await.unwrap();
+    assert_eq!(observed.devices[&id].image, None);
+    device.converge(&wanted).await;
+    device.converge(&desired(&[])).await;
+}
+
+#[tokio::test]
+#[ignore = "needs device-mapper: run in the device VM"]
+async fn vm_a_root_hash_that_is_not_the_images_mounts_nothing() {
+    let device = Device::new();
+    let (descriptor, mut guest) = device.push("web");
+    guest.verity.root_hash = Digest::of(b"other");
+    let altered = device.fail(&desired(&[&(descriptor, guest)])).await;
+    assert!(matches!(altered, Error::Altered { .. }), "{altered:?}");
+    assert!(!device.guest(&descriptor).exists(), "it was mounted");
+    device.converge(&Desired { guests: BTreeMap::new(), ..desired(&[]) }).await;
+}
