@@ -4,13 +4,15 @@
 //! sockets, `qemu.log`). Starting the same directory again is the same device switched on again.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, BufRead as _, BufReader};
 use std::net::TcpListener;
-use std::os::fd::AsRawFd;
-use std::os::unix::net::UnixStream;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -194,21 +196,20 @@ impl Builder {
         let mut vm = Vm {
             dir: self.dir.clone(),
             qemu: None,
-            tpm: Some(self.start_tpm()?),
+            tpm: Some(self.start_tpm(&socket("tpm.sock"))?),
             console: None,
             root: None,
             qmp: None,
             ssh_port: free_port()?,
             started: Instant::now(),
         };
-        self.wait_tpm(&mut vm, &socket("tpm.sock"))?;
-        vm.qemu = Some(self.start_qemu(vm.ssh_port)?);
-        let console = vm.connect(&socket("console.sock"))?;
-        vm.console = Some(Console::new(console));
+        let (qemu, greeting) = self.start_qemu(vm.ssh_port)?;
+        vm.qemu = Some(qemu);
+        vm.wait_greeting(greeting)?;
+        vm.console = Some(Console::new(vm.connect(&socket("console.sock"))?));
         if self.root_shell {
             vm.root = Some(RootShell::new(vm.connect(&socket("root.sock"))?));
         }
-        drop(vm.connect(&socket("qmp.sock"))?);
         let mut qmp = Qmp::connect(&socket("qmp.sock"))?;
         qmp.call("cont", &json!({}))?;
         vm.qmp = Some(qmp);
@@ -218,7 +219,8 @@ impl Builder {
         Ok(vm)
     }
 
-    fn start_tpm(&self) -> Result<Child, VmError> {
+    /// The control socket listens before swtpm runs, so that QEMU can connect at once: swtpm takes it as standard input.
+    fn start_tpm(&self, socket: &Path) -> Result<Child, VmError> {
         let state = self.dir.join("tpm");
         if !state.exists() {
             fs::create_dir(&state).map_err(file("make", &state))?;
@@ -227,38 +229,28 @@ impl Builder {
                 .args(["--tpm2", "--create-ek-cert", "--pcr-banks", "sha256", "--tpmstate"])
                 .arg(&state))?;
         }
+        let control = UnixListener::bind(socket).map_err(file("listen on", socket))?;
         let log = self.log("swtpm.log")?;
         let mut command = Command::new("swtpm");
         command
-            .args(["socket", "--tpm2", "--terminate", "--tpmstate", "dir=tpm", "--ctrl", "type=unixio,path=tpm.sock"])
+            .args(["socket", "--tpm2", "--terminate", "--tpmstate", "dir=tpm", "--ctrl", "type=unixio,fd=0"])
+            .stdin(OwnedFd::from(control))
             .stdout(log.try_clone().map_err(file("open", &self.dir))?)
             .stderr(log);
         self.spawn("swtpm", command)
     }
 
-    /// Not by connecting: swtpm serves one connection and ends with it.
-    fn wait_tpm(&self, vm: &mut Vm, socket: &Path) -> Result<(), VmError> {
-        let deadline = Instant::now() + START;
-        let tpm = vm.tpm.as_mut().expect("swtpm was just started");
-        while !socket.exists() {
-            let ended = tpm.try_wait().map_err(file("wait for", &self.dir))?.is_some();
-            if ended || Instant::now() > deadline {
-                let output = self.read_log("swtpm.log");
-                return Err(VmError::Failed { program: "swtpm".to_owned(), output });
-            }
-            std::thread::yield_now();
-        }
-        Ok(())
-    }
-
-    fn start_qemu(&self, ssh_port: u16) -> Result<Child, VmError> {
-        let log = self.log("qemu.log")?;
+    /// QEMU, and the standard output on which it greets once all its sockets are there.
+    fn start_qemu(&self, ssh_port: u16) -> Result<(Child, ChildStdout), VmError> {
         let mut command = Command::new("qemu-system-x86_64");
         command
             .args(self.qemu_arguments(ssh_port))
-            .stdout(log.try_clone().map_err(file("open", &self.dir))?)
-            .stderr(log);
-        self.spawn("qemu-system-x86_64", command)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(self.log("qemu.log")?);
+        let mut qemu = self.spawn("qemu-system-x86_64", command)?;
+        let greeting = qemu.stdout.take().expect("stdout is piped");
+        Ok((qemu, greeting))
     }
 
     fn qemu_arguments(&self, ssh_port: u16) -> Vec<String> {
@@ -292,7 +284,7 @@ impl Builder {
             "-chardev socket,id=tpm,path=tpm.sock -tpmdev emulator,id=tpm,chardev=tpm -device tpm-crb,tpmdev=tpm",
             "-chardev socket,id=console,path=console.sock,server=on,wait=off,logfile=console.log",
             "-serial chardev:console",
-            "-qmp unix:qmp.sock,server=on,wait=off",
+            "-qmp unix:qmp.sock,server=on,wait=off -qmp stdio",
         ]
         .join(" ")
         .split(' ')
@@ -306,7 +298,7 @@ impl Builder {
     }
 
     fn spawn(&self, program: &str, mut command: Command) -> Result<Child, VmError> {
-        command.current_dir(&self.dir).stdin(Stdio::null());
+        command.current_dir(&self.dir);
         if self.detached {
             command.process_group(0);
         }
@@ -316,10 +308,6 @@ impl Builder {
     fn log(&self, name: &str) -> Result<File, VmError> {
         let path = self.dir.join(name);
         File::create(&path).map_err(file("make", &path))
-    }
-
-    fn read_log(&self, name: &str) -> String {
-        fs::read_to_string(self.dir.join(name)).unwrap_or_default()
     }
 }
 
@@ -431,20 +419,27 @@ impl Vm {
         self.tpm = None;
     }
 
-    fn connect(&mut self, socket: &Path) -> Result<UnixStream, VmError> {
-        let deadline = Instant::now() + START;
-        loop {
-            if let Ok(stream) = UnixStream::connect(socket) {
-                return Ok(stream);
-            }
-            let qemu = self.qemu.as_mut().expect("QEMU was just started");
-            let ended = qemu.try_wait().map_err(file("wait for", &self.dir))?.is_some();
-            if ended || Instant::now() > deadline {
-                let log = fs::read_to_string(self.dir.join("qemu.log")).unwrap_or_default();
-                return Err(VmError::Start { log });
-            }
-            std::thread::yield_now();
+    /// QEMU's monitors are the last that it makes: one that greets means that every socket listens.
+    fn wait_greeting(&self, output: ChildStdout) -> Result<(), VmError> {
+        let (sender, receiver) = mpsc::channel();
+        thread::spawn(move || {
+            let mut line = String::new();
+            let read = BufReader::new(output).read_line(&mut line);
+            // Nobody listens any more when the time is up.
+            let _ = sender.send(read.is_ok_and(|bytes| bytes > 0));
+        });
+        match receiver.recv_timeout(START) {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(_) => Err(self.failed_to_start()),
         }
+    }
+
+    fn connect(&self, socket: &Path) -> Result<UnixStream, VmError> {
+        UnixStream::connect(socket).map_err(|_| self.failed_to_start())
+    }
+
+    fn failed_to_start(&self) -> VmError {
+        VmError::Start { log: fs::read_to_string(self.dir.join("qemu.log")).unwrap_or_default() }
     }
 }
 

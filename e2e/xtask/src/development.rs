@@ -64,6 +64,16 @@ pub(crate) fn demo_guests(artefacts: &Artefacts) -> Result<()> {
     DEMO.iter().try_for_each(|recipe| guest(artefacts, recipe, &[]))
 }
 
+/// The file names of the demo's guests without their endings.
+pub(crate) fn demo_guest_names() -> impl Iterator<Item = String> {
+    DEMO.iter().map(|recipe| format!("{}-{}", recipe.name, recipe.version))
+}
+
+/// A path below the workspace as a person would type it there.
+pub(crate) fn shown(artefacts: &Artefacts, path: &Path) -> String {
+    path.strip_prefix(artefacts.workspace()).unwrap_or(path).display().to_string()
+}
+
 /// Signs `manifests/<name>.yaml`; gives the envelope.
 pub(crate) fn manifest(artefacts: &Artefacts, name: &str) -> Result<PathBuf> {
     let folder = artefacts.manifests();

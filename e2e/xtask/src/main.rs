@@ -1,6 +1,7 @@
 //! `cargo xtask`: the project's commands. It owns development flow (packages, image, VM, demo, checks) and nothing that
 //! runs on a device. No system library and few crates, so that it builds in seconds on a machine with nothing but Rust.
 
+mod demo;
 mod development;
 mod image;
 mod requirements;
@@ -21,6 +22,7 @@ const HELP: &str = "\
 Usage: cargo xtask COMMAND
 
   setup                        install what the other commands need (apt packages, nextest)
+  demo [--keep]                the whole way, told: keys, guests, boot, apply, update, refusal, healing
   image [--variant test]       build the device image: signed UKI, disk
   vm up [--fresh] [--variant test]   boot the device in QEMU with Secure Boot and a TPM; --fresh forgets its data
   vm ssh [-- COMMAND...]       a shell, or one command, in c0
@@ -53,6 +55,11 @@ fn command() -> Result<ExitCode> {
         "setup" => {
             end(&mut parser)?;
             setup::ensure()?;
+        }
+        "demo" => {
+            let keep = options(&mut parser)?.keep;
+            setup::ensure()?;
+            demo::tell(&artefacts, keep)?;
         }
         "image" => {
             let variant = options(&mut parser)?.variant;
@@ -109,14 +116,16 @@ struct Options {
     variant: Variant,
     fresh: bool,
     json: bool,
+    keep: bool,
 }
 
 fn options(parser: &mut Parser) -> Result<Options> {
-    let mut options = Options { variant: Variant::Production, fresh: false, json: false };
+    let mut options = Options { variant: Variant::Production, fresh: false, json: false, keep: false };
     while let Some(argument) = parser.next()? {
         match argument {
             Arg::Long("fresh") => options.fresh = true,
             Arg::Long("json") => options.json = true,
+            Arg::Long("keep") => options.keep = true,
             Arg::Long("variant") => {
                 options.variant = match parser.value()?.string()?.as_str() {
                     "production" => Variant::Production,

@@ -13,15 +13,14 @@ use catenoid_e2e::{Artefacts, Vm};
 
 use crate::image::{self, Variant};
 
-const NAME: &str = "dev";
+/// Its directory.
+pub(crate) const NAME: &str = "dev";
 
 /// Builds the image, boots it, and leaves the machine running. A device that was up before boots the new image and keeps
 /// its data, unless `fresh`.
 pub(crate) fn up(artefacts: &Artefacts, variant: Variant, fresh: bool) -> Result<()> {
+    ensure_off(artefacts)?;
     let dir = artefacts.vm(NAME);
-    if Running::find(&dir)?.is_some() {
-        bail!("the VM is up already (hint: `cargo xtask vm ssh`, `cargo xtask vm down`)");
-    }
     let disk = image::build(artefacts, variant)?;
     if fresh && dir.exists() {
         fs::remove_dir_all(&dir).with_context(|| format!("failed to remove `{}`", dir.display()))?;
@@ -39,6 +38,14 @@ pub(crate) fn up(artefacts: &Artefacts, variant: Variant, fresh: bool) -> Result
     println!("  PKI:     {}", artefacts.pki().display());
     println!("  console: {}", dir.join("console.log").display());
     vm.detach();
+    Ok(())
+}
+
+/// An error if the VM is on.
+pub(crate) fn ensure_off(artefacts: &Artefacts) -> Result<()> {
+    if Running::find(&artefacts.vm(NAME))?.is_some() {
+        bail!("the VM is up already (hint: `cargo xtask vm ssh`, `cargo xtask vm down`)");
+    }
     Ok(())
 }
 
