@@ -1,6 +1,6 @@
 //! The firewall of a network namespace: nftables, by way of nft(8) and its JSON form (libnftables-json(5)).
 //!
-//! What is ours is every table called [`crate::name::TABLE`], of whichever family. It is replaced as a whole: one
+//! What is ours is every table of one name, of whichever family. It is replaced as a whole: one
 //! transaction of the kernel takes the old tables away and adds the new, so that no packet ever passes in between.
 
 use std::{
@@ -13,7 +13,6 @@ use nix::sys::socket::{SockFlag, SockProtocol};
 use serde_json::{Value, json};
 
 use crate::{
-    name::TABLE,
     namespace,
     netlink::message::{attributes, text},
     netlink::{exchange, listing, open},
@@ -58,23 +57,23 @@ pub enum Error {
     Format(#[source] serde_json::Error),
 }
 
-/// The families that have a table of ours in the network namespace `net`, by their names.
+/// The families that have a table called `table` in the network namespace `net`, by their names.
 ///
 /// # Errors
 /// [`Error::Enter`], [`Error::Tables`].
-pub fn tables(net: BorrowedFd<'_>) -> Result<Vec<&'static str>, Error> {
-    namespace::inside(net, tables_here)?
+pub fn tables(net: BorrowedFd<'_>, table: &str) -> Result<Vec<&'static str>, Error> {
+    namespace::inside(net, || tables_here(table))?
 }
 
-/// Every object in our tables in `net`, as nft lists them; none if there is no table of ours.
+/// Every object in the tables called `table` in `net`, as nft lists them; none if there is none.
 ///
 /// # Errors
 /// All of [`Error`].
-pub fn list(net: BorrowedFd<'_>) -> Result<Vec<Value>, Error> {
+pub fn list(net: BorrowedFd<'_>, table: &str) -> Result<Vec<Value>, Error> {
     namespace::inside(net, || {
         let mut objects = Vec::new();
-        for family in tables_here()? {
-            let listed = run(&["-j", "list", "table", family, TABLE], "", "list its rules")?;
+        for family in tables_here(table)? {
+            let listed = run(&["-j", "list", "table", family, table], "", "list its rules")?;
             let Listing { nftables } = serde_json::from_str(&listed).map_err(Error::Format)?;
             objects.extend(nftables.into_iter().filter(|object| object.get("metainfo").is_none()));
         }
@@ -82,15 +81,15 @@ pub fn list(net: BorrowedFd<'_>) -> Result<Vec<Value>, Error> {
     })?
 }
 
-/// Puts `objects` (tables, chains, sets and rules, in an order in which they can be added) in place of all our tables in
-/// `net`. Either all of it is done or nothing.
+/// Puts `objects` (tables, chains, sets and rules, in an order in which they can be added) in place of all tables
+/// called `table` in `net`. Either all of it is done or nothing.
 ///
 /// # Errors
 /// All of [`Error`] but [`Error::Format`].
-pub fn replace(net: BorrowedFd<'_>, objects: &[Value]) -> Result<(), Error> {
+pub fn replace(net: BorrowedFd<'_>, table: &str, objects: &[Value]) -> Result<(), Error> {
     namespace::inside(net, || {
-        let old = tables_here()?;
-        let delete = old.iter().map(|family| json!({"delete": {"table": {"family": family, "name": TABLE}}}));
+        let old = tables_here(table)?;
+        let delete = old.iter().map(|family| json!({"delete": {"table": {"family": family, "name": table}}}));
         let add = objects.iter().map(|object| json!({"add": object}));
         let commands: Vec<Value> = delete.chain(add).collect();
         run(&["-j", "-f", "-"], &json!({"nftables": commands}).to_string(), "replace its rules").map(drop)
@@ -103,15 +102,15 @@ struct Listing {
 }
 
 /// Asks the kernel itself: it costs a thousandth of starting nft, which is worth it where there is mostly no table.
-fn tables_here() -> Result<Vec<&'static str>, Error> {
+fn tables_here(name: &str) -> Result<Vec<&'static str>, Error> {
     let mut found = Vec::new();
     let mut list = || -> io::Result<()> {
-        let socket = open(SockProtocol::NetlinkNetFilter, SockFlag::SOCK_CLOEXEC, 0)?;
+        let socket = open(SockProtocol::NetlinkNetFilter, SockFlag::empty(), 0)?;
         // `struct nfgenmsg`: any family, version 0.
         exchange(&socket, listing(GET_TABLE, &[0; 4]), |received| {
             let (family, rest) =
                 (received.body.first().copied().unwrap_or(0), received.body.get(4..).unwrap_or_default());
-            let ours = attributes(rest).any(|(kind, value)| kind == TABLE_NAME && text(value) == TABLE);
+            let ours = attributes(rest).any(|(kind, value)| kind == TABLE_NAME && text(value) == name);
             if received.kind == NEW_TABLE && ours {
                 found.extend(FAMILIES.iter().find(|(number, _)| *number == family).map(|(_, name)| *name));
             }

@@ -10,7 +10,7 @@ use catenoid_core::{Reconciler, RoomError};
 use catenoid_kernel::{
     firewall,
     namespace::{self, inside},
-    netlink::{self, Link, Netlink},
+    netlink::{self, Announcements, Link, Netlink},
 };
 use catenoid_schema::{
     allocate,
@@ -151,6 +151,16 @@ impl Zones {
         Ok(Self(Arc::new(Ground { run: run.to_owned(), root })))
     }
 
+    /// Sockets on which the kernel announces changes of the root namespace's interfaces and firewall, for whoever wakes the
+    /// pass. What happens inside of the containers' namespaces is not announced there: a pass on a timer finds it.
+    ///
+    /// # Errors
+    /// [`Error::Links`].
+    pub fn watch(&self) -> Result<[Announcements; 2], Error> {
+        let open = || Ok([Announcements::of_links()?, Announcements::of_firewall()?]);
+        inside(self.0.root.as_fd(), open).map_err(Error::Observe)?.map_err(Error::Links)
+    }
+
     /// The work blocks and changes namespaces, so it is not done on the threads that carry the agent.
     async fn blocking<T: Send + 'static>(
         &self,
@@ -184,7 +194,7 @@ impl Ground {
             }
             Step::SetForwarding { container, forwarding } => self.set_forwarding(container, *forwarding),
             Step::SetFirewall { place, rules } => {
-                let replaced = firewall::replace(self.net(place)?.as_fd(), &rules.objects());
+                let replaced = firewall::replace(self.net(place)?.as_fd(), name::TABLE, &rules.objects());
                 replaced.map_err(|source| Error::Firewall { place: place.clone(), source })
             }
             Step::SetBridge { bridge, .. } => self.set_bridge(bridge),
@@ -347,7 +357,7 @@ impl Ground {
 
     /// That nothing is joined to a place before its firewall is there.
     fn guarded(&self, place: &Place) -> Result<(), Error> {
-        let tables = firewall::tables(self.net(place)?.as_fd());
+        let tables = firewall::tables(self.net(place)?.as_fd(), name::TABLE);
         let tables = tables.map_err(|source| Error::Firewall { place: place.clone(), source })?;
         let needed: &[&str] = if *place == Place::Root { &["bridge", "inet"] } else { &["inet"] };
         if needed.iter().all(|family| tables.contains(family)) {

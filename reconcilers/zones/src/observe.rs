@@ -157,7 +157,8 @@ fn interface(place: &Place, link: &Link, observed: &mut Observed) {
 }
 
 fn firewall_of(place: &Place, net: &OwnedFd, observed: &mut Observed) -> Result<(), Error> {
-    let listed = firewall::list(net.as_fd()).map_err(|source| Error::Firewall { place: place.clone(), source })?;
+    let listed =
+        firewall::list(net.as_fd(), name::TABLE).map_err(|source| Error::Firewall { place: place.clone(), source })?;
     let rules = Rules::normal(listed);
     if !rules.is_empty() {
         observed.firewalls.insert(place.clone(), rules);

@@ -20,7 +20,27 @@ pub(crate) fn status(desired: &Desired, observed: &Observed) -> Vec<SubjectStatu
         told(Subject::new("network", container), vec![superfluous], BTreeMap::new())
     }));
     all.extend(firewalls(desired, observed));
+    all.extend(superfluous(desired, observed));
     all
+}
+
+/// Interfaces that no zone of the manifest asks for.
+fn superfluous(desired: &Desired, observed: &Observed) -> Vec<SubjectStatus> {
+    let bridges = observed.bridges.keys().filter(|name| !desired.bridges.contains_key(*name));
+    let ports = observed.ports.keys().filter(|name| !desired.joints.contains_key(*name));
+    let kept = observed.interfaces.iter().filter(|(mac, interface)| {
+        interface.physical && interface.place != Place::Root && !desired.uplinks.contains_key(mac)
+    });
+    let kept = kept.map(|(_, interface)| &interface.name);
+    bridges
+        .chain(ports)
+        .chain(&observed.strays)
+        .chain(kept)
+        .map(|name| {
+            let message = "no zone of the manifest has this interface".to_owned();
+            told(Subject::new("interface", name), vec![condition("Superfluous", message, None)], BTreeMap::new())
+        })
+        .collect()
 }
 
 fn zones(desired: &Desired, observed: &Observed) -> Vec<SubjectStatus> {

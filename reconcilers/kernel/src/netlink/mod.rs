@@ -9,15 +9,15 @@ pub(crate) mod message;
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
 };
 
 use libc::{
     IFA_ADDRESS, IFA_F_NODAD, IFA_FLAGS, IFA_LOCAL, IFLA_ADDRESS, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND,
-    IFLA_LINK, IFLA_LINKINFO, IFLA_LINK_NETNSID, IFLA_MASTER, IFLA_NET_NS_FD, IFLA_PERM_ADDRESS, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP,
-    NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, RT_SCOPE_UNIVERSE, RT_TABLE_MAIN, RTA_GATEWAY, RTA_OIF, RTM_DELADDR,
-    RTM_DELLINK, RTM_DELROUTE, RTM_GETADDR, RTM_GETLINK, RTM_GETNSID, RTM_GETROUTE, RTM_NEWADDR, RTM_NEWLINK, RTM_NEWROUTE,
-    RTN_UNICAST, RTPROT_STATIC,
+    IFLA_LINK, IFLA_LINK_NETNSID, IFLA_LINKINFO, IFLA_MASTER, IFLA_NET_NS_FD, IFLA_PERM_ADDRESS, NLM_F_ACK,
+    NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, RT_SCOPE_UNIVERSE, RT_TABLE_MAIN, RTA_GATEWAY,
+    RTA_OIF, RTM_DELADDR, RTM_DELLINK, RTM_DELROUTE, RTM_GETADDR, RTM_GETLINK, RTM_GETNSID, RTM_GETROUTE, RTM_NEWADDR,
+    RTM_NEWLINK, RTM_NEWROUTE, RTN_UNICAST, RTPROT_STATIC,
 };
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, setsockopt, socket,
@@ -43,14 +43,14 @@ const VETH_INFO_PEER: u16 = 1;
 // `linux/net_namespace.h`.
 const NETNSA_NSID: u16 = 1;
 const NETNSA_FD: u16 = 3;
-// `linux/rtnetlink.h`: multicast groups, as bits of the address to bind to (group n is bit n - 1).
-const GROUPS: u32 = 1 << (1 - 1)      // RTNLGRP_LINK
-    | 1 << (5 - 1)                    // RTNLGRP_IPV4_IFADDR
-    | 1 << (7 - 1)                    // RTNLGRP_IPV4_ROUTE
-    | 1 << (9 - 1)                    // RTNLGRP_IPV6_IFADDR
-    | 1 << (11 - 1); // RTNLGRP_IPV6_ROUTE
+/// The multicast group of this number, as a bit of the address to bind to.
+const fn group(number: u32) -> u32 {
+    1 << (number - 1)
+}
+/// `linux/rtnetlink.h`: RTNLGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE.
+const GROUPS: u32 = group(1) | group(5) | group(7) | group(9) | group(11);
 /// `linux/netfilter/nfnetlink.h`: `NFNLGRP_NFTABLES`.
-const NFTABLES_GROUP: u32 = 1 << (7 - 1);
+const NFTABLES_GROUP: u32 = group(7);
 
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
@@ -152,7 +152,7 @@ impl Netlink {
     /// # Errors
     /// [`Error::Open`].
     pub fn open() -> Result<Self, Error> {
-        open(SockProtocol::NetlinkRoute, SockFlag::SOCK_CLOEXEC, 0).map(Self).map_err(Error::Open)
+        open(SockProtocol::NetlinkRoute, SockFlag::empty(), 0).map(Self).map_err(Error::Open)
     }
 
     /// Every interface.
@@ -389,40 +389,55 @@ impl Netlink {
     }
 }
 
-/// A socket on which the kernel announces every change of the links, addresses and routes in the calling thread's network
-/// namespace. For poll(2); read it with [`drain`].
-///
-/// # Errors
-/// [`Error::Open`].
-pub fn watch() -> Result<OwnedFd, Error> {
-    open(SockProtocol::NetlinkRoute, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, GROUPS).map_err(Error::Open)
-}
+/// A socket on which the kernel announces changes in the network namespace of the thread that opened it. For poll(2).
+#[derive(Debug)]
+pub struct Announcements(OwnedFd);
 
-/// A socket on which the kernel announces every change of the firewall in the calling thread's network namespace. For
-/// poll(2); read it with [`drain`].
-///
-/// # Errors
-/// [`Error::Open`].
-pub fn watch_firewall() -> Result<OwnedFd, Error> {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    open(SockProtocol::NetlinkNetFilter, flags, NFTABLES_GROUP).map_err(Error::Open)
-}
+impl Announcements {
+    /// Of links, addresses and routes.
+    ///
+    /// # Errors
+    /// [`Error::Open`].
+    pub fn of_links() -> Result<Self, Error> {
+        open(SockProtocol::NetlinkRoute, SockFlag::SOCK_NONBLOCK, GROUPS).map(Self).map_err(Error::Open)
+    }
 
-/// Reads all announcements that are there and forgets them; whether there was one.
-///
-/// # Errors
-/// The socket's.
-pub fn drain(watch: BorrowedFd<'_>) -> io::Result<bool> {
-    let mut buffer = [0; 8192];
-    let mut any = false;
-    loop {
-        match recv(watch.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
-            // ENOBUFS: more came than there was room for, which is an announcement too.
-            Ok(_) | Err(nix::Error::ENOBUFS) => any = true,
-            Err(nix::Error::EAGAIN) => return Ok(any),
-            Err(nix::Error::EINTR) => {}
-            Err(errno) => return Err(errno.into()),
+    /// Of the firewall.
+    ///
+    /// # Errors
+    /// [`Error::Open`].
+    pub fn of_firewall() -> Result<Self, Error> {
+        open(SockProtocol::NetlinkNetFilter, SockFlag::SOCK_NONBLOCK, NFTABLES_GROUP).map(Self).map_err(Error::Open)
+    }
+
+    /// Reads all that is there and forgets it; whether there was anything.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub fn drain(&self) -> io::Result<bool> {
+        let mut buffer = [0; 8192];
+        let mut any = false;
+        loop {
+            match recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
+                // ENOBUFS: more came than there was room for, which is an announcement too.
+                Ok(_) | Err(nix::Error::ENOBUFS) => any = true,
+                Err(nix::Error::EAGAIN) => return Ok(any),
+                Err(nix::Error::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
         }
+    }
+}
+
+impl AsFd for Announcements {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsRawFd for Announcements {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
     }
 }
 
@@ -444,7 +459,7 @@ pub(crate) fn listing(kind: u16, fixed: &[u8]) -> Message {
 
 /// A netlink socket in the calling thread's network namespace.
 pub(crate) fn open(protocol: SockProtocol, flags: SockFlag, groups: u32) -> io::Result<OwnedFd> {
-    let fd = socket(AddressFamily::Netlink, SockType::Raw, flags, protocol)?;
+    let fd = socket(AddressFamily::Netlink, SockType::Raw, flags | SockFlag::SOCK_CLOEXEC, protocol)?;
     if groups != 0 {
         setsockopt(&fd, RcvBuf, &NOTIFICATIONS)?;
     }

@@ -1,0 +1,245 @@
+//! The planner: golden folders, the two properties, and what is told of it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    path::Path,
+};
+
+use catenoid_core::{Planner, simulate, testing};
+use catenoid_schema::{
+    manifest::{ContainerRole, MacAddress, Manifest},
+    name::Name,
+    status::{Blame, Health, Sync},
+};
+use catenoid_zones::{Desired, Interface, Namespaces, Observed, Place, Planning, Rules, Step, desired};
+use proptest::{collection, prelude::*, sample};
+use serde_json::json;
+
+#[test]
+fn golden_plans() {
+    testing::golden::<Planning>(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plans"), 8);
+}
+
+/// Everything that the manifests of the properties choose from.
+const EVERYTHING: &str = r#"
+apiVersion: catenoid.dev/v1
+kind: Manifest
+metadata: { name: zones, sequence: 1, notAfter: 2100-01-01T00:00:00Z }
+target: { serials: [TEST] }
+guests: { g: { ref: "g@1" } }
+zones:
+  uplink: { interfaces: [{ mac: "52:54:00:00:00:01" }, { mac: "52:54:00:00:00:02" }], address: dhcp }
+  spare: { interfaces: [{ mac: "52:54:00:00:00:03" }], flows: [{ to: plant, tcp: [80] }] }
+  plant: { subnet: ["10.20.0.0/24", "fd20::/64"], flows: [{ to: core, tcp: [53] }, { to: uplink, udp: [123] }] }
+  lab: { subnet: ["10.30.0.0/24"], flows: [{ to: plant, tcp: [80, 81] }] }
+containers:
+  core0: { guest: g, role: core, zones: [uplink, spare, plant, lab] }
+  web: { guest: g, zones: [plant] }
+  db: { guest: g, zones: [plant, lab] }
+  idle: { guest: g }
+"#;
+
+fn everything() -> Manifest {
+    serde_yaml::from_str(EVERYTHING).expect("it is a manifest")
+}
+
+fn manifest() -> impl Strategy<Value = Manifest> {
+    let names = |all: &[&'static str]| {
+        let most = all.len();
+        collection::btree_set(sample::select(all.to_vec()), 0..=most)
+    };
+    let zones = names(&["uplink", "spare", "plant", "lab"]);
+    let containers = names(&["core0", "web", "db", "idle"]);
+    (zones, containers, any::<bool>(), any::<bool>()).prop_map(|(zones, containers, flows, other_core)| {
+        let mut manifest = everything();
+        manifest.zones.retain(|name, _| zones.contains(name.as_str()));
+        manifest.containers.retain(|name, _| containers.contains(name.as_str()));
+        for zone in manifest.zones.values_mut() {
+            zone.flows.retain(|flow| flows && (flow.to.as_str() == "core" || zones.contains(flow.to.as_str())));
+        }
+        for (name, container) in &mut manifest.containers {
+            container.zones.retain(|zone| zones.contains(zone.as_str()));
+            if other_core && ["core0", "idle"].contains(&name.as_str()) {
+                let core = name.as_str() == "idle";
+                container.role = if core { ContainerRole::Core } else { ContainerRole::Service };
+            }
+        }
+        manifest
+    })
+}
+
+fn name(text: &str) -> Name {
+    text.parse().expect("it is a name")
+}
+
+fn mac(last: u8) -> MacAddress {
+    MacAddress::from_bytes([0x52, 0x54, 0, 0, 0, last])
+}
+
+/// What somebody else may have done to the device.
+fn disturb(observed: &mut Observed, kind: u8, which: usize) {
+    fn nth<K: Ord + Clone, V>(map: &BTreeMap<K, V>, which: usize) -> Option<K> {
+        map.keys().nth(which % map.len().max(1)).cloned()
+    }
+    let (container, bridge, port) =
+        (nth(&observed.namespaces, which), nth(&observed.bridges, which), nth(&observed.ports, which));
+    let place = nth(&observed.firewalls, which);
+    let namespaces = container.as_ref().and_then(|container| observed.namespaces.get_mut(container));
+    let bridged = bridge.as_ref().and_then(|bridge| observed.bridges.get_mut(bridge));
+    let joined = port.as_ref().and_then(|port| observed.ports.get_mut(port));
+    let inner = |observed: &mut Observed, change: fn(&mut catenoid_zones::Inner)| {
+        let port = port.as_ref().and_then(|port| observed.ports.get_mut(port));
+        port.and_then(|port| port.inner.as_mut()).into_iter().for_each(change);
+    };
+    match kind {
+        0 => drop(container.and_then(|container| observed.namespaces.remove(&container))),
+        1 => namespaces.into_iter().for_each(|pair| *pair = None),
+        2 => namespaces.into_iter().flatten().for_each(|pair| pair.base += 65_536),
+        3 => namespaces.into_iter().flatten().for_each(|pair| pair.forwarding = !pair.forwarding),
+        4 => drop(bridge.and_then(|bridge| observed.bridges.remove(&bridge))),
+        5 => bridged.into_iter().for_each(|bridge| bridge.stp = true),
+        6 => bridged.into_iter().for_each(|bridge| bridge.up = false),
+        7 => drop(port.and_then(|port| observed.ports.remove(&port))),
+        8 => joined.into_iter().for_each(|port| port.inner = None),
+        9 => joined.into_iter().for_each(|port| port.bridge = None),
+        10 => joined.into_iter().for_each(|port| port.ipv6 = true),
+        11 => inner(observed, |inner| inner.container = name("idle")),
+        12 => inner(observed, |inner| inner.name = "other".to_owned()),
+        13 => inner(observed, |inner| inner.addresses.clear()),
+        14 => inner(observed, |inner| inner.gateways.extend([IpAddr::from([10, 20, 0, 9])])),
+        15 => drop(observed.strays.insert("cz-x".to_owned())),
+        16 => drop(place.and_then(|place| observed.firewalls.remove(&place))),
+        17 => {
+            let rules = Rules::normal([json!({"table": {"family": "ip", "name": "catenoid"}})]);
+            observed.firewalls.extend(place.map(|place| (place, rules)));
+        }
+        18 => drop(observed.interfaces.remove(&mac(1))),
+        19 => drop(container.map(|container| {
+            let place = Place::Container(container);
+            let interface = Interface { place, name: "wan".to_owned(), up: true, physical: which.is_multiple_of(2) };
+            observed.interfaces.insert(mac(1), interface)
+        })),
+        _ => drop(observed.namespaces.insert(name("gone"), Some(Namespaces { base: 65_536, forwarding: true }))),
+    }
+}
+
+/// A device on which nothing was done yet.
+fn fresh() -> Observed {
+    let interface = |place: Place, name: &str| Interface { place, name: name.to_owned(), up: false, physical: true };
+    Observed {
+        interfaces: BTreeMap::from([
+            (mac(1), interface(Place::Root, "eth0")),
+            (mac(3), interface(Place::Root, "eth1")),
+            (mac(9), interface(Place::Root, "eth2")),
+        ]),
+        ..Observed::default()
+    }
+}
+
+fn converged(desired: &Desired, from: &Observed) -> Observed {
+    simulate::<Planning>(&Planning::plan(desired, from), from)
+}
+
+/// A manifest, and a device that followed another one or the same, and on which a few things were done by hand.
+fn states() -> impl Strategy<Value = (Desired, Observed)> {
+    let disturbances = collection::vec((0..21u8, any::<usize>()), 0..4);
+    (manifest(), proptest::option::of(manifest()), disturbances).prop_map(|(wanted, before, disturbances)| {
+        let wanted = desired(&wanted);
+        let before = before.map_or_else(|| wanted.clone(), |before| desired(&before));
+        let mut observed = converged(&before, &fresh());
+        disturbances.into_iter().for_each(|(kind, which)| disturb(&mut observed, kind, which));
+        (wanted, observed)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1000) })]
+
+    #[test]
+    fn the_plan_leads_to_what_is_wanted_and_is_empty_only_there((desired, observed) in states()) {
+        testing::properties::<Planning>(&desired, &observed).map_err(TestCaseError::fail)?;
+    }
+
+    #[test]
+    fn what_is_told_as_synced_is_satisfied((desired, observed) in states()) {
+        let status = Planning::status(&desired, &observed);
+        let open: Vec<_> = status.iter().filter(|subject| subject.sync != Sync::Synced).collect();
+        let waits = |reason: &str| reason == "WaitingForInterface";
+        let waits = open.iter().all(|subject| subject.conditions.iter().all(|condition| waits(&condition.reason)));
+        // What is waited for is told as out of sync, but is nothing that a plan could do.
+        prop_assert_eq!(waits, Planning::satisfied(&desired, &observed), "{:#?}", open);
+    }
+
+    /// No step before its guard: rules stand before the first port leads to them, and a port ends before what it led to.
+    #[test]
+    fn nothing_is_joined_before_its_firewall((desired, observed) in states()) {
+        let plan = Planning::plan(&desired, &observed);
+        let mut state = observed;
+        for (_, step) in plan.steps() {
+            match step {
+                Step::MakePort { .. } | Step::SetPort { .. } => {
+                    prop_assert_eq!(state.firewalls.get(&Place::Root), desired.firewalls.get(&Place::Root), "{}", step);
+                }
+                Step::MoveInterface { container, .. } => {
+                    let place = Place::Container(container.clone());
+                    prop_assert_eq!(state.firewalls.get(&place), desired.firewalls.get(&place), "{}", step);
+                }
+                Step::RemoveNamespaces { container } => {
+                    let leads_there = |port: &catenoid_zones::Port| {
+                        port.inner.as_ref().is_some_and(|inner| inner.container == *container)
+                    };
+                    prop_assert!(!state.ports.values().any(leads_there), "{}", step);
+                }
+                _ => {}
+            }
+            catenoid_core::Step::effect_on(step, &mut state);
+        }
+    }
+}
+
+#[test]
+fn an_untouched_container_is_touched_by_no_step() {
+    let before = converged(&desired(&everything()), &fresh());
+    let mut manifest = everything();
+    manifest.containers.remove(&name("web"));
+    let plan = Planning::plan(&desired(&manifest), &before);
+    let subjects: BTreeSet<_> = plan.steps().map(|(_, step)| catenoid_core::Step::subject(step)).collect();
+    let subjects: Vec<_> = subjects.iter().map(|subject| subject.as_str()).collect();
+    assert_eq!(subjects, ["container/web", "firewall/root"]);
+}
+
+#[test]
+fn an_interface_that_is_not_plugged_in_is_for_the_administrator() {
+    let wanted = desired(&everything());
+    let observed = converged(&wanted, &fresh());
+    let open: Vec<_> = Planning::status(&wanted, &observed).into_iter().filter(|s| s.sync != Sync::Synced).collect();
+    assert_eq!(open.len(), 1);
+    assert_eq!((open[0].subject.as_str(), open[0].health), ("zone/uplink", Health::Degraded));
+    let told: Vec<_> = open[0].conditions.iter().map(|c| (c.reason.as_str(), c.message.as_str(), c.blame)).collect();
+    let message = "waiting for an interface with the address 52:54:00:00:00:02";
+    assert_eq!(told, [("WaitingForInterface", message, Some(Blame::Administrator))]);
+}
+
+#[test]
+fn a_changed_rule_is_told_by_counting_lines() {
+    let wanted = desired(&everything());
+    let mut observed = converged(&wanted, &fresh());
+    let root = observed.firewalls.get_mut(&Place::Root).expect("it is there");
+    let mut objects = root.objects();
+    let lost = objects.pop().expect("there are rules");
+    objects.push(json!({"table": {"family": "ip", "name": "catenoid"}}));
+    *root = Rules::normal(objects);
+    assert!(lost.get("rule").is_some());
+    let status = Planning::status(&wanted, &observed);
+    let root = status.iter().find(|subject| subject.subject.as_str() == "firewall/root").expect("it is told");
+    let message = "1 lines of rules are missing and 1 are not ours";
+    assert_eq!((root.health, root.conditions[0].message.as_str()), (Health::Progressing, message));
+}
+
+#[test]
+fn what_is_observed_survives_the_way_through_a_status() {
+    let observed = converged(&desired(&everything()), &fresh());
+    let text = serde_json::to_string(&observed).expect("it can be written");
+    assert_eq!(serde_json::from_str::<Observed>(&text).expect("it can be read"), observed);
+}
