@@ -7,9 +7,10 @@ use catenoid_schema::{
 
 use crate::{Control, Desired, Group, Observed, desired::value};
 
-/// The subject that the limits of `container` are told under.
+/// The subject that the limits of `container` are told under: the container itself. So a limit that could not be set
+/// holds back its start.
 pub(crate) fn subject(container: &str) -> Subject {
-    Subject::new("limits", container)
+    Subject::new("container", container)
 }
 
 /// The status of every container that has limits or should have.
