@@ -1,1 +1,129 @@
-//! In the making.
+//! What a pass does, without doing it: the pure halves of all rooms, wired in the order of a pass.
+//!
+//! Owns what no room can know alone: how one manifest becomes the desired state of each room, and which room waits for
+//! which. The agent's pass takes its desired states from here; `catenoid plan`, a dry run and `catenoid-sign plan` take
+//! the whole forecast. Needs the rooms without their doors. Start reading at [`forecast`].
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+
+use catenoid_core::{Plan, Planner, simulate};
+use catenoid_schema::{
+    control::{Phase, PlannedStep},
+    digest::Digest,
+    guest::Guest,
+    manifest::Manifest,
+    name::Name,
+    units::Timestamp,
+};
+use serde::Deserialize as _;
+use serde_json::Value;
+
+/// A manifest with what was verified for it.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// The manifest.
+    pub manifest: &'a Manifest,
+    /// Its guests by their name in it, each with the digest of its descriptor. One that could not be read is not here.
+    pub guests: &'a BTreeMap<Name, (Digest, Guest)>,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// Where state of the boot lies on the device.
+    pub run: &'a Path,
+    /// The root of the cgroup v2 hierarchy on the device.
+    pub cgroup: &'a Path,
+}
+
+/// What each room observed.
+#[derive(Debug, Clone, Default)]
+#[allow(missing_docs, reason = "one for each room, by its name")]
+pub struct Observed {
+    pub guests: catenoid_guests::Observed,
+    pub limits: catenoid_limits::Observed,
+    pub zones: catenoid_zones::Observed,
+    pub containers: catenoid_containers::Observed,
+}
+
+impl Observed {
+    /// Reads what a status carries. A room that it does not carry observed nothing.
+    ///
+    /// # Errors
+    /// What is wrong with the first room that cannot be read.
+    pub fn from_status(observed: &BTreeMap<String, Value>) -> Result<Self, serde_json::Error> {
+        fn room<P: Planner>(observed: &BTreeMap<String, Value>) -> Result<P::Observed, serde_json::Error>
+        where
+            P::Observed: Default,
+        {
+            observed.get(P::NAME).map_or_else(|| Ok(P::Observed::default()), P::Observed::deserialize)
+        }
+        Ok(Self {
+            guests: room::<catenoid_guests::Planning>(observed)?,
+            limits: room::<catenoid_limits::Planning>(observed)?,
+            zones: room::<catenoid_zones::Planning>(observed)?,
+            containers: room::<catenoid_containers::Planning>(observed)?,
+        })
+    }
+}
+
+impl Wanted<'_> {
+    /// What the manifest asks of the room of guests.
+    #[must_use]
+    pub fn guests(&self) -> catenoid_guests::Desired {
+        let read: BTreeMap<Digest, Guest> = self.guests.values().cloned().collect();
+        let named = self.manifest.guests.values().filter_map(|reference| reference.descriptor);
+        let unread: BTreeSet<Digest> = named.filter(|descriptor| !read.contains_key(descriptor)).collect();
+        catenoid_guests::desired(&read, &unread, self.accepted_at)
+    }
+
+    /// What the manifest asks of the room of limits.
+    #[must_use]
+    pub fn limits(&self) -> catenoid_limits::Desired {
+        catenoid_limits::desired(self.manifest)
+    }
+
+    /// What the manifest asks of the room of zones.
+    #[must_use]
+    pub fn zones(&self) -> catenoid_zones::Desired {
+        catenoid_zones::desired(self.manifest)
+    }
+
+    /// What the manifest asks of the room of containers, given what the room of guests has ready.
+    #[must_use]
+    pub fn containers(&self, guests: &catenoid_guests::Observed) -> catenoid_containers::Desired {
+        let wanted = self.guests();
+        let ready = |guest: &Name| match self.guests.get(guest) {
+            Some((descriptor, _)) => wanted.ready(descriptor, guests),
+            None => Err(format!("guest `{guest}` is not on the device in full")),
+        };
+        catenoid_containers::desired(self.manifest, self.guests, &ready, self.run, self.cgroup)
+    }
+}
+
+/// The steps that lead from `observed` to what is `wanted`, in the order of a pass.
+#[must_use]
+pub fn forecast(wanted: &Wanted<'_>, observed: &Observed) -> Vec<PlannedStep> {
+    let guests = catenoid_guests::Planning::plan(&wanted.guests(), &observed.guests);
+    let prepared = simulate::<catenoid_guests::Planning>(&guests, &observed.guests);
+    let containers = catenoid_containers::Planning::plan(&wanted.containers(&prepared), &observed.containers);
+    let limits = catenoid_limits::Planning::plan(&wanted.limits(), &observed.limits);
+    let zones = catenoid_zones::Planning::plan(&wanted.zones(), &observed.zones);
+    let mut steps = Vec::new();
+    let mut add = |phase, rooms: [Vec<PlannedStep>; 4]| {
+        steps.extend(rooms.into_iter().flatten().filter(|step| step.phase == phase));
+    };
+    let guests: Vec<_> = described::<catenoid_guests::Planning>(&guests);
+    let limits: Vec<_> = described::<catenoid_limits::Planning>(&limits);
+    let zones: Vec<_> = described::<catenoid_zones::Planning>(&zones);
+    let containers: Vec<_> = described::<catenoid_containers::Planning>(&containers);
+    let forward = [guests.clone(), zones.clone(), limits.clone(), containers.clone()];
+    add(Phase::Prepare, forward.clone());
+    add(Phase::Retire, [containers, limits, zones, guests]);
+    add(Phase::Establish, forward);
+    steps
+}
+
+fn described<P: Planner>(plan: &Plan<P::Step>) -> Vec<PlannedStep> {
+    plan.described(P::NAME).collect()
+}

@@ -1,14 +1,16 @@
 //! What only PID 1 does: first mounts, leaving the initial ramfs, modules, signals, and the end of everything.
 
 use std::{
-    fs, io,
-    os::fd::{AsFd, AsRawFd},
+    fs::{self, File, OpenOptions},
+    io::{self, Read},
+    os::{fd::AsFd, unix::fs::OpenOptionsExt},
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
 };
 
 use nix::{
+    fcntl::OFlag,
     mount::{MsFlags, mount, umount2},
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
@@ -160,8 +162,16 @@ pub fn load_modules(modules: &[&str]) -> Result<(), Error> {
     Err(Error::Modules { output: String::from_utf8_lossy(&output.stderr).trim().to_owned(), source: None })
 }
 
-/// The signals that PID 1 acts on, as a file descriptor.
-pub struct Signals(SignalFd);
+/// What PID 1 acts on: signals, and the power button.
+pub struct Signals {
+    signals: SignalFd,
+    buttons: Vec<File>,
+}
+
+/// Bytes of a `struct input_event` (`linux/input.h`, 64 bit): time, type, code, value.
+const INPUT_EVENT: usize = 24;
+/// `EV_KEY`, `KEY_POWER`, pressed.
+const POWER_PRESSED: [u8; 8] = [1, 0, 116, 0, 1, 0, 0, 0];
 
 /// What a signal tells PID 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,9 +194,26 @@ impl Signals {
     pub fn receive() -> Result<Self, Error> {
         let set: SigSet = [Signal::SIGCHLD, Signal::SIGINT, Signal::SIGTERM, Signal::SIGPWR].into_iter().collect();
         set.thread_block().map_err(|e| Error::Signals(e.into()))?;
-        SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
-            .map(Self)
-            .map_err(|e| Error::Signals(e.into()))
+        let signals = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+            .map_err(|e| Error::Signals(e.into()))?;
+        Ok(Self { signals, buttons: Vec::new() })
+    }
+
+    /// Listens to every input device that is there now; the power button is one of them.
+    ///
+    /// # Errors
+    /// [`Error::Signals`] if one is there and cannot be opened. A machine without any has no button.
+    pub fn listen_to_buttons(&mut self) -> Result<(), Error> {
+        let Ok(folder) = fs::read_dir("/dev/input") else { return Ok(()) };
+        for entry in folder {
+            let entry = entry.map_err(Error::Signals)?;
+            if entry.file_name().to_string_lossy().starts_with("event") {
+                let flags = OFlag::O_NONBLOCK.bits();
+                let file = OpenOptions::new().read(true).custom_flags(flags).open(entry.path());
+                self.buttons.push(file.map_err(Error::Signals)?);
+            }
+        }
+        Ok(())
     }
 
     /// Waits for the next signal, for `timeout` at most.
@@ -195,25 +222,34 @@ impl Signals {
     /// [`Error::Signals`].
     pub fn wait(&self, timeout: Option<Duration>) -> Result<Told, Error> {
         let timeout = timeout.map_or(PollTimeout::NONE, |t| t.try_into().unwrap_or(PollTimeout::MAX));
-        let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        let signals = std::iter::once(self.signals.as_fd());
+        let sources = signals.chain(self.buttons.iter().map(AsFd::as_fd));
+        let mut fds: Vec<_> = sources.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         match poll(&mut fds, timeout) {
             Ok(0) => return Ok(Told::TimeUp),
             Ok(_) | Err(nix::Error::EINTR) => {}
             Err(errno) => return Err(Error::Signals(errno.into())),
         }
-        let signal = self.0.read_signal().map_err(|e| Error::Signals(e.into()))?;
+        if self.buttons.iter().any(power_was_pressed) {
+            return Ok(Told::PowerOff);
+        }
+        let signal = self.signals.read_signal().map_err(|e| Error::Signals(e.into()))?;
         Ok(match signal.and_then(|s| Signal::try_from(s.ssi_signo.cast_signed()).ok()) {
             Some(Signal::SIGINT) => Told::Restart,
             Some(Signal::SIGTERM | Signal::SIGPWR) => Told::PowerOff,
             _ => Told::ChildEnded,
         })
     }
+}
 
-    /// The descriptor's number, for messages.
-    #[must_use]
-    pub fn number(&self) -> i32 {
-        self.0.as_raw_fd()
+/// Reads all that an input device has to tell.
+fn power_was_pressed(mut device: &File) -> bool {
+    let mut pressed = false;
+    let mut events = [0; INPUT_EVENT * 16];
+    while let Ok(count @ 1..) = device.read(&mut events) {
+        pressed |= events[..count].chunks_exact(INPUT_EVENT).any(|event| event[16..] == POWER_PRESSED);
     }
+    pressed
 }
 
 /// Ends every other process: SIGTERM, `grace` to end, SIGKILL.

@@ -21,3 +21,4 @@ pub mod process;
 pub mod seccomp;
 pub mod uevent;
 pub mod verity;
+pub mod wait;

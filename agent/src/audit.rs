@@ -1,0 +1,251 @@
+//! Everything that happened: an append-only log of events, and the line from which others watch them.
+//!
+//! `audit.jsonl` holds one JSON record a line. A record names the digest of the line before it, so that a cut, an edit
+//! or a swap shows; who signs the head of that chain is a later step. At [`FILE_LIMIT`] the file becomes `audit.1.jsonl`
+//! and the one before that is dropped: the log never fills the disk.
+
+use std::{
+    collections::VecDeque,
+    fs::{self, File, OpenOptions},
+    io::{self, BufRead, BufReader, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
+
+use catenoid_schema::{control::Event, digest::Digest, status::Subject};
+use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast;
+
+/// One file's most bytes; two are kept.
+const FILE_LIMIT: u64 = 16 * 1024 * 1024;
+/// Events kept in memory for who asks what happened before.
+const BACKLOG: usize = 1000;
+/// A record's most bytes: a message is cut before it gets there.
+const MESSAGE_LIMIT: usize = 4096;
+
+/// One line of the log.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Record {
+    #[serde(flatten)]
+    event: Event,
+    /// The kernel's random id of the boot.
+    boot_id: String,
+    /// Milliseconds since that boot, which no clock change moves.
+    monotonic_ms: u64,
+    /// The digest of the line before, without its line feed.
+    previous: Digest,
+}
+
+/// The log, shared by everyone in the agent.
+#[derive(Debug)]
+pub(crate) struct Audit {
+    state: Mutex<State>,
+    live: broadcast::Sender<Event>,
+}
+
+#[derive(Debug)]
+struct State {
+    path: PathBuf,
+    /// None while the file cannot be written (a full disk): events are still told, and writing is tried anew.
+    file: Option<File>,
+    size: u64,
+    next: u64,
+    previous: Digest,
+    boot_id: String,
+    backlog: VecDeque<Event>,
+}
+
+/// What happened, before it has a number.
+#[derive(Debug, Clone)]
+pub(crate) struct Happening {
+    /// As in [`Event::kind`].
+    pub kind: &'static str,
+    /// As in [`Event::subject`].
+    pub subject: Option<Subject>,
+    /// As in [`Event::actor`].
+    pub actor: String,
+    /// As in [`Event::message`].
+    pub message: String,
+}
+
+impl Happening {
+    /// Something the device did by itself.
+    pub(crate) fn by_device(kind: &'static str, subject: Option<Subject>, message: impl Into<String>) -> Self {
+        Self { kind, subject, actor: "device".to_owned(), message: message.into() }
+    }
+}
+
+impl Audit {
+    /// Goes on with the log in `folder`, which is made if it is not there.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub(crate) fn open(folder: &Path, boot_id: &str) -> io::Result<Self> {
+        fs::create_dir_all(folder)?;
+        let path = folder.join("audit.jsonl");
+        let (backlog, previous) = tail(&path)?;
+        let next = backlog.back().map_or(1, |event| event.number + 1);
+        let mut state = State { path, file: None, size: 0, next, previous, boot_id: boot_id.to_owned(), backlog };
+        state.reopen()?;
+        Ok(Self { state: Mutex::new(state), live: broadcast::channel(BACKLOG).0 })
+    }
+
+    /// Writes an event and tells everyone who watches. That it could not be written is itself an event, told and kept
+    /// in memory; the device goes on.
+    pub(crate) fn note(&self, happening: Happening) {
+        let mut state = self.state.lock().expect("nobody panics while holding it");
+        let event = state.event(happening);
+        if let Err(error) = state.append(&event) {
+            tracing::error!(%error, "the audit log cannot be written");
+            state.file = None;
+        }
+        tracing::info!(kind = event.kind, subject = event.subject.as_ref().map(Subject::as_str), "{}", event.message);
+        state.backlog.push_back(event.clone());
+        if state.backlog.len() > BACKLOG {
+            state.backlog.pop_front();
+        }
+        // Nobody may be watching.
+        let _ = self.live.send(event);
+    }
+
+    /// The number of the last event; 0 before the first.
+    pub(crate) fn last(&self) -> u64 {
+        self.state.lock().expect("nobody panics while holding it").next - 1
+    }
+
+    /// The events after number `since` that are still in memory, and all that come.
+    pub(crate) fn watch(&self, since: u64) -> (Vec<Event>, broadcast::Receiver<Event>) {
+        let state = self.state.lock().expect("nobody panics while holding it");
+        let past = state.backlog.iter().filter(|event| event.number > since).cloned().collect();
+        (past, self.live.subscribe())
+    }
+
+    /// The last `count` events about `subject`, oldest first.
+    pub(crate) fn about(&self, subject: &Subject, count: usize) -> Vec<Event> {
+        let state = self.state.lock().expect("nobody panics while holding it");
+        let about = state.backlog.iter().rev().filter(|event| event.subject.as_ref() == Some(subject));
+        let mut events: Vec<_> = about.take(count).cloned().collect();
+        events.reverse();
+        events
+    }
+}
+
+impl State {
+    fn event(&mut self, happening: Happening) -> Event {
+        let Happening { kind, subject, actor, mut message } = happening;
+        if message.len() > MESSAGE_LIMIT {
+            message.truncate(message.floor_char_boundary(MESSAGE_LIMIT));
+            message.push_str(" ...");
+        }
+        let number = self.next;
+        self.next += 1;
+        Event { number, at: crate::clock::now(), kind: kind.to_owned(), subject, actor, message }
+    }
+
+    fn append(&mut self, event: &Event) -> io::Result<()> {
+        if self.file.is_none() || self.size > FILE_LIMIT {
+            self.reopen()?;
+        }
+        let record = Record {
+            event: event.clone(),
+            boot_id: self.boot_id.clone(),
+            monotonic_ms: crate::clock::since_boot_ms(),
+            previous: self.previous,
+        };
+        let mut line = serde_json::to_vec(&record)?;
+        let digest = Digest::of(&line);
+        line.push(b'\n');
+        let Some(file) = &mut self.file else { return Err(io::ErrorKind::NotConnected.into()) };
+        file.write_all(&line)?;
+        file.sync_data()?;
+        self.size += line.len() as u64;
+        self.previous = digest;
+        Ok(())
+    }
+
+    fn reopen(&mut self) -> io::Result<()> {
+        if fs::metadata(&self.path).is_ok_and(|held| held.len() > FILE_LIMIT) {
+            fs::rename(&self.path, self.path.with_extension("1.jsonl"))?;
+        }
+        let mut file = OpenOptions::new().create(true).append(true).open(&self.path)?;
+        self.size = file.seek(SeekFrom::End(0))?;
+        self.file = Some(file);
+        Ok(())
+    }
+}
+
+/// The last events of the log and the digest of its last line. A torn last line (a power cut) is cut off.
+fn tail(path: &Path) -> io::Result<(VecDeque<Event>, Digest)> {
+    let mut events = VecDeque::new();
+    let mut previous = Digest::of(b"");
+    let file = match OpenOptions::new().read(true).write(true).open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((events, previous)),
+        Err(e) => return Err(e),
+    };
+    let (mut whole, mut line) = (0, Vec::new());
+    let mut reader = BufReader::new(&file);
+    while reader.read_until(b'\n', &mut line)? > 0 {
+        let Some(record) = line.strip_suffix(b"\n") else { break };
+        if let Ok(Record { event, .. }) = serde_json::from_slice(record) {
+            events.push_back(event);
+            if events.len() > BACKLOG {
+                events.pop_front();
+            }
+        }
+        previous = Digest::of(record);
+        whole += line.len() as u64;
+        line.clear();
+    }
+    file.set_len(whole)?;
+    Ok((events, previous))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn note(audit: &Audit, message: &str) {
+        audit.note(Happening::by_device("Test", Some(Subject::new("container", "web")), message));
+    }
+
+    #[test]
+    fn each_record_names_the_line_before_it_across_a_reopening() {
+        let folder = tempfile::tempdir().unwrap();
+        note(&Audit::open(folder.path(), "boot-1").unwrap(), "one");
+        let audit = Audit::open(folder.path(), "boot-2").unwrap();
+        note(&audit, "two");
+        let text = fs::read_to_string(folder.path().join("audit.jsonl")).unwrap();
+        let lines: Vec<_> = text.lines().collect();
+        let records: Vec<Record> = lines.iter().map(|l| serde_json::from_str(l).unwrap()).collect();
+        assert_eq!(records.iter().map(|r| r.event.number).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(records[1].previous, Digest::of(lines[0].as_bytes()));
+        assert_eq!(audit.about(&Subject::new("container", "web"), 9).len(), 2);
+        assert_eq!(audit.watch(1).0.len(), 1);
+    }
+
+    #[test]
+    fn a_torn_last_line_is_cut_off() {
+        let folder = tempfile::tempdir().unwrap();
+        note(&Audit::open(folder.path(), "boot-1").unwrap(), "one");
+        let path = folder.path().join("audit.jsonl");
+        OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"number\":2,\"at").unwrap();
+        note(&Audit::open(folder.path(), "boot-1").unwrap(), "two");
+        let text = fs::read_to_string(&path).unwrap();
+        let numbers: Vec<u64> = text.lines().map(|l| serde_json::from_str::<Record>(l).unwrap().event.number).collect();
+        assert_eq!(numbers, [1, 2]);
+    }
+
+    #[test]
+    fn a_full_file_is_put_aside_and_an_overlong_message_is_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        let audit = Audit::open(folder.path(), "boot-1").unwrap();
+        audit.state.lock().unwrap().size = FILE_LIMIT + 1;
+        File::options().write(true).open(folder.path().join("audit.jsonl")).unwrap().set_len(FILE_LIMIT + 1).unwrap();
+        note(&audit, &"ä".repeat(MESSAGE_LIMIT));
+        let size = fs::metadata(folder.path().join("audit.jsonl")).unwrap().len();
+        assert!(size < MESSAGE_LIMIT as u64 + 1024, "{size}");
+        assert!(folder.path().join("audit.1.jsonl").exists());
+    }
+}

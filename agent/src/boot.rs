@@ -1,0 +1,125 @@
+//! PID 1: first mounts, modules, then nothing but reaping and restarting the agent.
+//!
+//! It stays this small because its end is the machine's. Everything else is the agent's, which may end and come back
+//! while containers run on: they are children of PID 1, and what they ended with is written where the agent reads it.
+//!
+//! [req->SF-11]
+
+use std::{
+    fs, io,
+    os::unix::process::CommandExt as _,
+    path::Path,
+    process::{Child, Command},
+    time::{Duration, Instant},
+};
+
+use catenoid_kernel::{
+    init::{self, Signals, Told},
+    machine, process,
+};
+
+use crate::paths::{DATA, EXITS, MODULES};
+
+/// Where this program lies in the initramfs.
+const SELF: &str = "/init";
+/// An agent that lived shorter than this is restarted after a pause.
+const SHORT_LIFE: Duration = Duration::from_secs(2);
+/// The longest of those pauses.
+const PAUSE_LIMIT: Duration = Duration::from_secs(5);
+/// How long everyone has to end before a restart of the machine.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Why PID 1 gave up. The kernel then panics and, told so on its command line, restarts.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The kernel refused something.
+    #[error(transparent)]
+    Init(#[from] init::Error),
+    /// It could not execute itself after it moved.
+    #[error("failed to execute `{SELF}` again")]
+    Again(#[source] io::Error),
+    /// A folder or file of ours is missing.
+    #[error("failed to read or make `{path}`")]
+    Path {
+        /// Which one.
+        path: &'static str,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The agent does not start.
+    #[error("failed to start the agent")]
+    Agent(#[source] io::Error),
+}
+
+/// Runs as PID 1; returns only if it cannot go on.
+///
+/// # Errors
+/// Whatever leaves the machine without a way on.
+pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
+    init::mount_kernel_file_systems()?;
+    if init::on_initial_ramfs()? {
+        init::move_root_to_memory()?;
+        return Err(Error::Again(Command::new(SELF).exec()));
+    }
+    let mut signals = Signals::receive()?;
+    let modules = fs::read_to_string(MODULES).map_err(|source| Error::Path { path: MODULES, source })?;
+    init::load_modules(&modules.lines().filter(|line| !line.is_empty()).collect::<Vec<_>>())?;
+    signals.listen_to_buttons()?;
+    fs::create_dir_all(EXITS).map_err(|source| Error::Path { path: EXITS, source })?;
+    say_how_it_booted();
+    watch_over_agent(&signals)
+}
+
+/// One line on the console that tells what is in force; the tests read it, and so does whoever stands at the device.
+fn say_how_it_booted() {
+    let lockdown = machine::lockdown().unwrap_or_else(|e| format!("unknown ({e})"));
+    let signed = match machine::modules_must_be_signed() {
+        Ok(true) => "enforced".to_owned(),
+        Ok(false) => "not enforced".to_owned(),
+        Err(e) => format!("unknown ({e})"),
+    };
+    println!("catenoid: booted, lockdown {lockdown}, module signatures {signed}");
+}
+
+fn watch_over_agent(signals: &Signals) -> Result<std::convert::Infallible, Error> {
+    let mut pause = Duration::ZERO;
+    loop {
+        let started = Instant::now();
+        let agent = Command::new(SELF).arg("agent").spawn().map_err(Error::Agent)?;
+        until_it_ends(&agent, signals)?;
+        pause = if started.elapsed() < SHORT_LIFE {
+            (pause * 2 + Duration::from_millis(100)).min(PAUSE_LIMIT)
+        } else {
+            Duration::ZERO
+        };
+        println!("catenoid: the agent ended and is started again in {} ms", pause.as_millis());
+        let again = Instant::now() + pause;
+        while Instant::now() < again {
+            act(signals.wait(Some(again.saturating_duration_since(Instant::now())))?, signals);
+        }
+    }
+}
+
+/// Reaps until the agent is among the reaped.
+fn until_it_ends(agent: &Child, signals: &Signals) -> Result<(), Error> {
+    loop {
+        let told = signals.wait(None)?;
+        if act(told, signals).contains(&agent.id()) {
+            return Ok(());
+        }
+    }
+}
+
+/// Does what a signal tells; the processes that were reaped.
+fn act(told: Told, signals: &Signals) -> Vec<u32> {
+    match told {
+        Told::ChildEnded | Told::TimeUp => process::reap_orphans(Path::new(EXITS)),
+        Told::Restart | Told::PowerOff => {
+            println!("catenoid: going down");
+            init::end_all_processes(signals, GRACE);
+            let error = init::end_machine(Path::new(DATA), told == Told::Restart);
+            println!("catenoid: the machine does not go down: {error}");
+            Vec::new()
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! The control interface: HTTP/1.1 and JSON over one unix socket for each container that may speak to us.
+//!
+//! Who speaks is told by the socket (the container) and by the kernel (the user in it). Everything is bounded: the bytes
+//! of a request, the requests at once, the time a peer may be silent. What changes something is audited with its actor.
+//!
+//! [req->SF-17] [req->CR-2.1-1]
+
+mod answer;
+pub(crate) mod openapi;
+mod peer;
+mod routes;
+
+use std::{fs, io, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc, time::Duration};
+
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{net::UnixListener, sync::Semaphore};
+
+pub(crate) use peer::Peer;
+pub(crate) use routes::Agent;
+
+/// Connections at once, over all sockets: a flood waits in the socket's queue, not in our memory.
+const CONNECTIONS: usize = 64;
+/// How long a peer may take to send a request's head.
+const HEAD_TIME: Duration = Duration::from_secs(10);
+/// The most header fields of a request.
+const HEADERS: usize = 32;
+/// The most bytes of a request's head that are buffered.
+const HEAD_BYTES: usize = 16 * 1024;
+
+/// Serves `socket` for the container named `container`, whose root is `owner` out here, until the future is dropped.
+///
+/// # Errors
+/// If the socket cannot be made.
+pub(crate) async fn serve(agent: Arc<Agent>, socket: &Path, container: &str, owner: u32) -> io::Result<()> {
+    match fs::remove_file(socket) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let listener = UnixListener::bind(socket)?;
+    // Every user of the container may ask; what it may do is decided by who it is.
+    fs::set_permissions(socket, fs::Permissions::from_mode(0o666))?;
+    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let slot = slots.clone().acquire_owned().await.expect("it is never closed");
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "a connection was not taken");
+                tokio::task::yield_now().await;
+                continue;
+            }
+        };
+        let Ok(credentials) = stream.peer_cred() else { continue };
+        let peer = Peer::new(container, owner, credentials.uid());
+        let service = TowerToHyperService::new(routes::router(agent.clone(), peer));
+        tokio::spawn(async move {
+            let served = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_TIME)
+                .max_headers(HEADERS)
+                .max_buf_size(HEAD_BYTES)
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+            if let Err(error) = served {
+                tracing::debug!(%error, "a connection ended early");
+            }
+            drop(slot);
+        });
+    }
+}

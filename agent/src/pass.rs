@@ -1,0 +1,434 @@
+//! One run of all rooms, and the order among them.
+//!
+//! prepare (guests) -> retire (containers, limits, zones) -> establish (zones, limits, containers) -> and, once everything
+//! is as wanted, retire (guests): what nothing runs from any more. Every room is observed first, and again after
+//! steps were done; what counts is what the kernel then says.
+//!
+//! A failed step holds back the later steps of its own subject, in every room. It is tried again after a pause that
+//! grows; a new manifest ends every pause. A room that cannot be observed stops the pass before it changes anything
+//! that depends on it: nothing that runs is retired because something could not be read.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
+
+use catenoid_containers::Containers;
+use catenoid_core::{Planner, Reconciler, Retries, RoomError as _, Step as _};
+use catenoid_forecast::{Observed, Wanted, forecast};
+use catenoid_guests::Guests;
+use catenoid_limits::Limits;
+use catenoid_schema::{
+    control::PlannedStep,
+    name::Name,
+    status::{Blame, Condition, Health, ManifestState, Subject, SubjectStatus, Sync},
+    units::Timestamp,
+};
+use catenoid_zones::Zones;
+use serde_json::Value;
+
+use crate::{
+    audit::{Audit, Happening},
+    clock,
+    intake::{Target, chain},
+    paths::{CGROUP, DATA, EXITS, LAUNCHER, RUN},
+    status::Snapshot,
+};
+
+/// A container that lives shorter than this after its start counts as a failed start.
+const SHORT_LIFE_MS: u64 = 10_000;
+
+/// The rooms with their doors, and what is remembered between passes: failures to pause after, never facts.
+pub(crate) struct Pass {
+    rooms: Rooms,
+    audit: Arc<Audit>,
+    retries: Retries,
+    failures: BTreeMap<Subject, Failure>,
+    /// The end of each container that was counted as a failed start, so that it is counted once.
+    counted: BTreeMap<Name, u64>,
+    /// The manifest of the last pass.
+    digest: Option<catenoid_schema::digest::Digest>,
+    snapshot: Snapshot,
+}
+
+/// All rooms.
+pub(crate) struct Rooms {
+    /// Blobs, verity devices, images.
+    pub guests: Guests,
+    /// Control groups.
+    pub limits: Limits,
+    /// Namespaces, links, firewall.
+    pub zones: Zones,
+    /// Processes.
+    pub containers: Containers,
+}
+
+#[derive(Debug, Clone)]
+struct Failure {
+    room: &'static str,
+    message: String,
+    blame: Blame,
+    until: Instant,
+}
+
+/// What one pass leaves behind.
+pub(crate) struct Turn {
+    /// What it saw.
+    pub snapshot: Snapshot,
+    /// What to tell once the snapshot is published.
+    pub ended: Option<Happening>,
+    /// When the next one is due at the latest, if a subject waits.
+    pub again: Option<Instant>,
+}
+
+/// What one pass has done so far.
+struct Progress<'a> {
+    audit: &'a Audit,
+    retries: &'a mut Retries,
+    failures: &'a mut BTreeMap<Subject, Failure>,
+    held: BTreeSet<Subject>,
+    done: usize,
+}
+
+/// Why the rooms cannot be entered.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenError {
+    /// Guests.
+    #[error(transparent)]
+    Guests(#[from] catenoid_guests::Error),
+    /// Limits.
+    #[error(transparent)]
+    Limits(#[from] catenoid_limits::Error),
+    /// Zones.
+    #[error(transparent)]
+    Zones(#[from] catenoid_zones::Error),
+    /// Containers.
+    #[error(transparent)]
+    Containers(#[from] catenoid_containers::Error),
+}
+
+impl Pass {
+    /// Enters the rooms. To be called on the thread that runs the passes.
+    ///
+    /// # Errors
+    /// The first room that cannot be entered.
+    pub(crate) fn open(audit: Arc<Audit>) -> Result<Self, OpenError> {
+        let (data, run, cgroup) = (Path::new(DATA), Path::new(RUN), Path::new(CGROUP));
+        let rooms = Rooms {
+            guests: Guests::new(&catenoid_guests::Paths { data: data.to_owned(), run: run.to_owned() })?,
+            limits: Limits::open(cgroup)?,
+            zones: Zones::open(&run.join("namespaces"))?,
+            containers: Containers::open(run, cgroup, Path::new(LAUNCHER))?,
+        };
+        Ok(Self {
+            rooms,
+            audit,
+            retries: Retries::default(),
+            failures: BTreeMap::new(),
+            counted: BTreeMap::new(),
+            digest: None,
+            snapshot: Snapshot::default(),
+        })
+    }
+
+    /// Runs one pass towards `target`.
+    pub(crate) async fn run(&mut self, target: &Target) -> Turn {
+        if self.digest != Some(target.digest) {
+            self.retries.reset_all();
+            self.failures.clear();
+            self.digest = Some(target.digest);
+        }
+        let wanted = wanted(target);
+        let mut progress = Progress {
+            audit: &self.audit,
+            retries: &mut self.retries,
+            failures: &mut self.failures,
+            held: BTreeSet::new(),
+            done: 0,
+        };
+        let observed = match reconcile(&self.rooms, &wanted, &mut progress, &mut self.counted).await {
+            Ok(observed) => {
+                progress.recovered("observe");
+                Some(observed)
+            }
+            Err(unobserved) => {
+                progress.failed(Subject::new("room", unobserved.room), "observe", unobserved.message, unobserved.blame);
+                None
+            }
+        };
+        let done = progress.done;
+        let mut snapshot = self.tell(target, &wanted, observed.as_ref());
+        snapshot.keep_since(&self.snapshot, Some(target.manifest.metadata.sequence));
+        let ended = self.ended(&snapshot, done);
+        self.snapshot = snapshot.clone();
+        Turn { snapshot, ended, again: self.retries.next(Instant::now()) }
+    }
+
+    /// What to tell at the end of a pass that did or found something.
+    fn ended(&self, snapshot: &Snapshot, done: usize) -> Option<Happening> {
+        let converged = snapshot.converged.as_ref();
+        if converged != self.snapshot.converged.as_ref() {
+            let state = converged?;
+            let message = format!("`{}` sequence {} ({})", state.name, state.sequence, state.digest);
+            return Some(Happening::by_device("Converged", None, message));
+        }
+        let same = snapshot.subjects == self.snapshot.subjects && snapshot.reconciling == self.snapshot.reconciling;
+        let told = || {
+            let open = if snapshot.reconciling.is_some() { "not converged" } else { "converged" };
+            Happening::by_device("PassEnded", None, format!("{done} steps done, {open}"))
+        };
+        (done > 0 || !same).then(told)
+    }
+
+    /// The files whose changes should wake the next pass.
+    pub(crate) fn watched(&self, target: &Target) -> BTreeSet<PathBuf> {
+        let groups = Path::new(CGROUP).join(catenoid_kernel::name::CGROUP);
+        let mut paths = BTreeSet::from([PathBuf::from(EXITS), groups.clone()]);
+        for name in target.manifest.containers.keys() {
+            let group = groups.join(name.as_str());
+            let launch = self.snapshot.subjects.iter().find(|s| s.subject == Subject::new("container", name));
+            let leaf = launch.and_then(|s| s.facts.get("launch")).map(|id| group.join(catenoid_kernel::name::leaf(id)));
+            paths.insert(group);
+            paths.extend(leaf);
+        }
+        paths
+    }
+
+    fn tell(&self, target: &Target, wanted: &Wanted<'_>, observed: Option<&Observed>) -> Snapshot {
+        let now = Instant::now();
+        let mut snapshot = Snapshot { passes: self.snapshot.passes + 1, at: Some(clock::now()), ..Snapshot::default() };
+        let state = |since| ManifestState { since, ..target.state() };
+        let mut matches = false;
+        match observed {
+            Some(observed) => {
+                matches = told(&mut snapshot, wanted, observed);
+                snapshot.plan = forecast(wanted, observed);
+            }
+            None => {
+                snapshot.subjects = self.snapshot.subjects.clone();
+                snapshot.subjects.iter_mut().for_each(|status| status.sync = Sync::Unknown);
+                snapshot.observed = self.snapshot.observed.clone();
+                snapshot.plan = self.snapshot.plan.clone();
+            }
+        }
+        for (subject, failure) in &self.failures {
+            failure.show(&mut snapshot.subjects, subject);
+            let wait = failure.until.saturating_duration_since(now).as_secs();
+            let at = clock::now().seconds().saturating_add_unsigned(wait);
+            snapshot.retries.extend(Timestamp::from_seconds(at).map(|at| (subject.clone(), at)));
+        }
+        snapshot.subjects.sort_by(|a, b| a.subject.cmp(&b.subject));
+        let before = self.snapshot.converged.clone();
+        if matches && self.failures.is_empty() {
+            snapshot.converged = match before {
+                Some(before) if before.digest == target.digest => Some(before),
+                _ => Some(state(clock::now())),
+            };
+        } else {
+            snapshot.converged = before;
+            snapshot.reconciling = Some(match &self.snapshot.reconciling {
+                Some(before) if before.digest == target.digest => before.clone(),
+                _ => state(clock::now()),
+            });
+        }
+        snapshot
+    }
+}
+
+fn wanted(target: &Target) -> Wanted<'_> {
+    Wanted {
+        manifest: &target.manifest,
+        guests: &target.guests,
+        accepted_at: target.accepted_at,
+        run: Path::new(RUN),
+        cgroup: Path::new(CGROUP),
+    }
+}
+
+/// What a pass towards `target` would do, from what was observed last.
+pub(crate) fn foresee(target: &Target, observed: &BTreeMap<String, Value>) -> Vec<PlannedStep> {
+    // What a room wrote itself it can read.
+    Observed::from_status(observed).map(|observed| forecast(&wanted(target), &observed)).unwrap_or_default()
+}
+
+/// A room that could not be observed.
+struct Unobserved {
+    room: &'static str,
+    message: String,
+    blame: Blame,
+}
+
+async fn observe<R: Reconciler>(room: &R) -> Result<<R::Planner as Planner>::Observed, Unobserved> {
+    let name = <R::Planner as Planner>::NAME;
+    room.observe().await.map_err(|e| Unobserved { room: name, message: chain(&e), blame: e.blame() })
+}
+
+/// One pass. Observes every room before the first step, and every room that had steps after its last.
+async fn reconcile(
+    rooms: &Rooms,
+    wanted: &Wanted<'_>,
+    progress: &mut Progress<'_>,
+    counted: &mut BTreeMap<Name, u64>,
+) -> Result<Observed, Unobserved> {
+    let mut seen = Observed {
+        guests: observe(&rooms.guests).await?,
+        limits: observe(&rooms.limits).await?,
+        zones: observe(&rooms.zones).await?,
+        containers: observe(&rooms.containers).await?,
+    };
+    let desired = wanted.guests();
+    let guests = catenoid_guests::Planning::plan(&desired, &seen.guests);
+    if progress.run(&rooms.guests, &guests.prepare).await {
+        seen.guests = observe(&rooms.guests).await?;
+    }
+    let containers = wanted.containers(&seen.guests);
+    count_short_lives(&containers, &seen.containers, progress, counted);
+    let plan = (
+        catenoid_containers::Planning::plan(&containers, &seen.containers),
+        catenoid_limits::Planning::plan(&wanted.limits(), &seen.limits),
+        catenoid_zones::Planning::plan(&wanted.zones(), &seen.zones),
+    );
+    let mut changed = (false, false, false);
+    changed.0 |= progress.run(&rooms.containers, &plan.0.retire).await;
+    changed.1 |= progress.run(&rooms.limits, &plan.1.retire).await;
+    changed.2 |= progress.run(&rooms.zones, &plan.2.retire).await;
+    changed.2 |= progress.run(&rooms.zones, &plan.2.establish).await;
+    changed.1 |= progress.run(&rooms.limits, &plan.1.establish).await;
+    changed.0 |= progress.run(&rooms.containers, &plan.0.establish).await;
+    if changed.0 {
+        seen.containers = observe(&rooms.containers).await?;
+    }
+    if changed.1 {
+        seen.limits = observe(&rooms.limits).await?;
+    }
+    if changed.2 {
+        seen.zones = observe(&rooms.zones).await?;
+    }
+    let nothing_old_runs = catenoid_containers::Planning::satisfied(&containers, &seen.containers)
+        && catenoid_containers::Planning::plan(&containers, &seen.containers).is_empty();
+    if nothing_old_runs && all_ready(wanted, &seen) {
+        let guests = catenoid_guests::Planning::plan(&desired, &seen.guests);
+        if progress.run(&rooms.guests, &guests.retire).await {
+            seen.guests = observe(&rooms.guests).await?;
+        }
+    }
+    Ok(seen)
+}
+
+/// Whether every guest that the manifest names is there to be run from.
+fn all_ready(wanted: &Wanted<'_>, observed: &Observed) -> bool {
+    let desired = wanted.guests();
+    desired.unread.is_empty() && desired.guests.keys().all(|guest| desired.ready(guest, &observed.guests).is_ok())
+}
+
+/// Fills in what the rooms tell; whether everything is as wanted.
+fn told(snapshot: &mut Snapshot, wanted: &Wanted<'_>, observed: &Observed) -> bool {
+    fn room<P: Planner>(snapshot: &mut Snapshot, desired: &P::Desired, observed: &P::Observed) -> bool {
+        for status in P::status(desired, observed) {
+            join(&mut snapshot.subjects, status);
+        }
+        let value = serde_json::to_value(observed).expect("what was observed has text keys");
+        snapshot.observed.insert(P::NAME.to_owned(), value);
+        P::satisfied(desired, observed)
+    }
+    let rooms = [
+        room::<catenoid_guests::Planning>(snapshot, &wanted.guests(), &observed.guests),
+        room::<catenoid_limits::Planning>(snapshot, &wanted.limits(), &observed.limits),
+        room::<catenoid_zones::Planning>(snapshot, &wanted.zones(), &observed.zones),
+        room::<catenoid_containers::Planning>(snapshot, &wanted.containers(&observed.guests), &observed.containers),
+    ];
+    rooms.into_iter().all(|satisfied| satisfied) && all_ready(wanted, observed)
+}
+
+/// Several rooms tell of one subject: it is as good as the worst of them says, for all their reasons.
+fn join(subjects: &mut Vec<SubjectStatus>, status: SubjectStatus) {
+    match subjects.iter_mut().find(|held| held.subject == status.subject) {
+        None => subjects.push(status),
+        Some(held) => {
+            held.sync = held.sync.max(status.sync);
+            held.health = held.health.max(status.health);
+            held.conditions.extend(status.conditions);
+            held.facts.extend(status.facts);
+        }
+    }
+}
+
+impl Failure {
+    fn show(&self, subjects: &mut Vec<SubjectStatus>, subject: &Subject) {
+        let condition = Condition {
+            reason: "StepFailed".to_owned(),
+            message: format!("{}: {}", self.room, self.message),
+            blame: Some(self.blame),
+            since: None,
+            observed_sequence: None,
+        };
+        let status = SubjectStatus {
+            subject: subject.clone(),
+            sync: Sync::OutOfSync,
+            health: Health::Degraded,
+            conditions: vec![condition],
+            facts: BTreeMap::new(),
+        };
+        join(subjects, status);
+    }
+}
+
+impl Progress<'_> {
+    /// Does `steps` in their order, but those of subjects that failed or wait; whether any was tried.
+    async fn run<R: Reconciler>(&mut self, room: &R, steps: &[<R::Planner as Planner>::Step]) -> bool {
+        let mut tried = false;
+        for step in steps {
+            let subject = step.subject();
+            if self.held.contains(&subject) {
+                continue;
+            }
+            if self.retries.waiting(&subject, Instant::now()).is_some() {
+                self.held.insert(subject);
+                continue;
+            }
+            tried = true;
+            match room.apply(step).await {
+                Ok(()) => {
+                    self.done += 1;
+                    self.failures.remove(&subject);
+                    let message = format!("{}: {step}", <R::Planner as Planner>::NAME);
+                    self.audit.note(Happening::by_device("StepDone", Some(subject), message));
+                }
+                Err(error) => {
+                    self.failed(
+                        subject,
+                        <R::Planner as Planner>::NAME,
+                        format!("{step}: {}", chain(&error)),
+                        error.blame(),
+                    );
+                }
+            }
+        }
+        tried
+    }
+
+    fn failed(&mut self, subject: Subject, room: &'static str, message: String, blame: Blame) {
+        let until = self.retries.failed(subject.clone(), Instant::now());
+        let told = self.failures.get(&subject).is_some_and(|known| known.message == message);
+        if !told {
+            let event = Happening::by_device("StepFailed", Some(subject.clone()), format!("{room}: {message}"));
+            self.audit.note(event);
+        }
+        self.failures.insert(subject.clone(), Failure { room, message, blame, until });
+        self.held.insert(subject);
+    }
+
+    /// Forgets the failures that `room` told of.
+    fn recovered(&mut self, room: &'static str) {
+        let retries = &mut self.retries;
+        self.failures.retain(|subject, failure| {
+            let stays = failure.room != room;
+            if !stays {
+                retries.reset(subject);
+            }
+            stays
+        });
+    }
+}

@@ -1,0 +1,208 @@
+//! The agent proper: puts the parts together, then serves and reconciles until it is ended.
+//!
+//! Two threads: this one serves the control interface; the other one runs passes, so that a long step never keeps a
+//! caller waiting. They share the accepted manifest one way and the snapshot the other way.
+
+use std::{collections::BTreeMap, fs, io, path::Path, sync::Arc, time::Duration};
+
+use catenoid_guests::Store;
+use catenoid_kernel::{machine, wait::Bell};
+use catenoid_schema::{
+    allocate,
+    anchors::Anchors,
+    cbor,
+    document::Document as _,
+    manifest::ContainerRole,
+    name::{Name, NameError, Serial},
+    status::Device,
+};
+use tokio::{sync::watch, task::JoinHandle};
+
+use crate::{
+    audit::{Audit, Happening},
+    clock, control,
+    intake::{Intake, Target, chain},
+    ledger,
+    pass::Pass,
+    paths::{ANCHORS, CONTROL, DATA},
+    status::Snapshot,
+    storage,
+    wake::Wake,
+};
+
+/// Before a control socket that broke is made again.
+const SOCKET_PAUSE: Duration = Duration::from_secs(5);
+
+/// Why the agent does not run. PID 1 starts it again.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// There is no place for its state.
+    #[error("the device has no place for its state")]
+    Storage(#[from] storage::Error),
+    /// A file of the boot image or of the kernel could not be read, or a folder not made.
+    #[error("failed to read or make `{what}`")]
+    Read {
+        /// Which.
+        what: &'static str,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The anchors of the boot image are not anchors.
+    #[error("`{ANCHORS}` holds no anchors")]
+    Anchors(#[source] cbor::Error),
+    /// The firmware states something that is not a serial.
+    #[error("the firmware's serial cannot be used")]
+    Serial(#[source] NameError),
+    /// The ledger cannot be read.
+    #[error(transparent)]
+    Ledger(#[from] ledger::Error),
+    /// The blob store cannot be opened.
+    #[error("the blob store cannot be opened")]
+    Store(#[from] catenoid_guests::StoreError),
+    /// A room cannot be entered.
+    #[error("a room cannot be entered")]
+    Rooms(#[from] crate::pass::OpenError),
+    /// A thread or runtime could not be made, or ended.
+    #[error("the agent cannot go on: {what}")]
+    Runtime {
+        /// What.
+        what: &'static str,
+        /// The cause.
+        source: io::Error,
+    },
+}
+
+/// Runs the agent; returns only if it cannot go on.
+///
+/// # Errors
+/// See [`Error`].
+pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
+    tracing_subscriber::fmt().with_ansi(false).with_target(false).with_writer(io::stderr).init();
+    let started = clock::now();
+    storage::mount_data()?;
+    let device = device()?;
+    let data = Path::new(DATA);
+    let audit = Audit::open(&data.join("audit"), &device.boot_id);
+    let audit = Arc::new(audit.map_err(|source| Error::Read { what: "audit log", source })?);
+    audit.note(Happening::by_device("AgentStarted", None, format!("version {}", device.agent)));
+    let store = Store::open(data)?;
+    let intake = Intake::open(anchors()?, device.serial.clone(), data, audit.clone())?;
+    let holds_nothing = intake.watch().borrow().is_none();
+    if holds_nothing && let Err(error) = storage::take_factory_bundle(&intake, &store) {
+        audit.note(Happening::by_device("FactoryBundleRefused", None, chain(&error)));
+    }
+    let (told, snapshot) = watch::channel(Arc::new(Snapshot::default()));
+    let accepted = intake.watch();
+    let agent = control::Agent { intake, store, audit: audit.clone(), snapshot, device, started };
+    let passes = std::thread::Builder::new().name("pass".to_owned());
+    let bell = Bell::new().map_err(|source| Error::Runtime { what: "no bell for the pass", source })?;
+    let (targets, rung) = (accepted.clone(), bell.clone());
+    let passing = passes.spawn(move || reconcile(&audit, &targets, &told, rung));
+    let passing = passing.map_err(|source| Error::Runtime { what: "no thread for the pass", source })?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|source| Error::Runtime { what: "no runtime", source })?;
+    runtime.block_on(async {
+        let ended = tokio::task::spawn_blocking(move || passing.join());
+        tokio::select! {
+            never = serve(Arc::new(agent), accepted, &bell) => match never {},
+            ended = ended => match ended {
+                Ok(Ok(Err(error))) => Err(error),
+                _ => Err(Error::Runtime { what: "the pass ended", source: io::ErrorKind::Other.into() }),
+            },
+        }
+    })
+}
+
+fn device() -> Result<Device, Error> {
+    let read = |what| move |source| Error::Read { what, source };
+    Ok(Device {
+        serial: machine::serial().map_err(read("serial"))?.parse::<Serial>().map_err(Error::Serial)?,
+        boot_id: machine::boot_id().map_err(read("boot id"))?,
+        agent: env!("CARGO_PKG_VERSION").to_owned(),
+        kernel: machine::kernel_release().map_err(read("kernel release"))?,
+    })
+}
+
+/// Believed because the boot image that carries them was signed.
+fn anchors() -> Result<Anchors, Error> {
+    let bytes = fs::read(ANCHORS).map_err(|source| Error::Read { what: ANCHORS, source })?;
+    cbor::decode(&bytes, Anchors::LIMITS).map_err(Error::Anchors)
+}
+
+/// Runs a pass whenever something wakes it.
+fn reconcile(
+    audit: &Arc<Audit>,
+    accepted: &watch::Receiver<Option<Arc<Target>>>,
+    told: &watch::Sender<Arc<Snapshot>>,
+    bell: Bell,
+) -> Result<std::convert::Infallible, Error> {
+    let broken = |what| move |source| Error::Runtime { what, source };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(broken("no runtime for the pass"))?;
+    let mut pass = Pass::open(audit.clone())?;
+    let mut wake = Wake::listen(bell).map_err(broken("nothing can wake the pass"))?;
+    loop {
+        let target = accepted.borrow().clone();
+        let mut again = None;
+        if let Some(target) = target {
+            let turn = runtime.block_on(pass.run(&target));
+            told.send_replace(Arc::new(turn.snapshot));
+            turn.ended.into_iter().for_each(|ended| audit.note(ended));
+            again = turn.again;
+            // What happened to a file before it was watched woke nobody: then the next pass looks at once.
+            if wake.watch(pass.watched(&target)).map_err(broken("a file cannot be watched"))? {
+                continue;
+            }
+        }
+        wake.next(again).map_err(broken("what wakes the pass broke"))?;
+    }
+}
+
+/// Keeps one socket for each core container of the accepted manifest, and wakes the pass when another is accepted.
+async fn serve(
+    agent: Arc<control::Agent>,
+    mut accepted: watch::Receiver<Option<Arc<Target>>>,
+    bell: &Bell,
+) -> std::convert::Infallible {
+    let mut sockets: BTreeMap<(Name, u32), JoinHandle<()>> = BTreeMap::new();
+    loop {
+        let target = accepted.borrow_and_update().clone();
+        let wanted = target.map(|target| speakers(&target)).unwrap_or_default();
+        sockets.retain(|speaker, served| {
+            let stays = wanted.contains(speaker) && !served.is_finished();
+            if !stays {
+                served.abort();
+            }
+            stays
+        });
+        for speaker in wanted {
+            sockets.entry(speaker.clone()).or_insert_with(|| tokio::spawn(socket(agent.clone(), speaker)));
+        }
+        if accepted.changed().await.is_err() {
+            // The intake lives as long as `agent`, which this function holds.
+            std::future::pending::<()>().await;
+        }
+        bell.ring();
+    }
+}
+
+/// The containers that may speak to us, with the id that their root has out here.
+fn speakers(target: &Target) -> Vec<(Name, u32)> {
+    let ranges = allocate::id_ranges(&target.manifest);
+    let core = target.manifest.containers.iter().filter(|(_, container)| container.role == ContainerRole::Core);
+    core.filter_map(|(name, _)| Some((name.clone(), *ranges.get(name)?))).collect()
+}
+
+async fn socket(agent: Arc<control::Agent>, (container, owner): (Name, u32)) {
+    let folder = Path::new(CONTROL).join(container.as_str());
+    loop {
+        let served = match fs::create_dir_all(&folder) {
+            Ok(()) => control::serve(agent.clone(), &folder.join("control.sock"), container.as_str(), owner).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = served {
+            agent.audit.note(Happening::by_device("ControlSocketFailed", None, format!("`{container}`: {error}")));
+        }
+        tokio::time::sleep(SOCKET_PAUSE).await;
+    }
+}

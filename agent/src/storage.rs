@@ -1,0 +1,149 @@
+//! The data partition, and the factory bundle for a device that holds no manifest yet.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use catenoid_guests::Store;
+use catenoid_kernel::{
+    block::{self, Content},
+    uevent::Announcements,
+};
+use catenoid_schema::{control::MANIFEST_LIMIT, digest::Digest};
+
+use crate::{
+    intake::{Intake, Refused},
+    paths::{DATA, DATA_LABEL, FACTORY_LABEL},
+};
+
+/// How long the kernel may take to find the disk.
+const DISK_TIME: Duration = Duration::from_secs(60);
+/// Bytes read from the bundle at a time.
+const CHUNK: usize = 1024 * 1024;
+/// The most entries of a bundle: a manifest and a few guests.
+const ENTRIES: usize = 64;
+
+/// Why the device has no place for its state.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// No such partition.
+    #[error("no partition is labelled `{label}` after {} s", DISK_TIME.as_secs())]
+    NoPartition {
+        /// The label.
+        label: &'static str,
+    },
+    /// It could not be waited for.
+    #[error("failed to listen for block devices")]
+    Listen(#[source] io::Error),
+    /// It holds something that is not ours.
+    #[error("partition `{DATA_LABEL}` (`{device}`) is neither empty nor our file system; it is left alone")]
+    Foreign {
+        /// The device.
+        device: PathBuf,
+    },
+    /// The device itself.
+    #[error(transparent)]
+    Block(#[from] block::Error),
+}
+
+/// Why the factory bundle was not taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BundleError {
+    /// There is none.
+    #[error(transparent)]
+    Storage(#[from] Error),
+    /// It could not be read.
+    #[error("failed to read the factory bundle")]
+    Read(#[from] io::Error),
+    /// It has an entry that no bundle has.
+    #[error("the factory bundle has an unexpected entry `{0}`")]
+    Entry(String),
+    /// It has no manifest.
+    #[error("the factory bundle holds no manifest")]
+    NoManifest,
+    /// A blob of it is not what it says.
+    #[error("a blob of the factory bundle was not taken")]
+    Blob(#[from] catenoid_guests::StoreError),
+    /// Its manifest is not accepted.
+    #[error("the factory manifest was refused")]
+    Refused(#[from] Refused),
+}
+
+/// Mounts the data partition; makes its file system if, and only if, nobody but us has ever written to it.
+///
+/// # Errors
+/// If there is none, or it holds something else.
+pub(crate) fn mount_data() -> Result<(), Error> {
+    let device = wait_for_partition(DATA_LABEL)?;
+    match block::content(&device)? {
+        Content::Ours => {}
+        Content::Empty | Content::Unfinished => block::format(&device, DATA_LABEL)?,
+        Content::Foreign => return Err(Error::Foreign { device }),
+    }
+    Ok(block::mount_data(&device, Path::new(DATA))?)
+}
+
+/// Waits until the kernel announces the partition.
+fn wait_for_partition(label: &'static str) -> Result<PathBuf, Error> {
+    // Listening comes first: what appears between a look and the wait is then announced.
+    let announcements = Announcements::listen().map_err(Error::Listen)?;
+    let deadline = Instant::now() + DISK_TIME;
+    loop {
+        if let Some(device) = block::partition(label)? {
+            return Ok(device);
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Error::NoPartition { label });
+        }
+        announcements.wait(left).map_err(Error::Listen)?;
+    }
+}
+
+/// Takes the factory bundle, by the same acceptance as any other manifest. Its partition is a tar: blobs under
+/// `blobs/<64 hex>`, and `manifest.cose`.
+///
+/// # Errors
+/// The first thing wrong with it; nothing of it is in force then.
+pub(crate) fn take_factory_bundle(intake: &Intake, store: &Store) -> Result<(), BundleError> {
+    let device = wait_for_partition(FACTORY_LABEL)?;
+    let mut archive = tar::Archive::new(File::open(device)?);
+    let mut manifest = None;
+    for entry in archive.entries()?.take(ENTRIES) {
+        let mut entry = entry?;
+        let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        if path == "manifest.cose" {
+            let mut envelope = Vec::new();
+            (&mut entry).take(MANIFEST_LIMIT.bytes() + 1).read_to_end(&mut envelope)?;
+            manifest = Some(envelope);
+        } else if let Some(digest) = path.strip_prefix("blobs/").and_then(|hex| Digest::from_hex(hex).ok()) {
+            take_blob(store, digest, &mut entry)?;
+        } else {
+            return Err(BundleError::Entry(path.escape_default().take(80).collect()));
+        }
+    }
+    intake.accept(&manifest.ok_or(BundleError::NoManifest)?, "factory bundle").map(drop).map_err(Into::into)
+}
+
+fn take_blob(store: &Store, digest: Digest, from: &mut impl Read) -> Result<(), BundleError> {
+    let mut offset = match store.state(digest)? {
+        Some(state) if state.complete => return Ok(()),
+        Some(state) => state.held,
+        None => 0,
+    };
+    io::copy(&mut from.by_ref().take(offset), &mut io::sink())?;
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        let count = from.read(&mut chunk)?;
+        if count == 0 {
+            break;
+        }
+        store.append(digest, offset, &chunk[..count])?;
+        offset += count as u64;
+    }
+    store.finish(digest)?;
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! What wakes the pass. An event only wakes; the pass looks.
+//!
+//! | source | what it tells of |
+//! |---|---|
+//! | the intake | a new manifest |
+//! | `exits/` (inotify) | a container ended, and PID 1 wrote down how |
+//! | control groups (inotify) | a group, a limit or a freezer was changed by hand, or emptied |
+//! | the mount table (`POLLPRI`) | something was mounted or unmounted |
+//! | uevents | a device came or went, dm-verity found a corrupt block |
+//! | rtnetlink, nftables | a link, address, route or rule changed in the root namespace |
+//! | a timer | a failed subject is due; and every [`LOOK_ANYWAY`] all the same |
+//!
+//! What no event tells of (a rule or a link changed by hand inside of a container's network namespace, a device table
+//! replaced by hand) is found by the timer.
+
+use std::{
+    collections::BTreeSet,
+    fs::File,
+    io,
+    os::fd::{AsFd as _, OwnedFd},
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use catenoid_kernel::{
+    changes::{Changes, mount_table},
+    netlink,
+    uevent::Announcements,
+    wait::{Bell, For, wait},
+};
+
+/// How long the pass goes without a look when nothing wakes it.
+pub(crate) const LOOK_ANYWAY: Duration = Duration::from_secs(30);
+
+/// Everything that wakes.
+pub(crate) struct Wake {
+    bell: Bell,
+    files: Changes,
+    watched: BTreeSet<PathBuf>,
+    devices: Announcements,
+    mounts: File,
+    links: OwnedFd,
+    rules: OwnedFd,
+}
+
+impl Wake {
+    /// Listens from now on; `bell` is the intake's.
+    ///
+    /// # Errors
+    /// If a source cannot be opened.
+    pub(crate) fn listen(bell: Bell) -> io::Result<Self> {
+        Ok(Self {
+            bell,
+            files: Changes::new()?,
+            watched: BTreeSet::new(),
+            devices: Announcements::listen()?,
+            mounts: mount_table()?,
+            links: netlink::watch().map_err(io::Error::other)?,
+            rules: netlink::watch_firewall().map_err(io::Error::other)?,
+        })
+    }
+
+    /// Watches these files and folders from now on, as far as they are there; whether one is watched that was not before.
+    ///
+    /// # Errors
+    /// If the kernel is out of watches.
+    pub(crate) fn watch(&mut self, paths: BTreeSet<PathBuf>) -> io::Result<bool> {
+        let mut watched = BTreeSet::new();
+        for path in paths {
+            if self.files.watch(&path)? {
+                watched.insert(path);
+            }
+        }
+        let any_new = !watched.is_subset(&self.watched);
+        self.watched = watched;
+        Ok(any_new)
+    }
+
+    /// Waits until something wakes, for `until` at most. All that came until then is one wake-up.
+    ///
+    /// # Errors
+    /// If a source broke.
+    pub(crate) fn next(&self, until: Option<Instant>) -> io::Result<()> {
+        let latest = Instant::now() + LOOK_ANYWAY;
+        let sources = [
+            (self.bell.as_fd(), For::Input),
+            (self.files.as_fd(), For::Input),
+            (self.devices.as_fd(), For::Input),
+            (self.links.as_fd(), For::Input),
+            (self.rules.as_fd(), For::Input),
+            // The kernel remembers what this open file was told of: polling it is what clears the condition.
+            (self.mounts.as_fd(), For::Change),
+        ];
+        wait(&sources, until.map_or(latest, |until| until.min(latest)))?;
+        self.bell.hush();
+        self.files.drain()?;
+        self.devices.drain()?;
+        netlink::drain(self.links.as_fd())?;
+        netlink::drain(self.rules.as_fd())?;
+        Ok(())
+    }
+}

@@ -1,0 +1,92 @@
+//! Waiting for several things at once.
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd},
+    sync::Arc,
+    time::Instant,
+};
+
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::eventfd::{EfdFlags, EventFd},
+};
+
+/// What to wait for on a descriptor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum For {
+    /// Something to read.
+    Input,
+    /// An exceptional condition (`POLLPRI`), which procfs and kernfs raise after a change.
+    Change,
+}
+
+/// Waits until one of `sources` is ready, or `until`. Returns in either case, and when a signal interrupts it: whoever is
+/// woken looks.
+///
+/// # Errors
+/// The kernel's.
+pub fn wait(sources: &[(BorrowedFd<'_>, For)], until: Instant) -> io::Result<()> {
+    let flags = |what: &For| match what {
+        For::Input => PollFlags::POLLIN,
+        For::Change => PollFlags::POLLPRI,
+    };
+    let mut fds: Vec<_> = sources.iter().map(|(fd, what)| PollFd::new(*fd, flags(what))).collect();
+    // Rounded up: a millisecond early would be a turn for nothing.
+    let left = until.saturating_duration_since(Instant::now()) + std::time::Duration::from_micros(999);
+    match poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
+        Ok(_) | Err(nix::Error::EINTR) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Wakes a thread that waits. Clones ring the same bell.
+#[derive(Debug, Clone)]
+pub struct Bell(Arc<EventFd>);
+
+impl Bell {
+    /// A bell that nobody has rung.
+    ///
+    /// # Errors
+    /// If the process is out of descriptors.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self(Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?)))
+    }
+
+    /// Rings it.
+    pub fn ring(&self) {
+        // It fails only when it was rung 2^64 times and nobody listened: then it rings already.
+        let _ = self.0.write(1);
+    }
+
+    /// Forgets that it was rung.
+    pub fn hush(&self) {
+        // It fails only when it was not.
+        let _ = self.0.read();
+    }
+}
+
+impl AsFd for Bell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_rung_bell_ends_the_wait_and_a_hushed_one_does_not() {
+        let bell = Bell::new().unwrap();
+        bell.clone().ring();
+        let start = Instant::now();
+        wait(&[(bell.as_fd(), For::Input)], start + Duration::from_secs(60)).unwrap();
+        assert!(start.elapsed() < Duration::from_secs(30));
+        bell.hush();
+        let start = Instant::now();
+        wait(&[(bell.as_fd(), For::Input)], start + Duration::from_millis(20)).unwrap();
+        assert!(start.elapsed() >= Duration::from_millis(20));
+    }
+}
