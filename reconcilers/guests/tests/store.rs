@@ -35,7 +35,7 @@ fn a_broken_push_goes_on_where_it_ended() {
     let complete = BlobState { digest, held: CONTENT.len() as u64, complete: true };
     for _ in 0..2 {
         assert_eq!(store.finish(digest).unwrap(), complete);
-        assert_eq!(store.list().unwrap(), [complete.clone()]);
+        assert_eq!(store.list().unwrap(), std::slice::from_ref(&complete));
     }
     assert_eq!(fs::read(data.path().join("blobs").join(digest.to_hex())).unwrap(), CONTENT);
     store.append(digest, 0, b"other").expect("what is held in full needs no push");
@@ -122,7 +122,7 @@ fn pushes_of_several_clients_do_not_mix() {
     for result in results {
         result.unwrap();
     }
-    let held = store.state(digest).unwrap().unwrap().held as usize;
+    let held = usize::try_from(store.state(digest).unwrap().unwrap().held).unwrap();
     store.append(digest, held as u64, &CONTENT[held..]).unwrap();
     store.finish(digest).expect("whoever came first, every byte is where it belongs");
 }

@@ -137,7 +137,10 @@ pub fn mounts_in(folder: &Path) -> Result<Vec<Mount>, Error> {
 
 fn read_table() -> io::Result<Vec<u8>> {
     let mut table = Vec::new();
-    io::Read::read_to_end(&mut io::Read::take(fs::File::open("/proc/thread-self/mountinfo")?, TABLE_LIMIT + 1), &mut table)?;
+    io::Read::read_to_end(
+        &mut io::Read::take(fs::File::open("/proc/thread-self/mountinfo")?, TABLE_LIMIT + 1),
+        &mut table,
+    )?;
     if table.len() as u64 > TABLE_LIMIT {
         return Err(io::ErrorKind::FileTooLarge.into());
     }

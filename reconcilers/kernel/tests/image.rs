@@ -56,7 +56,7 @@ fn mountns_an_image_is_mounted_so_that_nothing_can_be_written() {
     assert_eq!(written.kind(), io::ErrorKind::ReadOnlyFilesystem);
     let kind = "erofs".to_owned();
     let locked = Mount { target: target.clone(), device: number, kind, whole: true, locked: true };
-    assert_eq!(mounts_in(&mounts).unwrap(), [locked.clone()]);
+    assert_eq!(mounts_in(&mounts).unwrap(), std::slice::from_ref(&locked));
 
     // Somebody mounts something over it.
     mount(Some("none"), &target, Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
