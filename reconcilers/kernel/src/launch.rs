@@ -343,7 +343,8 @@ impl Tree {
     /// [`Error::Open`].
     pub fn place(&self, path: &str) -> Result<Place, Error> {
         let shown = Path::new("/").join(path.trim_start_matches('/'));
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        // Without O_NOFOLLOW, which would open a link at the end instead of refusing it.
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         let fd = openat2(&self.fd, shown.as_path(), flags, Mode::empty(), resolve)
             .map_err(|source| Error::Open { path: shown.clone(), source: source.into() })?;
@@ -587,10 +588,12 @@ pub fn forget_parent() -> Result<(), Error> {
     nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0)
         .map_err(|e| set("the core dump limit", e))?;
     for number in 1..=libc::SIGRTMAX() {
-        // SAFETY: all zeros is a valid `sigaction`: the default action, no flag, an empty mask.
-        let default: libc::sigaction = unsafe { std::mem::zeroed() };
-        // SAFETY: `default` lives over the call; no old action is asked for. Signals that cannot be set answer EINVAL.
-        unsafe { libc::sigaction(number, &raw const default, std::ptr::null_mut()) };
+        // Not by `libc::sigaction`: glibc keeps two signals for itself, which may be ignored all the same.
+        // A `struct kernel_sigaction` (handler, flags, restorer, mask of 64 bits) of zeros is the default action.
+        let default = [0u64; 4];
+        // SAFETY: `default` lives over the call and is as long as the structure; no old action is asked for. Signals
+        // that cannot be set answer EINVAL.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, number, default.as_ptr(), std::ptr::null_mut::<u64>(), 8) };
     }
     nix::sys::signal::SigSet::empty().thread_set_mask().map_err(|e| set("the signal mask", e))?;
     rustix::process::umask(Mode::from_raw_mode(0o022));

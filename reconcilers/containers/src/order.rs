@@ -1,0 +1,149 @@
+//! The launch order: all that the launcher needs to start one container, with no choice left to it, and what it answers.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
+
+use catenoid_schema::{cbor, digest::Digest, name::Name, units::ByteSize};
+use serde::{Deserialize, Serialize};
+
+/// The most bytes of a request: command and environment have 64 KiB each in descriptor and manifest, which JSON can
+/// write as six times as many; the rest is below 4 KiB.
+pub const REQUEST_LIMIT: u64 = 1024 * 1024;
+
+/// How to start one container. Its digest names the launch: whatever changes it replaces the container. Limits are not
+/// in it; they change under a running container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LaunchOrder {
+    /// The container.
+    pub container: Name,
+    /// The digest of its guest's signed descriptor.
+    pub guest: Digest,
+    /// Where the guest's image is mounted.
+    pub image: PathBuf,
+    /// How its root can be written to.
+    pub root: RootMode,
+    /// The user (and group) id of the host that the container's root is.
+    pub id_base: u32,
+    /// Where its user and network namespaces are pinned.
+    pub namespaces: Namespaces,
+    /// The container's control group, in which the launch gets a leaf.
+    pub group: PathBuf,
+    /// The fifo that takes its output.
+    pub log: PathBuf,
+    /// The folder with the control socket, which the core container gets at `/run/catenoid`.
+    pub control: Option<PathBuf>,
+    /// What the container calls itself.
+    pub host_name: Name,
+    /// Program, by absolute path, and arguments.
+    pub command: Vec<String>,
+    /// All environment variables.
+    pub environment: BTreeMap<String, String>,
+    /// Where the program starts.
+    pub working_directory: String,
+    /// Its user id, inside of the container.
+    pub user: u32,
+    /// Its group id, inside of the container.
+    pub group_id: u32,
+    /// The capabilities that it may hold at most, by number.
+    pub capabilities: BTreeSet<u8>,
+}
+
+/// How a container's root can be written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum RootMode {
+    /// Not at all.
+    ReadOnly,
+    /// Into memory, until it ends.
+    Tmpfs {
+        /// The most it can hold.
+        size: ByteSize,
+    },
+}
+
+/// Where the pair of namespaces is pinned that a container enters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Namespaces {
+    /// The user namespace, which maps the container's ids.
+    pub user: PathBuf,
+    /// The network namespace, which belongs to the user namespace.
+    pub network: PathBuf,
+}
+
+impl LaunchOrder {
+    /// The name of the launch: 16 hex digits of the digest of the order's deterministic CBOR.
+    #[must_use]
+    pub fn id(&self) -> String {
+        Digest::of(&cbor::encode(self).expect("an order has only text keys, and no floats")).short()
+    }
+}
+
+/// What the launcher reads, as JSON, on its standard input.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Request {
+    /// The name of the launch and so of the leaf.
+    pub launch: String,
+    /// What to start.
+    pub order: LaunchOrder,
+}
+
+/// What the launcher writes, as one line of JSON, on its standard output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Answer {
+    /// The program was executed.
+    Started {
+        /// The container's first process.
+        pid: u32,
+    },
+    /// It was not, and nothing of the container is left.
+    Failed(Failure),
+}
+
+/// Where and why a launch ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Failure {
+    /// In which stage.
+    pub stage: Stage,
+    /// The whole chain of causes.
+    pub message: String,
+    /// The kernel's error number, where a system call failed.
+    pub errno: Option<i32>,
+}
+
+/// The stages of a launch, in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Stage {
+    /// The order could not be read.
+    Order,
+    /// As root of the device: image, namespaces, control group, log.
+    Prepare,
+    /// The clone into the namespaces.
+    Clone,
+    /// Inside: file systems.
+    Mount,
+    /// Inside: ids, capabilities, filter.
+    Confine,
+    /// Inside: the program.
+    Execute,
+}
+
+impl std::fmt::Display for Stage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Order => "order",
+            Self::Prepare => "prepare",
+            Self::Clone => "clone",
+            Self::Mount => "mount",
+            Self::Confine => "confine",
+            Self::Execute => "execute",
+        })
+    }
+}
