@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use catenoid_schema::{
     anchors::Anchors,
     digest::Digest,
-    document::Document,
+    document::{Document, Role},
     guest::Guest,
     manifest::{Manifest, check::Stage},
     name::Name,
@@ -116,6 +116,46 @@ fleet follow docs/provision.md.")]
         #[arg(long, value_name = "NAME", default_value = "development")]
         name: Name,
     },
+    /// Writes anchors: whom the devices of a fleet believe.
+    #[command(after_help = "Example:
+  catenoid-sign pki anchors --name press-fleet --anchor root=root.crt.pem \\
+    --anchor operator=operators.crt.pem --anchor software=vendor.crt.pem \\
+    --anchor software=own-builds.crt.pem --threshold operator=2 -o anchors.cbor
+
+The anchors become part of the signed boot image; docs/provision.md shows the whole way.")]
+    Anchors {
+        /// Whose anchors they are.
+        #[arg(long, value_name = "NAME")]
+        name: Name,
+        /// Rises by one with every change.
+        #[arg(long = "number", value_name = "N", default_value_t = 1)]
+        version: u64,
+        /// The certificate (PEM) of an authority for a role; can be repeated.
+        #[arg(long = "anchor", value_name = "ROLE=FILE", required = true, value_parser = anchor)]
+        anchors: Vec<(Role, PathBuf)>,
+        /// How many different signers of a role must sign; 1 if not said.
+        #[arg(long = "threshold", value_name = "ROLE=N", value_parser = threshold)]
+        thresholds: Vec<(Role, u8)>,
+        /// Where they go.
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+    },
+}
+
+fn role(text: &str) -> Result<(Role, &str), String> {
+    let (role, value) = text.split_once('=').ok_or("write `ROLE=...`")?;
+    let known = || Role::ALL.map(Role::as_str).join(", ");
+    let role = Role::ALL.into_iter().find(|known| known.as_str() == role);
+    Ok((role.ok_or_else(|| format!("roles are {}", known()))?, value))
+}
+
+fn anchor(text: &str) -> Result<(Role, PathBuf), String> {
+    role(text).map(|(role, path)| (role, path.into()))
+}
+
+fn threshold(text: &str) -> Result<(Role, u8), String> {
+    let (role, number) = role(text)?;
+    Ok((role, number.parse().map_err(|_| "a threshold is a number from 1 to 255")?))
 }
 
 #[derive(Debug, Subcommand)]
@@ -231,6 +271,10 @@ struct Bundle {
 pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
         Command::Pki(Pki::Init { dir, name }) => pki_init(&dir, &name),
+        Command::Pki(Pki::Anchors { name, version, anchors, thresholds, output }) => {
+            files::replace(&output, &pki::anchors(&name, version, &anchors, &thresholds)?)?;
+            print(&format!("wrote {}\n", output.display()))
+        }
         Command::Guest(GuestCommand::Build(arguments)) => guest::build(&arguments),
         Command::Guest(GuestCommand::Sign(arguments)) => guest_sign(&arguments),
         Command::Sign(arguments) => sign(&arguments),
@@ -250,10 +294,12 @@ fn now() -> Timestamp {
 
 fn pki_init(folder: &Path, name: &Name) -> Result<(), Failure> {
     pki::init(folder, name, SystemTime::now())?;
-    println!("made the pki `{name}` in {}", folder.display());
-    println!("  anchors for the boot image: {}", folder.join("anchors.cbor").display());
-    println!("  its keys are unencrypted: for development only");
-    Ok(())
+    let anchors = folder.join("anchors.cbor");
+    print(&format!(
+        "made the pki `{name}` in {}\n  anchors for the boot image: {}\n  its keys are unencrypted: for development only\n",
+        folder.display(),
+        anchors.display()
+    ))
 }
 
 impl Credentials {
@@ -277,8 +323,7 @@ fn sign(arguments: &Sign) -> Result<(), Failure> {
         credentials.seal(path, &Subject::New(&manifest))?
     };
     files::replace(output, &envelope)?;
-    println!("signed {}: {}", output.display(), payload_digest::<Manifest>(&envelope));
-    Ok(())
+    print(&format!("signed {}: {}\n", output.display(), payload_digest::<Manifest>(&envelope)))
 }
 
 fn guest_sign(arguments: &GuestSign) -> Result<(), Failure> {
@@ -292,8 +337,7 @@ fn guest_sign(arguments: &GuestSign) -> Result<(), Failure> {
     };
     let output = output.clone().or(beside).unwrap_or_else(|| path.clone());
     files::replace(&output, &envelope)?;
-    println!("signed {}: {}", output.display(), Digest::of(&envelope));
-    Ok(())
+    print(&format!("signed {}: {}\n", output.display(), Digest::of(&envelope)))
 }
 
 fn payload_digest<T: Document>(envelope: &[u8]) -> Digest {
@@ -316,8 +360,7 @@ fn check(arguments: &Check) -> Result<(), Failure> {
 
 fn bundle(arguments: &Bundle) -> Result<(), Failure> {
     let blobs = bundle::write(&arguments.manifest, &arguments.guests, &arguments.output)?;
-    println!("wrote {} with {} blobs", arguments.output.display(), blobs.len());
-    Ok(())
+    print(&format!("wrote {} with {} blobs\n", arguments.output.display(), blobs.len()))
 }
 
 fn inspect(arguments: &Inspect) -> Result<(), Failure> {

@@ -54,6 +54,8 @@ pub(crate) enum Error {
         path: PathBuf,
         /// Why.
         reason: String,
+        /// What to do about it.
+        hint: Option<&'static str>,
     },
     /// It cannot be written for people (our fault).
     #[error("failed to write the content for people: {reason}")]
@@ -67,6 +69,7 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match error {
             Error::Show { .. } => Self::system(error),
+            Error::Refused { hint, .. } => Self::refused(error).hint(hint),
             _ => Self::refused(error),
         }
     }
@@ -124,7 +127,7 @@ enum Verification {
     /// A device with these anchors believes it.
     Believed { at: Timestamp },
     /// It does not.
-    Refused { at: Timestamp, error: &'static str, reason: String },
+    Refused { at: Timestamp, error: &'static str, reason: String, hint: Option<&'static str> },
 }
 
 /// Takes `bytes` apart; verifies them where there are `anchors`.
@@ -192,7 +195,9 @@ fn signed<T: Document>(
     let verification = match anchors.map(|anchors| open::<T>(bytes, anchors, at)) {
         None => Verification::NotAsked,
         Some(Ok(_)) => Verification::Believed { at },
-        Some(Err(error)) => Verification::Refused { at, error: error.name(), reason: error.to_string() },
+        Some(Err(error)) => {
+            Verification::Refused { at, error: error.name(), reason: error.to_string(), hint: error.hint() }
+        }
     };
     let signers = envelope.chains().iter().map(|chain| signer(chain)).collect();
     inspection(kind, &document, envelope.payload(), bytes, signers, verification)
@@ -257,10 +262,7 @@ impl std::fmt::Display for Inspection {
             Verification::Refused { at, reason, .. } => writeln!(f, "verified  REFUSED at {at}: {reason}")?,
         }
         for Authority { role, threshold, subject, not_after } in &self.authorities {
-            writeln!(
-                f,
-                "believes  {subject} for the role `{role}` ({threshold} must sign), until {not_after}"
-            )?;
+            writeln!(f, "believes  {subject} for the role `{role}` ({threshold} must sign), until {not_after}")?;
         }
         if self.authorities.is_empty() { write!(f, "---\n{}", self.yaml) } else { Ok(()) }
     }
@@ -270,8 +272,8 @@ impl Inspection {
     /// An error if anchors were given that refuse it.
     pub(crate) fn verdict(&self, path: &Path) -> Result<(), Error> {
         match &self.verification {
-            Verification::Refused { reason, .. } => {
-                Err(Error::Refused { path: path.to_owned(), reason: reason.clone() })
+            Verification::Refused { reason, hint, .. } => {
+                Err(Error::Refused { path: path.to_owned(), reason: reason.clone(), hint: *hint })
             }
             _ => Ok(()),
         }

@@ -18,12 +18,10 @@ pub(crate) enum Error {
     #[error(transparent)]
     File(#[from] files::Error),
     /// No P-384 key.
-    #[error("`{}` holds no unencrypted P-384 private key in PKCS #8", path.display())]
+    #[error("`{}` holds no unencrypted P-384 private key in PKCS #8 PEM", path.display())]
     Key {
         /// The file.
         path: PathBuf,
-        /// What the decoder says.
-        source: p384::pkcs8::Error,
     },
     /// No certificates.
     #[error("`{}` holds no chain of PEM certificates", path.display())]
@@ -48,7 +46,9 @@ impl From<Error> for Failure {
             Error::Mismatch { .. } => {
                 Self::refused(error).hint(Some("pass `--key` and `--chain` of the same signer, leaf certificate first"))
             }
-            Error::Key { .. } | Error::Chain { .. } => Self::refused(error),
+            Error::Key { .. } => Self::refused(error)
+                .hint(Some("convert it with `openssl pkcs8 -topk8 -nocrypt`, if it is of that curve")),
+            Error::Chain { .. } => Self::refused(error),
         }
     }
 }
@@ -63,8 +63,7 @@ impl Signer {
     /// Reads a PKCS #8 key and a PEM chain, and checks that they belong together.
     pub(crate) fn read(key_path: &Path, chain_path: &Path) -> Result<Self, Error> {
         let pem = files::read_text(key_path)?;
-        let key =
-            SigningKey::from_pkcs8_pem(&pem).map_err(|source| Error::Key { path: key_path.to_owned(), source })?;
+        let key = SigningKey::from_pkcs8_pem(&pem).map_err(|_| Error::Key { path: key_path.to_owned() })?;
         let chain = read_chain(chain_path)?;
         let public = VerifyingKey::from(&key).to_public_key_der();
         let certified = chain

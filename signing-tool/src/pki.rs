@@ -1,8 +1,10 @@
-//! `pki init`: the keys and certificates of a development fleet, in one folder.
+//! `pki init`: the keys and certificates of a development fleet, in one folder. `pki anchors`: the anchors of any fleet,
+//! from the certificates of its authorities.
 //!
 //! Everything that signs documents is ECDSA on P-384. The three platform keys are RSA-2048, because that is what UEFI
 //! firmware verifies Secure Boot signatures with.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
@@ -16,12 +18,12 @@ use catenoid_schema::{
 };
 use p384::ecdsa::{DerSignature, SigningKey};
 use p384::elliptic_curve::Generate;
-use p384::pkcs8::{EncodePrivateKey, LineEnding};
+use p384::pkcs8::{DecodePublicKey, EncodePrivateKey, LineEnding};
 use x509_cert::{
     Certificate,
     builder::{self, Builder, CertificateBuilder, profile::BuilderProfile},
     certificate::TbsCertificate,
-    der::{Encode, EncodePem, asn1::ObjectIdentifier, flagset::FlagSet},
+    der::{Decode, Encode, EncodePem, asn1::ObjectIdentifier, flagset::FlagSet},
     ext::{
         Extension, ToExtension,
         pkix::{AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages, SubjectKeyIdentifier},
@@ -35,6 +37,7 @@ use x509_cert::{
 use crate::{
     failure::Failure,
     files::{self, Access},
+    key,
 };
 
 /// How long authorities are valid: a development fleet's whole life.
@@ -81,6 +84,21 @@ pub(crate) enum Error {
         /// What the encoder says.
         reason: String,
     },
+    /// A file of certificates.
+    #[error(transparent)]
+    Chain(#[from] key::Error),
+    /// A certificate that no signature could lead to.
+    #[error("`{}` is not one certificate of an authority (`CA:TRUE`, `keyCertSign`) with a P-384 key", path.display())]
+    NoAuthority {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A threshold that nobody could reach, or of nobody.
+    #[error("the threshold of the role `{role}` must be at least 1, and the role must have an anchor")]
+    Threshold {
+        /// The role.
+        role: Role,
+    },
     /// `openssl` is not there.
     #[error("failed to run `openssl`")]
     RunOpenssl {
@@ -105,7 +123,9 @@ impl From<Error> for Failure {
                 Self::refused(error).hint(Some("nothing is ever overwritten here; choose another `--dir`"))
             }
             Error::RunOpenssl { .. } => Self::system(error).hint(Some("install the package `openssl`")),
-            Error::Subject { .. } => Self::usage(error),
+            Error::Chain(error) => error.into(),
+            Error::NoAuthority { .. } => Self::refused(error),
+            Error::Subject { .. } | Error::Threshold { .. } => Self::usage(error),
             Error::Certificate { .. } | Error::Encode { .. } | Error::Openssl { .. } => Self::system(error),
         }
     }
@@ -119,7 +139,7 @@ pub(crate) fn init(folder: &Path, name: &Name, now: SystemTime) -> Result<(), Er
         return Err(Error::Exists { path: folder.to_owned() });
     }
     let root = Authority::root(name, now)?;
-    let mut roles = std::collections::BTreeMap::new();
+    let mut roles = BTreeMap::new();
     for role in Role::ALL {
         let path = folder.join(role.as_str());
         files::make_private_folder(&path)?;
@@ -138,9 +158,50 @@ pub(crate) fn init(folder: &Path, name: &Name, now: SystemTime) -> Result<(), Er
         metadata: AnchorsMetadata { name: name.clone(), version: 1 },
         roles,
     };
-    let bytes = cbor::encode(&anchors).map_err(|e| Error::Encode { reason: e.to_string() })?;
-    files::create(&folder.join("anchors.cbor"), &bytes, Access::Public)?;
+    files::create(&folder.join("anchors.cbor"), &encode(&anchors)?, Access::Public)?;
     platform(&folder.join("platform"), name)
+}
+
+/// The anchors with the authority of each file for its role, and how many must sign for each role (1 if not said).
+pub(crate) fn anchors(
+    name: &Name,
+    version: u64,
+    authorities: &[(Role, PathBuf)],
+    thresholds: &[(Role, u8)],
+) -> Result<Vec<u8>, Error> {
+    let mut roles: BTreeMap<Role, RoleAnchors> = BTreeMap::new();
+    for (role, path) in authorities {
+        let certificates = key::read_chain(path)?;
+        let [certificate] = certificates.as_slice() else {
+            return Err(Error::NoAuthority { path: path.clone() });
+        };
+        if !is_authority(certificate) {
+            return Err(Error::NoAuthority { path: path.clone() });
+        }
+        let believed = roles.entry(*role).or_insert(RoleAnchors { threshold: 1, certificates: Vec::new() });
+        believed.certificates.push(CertificateDer::new(certificate.clone()));
+    }
+    for (role, threshold) in thresholds {
+        let believed = roles.get_mut(role).filter(|_| *threshold > 0).ok_or(Error::Threshold { role: *role })?;
+        believed.threshold = *threshold;
+    }
+    let metadata = AnchorsMetadata { name: name.clone(), version };
+    encode(&Anchors { api_version: ApiVersion::V1, kind: AnchorsKind::Anchors, metadata, roles })
+}
+
+fn is_authority(der: &[u8]) -> bool {
+    let Ok(certificate) = Certificate::from_der(der) else { return false };
+    let tbs = certificate.tbs_certificate();
+    let info = tbs.subject_public_key_info().to_der().unwrap_or_default();
+    let basic = tbs.get_extension::<BasicConstraints>().ok().flatten();
+    let usage = tbs.get_extension::<KeyUsage>().ok().flatten();
+    p384::PublicKey::from_public_key_der(&info).is_ok()
+        && basic.is_some_and(|(_, basic)| basic.ca)
+        && usage.is_some_and(|(_, usage)| usage.key_cert_sign())
+}
+
+fn encode(anchors: &Anchors) -> Result<Vec<u8>, Error> {
+    cbor::encode(anchors).map_err(|e| Error::Encode { reason: e.to_string() })
 }
 
 struct Authority {

@@ -112,6 +112,9 @@ impl From<Error> for Failure {
                 Some("build and sign it: `catenoid-sign guest build`, `catenoid-sign guest sign`".to_owned())
             }
             Error::GuestRefused { source, .. } | Error::Disbelieved { source, .. } => source.hint().map(str::to_owned),
+            Error::Seal { source: SealError::Envelope { .. }, .. } => {
+                Some("--add-signature takes what `sign` or `guest sign` wrote".to_owned())
+            }
             Error::GuestDigest { .. } => {
                 Some("leave `descriptor` out; it is written when the manifest is signed".to_owned())
             }

@@ -166,8 +166,17 @@ fn explain(error: &serde_saphyr::Error) -> (String, Option<String>) {
         Error::SerdeMissingField { field, .. } => (format!("the field `{field}` is missing"), None),
         Error::SerdeInvalidValue { unexpected, expected, .. }
         | Error::SerdeInvalidType { unexpected, expected, .. } => {
-            (format!("{unexpected} stands where {expected} is expected"), None)
+            (format!("{unexpected} stands where {} is expected", in_words(expected)), None)
         }
+        Error::InvalidScalar { ty, .. } => (format!("{} is expected here", in_words(ty)), None),
+        Error::Unexpected { expected: "mapping start", .. } => (
+            "a map is expected here".to_owned(),
+            Some("write `{ key: value }`, or `key: value` on a line below".to_owned()),
+        ),
+        Error::Unexpected { expected: "sequence start", .. } => {
+            ("a list is expected here".to_owned(), Some("write `[a, b]`, or `- a` on a line below".to_owned()))
+        }
+        Error::Eof { .. } => ("the document ends here, before it is complete".to_owned(), None),
         Error::NullIntoString { .. } => ("nothing stands where a text is expected".to_owned(), None),
         Error::Budget { breach: BudgetBreach::Anchors { .. } | BudgetBreach::Aliases { .. }, .. } => {
             let hint = "write the content at each place: what is signed is what stands there";
@@ -191,13 +200,26 @@ fn explain(error: &serde_saphyr::Error) -> (String, Option<String>) {
     }
 }
 
+/// The types of numbers as an author knows them.
+fn in_words(expected: &str) -> &str {
+    match expected {
+        "u8" => "a whole number from 0 to 255",
+        "u16" => "a whole number from 0 to 65535",
+        "a nonzero u16" => "a whole number from 1 to 65535",
+        "u32" => "a whole number from 0 to 4294967295",
+        "u64" => "a whole number from 0 upwards",
+        other => other,
+    }
+}
+
 /// The closest of `known` if one is close, else all of them.
 fn suggest(what: &str, written: &str, known: &[&str]) -> Option<String> {
     let close = known.iter().map(|known| (strsim::damerau_levenshtein(written, known), *known)).min();
     match close {
-        Some((distance, close)) if distance <= 1 + written.chars().count() / 4 => {
+        Some((distance, close)) if distance <= 1.max(written.chars().count() / 4) => {
             Some(format!("did you mean `{close}`?"))
         }
+        Some((_, only)) if known.len() == 1 => Some(format!("write `{only}`")),
         Some(_) => {
             let names: Vec<_> = known.iter().map(|known| format!("`{known}`")).collect();
             Some(format!("{what} {}", names.join(", ")))

@@ -27,9 +27,15 @@ pub enum SealError {
         /// Why.
         source: cbor::Error,
     },
-    /// The envelope to go on from is not one, or what was written would not be read.
-    #[error("failed to read the envelope back")]
+    /// The envelope to go on from is not one.
+    #[error("failed to go on from an envelope")]
     Envelope {
+        /// Why.
+        source: Error,
+    },
+    /// What was written would not be read: too many signatures, too large certificates.
+    #[error("the envelope would be refused by its form")]
+    Written {
         /// Why.
         source: Error,
     },
@@ -84,10 +90,10 @@ impl<T: Document> Draft<T> {
     /// The envelope.
     ///
     /// # Errors
-    /// [`SealError::Envelope`] if it would not be read: no signature, too many, too large certificates.
+    /// [`SealError::Written`] if it would not be read: no signature, too many, too large certificates.
     pub fn finish(self) -> Result<Vec<u8>, SealError> {
         let bytes = self.cose.to_tagged_vec().map_err(|e| SealError::Write { reason: e.to_string() })?;
-        Unverified::read(&bytes, T::LIMITS.bytes).map_err(|source| SealError::Envelope { source })?;
+        Unverified::read(&bytes, T::LIMITS.bytes).map_err(|source| SealError::Written { source })?;
         Ok(bytes)
     }
 }

@@ -1,0 +1,248 @@
+//! Whole commands: what a person types, sees and gets.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use catenoid_envelope::open;
+use catenoid_schema::{
+    anchors::Anchors,
+    cbor,
+    digest::Digest,
+    document::{Document, Role},
+    guest::Guest,
+    manifest::Manifest,
+    units::Timestamp,
+};
+use common::{Desk, OPERATOR, SOFTWARE, manifest, run, seen, succeed};
+
+fn now() -> Timestamp {
+    let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    Timestamp::from_seconds(i64::try_from(seconds).unwrap()).unwrap()
+}
+
+fn anchors(desk: &Desk) -> Anchors {
+    cbor::decode(&desk.read("pki/anchors.cbor"), Anchors::LIMITS).unwrap()
+}
+
+/// Digests, times and folders differ from run to run.
+fn stable() -> insta::internals::SettingsBindDropGuard {
+    let mut settings = insta::Settings::clone_current();
+    settings.add_filter("sha256:[0-9a-f]{64}", "sha256:[digest]");
+    settings.add_filter(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9:]{8}Z", "[time]");
+    settings.add_filter(r"\([0-9]+ bytes\)", "([size] bytes)");
+    settings.bind_to_scope()
+}
+
+#[test]
+fn every_command_explains_itself() {
+    let commands: [&[&str]; 13] = [
+        &[],
+        &["pki"],
+        &["pki", "init"],
+        &["guest"],
+        &["guest", "build"],
+        &["guest", "sign"],
+        &["sign"],
+        &["check"],
+        &["bundle"],
+        &["inspect"],
+        &["schema"],
+        &["completion"],
+        &["man"],
+    ];
+    let here = std::env::temp_dir();
+    let mut text = String::new();
+    for command in commands {
+        let help = succeed(&here, &[command, &["--help"]].concat());
+        // Whoever asks for help gets an example of each command that does something.
+        let does = !matches!(command, [] | ["pki"] | ["guest"]);
+        assert_eq!(help.contains("Example"), does, "{command:?}");
+        text += &format!("$ catenoid-sign {}\n{help}\n", [command, &["--help"]].concat().join(" "));
+    }
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn a_desk_signs_what_a_device_opens() {
+    let desk = Desk::new();
+    let signed = desk.sign("press.yaml", "press.manifest.cose");
+    assert!(signed.status.success(), "{}", seen(&signed));
+    let envelope = desk.read("press.manifest.cose");
+    let verified = open::<Manifest>(&envelope, &anchors(&desk), now()).unwrap();
+    let guest = desk.read("guests/catenoid-core-1.4.0.guest.cose");
+    let reference = verified.document().guests.values().next().unwrap();
+    assert_eq!(reference.descriptor, Some(Digest::of(&guest)));
+    assert_eq!(verified.signers()[0].subject, "CN=test operator signer,O=test");
+    assert!(open::<Guest>(&guest, &anchors(&desk), now()).is_ok());
+    let _stable = stable();
+    let inspect = ["inspect", "--anchors", "pki/anchors.cbor", "press.manifest.cose"];
+    insta::assert_snapshot!("inspect_manifest", seen(&run(desk.path(), &inspect)));
+    insta::assert_snapshot!("inspect_anchors", seen(&run(desk.path(), &["inspect", "pki/anchors.cbor"])));
+    insta::assert_snapshot!("signed", seen(&signed));
+}
+
+#[test]
+fn the_same_input_gives_the_same_bytes() {
+    let desk = Desk::new();
+    for output in ["first.cose", "second.cose"] {
+        assert!(desk.sign("press.yaml", output).status.success());
+    }
+    assert_eq!(desk.read("first.cose"), desk.read("second.cose"));
+    // The order and form of the text do not matter.
+    let lines: Vec<_> = manifest().lines().rev().map(str::to_owned).collect();
+    desk.write("reversed.yaml", &lines.join("\n"));
+    assert!(desk.sign("reversed.yaml", "third.cose").status.success());
+    assert_eq!(desk.read("first.cose"), desk.read("third.cose"));
+}
+
+#[test]
+fn a_second_signer_adds_a_signature() {
+    let desk = Desk::new();
+    assert!(desk.sign("press.yaml", "press.cose").status.success());
+    // Another operator: a certificate by the same authority, made with openssl as docs/provision.md shows.
+    let openssl = |arguments: &str| {
+        let output = std::process::Command::new("openssl").args(arguments.split(' ')).current_dir(desk.path()).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{}", seen(&output));
+    };
+    openssl("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-384 -out second.key.pem");
+    openssl("req -new -key second.key.pem -subj /CN=second -out second.csr.pem");
+    let purpose = Role::Operator.extended_key_usage();
+    desk.write(
+        "signer.ext",
+        &format!(
+            "basicConstraints=critical,CA:false\nkeyUsage=critical,digitalSignature\nextendedKeyUsage={purpose}\n"
+        ),
+    );
+    openssl(
+        "x509 -req -in second.csr.pem -CA pki/operator/ca.crt.pem -CAkey pki/operator/ca.key.pem -CAcreateserial \
+         -sha384 -days 30 -extfile signer.ext -out second.chain.pem",
+    );
+    let add = ["sign", "--add-signature", "--key", "second.key.pem", "--chain", "second.chain.pem"];
+    succeed(desk.path(), &[&add[..], &["press.cose", "-o", "both.cose"]].concat());
+    let mut two = anchors(&desk);
+    two.roles.get_mut(&Role::Operator).unwrap().threshold = 2;
+    assert_eq!(open::<Manifest>(&desk.read("press.cose"), &two, now()).unwrap_err().name(), "signers-too-few");
+    let verified = open::<Manifest>(&desk.read("both.cose"), &two, now()).unwrap();
+    assert_eq!(verified.signers().len(), 2);
+}
+
+#[test]
+fn a_pki_is_what_openssl_takes_and_never_overwritten() {
+    let desk = Desk::new();
+    for role in ["root", "operator", "software"] {
+        let mut command = std::process::Command::new("openssl");
+        command.args(["verify", "-x509_strict", "-CAfile", "pki/root/ca.crt.pem"]);
+        if role != "root" {
+            command.args(["-untrusted".to_owned(), format!("pki/{role}/ca.crt.pem")]);
+        }
+        let output = command.arg(format!("pki/{role}/signer.chain.pem")).current_dir(desk.path()).output().unwrap();
+        assert!(output.status.success(), "{}", seen(&output));
+    }
+    let mut files: Vec<String> = Vec::new();
+    let mut folders = vec![desk.path().join("pki")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let mode = std::os::unix::fs::PermissionsExt::mode(&path.metadata().unwrap().permissions());
+                files.push(format!("{:o} {}", mode & 0o777, path.strip_prefix(desk.path()).unwrap().display()));
+            }
+        }
+    }
+    files.sort_by_key(|line| line.split(' ').next_back().map(str::to_owned));
+    insta::assert_snapshot!("pki_layout", files.join("\n"));
+    let before = desk.read("pki/root/ca.key.pem");
+    insta::assert_snapshot!("pki_exists", seen(&run(desk.path(), &["pki", "init", "--dir", "pki"])));
+    assert_eq!(desk.read("pki/root/ca.key.pem"), before);
+}
+
+#[test]
+fn a_bundle_has_the_manifest_first_and_every_blob_once() {
+    let desk = Desk::new();
+    desk.guest("web", "1");
+    let text = manifest()
+        .replace("guests: {", "guests: { web: { ref: web@1 },")
+        .replace("containers: {", "containers: { web: { guest: web }, web2: { guest: web },");
+    desk.write("press.yaml", &text);
+    let signed = desk.sign("press.yaml", "press.cose");
+    assert!(signed.status.success(), "{}", seen(&signed));
+    for output in ["first.tar", "second.tar"] {
+        succeed(desk.path(), &["bundle", "--manifest", "press.cose", "--guests", "guests", "-o", output]);
+    }
+    assert_eq!(desk.read("first.tar"), desk.read("second.tar"));
+    let mut archive = tar::Archive::new(std::io::Cursor::new(desk.read("first.tar")));
+    let mut names = Vec::new();
+    for entry in archive.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let name = entry.path().unwrap().to_str().unwrap().to_owned();
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut entry, &mut bytes).unwrap();
+        match name.strip_prefix("blobs/") {
+            Some(hex) => assert_eq!(Digest::of(&bytes).to_hex(), hex),
+            None => assert_eq!(bytes, desk.read("press.cose")),
+        }
+        names.push(name);
+    }
+    assert_eq!(names[0], "manifest.cose");
+    assert_eq!(names.len(), 5);
+    assert!(names[1..].is_sorted());
+}
+
+/// What is refused before anything is signed, and how that looks.
+#[test]
+fn refusals_say_what_to_do() {
+    let desk = Desk::new();
+    assert!(desk.sign("press.yaml", "press.cose").status.success());
+    let mut text = String::new();
+    let mut show = |arguments: &[&str]| {
+        let output = run(desk.path(), arguments);
+        assert!(!output.status.success(), "{arguments:?}");
+        text += &format!("$ catenoid-sign {}\n{}\n", arguments.join(" "), seen(&output));
+    };
+    let sign = |credentials: [&str; 4], rest: &[&str]| {
+        let fixed = ["--guests", "guests", "-o", "out.cose"];
+        [&["sign"], &credentials[..], &fixed, rest].concat().into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let mut show_all = |arguments: Vec<String>| show(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    show_all(sign(SOFTWARE, &["--anchors", "pki/anchors.cbor", "press.yaml"]));
+    show_all(sign(OPERATOR, &["nowhere.yaml"]));
+    let mixed = ["--key", "pki/software/signer.key.pem", "--chain", "pki/operator/signer.chain.pem"];
+    show_all(sign(mixed, &["press.yaml"]));
+    let swapped = ["--key", "pki/operator/signer.chain.pem", "--chain", "pki/operator/signer.key.pem"];
+    show_all(sign(swapped, &["press.yaml"]));
+    desk.write("missing.yaml", &manifest().replace("1.4.0", "1.5.0"));
+    show_all(sign(OPERATOR, &["missing.yaml"]));
+    let other = "ref: catenoid-core@1.4.0, descriptor: \"sha256:1111111111111111111111111111111111111111111111111111111111111111\"";
+    desk.write("pinned.yaml", &manifest().replace("ref: catenoid-core@1.4.0", other));
+    show_all(sign(OPERATOR, &["pinned.yaml"]));
+    show_all(sign(OPERATOR, &["--add-signature", "press.yaml"]));
+    show_all(sign(OPERATOR, &["--add-signature", "guests/catenoid-core-1.4.0.guest.cose"]));
+    let mut altered = desk.read("guests/catenoid-core-1.4.0.guest.cose");
+    *altered.last_mut().unwrap() ^= 1;
+    std::fs::write(desk.path().join("guests/catenoid-core-1.4.0.guest.cose"), altered).unwrap();
+    show_all(sign(OPERATOR, &["--anchors", "pki/anchors.cbor", "press.yaml"]));
+    show(&["bundle", "--manifest", "press.cose", "--guests", "guests", "-o", "out.tar"]);
+    show(&["inspect", "--anchors", "pki/anchors.cbor", "guests/catenoid-core-1.4.0.guest.cose"]);
+    show(&["inspect", "press.yaml"]);
+    show(&["check", "press.cose"]);
+    show(&["pki", "init", "--dir", "other", "--name", "Not A Name"]);
+    show(&["sign"]);
+    assert!(!desk.path().join("out.cose").exists(), "something was signed");
+    assert!(!desk.path().join("out.tar").exists(), "something was bundled");
+    let _stable = stable();
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn completions_and_man_pages_are_written() {
+    let folder = tempfile::tempdir().unwrap();
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(succeed(folder.path(), &["completion", shell]).contains("catenoid-sign"));
+    }
+    succeed(folder.path(), &["man", "pages"]);
+    let page = std::fs::read_to_string(folder.path().join("pages/catenoid-sign-sign.1")).unwrap();
+    assert!(page.contains("add\\-signature"), "{page}");
+}
