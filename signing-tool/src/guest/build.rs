@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Read},
+    io::{self, Read, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -180,13 +180,14 @@ impl From<Error> for Failure {
 /// [`Error`]; the folder for the results then has what it had before.
 pub(crate) fn run(arguments: &BuildArguments) -> Result<(), Failure> {
     let built = build(arguments, recipe::read(&arguments.recipe)?)?;
-    print!("{built}");
+    // Whoever closed the pipe has seen enough; the guest is built.
+    let _ = write!(io::stdout(), "{built}");
     Ok(())
 }
 
 /// What was made.
 #[derive(Debug)]
-struct Built {
+pub(crate) struct Built {
     guest: Guest,
     image: PathBuf,
     descriptor: PathBuf,
@@ -212,7 +213,7 @@ impl std::fmt::Display for Built {
     }
 }
 
-fn build(arguments: &BuildArguments, recipe: Recipe) -> Result<Built, Error> {
+pub(crate) fn build(arguments: &BuildArguments, recipe: Recipe) -> Result<Built, Error> {
     let version = arguments.set_version.clone().unwrap_or_else(|| recipe.version.clone());
     let added = added_files(arguments, &recipe)?;
     let (mut tree, mut archive) = source(arguments, &recipe)?;

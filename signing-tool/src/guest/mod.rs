@@ -12,6 +12,8 @@
 
 mod archive;
 pub(crate) mod build;
+#[cfg(test)]
+mod build_tests;
 mod debian;
 mod erofs;
 mod folder;

@@ -18,6 +18,12 @@ use super::{
 /// Why a tree could not be written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
+    /// The root directory could not be given to root.
+    #[error("failed to give the root of the image to user 0")]
+    Root {
+        /// What the system says.
+        source: io::Error,
+    },
     /// An entry could not be made.
     #[error("failed to write `{path}` of the image")]
     Write {
@@ -64,7 +70,7 @@ impl Error {
     /// What to do about it.
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
-            Self::Own { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+            Self::Root { source } | Self::Own { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Some("only root can give files away: run as root".to_owned())
             }
             Self::Changed { .. } => Some("something writes to the source: build again when it is still".to_owned()),
@@ -78,6 +84,10 @@ impl Error {
 /// # Errors
 /// [`Error`]; the folder then holds a part of the tree.
 pub(crate) fn write(tree: &Tree, mut archive: Option<&mut File>, folder: &Path) -> Result<(), Error> {
+    // The tree does not speak of its root: it is root's and open to all, whatever the umask was.
+    lchown(folder, Some(0), Some(0))
+        .and_then(|()| fs::set_permissions(folder, fs::Permissions::from_mode(0o755)))
+        .map_err(|source| Error::Root { source })?;
     let progress = Progress::bytes("files", tree.files().1);
     let mut written: HashMap<(&Content, u32, u32, u32), PathBuf> = HashMap::new();
     for (path, entry) in tree.entries() {
