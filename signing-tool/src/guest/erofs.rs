@@ -10,7 +10,7 @@ use super::{
 const MKFS: Tool = Tool { name: "mkfs.erofs", package: "erofs-utils" };
 
 /// lz4, which is the fastest to read, in its best form: half the size in a second for the core guest. Its last levels
-/// take four times as long for another 0.3 %.
+/// take three times as long for another 0.3 %.
 const COMPRESSION: &str = "-zlz4hc,9";
 /// Bytes of compressed data that are read, verified and unpacked at once: 64 KiB would save 5 % of the image and cost
 /// four times as much at each page that is read alone.
