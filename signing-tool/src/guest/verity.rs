@@ -3,7 +3,7 @@
 //! Layout as `veritysetup format --hash-offset` makes it and the kernel reads it
 //! (Documentation/admin-guide/device-mapper/verity.rst): data blocks, one block with the superblock, then the levels
 //! of the tree from the root's children down to the hashes of the data. Each block is hashed with the salt in front.
-//! Tests compare every byte with `veritysetup`.
+//! Tests compare every byte with `veritysetup`. [req->COM-06]
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 

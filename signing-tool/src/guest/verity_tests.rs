@@ -1,4 +1,4 @@
-//! The hash tree against `veritysetup`, byte by byte.
+//! The hash tree against `veritysetup`, byte by byte. [req->COM-06]
 
 use std::{
     fs,
