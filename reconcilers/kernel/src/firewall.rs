@@ -20,6 +20,8 @@ use crate::{
 
 /// Where nft(8) is, on Debian and on the device.
 const NFT: &str = "/usr/sbin/nft";
+/// The standard input. nft's own `-` means `/dev/stdin`, which is a link that nobody makes on the device.
+const STDIN: &str = "/proc/self/fd/0";
 /// The most bytes of one listing: 64 zones of 1000 ports and 256 flows each come to about a tenth of it.
 const LISTING_LIMIT: u64 = 64 * 1024 * 1024;
 /// The most bytes of what nft says when it fails; more is cut off.
@@ -92,7 +94,7 @@ pub fn replace(net: BorrowedFd<'_>, table: &str, objects: &[Value]) -> Result<()
         let delete = old.iter().map(|family| json!({"delete": {"table": {"family": family, "name": table}}}));
         let add = objects.iter().map(|object| json!({"add": object}));
         let commands: Vec<Value> = delete.chain(add).collect();
-        run(&["-j", "-f", "-"], &json!({"nftables": commands}).to_string(), "replace its rules").map(drop)
+        run(&["-j", "-f", STDIN], &json!({"nftables": commands}).to_string(), "replace its rules").map(drop)
     })?
 }
 

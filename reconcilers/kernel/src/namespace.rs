@@ -41,9 +41,9 @@ pub const USER: &str = "user";
 pub const NET: &str = "net";
 /// `linux/magic.h`.
 const NSFS_MAGIC: FsWord = 0x6e73_6673;
-/// A file that the root of the user namespace that owns a network namespace owns in its view of `/proc/sys`
-/// (`net_ctl_set_ownership` in net/sysctl_net.c).
-const OWNED: &str = "/proc/sys/net/core/somaxconn";
+/// A file that belongs to root of the user namespace which owns the network namespace it is looked at in
+/// (`net_ctl_set_ownership` in net/sysctl_net.c). Linux 6.1 shows not all files in such a namespace.
+const OWNED: &str = "/proc/sys/net/ipv4/ip_forward";
 /// `linux/nsfs.h`: `NS_GET_USERNS` and `NS_GET_NSTYPE`.
 const NS_GET_USERNS: libc::c_ulong = 0xb701;
 const NS_GET_NSTYPE: libc::c_ulong = 0xb703;
