@@ -5,7 +5,13 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{digest::Digest, document::ApiVersion, name::Name, units::ByteSize};
+use crate::{
+    digest::Digest,
+    document::ApiVersion,
+    manifest::check::{ENTRIES_LIMIT, PROCESS_LIMIT, Violation},
+    name::Name,
+    units::ByteSize,
+};
 
 /// The block size of image data and hash tree, in bytes. The one that every page size we run on can read.
 pub const BLOCK_SIZE: u32 = 4096;
@@ -148,6 +154,44 @@ pub struct Verity {
     pub data_blocks: u64,
 }
 
+/// All rules that `guest` breaks, in the order of the document. Empty means that a container can be run from it, as far
+/// as a descriptor can tell.
+#[must_use]
+pub fn check(guest: &Guest) -> Vec<Violation> {
+    let mut found = Vec::new();
+    let mut add = |path: &str, message: String| found.push(Violation { path: path.to_owned(), message, hint: None });
+    let (block, size, data) = (u64::from(BLOCK_SIZE), guest.image.size, guest.image.verity.data_blocks);
+    // Behind the data stand a superblock and at least one block of the tree.
+    let least = data.checked_add(2).and_then(|blocks| blocks.checked_mul(block));
+    if data == 0 || !size.bytes().is_multiple_of(block) || least.is_none_or(|least| size.bytes() < least) {
+        add("image.size", format!("`{size}` does not hold {data} blocks of data and their hash tree"));
+    }
+    let Defaults { command, environment, working_directory, .. } = &guest.defaults;
+    if !command.first().is_some_and(|program| program.starts_with('/')) {
+        add("defaults.command", "does not begin with an absolute path".to_owned());
+    }
+    if !working_directory.starts_with('/') {
+        add("defaults.workingDirectory", format!("`{}` is not an absolute path", working_directory.escape_debug()));
+    }
+    let texts = command.iter().chain(environment.values()).chain([working_directory]);
+    if texts.clone().any(|text| text.contains('\0')) {
+        add("defaults", "command, environment or directory has a NUL".to_owned());
+    }
+    for key in environment.keys().filter(|key| key.is_empty() || key.contains(['=', '\0'])) {
+        add("defaults.environment", format!("`{}` cannot name a variable", key.escape_debug()));
+    }
+    let bytes = texts.chain(environment.keys()).map(String::len).sum::<usize>();
+    if bytes > PROCESS_LIMIT || command.len() > ENTRIES_LIMIT || environment.len() > ENTRIES_LIMIT {
+        add("defaults", format!("command and environment are over {PROCESS_LIMIT} bytes or {ENTRIES_LIMIT} entries"));
+    }
+    if let Root::Tmpfs { size } = guest.root
+        && size.bytes() < block
+    {
+        add("root.tmpfs.size", format!("`{size}` is less than a page"));
+    }
+    found
+}
+
 /// How a guest likes to be run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -183,4 +227,62 @@ pub enum Root {
         /// The most it can hold.
         size: ByteSize,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guest() -> Guest {
+        let digest = Digest::of(b"");
+        Guest {
+            api_version: ApiVersion::V1,
+            kind: GuestKind::Guest,
+            metadata: GuestMetadata {
+                name: "web".parse().unwrap(),
+                version: "1".parse().unwrap(),
+                description: String::new(),
+            },
+            architecture: Architecture::X86_64,
+            image: Image {
+                digest,
+                size: ByteSize::from_bytes(3 * 4096),
+                verity: Verity { root_hash: digest, salt: digest, data_blocks: 1 },
+            },
+            defaults: Defaults {
+                command: vec!["/bin/true".to_owned()],
+                environment: BTreeMap::from([("PATH".to_owned(), "/bin".to_owned())]),
+                working_directory: root_directory(),
+                user: 0,
+                group: 0,
+            },
+            root: Root::ReadOnly,
+        }
+    }
+
+    /// Each row breaks one rule of a good descriptor.
+    #[test]
+    fn each_rule_is_found_at_its_place() {
+        assert_eq!(check(&guest()), []);
+        type Change = fn(&mut Guest);
+        let rows: [(&str, Change); 11] = [
+            ("image.size", |g| g.image.verity.data_blocks = 0),
+            ("image.size", |g| g.image.verity.data_blocks = 2),
+            ("image.size", |g| g.image.verity.data_blocks = u64::MAX),
+            ("image.size", |g| g.image.size = ByteSize::from_bytes(3 * 4096 + 1)),
+            ("defaults.command", |g| g.defaults.command.clear()),
+            ("defaults.command", |g| g.defaults.command = vec!["true".to_owned()]),
+            ("defaults.workingDirectory", |g| g.defaults.working_directory = "srv".to_owned()),
+            ("defaults", |g| g.defaults.command.push("a\0b".to_owned())),
+            ("defaults.environment", |g| drop(g.defaults.environment.insert("A=B".to_owned(), String::new()))),
+            ("defaults", |g| g.defaults.command.push("a".repeat(PROCESS_LIMIT))),
+            ("root.tmpfs.size", |g| g.root = Root::Tmpfs { size: ByteSize::from_bytes(1) }),
+        ];
+        for (index, (path, change)) in rows.into_iter().enumerate() {
+            let mut guest = guest();
+            change(&mut guest);
+            let paths: Vec<_> = check(&guest).into_iter().map(|violation| violation.path).collect();
+            assert_eq!(paths, [path], "row {index}");
+        }
+    }
 }

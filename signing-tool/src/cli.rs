@@ -331,7 +331,7 @@ fn guest_sign(arguments: &GuestSign) -> Result<(), Failure> {
     let (envelope, beside) = if *add_signature {
         (credentials.seal::<Guest>(path, &Subject::More(&files::read(path)?))?, None)
     } else {
-        let guest: Guest = sign::read_document(path)?;
+        let guest = sign::read_guest(path)?;
         let name = format!("{}-{}.guest.cose", guest.metadata.name, guest.metadata.version);
         (credentials.seal(path, &Subject::New(&guest))?, Some(path.with_file_name(name)))
     };

@@ -8,11 +8,10 @@ use catenoid_schema::{
     cbor,
     digest::Digest,
     document::Document,
-    guest::Guest,
+    guest::{self, Guest},
     manifest::{GuestVersion, Manifest, check::Stage},
     units::Timestamp,
 };
-use serde::de::DeserializeOwned;
 
 use crate::{
     check,
@@ -79,13 +78,21 @@ pub(crate) enum Error {
         /// Why.
         source: cbor::Error,
     },
-    /// A document in bytes that cannot be read.
-    #[error("`{}` holds no document of this kind", path.display())]
-    Document {
+    /// A descriptor in bytes that cannot be read.
+    #[error("`{}` holds no guest descriptor", path.display())]
+    Descriptor {
         /// The file.
         path: PathBuf,
         /// Why.
         source: cbor::Error,
+    },
+    /// A descriptor that breaks a rule.
+    #[error("`{}` describes no guest that can be run: {reason}", path.display())]
+    Guest {
+        /// The file.
+        path: PathBuf,
+        /// The first rule.
+        reason: String,
     },
     /// The envelope cannot be written.
     #[error("failed to sign `{}`", path.display())]
@@ -188,14 +195,21 @@ fn descriptor(
     }
 }
 
-/// A document without rules of its own beyond its type, from YAML or from its CBOR bytes (`.cbor`).
-pub(crate) fn read_document<T: Document + DeserializeOwned>(path: &Path) -> Result<T, Failure> {
+/// The descriptor in a file, checked as a device will check it: YAML, or its CBOR bytes (`.cbor`).
+pub(crate) fn read_guest(path: &Path) -> Result<Guest, Failure> {
     if path.extension().is_some_and(|extension| extension == "cbor") {
         let bytes = files::read(path)?;
-        return Ok(cbor::decode(&bytes, T::LIMITS).map_err(|source| Error::Document { path: path.to_owned(), source })?);
+        let guest: Guest = cbor::decode(&bytes, Guest::LIMITS)
+            .map_err(|source| Error::Descriptor { path: path.to_owned(), source })?;
+        return match guest::check(&guest).first() {
+            None => Ok(guest),
+            Some(violation) => Err(Error::Guest { path: path.to_owned(), reason: violation.to_string() }.into()),
+        };
     }
     let source = Source::read(path)?;
-    source.parse().map_err(|finding| source.refuse(&[finding]))
+    let guest: Guest = source.parse().map_err(|finding| source.refuse(&[finding]))?;
+    let violations = guest::check(&guest);
+    if violations.is_empty() { Ok(guest) } else { Err(check::refuse(&source, &violations)) }
 }
 
 /// What to sign.

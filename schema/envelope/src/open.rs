@@ -56,6 +56,8 @@ impl<T> Verified<T> {
 /// One signature that does not hold refuses the whole, however many others do. Nothing of the payload is decoded before
 /// all of them hold.
 ///
+/// [req->SF-4] [req->OS-03] [req->TSF-UPDATE]
+///
 /// # Errors
 /// The first rule that is broken; each has a [`Error::name`] for programs.
 pub fn open<T: Document>(bytes: &[u8], anchors: &Anchors, at: Timestamp) -> Result<Verified<T>, Error> {

@@ -103,6 +103,8 @@ fn p384_signs_as_rfc_6979_does() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn p384_and_aws_lc_verify_each_other(seed in 1u8..255, message in prop::collection::vec(any::<u8>(), 0..300), flip in any::<prop::sample::Index>()) {
         let ours = key(seed);

@@ -49,6 +49,10 @@ proptest! {
         prop_assume!(bytes != first && bytes != second);
         prop_assert!(open::<Manifest>(&bytes, &fleet.anchors, now()).is_err());
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
 
     /// What has our form is read and written back to the same bytes, signed by whomever.
     #[test]

@@ -91,14 +91,14 @@ impl Desk {
         std::fs::read(self.path().join(name)).unwrap()
     }
 
-    /// Makes and signs a guest of two blocks.
+    /// Makes and signs a guest of three blocks.
     pub fn guest(&self, name: &str, version: &str) {
-        let image = format!("{name} {version}").into_bytes().into_iter().cycle().take(8192).collect::<Vec<_>>();
+        let image = format!("{name} {version}").into_bytes().into_iter().cycle().take(12288).collect::<Vec<_>>();
         std::fs::write(self.path().join(format!("guests/{name}-{version}.image")), &image).unwrap();
         let digest = catenoid_schema::digest::Digest::of(&image);
         let descriptor = format!(
             "apiVersion: catenoid.dev/v1\nkind: Guest\nmetadata: {{ name: {name}, version: \"{version}\" }}\n\
-             architecture: x86_64\nimage:\n  digest: {digest}\n  size: 8KiB\n  verity: {{ rootHash: {digest}, \
+             architecture: x86_64\nimage:\n  digest: {digest}\n  size: 12KiB\n  verity: {{ rootHash: {digest}, \
              salt: {digest}, dataBlocks: 1 }}\ndefaults: {{ command: [/sbin/init] }}\nroot: readOnly\n"
         );
         let file = format!("guests/{name}-{version}.guest.yaml");

@@ -243,7 +243,7 @@ pub fn guest() -> Guest {
         "metadata": {"name": "core", "version": "1"},
         "architecture": "x86_64",
         "image": {
-            "digest": digest, "size": "8KiB",
+            "digest": digest, "size": "12KiB",
             "verity": {"rootHash": digest, "salt": digest, "dataBlocks": 1},
         },
         "defaults": {"command": ["/sbin/init"]},
