@@ -1,3 +1,32 @@
 //! Room: what runs.
+//!
+//! Owns the leaf control groups `catenoid/<container>/run.<launch>` and every process in them, and the launcher that
+//! starts them. Needs the guest's image to be mounted (room of guests), the container's group (limits), and its pinned
+//! namespaces (zones). Gives: each container of the manifest runs, from exactly the order that the manifest amounts to,
+//! or rests as its restart policy says; and nothing else runs.
+//!
+//! A launch is named by the digest of its order ([`order::LaunchOrder`]), and its leaf bears the name: what runs is
+//! compared with what is wanted by looking at the kernel alone, also after the agent was away. Start reading at
+//! [`Planning`].
+//!
+//! The pure half is always there; the half with effects needs the feature `kernel`.
 
+#[cfg(feature = "kernel")]
+mod apply;
+mod desired;
+pub mod exit;
+#[cfg(feature = "kernel")]
+mod log;
+#[cfg(feature = "kernel")]
+mod observe;
 pub mod order;
+mod plan;
+mod status;
+
+#[cfg(feature = "kernel")]
+pub use apply::{Containers, Error};
+pub use desired::{Desired, Launch, Paths, Wanted, desired};
+#[cfg(feature = "kernel")]
+pub use log::Tail;
+pub use plan::{Container, Observed, Planning, Run, State, Step};
+pub use status::{EarlyEnd, early_ends};

@@ -12,7 +12,7 @@ use std::{
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    fs::{Mode, inotify},
+    fs::{Mode, OFlags, inotify},
     io::Errno,
     process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid},
 };
@@ -179,6 +179,28 @@ fn read_bounded(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
+/// The unit of [`Identity::started`] in milliseconds: `USER_HZ` is 100 on every architecture that we run on (time(7)).
+pub const TICK_MILLISECONDS: u64 = 10;
+
+/// The time since boot, including sleep, in the unit of [`Identity::started`].
+#[must_use]
+pub fn ticks_since_boot() -> u64 {
+    let now = nix::time::ClockId::CLOCK_BOOTTIME.now().map_or(std::time::Duration::ZERO, Into::into);
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX) / TICK_MILLISECONDS
+}
+
+/// The inode of a folder; of a cgroup, the id by which no later cgroup of this boot is called. `None` if it is not there.
+///
+/// # Errors
+/// [`Error::Read`].
+pub fn folder_id(path: &Path) -> Result<Option<u64>, Error> {
+    match std::fs::metadata(path) {
+        Ok(metadata) => Ok(Some(std::os::unix::fs::MetadataExt::ino(&metadata))),
+        Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(Error::Read { path: path.to_owned(), source }),
+    }
+}
+
 /// Sends `signal` to the process `pid` that started at `started`. Another process that has the pid by now is left alone;
 /// one that is gone needs no signal.
 ///
@@ -283,6 +305,19 @@ pub fn make_fifo(path: &Path) -> Result<(), Error> {
     match rustix::fs::mkfifoat(rustix::fs::CWD, path, Mode::from_raw_mode(0o600)) {
         Ok(()) | Err(Errno::EXIST) => Ok(()),
         Err(source) => Err(error(source.into())),
+    }
+}
+
+/// Opens a fifo for reading without blocking; it never ends, as we hold its other end too. `None` if there is none.
+///
+/// # Errors
+/// [`Error::Read`].
+pub fn open_fifo(path: &Path) -> Result<Option<OwnedFd>, Error> {
+    let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(fd) => Ok(Some(fd)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(source) => Err(Error::Read { path: path.to_owned(), source: source.into() }),
     }
 }
 

@@ -1,0 +1,362 @@
+//! Starts containers through the launcher, and ends them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use catenoid_core::{Reconciler, RoomError};
+use catenoid_kernel::{
+    cgroup::{self, Hierarchy},
+    process::{self, TICK_MILLISECONDS},
+};
+use catenoid_schema::{
+    manifest::StopSignal,
+    name::Name,
+    status::Blame,
+    units::{Span, Timestamp},
+};
+
+use crate::{
+    Observed, Paths, Planning, Step, exit,
+    log::{Follower, Tail},
+    observe,
+    order::{Answer, Failure, LaunchOrder, Request, Stage},
+};
+
+/// How long everything may take to be gone after SIGKILL. A process that the kernel holds in the middle of a call, for
+/// want of a device that answers, ends when that does; the step is tried again.
+const KILL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What went wrong with containers.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The hierarchy of control groups could not be opened.
+    #[error("failed to open the control groups")]
+    Open(#[source] cgroup::Error),
+    /// The control groups could not be read.
+    #[error("failed to read the control groups of containers")]
+    ObserveGroups(#[source] cgroup::Error),
+    /// The processes could not be read.
+    #[error("failed to read the processes of containers")]
+    ObserveProcesses(#[source] process::Error),
+    /// Frozen processes could not be let go on.
+    #[error("failed to let container `{container}` go on")]
+    Thaw {
+        /// Whose.
+        container: Name,
+        /// Why.
+        source: cgroup::Error,
+    },
+    /// The first process could not be asked to end.
+    #[error("failed to ask container `{container}` to end")]
+    Ask {
+        /// Which.
+        container: Name,
+        /// Why.
+        source: process::Error,
+    },
+    /// The processes could not be ended, or the leaf not be removed.
+    #[error("failed to end container `{container}`")]
+    End {
+        /// Which.
+        container: Name,
+        /// Why.
+        source: cgroup::Error,
+    },
+    /// Something lives on after SIGKILL.
+    #[error("container `{container}` still has processes after they were killed")]
+    StillAlive {
+        /// Which.
+        container: Name,
+    },
+    /// What the container needs on the device could not be made.
+    #[error("failed to make the control group of container `{container}`")]
+    MakeLeaf {
+        /// Whose.
+        container: Name,
+        /// Why.
+        source: cgroup::Error,
+    },
+    /// The fifo for the container's output could not be made.
+    #[error("failed to make the output of container `{container}`")]
+    MakeOutput {
+        /// Whose.
+        container: Name,
+        /// Why.
+        source: process::Error,
+    },
+    /// The launcher could not be run.
+    #[error("failed to run the launcher for container `{container}`")]
+    Launcher {
+        /// For which.
+        container: Name,
+        /// Why.
+        source: process::Error,
+    },
+    /// The launcher gave no answer (our fault).
+    #[error("the launcher gave no answer for container `{container}`")]
+    NoAnswer {
+        /// For which.
+        container: Name,
+    },
+    /// The container could not be started.
+    #[error("failed to start container `{container}` (stage {}): {}", failure.stage, failure.message)]
+    Start {
+        /// Which.
+        container: Name,
+        /// Where and why.
+        failure: Failure,
+    },
+    /// Work was cut short as the agent ends.
+    #[error("the agent ends")]
+    Stopped,
+}
+
+/// `ENOENT`, `ENOTDIR`, `EACCES`, `ENOEXEC`: the program, or the folder it starts in, is not in the guest as it should be.
+const NOT_IN_GUEST: [i32; 4] = [2, 20, 13, 8];
+
+impl RoomError for Error {
+    fn blame(&self) -> Blame {
+        match self {
+            Self::Start { failure, .. } => match (failure.stage, failure.errno) {
+                (Stage::Execute | Stage::Confine, Some(errno)) if NOT_IN_GUEST.contains(&errno) => {
+                    Blame::ManifestAuthor
+                }
+                // A guest without the folders that file systems are mounted on, or with links there (ELOOP).
+                (Stage::Mount, Some(2 | 20 | 40)) => Blame::ManifestAuthor,
+                (Stage::Order, _) => Blame::Us,
+                _ => Blame::Nobody,
+            },
+            Self::NoAnswer { .. } => Blame::Us,
+            Self::Open(_) | Self::StillAlive { .. } => Blame::Administrator,
+            Self::ObserveGroups(_)
+            | Self::ObserveProcesses(_)
+            | Self::Thaw { .. }
+            | Self::Ask { .. }
+            | Self::End { .. }
+            | Self::MakeLeaf { .. }
+            | Self::MakeOutput { .. }
+            | Self::Launcher { .. }
+            | Self::Stopped => Blame::Nobody,
+        }
+    }
+}
+
+/// The half of this room that has effects.
+#[derive(Debug)]
+pub struct Containers {
+    shared: Arc<Shared>,
+    /// Who reads the output of what runs.
+    followers: Mutex<BTreeMap<Name, Follower>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    hierarchy: Hierarchy,
+    paths: Paths,
+    launcher: PathBuf,
+    /// The moment of boot by the wall clock of when the agent started.
+    booted: Timestamp,
+    /// Leaves whose end nobody recorded: not waited for again.
+    unseen: Mutex<BTreeSet<u64>>,
+    /// Who was asked to end, and when: several end at the same time. Lost with the agent, which then grants the whole
+    /// time again.
+    asked: Mutex<BTreeMap<String, Asked>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    /// The process, by pid and start.
+    process: (u32, u64),
+    at: Instant,
+    /// Whether its first process takes the signal at all. One that neither catches nor blocks it is not even told
+    /// (pid_namespaces(7)): waiting for it would be in vain.
+    heeds: bool,
+}
+
+impl Containers {
+    /// Opens the hierarchy of control groups; `launcher` is the path of the launcher.
+    ///
+    /// # Errors
+    /// [`Error::Open`].
+    pub fn open(paths: Paths, launcher: &Path) -> Result<Self, Error> {
+        let hierarchy = Hierarchy::open(&paths.cgroup).map_err(Error::Open)?;
+        let up = i64::try_from(process::ticks_since_boot() * TICK_MILLISECONDS / 1000).unwrap_or_default();
+        let now = exit::now();
+        let booted = Timestamp::from_seconds(now.seconds() - up).unwrap_or(now);
+        let (unseen, asked) = (Mutex::default(), Mutex::default());
+        let shared = Shared { hierarchy, paths, launcher: launcher.to_owned(), booted, unseen, asked };
+        Ok(Self { shared: Arc::new(shared), followers: Mutex::default() })
+    }
+
+    /// The last part of what `container` wrote to its standard output and error, since the agent started; `None` if it
+    /// does not run, and did not since then.
+    #[must_use]
+    pub fn output(&self, container: &Name) -> Option<Tail> {
+        self.followers().get(container).map(Follower::tail)
+    }
+
+    /// Follows the output of everything that runs, also of what another agent started.
+    fn follow(&self, observed: &Observed) -> Result<(), Error> {
+        let mut followers = self.followers();
+        followers.retain(|name, _| observed.containers.contains_key(name));
+        for (name, container) in &observed.containers {
+            if container.runs.is_empty() || followers.contains_key(name) {
+                continue;
+            }
+            let path = self.shared.paths.run.join("logs").join(name.as_str());
+            followers.extend(Follower::follow(&path).map_err(Error::ObserveProcesses)?.map(|f| (name.clone(), f)));
+        }
+        Ok(())
+    }
+
+    fn followers(&self) -> std::sync::MutexGuard<'_, BTreeMap<Name, Follower>> {
+        self.followers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does blocking work on a thread for that, so that the agent keeps answering.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Shared) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let shared = Arc::clone(&self.shared);
+        tokio::task::spawn_blocking(move || work(&shared)).await.unwrap_or(Err(Error::Stopped))
+    }
+}
+
+impl Reconciler for Containers {
+    type Planner = Planning;
+    type Error = Error;
+
+    async fn observe(&self) -> Result<Observed, Error> {
+        let observed = self.blocking(|shared| {
+            let mut unseen = shared.unseen.lock().unwrap_or_else(PoisonError::into_inner);
+            observe::observe(&shared.hierarchy, &shared.paths, shared.booted, &mut unseen).map_err(
+                |error| match error {
+                    observe::Error::Groups(source) => Error::ObserveGroups(source),
+                    observe::Error::Processes(source) => Error::ObserveProcesses(source),
+                },
+            )
+        });
+        let observed = observed.await?;
+        self.follow(&observed)?;
+        Ok(observed)
+    }
+
+    // [req->APS-05]
+    async fn apply(&self, step: &Step) -> Result<(), Error> {
+        let step = step.clone();
+        self.blocking(move |shared| match step {
+            Step::Thaw { container, launch } => {
+                shared.hierarchy.thaw(container.as_str(), &launch).map_err(|source| Error::Thaw { container, source })
+            }
+            Step::Ask { container, launch, pid, started, signal } => {
+                shared.ask(&launch, pid, started, signal).map_err(|source| Error::Ask { container, source })
+            }
+            Step::End { container, launch, grace } => shared.end(container, &launch, grace),
+            Step::Clear { container, launch } => shared
+                .hierarchy
+                .remove_leaf(container.as_str(), &launch)
+                .map_err(|source| Error::End { container, source }),
+            Step::Start { launch, order } => shared.start(launch, *order),
+        })
+        .await
+    }
+}
+
+impl Shared {
+    fn ask(&self, launch: &str, pid: u32, started: u64, signal: StopSignal) -> Result<(), process::Error> {
+        let number = number(signal);
+        let heeds = process::identity(pid)?.is_some_and(|identity| identity.handled & (1 << (number - 1)) != 0);
+        process::signal(pid, started, number)?;
+        let heeds = heeds || signal == StopSignal::Kill;
+        let asked = Asked { process: (pid, started), at: Instant::now(), heeds };
+        // Asked twice, it has the time since the first.
+        let mut all = self.asked();
+        if all.get(launch).is_none_or(|before| before.process != asked.process) {
+            all.insert(launch.to_owned(), asked);
+        }
+        Ok(())
+    }
+
+    fn end(&self, container: Name, launch: &str, grace: Span) -> Result<(), Error> {
+        let asked = self.asked().get(launch).copied();
+        let left = match asked {
+            Some(Asked { heeds: false, .. }) => Duration::ZERO,
+            Some(Asked { at, .. }) => grace.duration().saturating_sub(at.elapsed()),
+            None => grace.duration(),
+        };
+        let groups = &self.hierarchy;
+        let name = container.as_str();
+        let ended = || {
+            if !groups.wait_empty(name, launch, left)? {
+                groups.kill(name, launch)?;
+                if !groups.wait_empty(name, launch, KILL_TIMEOUT)? {
+                    return Ok(false);
+                }
+            }
+            groups.remove_leaf(name, launch).map(|()| true)
+        };
+        match ended() {
+            Ok(true) => {
+                self.asked().remove(launch);
+                Ok(())
+            }
+            Ok(false) => Err(Error::StillAlive { container }),
+            Err(source) => Err(Error::End { container, source }),
+        }
+    }
+
+    // [req->TSF-INIT] [req->APS-05]
+    fn start(&self, launch: String, order: LaunchOrder) -> Result<(), Error> {
+        let container = order.container.clone();
+        let name = container.as_str();
+        let leaves = self.hierarchy.leaves(name);
+        let leaves = leaves.map_err(|source| Error::MakeLeaf { container: container.clone(), source })?;
+        if leaves.iter().any(|leaf| leaf.launch_id == launch && leaf.populated) {
+            return Ok(());
+        }
+        process::make_fifo(&order.log).map_err(|source| Error::MakeOutput { container: container.clone(), source })?;
+        self.hierarchy
+            .make_leaf(name, &launch)
+            .map_err(|source| Error::MakeLeaf { container: container.clone(), source })?;
+        let request = Request { launch, order };
+        let answer = self.launch(&request, &container);
+        if answer.is_err() {
+            // An empty leaf would tell of a run that never was. If it cannot be removed it tells of what is left in it.
+            let _ = self.hierarchy.kill(name, &request.launch);
+            let _ = self.hierarchy.wait_empty(name, &request.launch, KILL_TIMEOUT);
+            let _ = self.hierarchy.remove_leaf(name, &request.launch);
+        }
+        answer
+    }
+
+    fn launch(&self, request: &Request, container: &Name) -> Result<(), Error> {
+        let container = || container.clone();
+        let text = serde_json::to_vec(request).expect("a request has only text keys");
+        let output =
+            process::run(&self.launcher, &text).map_err(|source| Error::Launcher { container: container(), source })?;
+        match serde_json::from_slice(&output.stdout) {
+            Ok(Answer::Started { .. }) => Ok(()),
+            Ok(Answer::Failed(failure)) => Err(Error::Start { container: container(), failure }),
+            Err(_) => Err(Error::NoAnswer { container: container() }),
+        }
+    }
+
+    fn asked(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Asked>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// signal(7).
+fn number(signal: StopSignal) -> i32 {
+    match signal {
+        StopSignal::Int => 2,
+        StopSignal::Quit => 3,
+        StopSignal::Kill => 9,
+        StopSignal::Term => 15,
+    }
+}

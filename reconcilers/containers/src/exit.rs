@@ -1,0 +1,252 @@
+//! How a container ended: the record that PID 1 leaves when it reaps a container's first process.
+
+use std::fmt;
+
+use catenoid_schema::units::{Span, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// The end of one run of a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Exit {
+    /// The launch it was a run of.
+    pub launch: String,
+    /// The id (inode) of the leaf it ran in, which tells two runs of one launch apart; 0 if the leaf was gone.
+    pub leaf: u64,
+    /// The pid that its first process had.
+    pub pid: u32,
+    /// How that process ended.
+    pub end: End,
+    /// When.
+    pub at: Timestamp,
+    /// How long it ran.
+    pub ran: Span,
+    /// Processes of the container's group that were killed for want of memory so far (`memory.events`).
+    pub memory_kills: u64,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum End {
+    /// By itself, with this code.
+    Code(i32),
+    /// By a signal of this number.
+    Signal(i32),
+    /// By the kernel, as the container's memory was used up.
+    OutOfMemory,
+}
+
+/// Names of the signals that end a process by default (signal(7)), by their numbers on x86 and ARM.
+const SIGNALS: [(i32, &str); 20] = [
+    (1, "SIGHUP"),
+    (2, "SIGINT"),
+    (3, "SIGQUIT"),
+    (4, "SIGILL"),
+    (5, "SIGTRAP"),
+    (6, "SIGABRT"),
+    (7, "SIGBUS"),
+    (8, "SIGFPE"),
+    (9, "SIGKILL"),
+    (10, "SIGUSR1"),
+    (11, "SIGSEGV"),
+    (12, "SIGUSR2"),
+    (13, "SIGPIPE"),
+    (14, "SIGALRM"),
+    (15, "SIGTERM"),
+    (24, "SIGXCPU"),
+    (25, "SIGXFSZ"),
+    (26, "SIGVTALRM"),
+    (27, "SIGPROF"),
+    (31, "SIGSYS"),
+];
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exited with code {code}"),
+            Self::OutOfMemory => f.write_str("killed: out of memory"),
+            Self::Signal(number) => match SIGNALS.iter().find(|(known, _)| known == number) {
+                Some((_, name)) => write!(f, "killed by {name}"),
+                None => write!(f, "killed by signal {number}"),
+            },
+        }
+    }
+}
+
+#[cfg(feature = "kernel")]
+pub use record::{Error, Reaped, reap_orphans};
+
+#[cfg(feature = "kernel")]
+mod record {
+    use std::path::Path;
+
+    use catenoid_kernel::{
+        name,
+        process::{self, Identity, Zombie},
+    };
+    use catenoid_schema::{
+        name::Name,
+        units::{Span, Timestamp},
+    };
+
+    use super::{End, Exit};
+
+    /// What went wrong with the end of a process.
+    #[derive(Debug, thiserror::Error)]
+    pub enum Error {
+        /// Ended children could not be asked for or let go.
+        #[error("failed to reap children")]
+        Reap(#[source] process::Error),
+        /// The end of a container could not be recorded. It is reaped all the same.
+        #[error("failed to record the end of container `{container}`")]
+        Record {
+            /// Which.
+            container: Name,
+            /// Why.
+            source: process::Error,
+        },
+    }
+
+    /// A child that was reaped.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct Reaped {
+        /// Its pid.
+        pub pid: u32,
+        /// How it ended.
+        pub end: process::End,
+        /// The container that it was the first process of, and what was recorded.
+        pub container: Option<(Name, Exit)>,
+    }
+
+    /// Reaps the next child that ended, if there is one. For PID 1, which calls it at each SIGCHLD until it answers none.
+    /// If the child was the first process of a container, its end is recorded in `exits`, in a file by the container's
+    /// name, before it is let go. `hierarchy` is where cgroup v2 is mounted.
+    ///
+    /// # Errors
+    /// [`Error::Reap`]; [`Error::Record`], after the child was let go.
+    // [req->CR-7.2]
+    pub fn reap_orphans(exits: &Path, hierarchy: &Path) -> Result<Option<Reaped>, Error> {
+        let Some(zombie) = process::ended_child().map_err(Error::Reap)? else { return Ok(None) };
+        // A process that cannot be read is reaped as one of which nothing is known.
+        let identity = process::identity(zombie.pid).ok().flatten();
+        let run = identity.as_ref().and_then(run_of);
+        let recorded = run.map(|(container, launch)| {
+            let started = identity.as_ref().map_or(0, |identity| identity.started);
+            let exit = describe(zombie, &container, launch, started, exits, hierarchy);
+            (container, exit)
+        });
+        let kept = recorded.map(|(container, exit)| {
+            let written = write(exits, &container, &exit);
+            (container, exit, written)
+        });
+        process::reap(zombie).map_err(Error::Reap)?;
+        let container = match kept {
+            None => None,
+            Some((container, exit, Ok(()))) => Some((container, exit)),
+            Some((container, _, Err(source))) => return Err(Error::Record { container, source }),
+        };
+        Ok(Some(Reaped { pid: zombie.pid, end: zombie.end, container }))
+    }
+
+    /// The container and launch that a process is the first one of: pid 1 in a pid namespace further in, in a leaf.
+    pub(crate) fn run_of(identity: &Identity) -> Option<(Name, String)> {
+        let first = identity.pids.len() > 1 && identity.pids.last() == Some(&1);
+        // The kernel marks a group that was removed under a zombie.
+        let path = identity.cgroup.trim_end_matches(" (deleted)");
+        let mut parts = path.rsplit('/');
+        let (launch, container) = (name::leaf_launch(parts.next()?)?, parts.next()?);
+        let ours = first && parts.next() == Some(name::CGROUP);
+        ours.then(|| Some((container.parse().ok()?, launch.to_owned()))).flatten()
+    }
+
+    fn describe(zombie: Zombie, container: &Name, launch: String, started: u64, exits: &Path, base: &Path) -> Exit {
+        let group = base.join(name::CGROUP).join(container.as_str());
+        let memory_kills = process::read_record(&group.join("memory.events")).ok().flatten().map_or(0, |text| {
+            text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok()).unwrap_or(0)
+        });
+        // A group that was made anew counts from zero again.
+        let before = read(exits, container).ok().flatten().map_or(0, |exit| exit.memory_kills);
+        let killed_for_memory = memory_kills > if before > memory_kills { 0 } else { before };
+        let end = match zombie.end {
+            process::End::Signal(9) if killed_for_memory => End::OutOfMemory,
+            process::End::Signal(number) => End::Signal(number),
+            process::End::Code(code) => End::Code(code),
+        };
+        let leaf = process::folder_id(&group.join(name::leaf(&launch))).ok().flatten().unwrap_or(0);
+        Exit {
+            leaf,
+            launch,
+            pid: zombie.pid,
+            end,
+            at: now(),
+            ran: Span::from_milliseconds(
+                process::ticks_since_boot().saturating_sub(started) * process::TICK_MILLISECONDS,
+            ),
+            memory_kills,
+        }
+    }
+
+    /// The wall clock, which a device without a battery-backed one has wrong until somebody sets it.
+    pub(crate) fn now() -> Timestamp {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let seconds = i64::try_from(since.as_secs()).ok().and_then(Timestamp::from_seconds);
+        seconds.unwrap_or_else(|| Timestamp::from_seconds(0).expect("1970 can be written"))
+    }
+
+    fn write(exits: &Path, container: &Name, exit: &Exit) -> Result<(), process::Error> {
+        let text = serde_json::to_string(exit).expect("a record has only text keys");
+        process::write_record(&exits.join(container.as_str()), &text)
+    }
+
+    /// The last recorded end of `container`. A record that cannot be read as one is none.
+    pub(crate) fn read(exits: &Path, container: &Name) -> Result<Option<Exit>, process::Error> {
+        let text = process::read_record(&exits.join(container.as_str()))?;
+        Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn only_the_first_process_of_a_leaf_speaks_for_its_container() {
+            let run = |pids: &[u32], cgroup: &str| {
+                let cgroup = cgroup.to_owned();
+                run_of(&Identity { pids: pids.to_vec(), started: 1, cgroup, handled: 0 })
+                    .map(|(c, l)| format!("{c} {l}"))
+            };
+            let leaf = "/catenoid/web/run.0123456789abcdef";
+            let web = Some("web 0123456789abcdef".to_owned());
+            assert_eq!(run(&[70, 1], leaf), web);
+            assert_eq!(run(&[70, 1], &format!("{leaf} (deleted)")), web);
+            assert_eq!(run(&[70, 1], &format!("/test{leaf}")), web);
+            assert_eq!(run(&[70, 2], leaf), None, "another process of the container");
+            assert_eq!(run(&[1], leaf), None, "ourselves");
+            assert_eq!(run(&[70, 1], "/catenoid/web"), None);
+            assert_eq!(run(&[70, 1], "/other/web/run.0123456789abcdef"), None);
+            assert_eq!(run(&[70, 1], "/catenoid/Not A Name/run.0123456789abcdef"), None);
+            assert_eq!(run(&[70, 1], ""), None);
+        }
+    }
+}
+
+#[cfg(feature = "kernel")]
+pub(crate) use record::{now, read};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_told_in_words() {
+        for (end, words) in [
+            (End::Code(0), "exited with code 0"),
+            (End::Signal(11), "killed by SIGSEGV"),
+            (End::Signal(34), "killed by signal 34"),
+            (End::OutOfMemory, "killed: out of memory"),
+        ] {
+            assert_eq!(end.to_string(), words);
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Reads the leaves, what lives in them, and how what lived in them ended.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use catenoid_kernel::{
+    cgroup::{self, Hierarchy},
+    name,
+    process::{self, TICK_MILLISECONDS, Watch},
+};
+use catenoid_schema::{name::Name, units::Timestamp};
+
+use crate::{Container, Observed, Paths, Run, State, exit};
+
+/// How long the record of an end is waited for, once. PID 1 writes it as it reaps, within milliseconds.
+const RECORD_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What went wrong while reading.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error(transparent)]
+    Groups(#[from] cgroup::Error),
+    #[error(transparent)]
+    Processes(#[from] process::Error),
+}
+
+/// Everything of ours. `unseen` holds the leaves whose end nobody recorded, and takes in new ones.
+pub(crate) fn observe(
+    hierarchy: &Hierarchy,
+    paths: &Paths,
+    booted: Timestamp,
+    unseen: &mut BTreeSet<u64>,
+) -> Result<Observed, Error> {
+    let mut observed = Observed::default();
+    for group in hierarchy.groups()? {
+        // No container can be called otherwise; the room of limits removes such a group.
+        let Ok(name) = group.parse::<Name>() else { continue };
+        let mut runs = BTreeMap::new();
+        for leaf in hierarchy.leaves(&group)? {
+            let folder = paths.cgroup.join(name::CGROUP).join(&group).join(name::leaf(&leaf.launch_id));
+            let Some(id) = process::folder_id(&folder)? else { continue };
+            let state = if leaf.populated {
+                living(&leaf.pids, booted)?
+            } else {
+                State::Ended { exit: recorded(&paths.exits(), &name, id, unseen)? }
+            };
+            let frozen = leaf.frozen && leaf.populated;
+            runs.insert(leaf.launch_id, Run { leaf: id, state, frozen });
+        }
+        let last_exit = exit::read(&paths.exits(), &name)?;
+        observed.containers.insert(name, Container { runs, last_exit });
+    }
+    Ok(observed)
+}
+
+fn living(pids: &[u32], booted: Timestamp) -> Result<State, Error> {
+    for pid in pids {
+        let Some(identity) = process::identity(*pid)? else { continue };
+        if identity.pids.len() > 1 && identity.pids.last() == Some(&1) {
+            let started = identity.started;
+            let seconds = i64::try_from(started * TICK_MILLISECONDS / 1000).unwrap_or_default();
+            let since = Timestamp::from_seconds(booted.seconds().saturating_add(seconds));
+            return Ok(State::Running { pid: *pid, started, since });
+        }
+    }
+    Ok(State::Headless)
+}
+
+/// The recorded end of the run in the leaf `id`. A run is over when its processes are; the record follows when PID 1 has
+/// reaped the first of them. It decides whether the container is started again, so it is waited for, once.
+fn recorded(exits: &Path, name: &Name, id: u64, unseen: &mut BTreeSet<u64>) -> Result<Option<exit::Exit>, Error> {
+    let read = || Ok::<_, Error>(exit::read(exits, name)?.filter(|exit| exit.leaf == id));
+    if unseen.contains(&id) {
+        return read();
+    }
+    if let Some(exit) = read()? {
+        return Ok(Some(exit));
+    }
+    let watch = Watch::new(exits)?;
+    let deadline = Instant::now() + RECORD_TIMEOUT;
+    loop {
+        // Read after the watch is set: a record is either found here or wakes us.
+        if let Some(exit) = read()? {
+            return Ok(Some(exit));
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            unseen.insert(id);
+            return Ok(None);
+        }
+        watch.wait(left)?;
+    }
+}

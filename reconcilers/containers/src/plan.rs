@@ -1,0 +1,307 @@
+//! From the runs that are there to those that are wanted.
+
+use std::{collections::BTreeMap, fmt};
+
+use catenoid_core::{Plan, Planner};
+use catenoid_schema::{
+    manifest::{Restart, Stop, StopSignal},
+    name::Name,
+    status::{Subject, SubjectStatus},
+    units::{Span, Timestamp},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Desired, Launch, Wanted,
+    exit::{End, Exit},
+    order::LaunchOrder,
+    status::{status, subject},
+};
+
+/// What is there: the containers that have a control group or whose end was recorded.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Observed {
+    /// By name.
+    pub containers: BTreeMap<Name, Container>,
+}
+
+/// What is there of one container.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Container {
+    /// Its leaves, by launch.
+    #[serde(default)]
+    pub runs: BTreeMap<String, Run>,
+    /// Its last end that was recorded, of whichever launch.
+    #[serde(default)]
+    pub last_exit: Option<Exit>,
+}
+
+/// One leaf.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Run {
+    /// The id (inode) of the leaf.
+    pub leaf: u64,
+    /// What lives in it.
+    pub state: State,
+    /// Whether its processes are frozen.
+    pub frozen: bool,
+}
+
+/// What lives in a leaf.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum State {
+    /// The container's first process, and what it started.
+    Running {
+        /// Its pid on the device.
+        pid: u32,
+        /// When it started, in clock ticks (1/100 s) after boot: with the pid this names a process for good.
+        started: u64,
+        /// The same by the wall clock, as far as that is right.
+        since: Option<Timestamp>,
+    },
+    /// Something, but not the first process: what a start left that was cut short.
+    Headless,
+    /// Nothing any more.
+    Ended {
+        /// How it ended, if that was recorded.
+        exit: Option<Exit>,
+    },
+}
+
+/// One effect of this room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum Step {
+    /// Lets frozen processes go on.
+    Thaw {
+        /// Whose.
+        container: Name,
+        /// Of which launch.
+        launch: String,
+    },
+    /// Asks the first process to end.
+    Ask {
+        /// Whose.
+        container: Name,
+        /// Of which launch.
+        launch: String,
+        /// Its pid.
+        pid: u32,
+        /// When it started.
+        started: u64,
+        /// By which signal.
+        signal: StopSignal,
+    },
+    /// Waits for the end of everything in the leaf, kills what is left then, proves that nothing lives, and removes it.
+    End {
+        /// Whose.
+        container: Name,
+        /// Of which launch.
+        launch: String,
+        /// How long after the asking everything is killed.
+        grace: Span,
+    },
+    /// Removes a leaf in which nothing lives.
+    Clear {
+        /// Whose.
+        container: Name,
+        /// Of which launch.
+        launch: String,
+    },
+    /// Starts the container.
+    Start {
+        /// The name of the launch.
+        launch: String,
+        /// How.
+        order: Box<LaunchOrder>,
+    },
+}
+
+impl catenoid_core::Step for Step {
+    type Observed = Observed;
+
+    fn subject(&self) -> Subject {
+        subject(self.container())
+    }
+
+    fn effect_on(&self, observed: &mut Observed) {
+        let container = observed.containers.entry(self.container().clone()).or_default();
+        match self {
+            Self::Thaw { launch, .. } => {
+                if let Some(run) = container.runs.get_mut(launch) {
+                    run.frozen = false;
+                }
+            }
+            // Whether it heeds is its own affair.
+            Self::Ask { .. } => {}
+            Self::End { launch, .. } | Self::Clear { launch, .. } => {
+                container.runs.remove(launch);
+            }
+            Self::Start { launch, .. } => {
+                // The kernel will say which pid, leaf and moment.
+                let state = State::Running { pid: 0, started: 0, since: None };
+                container.runs.insert(launch.clone(), Run { leaf: 0, state, frozen: false });
+            }
+        }
+    }
+}
+
+impl Step {
+    /// The container it is about.
+    #[must_use]
+    pub fn container(&self) -> &Name {
+        match self {
+            Self::Thaw { container, .. }
+            | Self::Ask { container, .. }
+            | Self::End { container, .. }
+            | Self::Clear { container, .. } => container,
+            Self::Start { order, .. } => &order.container,
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let container = self.container();
+        match self {
+            Self::Thaw { .. } => write!(f, "let frozen container `{container}` go on"),
+            Self::Ask { signal, .. } => write!(f, "ask container `{container}` to end with {}", signal_name(*signal)),
+            Self::End { grace, .. } if grace.milliseconds() == 0 => {
+                write!(f, "kill what is left of container `{container}`")
+            }
+            Self::End { grace, .. } => write!(f, "wait {grace} for the end of container `{container}`, then kill it"),
+            Self::Clear { .. } => write!(f, "clear away the last run of container `{container}`"),
+            Self::Start { launch, .. } => write!(f, "start container `{container}` as launch {launch}"),
+        }
+    }
+}
+
+pub(crate) fn signal_name(signal: StopSignal) -> &'static str {
+    match signal {
+        StopSignal::Term => "SIGTERM",
+        StopSignal::Int => "SIGINT",
+        StopSignal::Quit => "SIGQUIT",
+        StopSignal::Kill => "SIGKILL",
+    }
+}
+
+/// The pure half of this room.
+#[derive(Debug, Clone, Copy)]
+pub enum Planning {}
+
+impl Planner for Planning {
+    type Desired = Desired;
+    type Observed = Observed;
+    type Step = Step;
+    const NAME: &'static str = "containers";
+
+    fn satisfied(desired: &Desired, observed: &Observed) -> bool {
+        let each_wanted_is_there = desired.containers.iter().all(|(name, wanted)| match wanted {
+            Wanted::Waiting { .. } => true,
+            Wanted::Ready(launch) => {
+                let runs = observed.containers.get(name).map(|container| &container.runs);
+                runs.is_some_and(|runs| runs.len() == 1 && runs.get(&launch.id).is_some_and(|run| fits(launch, run)))
+            }
+        });
+        let nothing_else_is = observed
+            .containers
+            .iter()
+            .all(|(name, container)| container.runs.is_empty() || desired.containers.contains_key(name));
+        each_wanted_is_there && nothing_else_is
+    }
+
+    fn plan(desired: &Desired, observed: &Observed) -> Plan<Step> {
+        let mut retired = Retired::default();
+        let mut establish = Vec::new();
+        for (name, container) in &observed.containers {
+            match desired.containers.get(name) {
+                None => container.runs.iter().for_each(|(id, run)| retired.add(name, id, run, Stop::default())),
+                Some(Wanted::Waiting { .. }) => {}
+                Some(Wanted::Ready(launch)) => {
+                    let others = container.runs.iter().filter(|(id, run)| **id != launch.id || over(launch, run));
+                    others.for_each(|(id, run)| retired.add(name, id, run, launch.stop));
+                }
+            }
+        }
+        for (name, wanted) in &desired.containers {
+            let Wanted::Ready(launch) = wanted else { continue };
+            let run = observed.containers.get(name).and_then(|container| container.runs.get(&launch.id));
+            match run {
+                Some(run) if over(launch, run) => establish.push(start(launch)),
+                None => establish.push(start(launch)),
+                Some(Run { frozen: true, state: State::Running { .. }, .. }) => {
+                    establish.push(Step::Thaw { container: name.clone(), launch: launch.id.clone() });
+                }
+                Some(_) => {}
+            }
+        }
+        Plan { prepare: Vec::new(), retire: retired.steps(), establish }
+    }
+
+    fn status(desired: &Desired, observed: &Observed) -> Vec<SubjectStatus> {
+        status(desired, observed)
+    }
+}
+
+/// Whether `run`, which is of `launch`, is all that is wanted.
+pub(crate) fn fits(launch: &Launch, run: &Run) -> bool {
+    match &run.state {
+        State::Running { .. } => !run.frozen,
+        State::Headless => false,
+        State::Ended { exit } => rests(launch.restart, exit.as_ref()),
+    }
+}
+
+/// Whether `run`, which is of `launch`, is to make room for another one.
+fn over(launch: &Launch, run: &Run) -> bool {
+    match &run.state {
+        State::Running { .. } => false,
+        State::Headless => true,
+        State::Ended { exit } => !rests(launch.restart, exit.as_ref()),
+    }
+}
+
+/// Whether a container that ended by itself stays so. An end that nobody recorded is no success.
+pub(crate) fn rests(restart: Restart, exit: Option<&Exit>) -> bool {
+    match restart {
+        Restart::Always => false,
+        Restart::OnFailure => exit.is_some_and(|exit| exit.end == End::Code(0)),
+        Restart::Never => true,
+    }
+}
+
+fn start(launch: &Launch) -> Step {
+    Step::Start { launch: launch.id.clone(), order: Box::new(launch.order.clone()) }
+}
+
+/// Everything is asked to end before anything is waited for, so that several end at the same time.
+#[derive(Default)]
+struct Retired {
+    ask: Vec<Step>,
+    wait: Vec<Step>,
+}
+
+impl Retired {
+    fn add(&mut self, container: &Name, launch: &str, run: &Run, stop: Stop) {
+        let (container, launch) = (container.clone(), launch.to_owned());
+        match run.state {
+            State::Running { pid, started, .. } => {
+                if run.frozen {
+                    self.ask.push(Step::Thaw { container: container.clone(), launch: launch.clone() });
+                }
+                let signal = stop.signal;
+                self.ask.push(Step::Ask { container: container.clone(), launch: launch.clone(), pid, started, signal });
+                self.wait.push(Step::End { container, launch, grace: stop.grace });
+            }
+            State::Headless => self.wait.push(Step::End { container, launch, grace: Span::from_milliseconds(0) }),
+            State::Ended { .. } => self.wait.push(Step::Clear { container, launch }),
+        }
+    }
+
+    fn steps(self) -> Vec<Step> {
+        self.ask.into_iter().chain(self.wait).collect()
+    }
+}

@@ -1,0 +1,150 @@
+//! What to tell about each container.
+
+use std::collections::BTreeMap;
+
+use catenoid_schema::{
+    name::Name,
+    status::{Blame, Condition, Health, Subject, SubjectStatus, Sync},
+    units::Span,
+};
+
+use crate::{
+    Container, Desired, Launch, Observed, Run, State, Wanted,
+    exit::{End, Exit},
+    plan::{fits, rests},
+};
+
+/// A container that ends sooner than this after its start did not work.
+const EARLY: Span = Span::from_milliseconds(10_000);
+
+/// An end so soon after the start that it counts as a failure of the container.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EarlyEnd {
+    /// The container.
+    pub subject: Subject,
+    /// The leaf of the run: each run is to be counted once.
+    pub leaf: u64,
+}
+
+/// The containers that are to be started again though they ended soon after their start. The pass counts each as a
+/// failure of its subject, so that its next start waits as any failed step does.
+#[must_use]
+pub fn early_ends(desired: &Desired, observed: &Observed) -> Vec<EarlyEnd> {
+    let mut early = Vec::new();
+    for (name, wanted) in &desired.containers {
+        let Wanted::Ready(launch) = wanted else { continue };
+        let run = observed.containers.get(name).and_then(|container| container.runs.get(&launch.id));
+        if let Some(Run { leaf, state: State::Ended { exit }, .. }) = run
+            && !rests(launch.restart, exit.as_ref())
+            && exit.as_ref().is_none_or(|exit| exit.ran < EARLY)
+        {
+            early.push(EarlyEnd { subject: subject(name), leaf: *leaf });
+        }
+    }
+    early
+}
+
+/// The subject that `container` is told under.
+pub(crate) fn subject(container: &Name) -> Subject {
+    Subject::new("container", container)
+}
+
+pub(crate) fn status(desired: &Desired, observed: &Observed) -> Vec<SubjectStatus> {
+    let nothing = Container::default();
+    let wanted = desired.containers.iter().map(|(name, wanted)| {
+        let container = observed.containers.get(name).unwrap_or(&nothing);
+        match wanted {
+            Wanted::Ready(launch) => ready(name, launch, container),
+            Wanted::Waiting { reason } => waiting(name, reason, container),
+        }
+    });
+    let unwanted = observed
+        .containers
+        .iter()
+        .filter(|(name, container)| !container.runs.is_empty() && !desired.containers.contains_key(*name));
+    wanted.chain(unwanted.map(|(name, container)| superfluous(name, container))).collect()
+}
+
+fn ready(name: &Name, launch: &Launch, container: &Container) -> SubjectStatus {
+    let others = container.runs.keys().any(|id| *id != launch.id);
+    let Some(run) = container.runs.get(&launch.id) else {
+        let (health, condition) = if others {
+            (Health::Progressing, condition("Replacing", "another launch of it is still there".to_owned(), None))
+        } else {
+            (Health::Missing, condition("NotStarted", "it was not started yet".to_owned(), None))
+        };
+        return told(name, Sync::OutOfSync, health, vec![condition], container);
+    };
+    let sync = if fits(launch, run) && !others { Sync::Synced } else { Sync::OutOfSync };
+    let (health, first) = match &run.state {
+        State::Running { .. } if run.frozen => {
+            (Health::Suspended, condition("Frozen", "its processes are frozen".to_owned(), None))
+        }
+        State::Running { .. } => (Health::Healthy, condition("Running", "it runs".to_owned(), None)),
+        State::Headless => (
+            Health::Degraded,
+            condition("Headless", "its first process is gone, but others of it live".to_owned(), None),
+        ),
+        State::Ended { exit } => ended(launch, exit.as_ref()),
+    };
+    let mut conditions = vec![first];
+    if matches!(run.state, State::Running { .. })
+        && let Some(exit) = &container.last_exit
+    {
+        conditions.push(condition("LastExit", format!("the run before {}", words(exit)), None));
+    }
+    told(name, sync, health, conditions, container)
+}
+
+fn ended(launch: &Launch, exit: Option<&Exit>) -> (Health, Condition) {
+    let words = exit.map_or_else(|| "it ended, and nobody saw how".to_owned(), |exit| format!("it {}", words(exit)));
+    if !rests(launch.restart, exit) {
+        return (Health::Degraded, condition("Ended", format!("{words}; it is to be started again"), None));
+    }
+    match exit.map(|exit| exit.end) {
+        Some(End::Code(0)) => (Health::Healthy, condition("Completed", words, None)),
+        _ => (Health::Degraded, condition("Ended", words, Some(Blame::Administrator))),
+    }
+}
+
+fn waiting(name: &Name, reason: &str, container: &Container) -> SubjectStatus {
+    let runs = container.runs.values().any(|run| matches!(run.state, State::Running { .. }) && !run.frozen);
+    let health = if runs { Health::Healthy } else { Health::Missing };
+    told(name, Sync::OutOfSync, health, vec![condition("Waiting", reason.to_owned(), None)], container)
+}
+
+fn superfluous(name: &Name, container: &Container) -> SubjectStatus {
+    let message = "no container of the manifest is called so; it is to be ended".to_owned();
+    told(name, Sync::OutOfSync, Health::Progressing, vec![condition("Superfluous", message, None)], container)
+}
+
+/// `exited with code 1 after 3s`, `was killed by SIGSEGV after 2m`.
+fn words(exit: &Exit) -> String {
+    let seconds = Span::from_milliseconds(exit.ran.milliseconds() / 1000 * 1000);
+    let ran = if seconds.milliseconds() == 0 { exit.ran } else { seconds };
+    let was = if matches!(exit.end, End::Code(_)) { "" } else { "was " };
+    format!("{was}{} after {ran}", exit.end)
+}
+
+fn told(name: &Name, sync: Sync, health: Health, conditions: Vec<Condition>, container: &Container) -> SubjectStatus {
+    let mut facts = BTreeMap::new();
+    let running = container.runs.iter().find_map(|(id, run)| match &run.state {
+        State::Running { pid, started, since } => Some((id, pid, started, since)),
+        _ => None,
+    });
+    if let Some((id, pid, started, since)) = running {
+        facts.insert("launch".to_owned(), id.clone());
+        facts.insert("pid".to_owned(), pid.to_string());
+        facts.insert("startTicks".to_owned(), started.to_string());
+        facts.extend(since.map(|since| ("startedAt".to_owned(), since.to_string())));
+    }
+    if let Some(exit) = &container.last_exit {
+        facts.insert("lastExit".to_owned(), exit.end.to_string());
+        facts.insert("lastExitAt".to_owned(), exit.at.to_string());
+    }
+    SubjectStatus { subject: subject(name), sync, health, conditions, facts }
+}
+
+fn condition(reason: &str, message: String, blame: Option<Blame>) -> Condition {
+    Condition { reason: reason.to_owned(), message, blame, since: None, observed_sequence: None }
+}
