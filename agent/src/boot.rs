@@ -13,12 +13,16 @@ use std::{
     time::{Duration, Instant},
 };
 
+use catenoid_containers::exit;
 use catenoid_kernel::{
     init::{self, Signals, Told},
-    machine, process,
+    machine,
 };
 
-use crate::paths::{DATA, EXITS, MODULES};
+use crate::{
+    intake::chain,
+    paths::{CGROUP, DATA, EXITS, MODULES},
+};
 
 /// Where this program lies in the initramfs.
 const SELF: &str = "/init";
@@ -113,13 +117,29 @@ fn until_it_ends(agent: &Child, signals: &Signals) -> Result<(), Error> {
 /// Does what a signal tells; the processes that were reaped.
 fn act(told: Told, signals: &Signals) -> Vec<u32> {
     match told {
-        Told::ChildEnded | Told::TimeUp => process::reap_orphans(Path::new(EXITS)),
+        Told::ChildEnded | Told::TimeUp => reap(),
         Told::Restart | Told::PowerOff => {
             println!("catenoid: going down");
             init::end_all_processes(signals, GRACE);
             let error = init::end_machine(Path::new(DATA), told == Told::Restart);
             println!("catenoid: the machine does not go down: {error}");
             Vec::new()
+        }
+    }
+}
+
+/// Lets go of every child that ended; how a container ended is written down first.
+fn reap() -> Vec<u32> {
+    let mut reaped = Vec::new();
+    loop {
+        match exit::reap_orphans(Path::new(EXITS), Path::new(CGROUP)) {
+            Ok(Some(child)) => reaped.push(child.pid),
+            Ok(None) => return reaped,
+            Err(error @ exit::Error::Record { .. }) => println!("catenoid: {}", chain(&error)),
+            Err(error) => {
+                println!("catenoid: {}", chain(&error));
+                return reaped;
+            }
         }
     }
 }

@@ -241,6 +241,7 @@ impl Intake {
             _ => at,
         };
         let target = self.complete(verified, accepted_at, &mut |_, refused| Err(refused))?;
+        target.guests.iter().try_for_each(|(name, (_, guest))| self.image(name, guest))?;
         Ok(Candidate { target, outcome, envelope: envelope.to_vec() })
     }
 
@@ -320,6 +321,7 @@ impl Intake {
         Ok(Target { manifest, digest, accepted_at, guests, broken: BTreeMap::new() })
     }
 
+    /// Reads and verifies a descriptor.
     fn guest(&self, name: &Name, reference: &GuestReference, at: Timestamp) -> Result<(Digest, Guest), Refused> {
         let missing = |what, digest| Refused::GuestMissing { guest: name.clone(), what, digest };
         let differs = |difference: String| Refused::GuestDiffers { guest: name.clone(), difference };
@@ -338,16 +340,24 @@ impl Intake {
         if guest.architecture != ARCHITECTURE {
             return Err(differs(format!("it is for {:?}, and this device is {ARCHITECTURE:?}", guest.architecture)));
         }
+        Ok((descriptor, guest))
+    }
+
+    /// Whether the image of a guest is there in full. That it is what was signed is told by dm-verity, block by block.
+    fn image(&self, name: &Name, guest: &Guest) -> Result<(), Refused> {
         let image = &guest.image;
         let size = match fs::metadata(self.blobs.join(image.digest.to_hex())) {
             Ok(metadata) => metadata.len(),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(missing("image", image.digest)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Err(Refused::GuestMissing { guest: name.clone(), what: "image", digest: image.digest });
+            }
             Err(source) => return Err(Refused::Blob { digest: image.digest, source }),
         };
         if size != image.size.bytes() {
-            return Err(differs(format!("its image has {size} bytes instead of {}", image.size.bytes())));
+            let difference = format!("its image has {size} bytes instead of {}", image.size.bytes());
+            return Err(Refused::GuestDiffers { guest: name.clone(), difference });
         }
-        Ok((descriptor, guest))
+        Ok(())
     }
 
     fn blob(&self, digest: Digest) -> Result<Option<Vec<u8>>, Refused> {

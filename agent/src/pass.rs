@@ -15,16 +15,16 @@ use std::{
     time::Instant,
 };
 
-use catenoid_containers::Containers;
+use catenoid_containers::{Containers, EarlyEnd};
 use catenoid_core::{Planner, Reconciler, Retries, RoomError as _, Step as _};
-use catenoid_forecast::{Observed, Wanted, forecast};
+use catenoid_forecast::{Observed, Paths, Wanted, forecast};
 use catenoid_guests::Guests;
+use catenoid_kernel::netlink::Announcements;
 use catenoid_limits::Limits;
 use catenoid_schema::{
     control::PlannedStep,
-    name::Name,
     status::{Blame, Condition, Health, ManifestState, Subject, SubjectStatus, Sync},
-    units::Timestamp,
+    units::{Span, Timestamp},
 };
 use catenoid_zones::Zones;
 use serde_json::Value;
@@ -37,8 +37,12 @@ use crate::{
     status::Snapshot,
 };
 
-/// A container that lives shorter than this after its start counts as a failed start.
-const SHORT_LIFE_MS: u64 = 10_000;
+/// The condition of a subject that a step failed on.
+const STEP_FAILED: &str = "StepFailed";
+/// As the room of a failure: that a room could not be observed.
+const OBSERVE: &str = "observe";
+/// A container that lived as long as this did work; when it ends its pauses begin anew.
+const LONG_ENOUGH: Span = Span::from_milliseconds(10_000);
 
 /// The rooms with their doors, and what is remembered between passes: failures to pause after, never facts.
 pub(crate) struct Pass {
@@ -46,8 +50,8 @@ pub(crate) struct Pass {
     audit: Arc<Audit>,
     retries: Retries,
     failures: BTreeMap<Subject, Failure>,
-    /// The end of each container that was counted as a failed start, so that it is counted once.
-    counted: BTreeMap<Name, u64>,
+    /// The early ends that were counted, so that each counts once.
+    counted: BTreeSet<EarlyEnd>,
     /// The manifest of the last pass.
     digest: Option<catenoid_schema::digest::Digest>,
     snapshot: Snapshot,
@@ -120,17 +124,25 @@ impl Pass {
             guests: Guests::new(&catenoid_guests::Paths { data: data.to_owned(), run: run.to_owned() })?,
             limits: Limits::open(cgroup)?,
             zones: Zones::open(&run.join("namespaces"))?,
-            containers: Containers::open(run, cgroup, Path::new(LAUNCHER))?,
+            containers: Containers::open(Paths::default(), Path::new(LAUNCHER))?,
         };
         Ok(Self {
             rooms,
             audit,
             retries: Retries::default(),
             failures: BTreeMap::new(),
-            counted: BTreeMap::new(),
+            counted: BTreeSet::new(),
             digest: None,
             snapshot: Snapshot::default(),
         })
+    }
+
+    /// What the kernel announces of links and of rules in the root namespace.
+    ///
+    /// # Errors
+    /// If it cannot be listened to.
+    pub(crate) fn announcements(&self) -> Result<[Announcements; 2], OpenError> {
+        Ok(self.rooms.zones.watch()?)
     }
 
     /// Runs one pass towards `target`.
@@ -140,7 +152,8 @@ impl Pass {
             self.failures.clear();
             self.digest = Some(target.digest);
         }
-        let wanted = wanted(target);
+        let paths = Paths::default();
+        let wanted = wanted(target, &paths);
         let mut progress = Progress {
             audit: &self.audit,
             retries: &mut self.retries,
@@ -150,11 +163,11 @@ impl Pass {
         };
         let observed = match reconcile(&self.rooms, &wanted, &mut progress, &mut self.counted).await {
             Ok(observed) => {
-                progress.recovered("observe");
+                progress.recovered(OBSERVE);
                 Some(observed)
             }
             Err(unobserved) => {
-                progress.failed(Subject::new("room", unobserved.room), "observe", unobserved.message, unobserved.blame);
+                progress.failed(Subject::new("room", unobserved.room), OBSERVE, unobserved.message, unobserved.blame);
                 None
             }
         };
@@ -164,6 +177,18 @@ impl Pass {
         let ended = self.ended(&snapshot, done);
         self.snapshot = snapshot.clone();
         Turn { snapshot, ended, again: self.retries.next(Instant::now()) }
+    }
+
+    /// Forgets the failures of subjects that nothing has to be done about any more.
+    fn forget_settled(&mut self, plan: &[PlannedStep]) {
+        let retries = &mut self.retries;
+        self.failures.retain(|subject, failure| {
+            let open = failure.room == OBSERVE || plan.iter().any(|step| step.subject == *subject);
+            if !open {
+                retries.reset(subject);
+            }
+            open
+        });
     }
 
     /// What to tell at the end of a pass that did or found something.
@@ -196,7 +221,7 @@ impl Pass {
         paths
     }
 
-    fn tell(&self, target: &Target, wanted: &Wanted<'_>, observed: Option<&Observed>) -> Snapshot {
+    fn tell(&mut self, target: &Target, wanted: &Wanted<'_>, observed: Option<&Observed>) -> Snapshot {
         let now = Instant::now();
         let mut snapshot = Snapshot { passes: self.snapshot.passes + 1, at: Some(clock::now()), ..Snapshot::default() };
         let state = |since| ManifestState { since, ..target.state() };
@@ -205,10 +230,14 @@ impl Pass {
             Some(observed) => {
                 matches = told(&mut snapshot, wanted, observed);
                 snapshot.plan = forecast(wanted, observed);
+                self.forget_settled(&snapshot.plan);
             }
             None => {
                 snapshot.subjects = self.snapshot.subjects.clone();
-                snapshot.subjects.iter_mut().for_each(|status| status.sync = Sync::Unknown);
+                for status in &mut snapshot.subjects {
+                    status.sync = Sync::Unknown;
+                    status.conditions.retain(|condition| condition.reason != STEP_FAILED);
+                }
                 snapshot.observed = self.snapshot.observed.clone();
                 snapshot.plan = self.snapshot.plan.clone();
             }
@@ -237,20 +266,15 @@ impl Pass {
     }
 }
 
-fn wanted(target: &Target) -> Wanted<'_> {
-    Wanted {
-        manifest: &target.manifest,
-        guests: &target.guests,
-        accepted_at: target.accepted_at,
-        run: Path::new(RUN),
-        cgroup: Path::new(CGROUP),
-    }
+fn wanted<'a>(target: &'a Target, paths: &'a Paths) -> Wanted<'a> {
+    Wanted { manifest: &target.manifest, guests: &target.guests, accepted_at: target.accepted_at, paths }
 }
 
 /// What a pass towards `target` would do, from what was observed last.
 pub(crate) fn foresee(target: &Target, observed: &BTreeMap<String, Value>) -> Vec<PlannedStep> {
     // What a room wrote itself it can read.
-    Observed::from_status(observed).map(|observed| forecast(&wanted(target), &observed)).unwrap_or_default()
+    let paths = Paths::default();
+    Observed::from_status(observed).map(|observed| forecast(&wanted(target, &paths), &observed)).unwrap_or_default()
 }
 
 /// A room that could not be observed.
@@ -270,7 +294,7 @@ async fn reconcile(
     rooms: &Rooms,
     wanted: &Wanted<'_>,
     progress: &mut Progress<'_>,
-    counted: &mut BTreeMap<Name, u64>,
+    counted: &mut BTreeSet<EarlyEnd>,
 ) -> Result<Observed, Unobserved> {
     let mut seen = Observed {
         guests: observe(&rooms.guests).await?,
@@ -284,12 +308,12 @@ async fn reconcile(
         seen.guests = observe(&rooms.guests).await?;
     }
     let containers = wanted.containers(&seen.guests);
-    count_short_lives(&containers, &seen.containers, progress, counted);
     let plan = (
         catenoid_containers::Planning::plan(&containers, &seen.containers),
         catenoid_limits::Planning::plan(&wanted.limits(), &seen.limits),
         catenoid_zones::Planning::plan(&wanted.zones(), &seen.zones),
     );
+    count_early_ends(&containers, &seen.containers, progress, counted);
     let mut changed = (false, false, false);
     changed.0 |= progress.run(&rooms.containers, &plan.0.retire).await;
     changed.1 |= progress.run(&rooms.limits, &plan.1.retire).await;
@@ -315,6 +339,27 @@ async fn reconcile(
         }
     }
     Ok(seen)
+}
+
+/// Counts a container that ended soon after its start as a failed start, so that the next one is paused for. One that
+/// lived longer begins anew.
+fn count_early_ends(
+    containers: &catenoid_containers::Desired,
+    observed: &catenoid_containers::Observed,
+    progress: &mut Progress<'_>,
+    counted: &mut BTreeSet<EarlyEnd>,
+) {
+    for (name, container) in &observed.containers {
+        if container.last_exit.as_ref().is_some_and(|exit| exit.ran >= LONG_ENOUGH) {
+            progress.retries.reset(&Subject::new("container", name));
+        }
+    }
+    let early: BTreeSet<_> = catenoid_containers::early_ends(containers, observed).into_iter().collect();
+    for end in early.difference(counted) {
+        let message = "it ended soon after its start".to_owned();
+        progress.failed(end.subject.clone(), catenoid_containers::Planning::NAME, message, Blame::ManifestAuthor);
+    }
+    *counted = early;
 }
 
 /// Whether every guest that the manifest names is there to be run from.
@@ -358,7 +403,7 @@ fn join(subjects: &mut Vec<SubjectStatus>, status: SubjectStatus) {
 impl Failure {
     fn show(&self, subjects: &mut Vec<SubjectStatus>, subject: &Subject) {
         let condition = Condition {
-            reason: "StepFailed".to_owned(),
+            reason: STEP_FAILED.to_owned(),
             message: format!("{}: {}", self.room, self.message),
             blame: Some(self.blame),
             since: None,

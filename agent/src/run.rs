@@ -140,7 +140,8 @@ fn reconcile(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(broken("no runtime for the pass"))?;
     let mut pass = Pass::open(audit.clone())?;
-    let mut wake = Wake::listen(bell).map_err(broken("nothing can wake the pass"))?;
+    let network = pass.announcements()?;
+    let mut wake = Wake::listen(bell, network).map_err(broken("nothing can wake the pass"))?;
     loop {
         let target = accepted.borrow().clone();
         let mut again = None;

@@ -17,7 +17,7 @@ use std::{
     collections::BTreeSet,
     fs::File,
     io,
-    os::fd::{AsFd as _, OwnedFd},
+    os::fd::AsFd as _,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -39,24 +39,22 @@ pub(crate) struct Wake {
     watched: BTreeSet<PathBuf>,
     devices: Announcements,
     mounts: File,
-    links: OwnedFd,
-    rules: OwnedFd,
+    network: [netlink::Announcements; 2],
 }
 
 impl Wake {
-    /// Listens from now on; `bell` is the intake's.
+    /// Listens from now on; `bell` is the intake's, `network` the announcements of links and of rules.
     ///
     /// # Errors
     /// If a source cannot be opened.
-    pub(crate) fn listen(bell: Bell) -> io::Result<Self> {
+    pub(crate) fn listen(bell: Bell, network: [netlink::Announcements; 2]) -> io::Result<Self> {
         Ok(Self {
             bell,
             files: Changes::new()?,
             watched: BTreeSet::new(),
             devices: Announcements::listen()?,
             mounts: mount_table()?,
-            links: netlink::watch().map_err(io::Error::other)?,
-            rules: netlink::watch_firewall().map_err(io::Error::other)?,
+            network,
         })
     }
 
@@ -86,8 +84,8 @@ impl Wake {
             (self.bell.as_fd(), For::Input),
             (self.files.as_fd(), For::Input),
             (self.devices.as_fd(), For::Input),
-            (self.links.as_fd(), For::Input),
-            (self.rules.as_fd(), For::Input),
+            (self.network[0].as_fd(), For::Input),
+            (self.network[1].as_fd(), For::Input),
             // The kernel remembers what this open file was told of: polling it is what clears the condition.
             (self.mounts.as_fd(), For::Change),
         ];
@@ -95,8 +93,7 @@ impl Wake {
         self.bell.hush();
         self.files.drain()?;
         self.devices.drain()?;
-        netlink::drain(self.links.as_fd())?;
-        netlink::drain(self.rules.as_fd())?;
+        self.network.iter().try_for_each(|announcements| announcements.drain().map(drop))?;
         Ok(())
     }
 }

@@ -4,11 +4,9 @@
 //! which. The agent's pass takes its desired states from here; `catenoid plan`, a dry run and `catenoid-sign plan` take
 //! the whole forecast. Needs the rooms without their doors. Start reading at [`forecast`].
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
+pub use catenoid_containers::Paths;
 use catenoid_core::{Plan, Planner, simulate};
 use catenoid_schema::{
     control::{Phase, PlannedStep},
@@ -30,10 +28,8 @@ pub struct Wanted<'a> {
     pub guests: &'a BTreeMap<Name, (Digest, Guest)>,
     /// When it was accepted.
     pub accepted_at: Timestamp,
-    /// Where state of the boot lies on the device.
-    pub run: &'a Path,
-    /// The root of the cgroup v2 hierarchy on the device.
-    pub cgroup: &'a Path,
+    /// Where things are on the device.
+    pub paths: &'a Paths,
 }
 
 /// What each room observed.
@@ -93,11 +89,14 @@ impl Wanted<'_> {
     #[must_use]
     pub fn containers(&self, guests: &catenoid_guests::Observed) -> catenoid_containers::Desired {
         let wanted = self.guests();
-        let ready = |guest: &Name| match self.guests.get(guest) {
-            Some((descriptor, _)) => wanted.ready(descriptor, guests),
-            None => Err(format!("guest `{guest}` is not on the device in full")),
+        let ready = |container: &Name| {
+            let guest = self.manifest.containers.get(container).map(|container| &container.guest);
+            match guest.and_then(|guest| self.guests.get(guest)) {
+                Some((descriptor, _)) => wanted.ready(descriptor, guests),
+                None => Err("its guest is not on the device".to_owned()),
+            }
         };
-        catenoid_containers::desired(self.manifest, self.guests, &ready, self.run, self.cgroup)
+        catenoid_containers::desired(self.manifest, self.guests, &ready, self.paths)
     }
 }
 
