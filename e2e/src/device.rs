@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 
 use crate::artefacts::Artefacts;
+use crate::console::Console;
 use crate::firmware::{PlatformKeys, certificate_from_pem};
 use crate::ssh::{Output, Ssh};
 use crate::vm::{Builder, Vm};
@@ -69,6 +70,12 @@ impl Device {
     /// The machine.
     pub fn vm(&mut self) -> &mut Vm {
         &mut self.vm
+    }
+
+    /// Its console.
+    #[must_use]
+    pub fn console(&self) -> &Console {
+        self.vm.console()
     }
 
     /// The way into c0.

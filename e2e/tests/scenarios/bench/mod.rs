@@ -1,0 +1,276 @@
+//! A booted device with everything that a scenario does to it and asks of it.
+
+pub(crate) mod author;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use catenoid_e2e::{Artefacts, Device};
+use catenoid_schema::control::Event;
+use catenoid_schema::digest::Digest;
+use catenoid_schema::status::{Health, Status, SubjectStatus, Sync};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+pub(crate) use author::{Author, Signer};
+
+/// From a manifest to a converged device, and from a fault to the status that tells it: much less, but TCG is slow and
+/// machines are busy.
+pub(crate) const SOON: Duration = Duration::from_secs(180);
+
+/// Where c0 keeps what is to be pushed.
+const PARCEL: &str = "/tmp/parcel";
+
+/// The device of a scenario.
+pub(crate) struct Bench {
+    pub(crate) device: Device,
+    pub(crate) artefacts: Artefacts,
+    pub(crate) author: Author,
+}
+
+/// The first process of a container, as the root namespace sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Process {
+    pub(crate) pid: u32,
+    /// Clock ticks from boot to its start: with the pid it names a process for good.
+    pub(crate) started: u64,
+}
+
+/// A line of the audit log.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Record {
+    #[serde(flatten)]
+    pub(crate) event: Event,
+    pub(crate) monotonic_ms: u64,
+}
+
+impl Bench {
+    /// Boots a factory-new device and waits until it is as its factory manifest says.
+    pub(crate) fn boot(name: &str) -> Result<Self> {
+        let artefacts = Artefacts::new();
+        let author = Author::new(&artefacts);
+        let mut device = Device::boot(name)?;
+        println!("{name}: c0 answers {:.1} s after power-on", device.vm().uptime().as_secs_f32());
+        let bench = Self { device, artefacts, author };
+        bench.wait("the factory manifest is converged", |status| converged(status).is_some())?;
+        Ok(bench)
+    }
+
+    /// Cuts the power and boots again; nothing is pushed.
+    pub(crate) fn power_cycle(self) -> Result<Self> {
+        let Self { device, artefacts, author } = self;
+        Ok(Self { device: device.power_cycle()?, artefacts, author })
+    }
+
+    /// Runs a shell line in c0; it must succeed. Gives what it printed.
+    pub(crate) fn c0(&self, line: &str) -> Result<String> {
+        self.c0_with(line, b"")
+    }
+
+    /// The same with bytes on standard input.
+    pub(crate) fn c0_with(&self, line: &str, input: &[u8]) -> Result<String> {
+        let output = self.device.ssh().run_with_stdin(["sh", "-c", line], input)?;
+        ensure!(output.code == 0, "`{line}` in c0 ended with {}:\n{}{}", output.code, output.stdout, output.stderr);
+        Ok(output.stdout)
+    }
+
+    /// A line in c0 that runs on; its lines come one by one.
+    pub(crate) fn follow(&self, line: &str) -> Result<Follower> {
+        Follower::start(self.device.ssh().client().arg(line))
+    }
+
+    /// Puts guests (`name-version`: image and signed descriptor) into c0's memory, from where `apply` pushes them.
+    pub(crate) fn deliver(&self, guests: &[&str]) -> Result<()> {
+        let files = guests.iter().flat_map(|guest| [format!("{guest}.guest.cose"), format!("{guest}.image")]);
+        self.send(&self.artefacts.guests(), files.collect())
+    }
+
+    /// Puts files of a folder into c0's memory, streamed.
+    pub(crate) fn send(&self, folder: &std::path::Path, files: Vec<String>) -> Result<()> {
+        let mut tar = Command::new("tar")
+            .args(["--create", "--owner=0", "--group=0", "-C"])
+            .arg(folder)
+            .args(files)
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("failed to run `tar`")?;
+        let stream = tar.stdout.take().expect("stdout is piped");
+        let unpack = format!("mkdir -p {PARCEL} && tar -x -C {PARCEL}");
+        let status = self.device.ssh().client().arg(unpack).stdin(stream).status().context("failed to run `ssh`")?;
+        ensure!(status.success() && tar.wait()?.success(), "failed to send files of `{}` to c0", folder.display());
+        Ok(())
+    }
+
+    /// Applies a manifest and waits until the device converged and is healthy; how long that took.
+    pub(crate) fn apply(&self, envelope: &[u8]) -> Result<Duration> {
+        let started = Instant::now();
+        let line = format!("cat >/tmp/manifest.cose && catenoid apply /tmp/manifest.cose --guests {PARCEL} --wait=5m");
+        let told = self.c0_with(&line, envelope).map_err(|error| {
+            let tail = self.device.console().tail();
+            error.context(format!("the manifest did not converge; the console ends:\n{tail}"))
+        })?;
+        print!("{told}");
+        Ok(started.elapsed())
+    }
+
+    /// Applies a manifest and does not wait; what the device answered.
+    pub(crate) fn submit(&self, envelope: &[u8]) -> Result<String> {
+        let line = format!("cat >/tmp/manifest.cose && catenoid apply /tmp/manifest.cose --guests {PARCEL}");
+        self.c0_with(&line, envelope)
+    }
+
+    /// The status of this moment.
+    pub(crate) fn status(&self) -> Result<Status> {
+        // Its exit code tells of health, which is looked at here.
+        let output = self.device.catenoid(&["status", "-o", "json"])?;
+        read(&output.stdout)
+    }
+
+    /// Waits until the status is as `wanted`; the device tells of each change.
+    pub(crate) fn wait(&self, what: &str, wanted: impl Fn(&Status) -> bool) -> Result<Status> {
+        let deadline = Instant::now() + SOON;
+        let mut last = None;
+        // c0 itself may go down and come back: then another connection is made.
+        while Instant::now() < deadline {
+            self.device.ssh().wait(self.device.console(), SOON)?;
+            let mut follower = self.follow("catenoid status --watch -o json")?;
+            while let Some(line) = follower.line(deadline) {
+                let status: Status = read(&line)?;
+                if wanted(&status) {
+                    return Ok(status);
+                }
+                last = Some(status);
+            }
+        }
+        let subjects = last.map(|status| status.subjects).unwrap_or_default();
+        let open: Vec<_> = subjects.iter().filter(|subject| !is_well(subject)).collect();
+        bail!(
+            "not within {} s: {what}; not well: {open:#?}\nconsole:\n{}",
+            SOON.as_secs(),
+            self.device.console().tail()
+        )
+    }
+
+    /// Events after number `since`.
+    pub(crate) fn events(&self, since: u64) -> Result<Vec<Event>> {
+        self.c0(&format!("catenoid events --since {since} -o json"))?.lines().map(read).collect()
+    }
+
+    /// The audit log's last `count` lines, as they lie on the disk.
+    pub(crate) fn audit(&mut self, count: usize) -> Result<Vec<Record>> {
+        self.device.root(&format!("tail -n {count} /data/audit/audit.jsonl"))?.lines().map(read).collect()
+    }
+
+    /// The first process of every container.
+    pub(crate) fn processes(&mut self) -> Result<BTreeMap<String, Process>> {
+        let script = r#"
+            for leaf in /sys/fs/cgroup/catenoid/*/run.*; do
+              container=${leaf%/run.*}
+              for pid in $(cat $leaf/cgroup.procs); do
+                [ "$(awk '/^NSpid:/ { print $3 }' /proc/$pid/status)" = 1 ] || continue
+                echo "${container##*/} $pid $(sed 's/.*) //' /proc/$pid/stat | cut -d ' ' -f 20)"
+              done
+            done"#;
+        let listed = self.device.root(script)?;
+        let process = |line: &str| -> Option<(String, Process)> {
+            let mut words = line.split(' ');
+            let name = words.next()?.to_owned();
+            Some((name, Process { pid: words.next()?.parse().ok()?, started: words.next()?.parse().ok()? }))
+        };
+        listed.lines().map(|line| process(line).with_context(|| format!("`{line}` is no process"))).collect()
+    }
+
+    /// The first address of a container in its only zone.
+    pub(crate) fn address(&self, container: &str) -> Result<String> {
+        let status = self.status()?;
+        let network = subject(&status, &format!("network/{container}"))?;
+        let addresses = network.facts.values().next().context("no address in the status")?;
+        Ok(addresses.split('/').next().unwrap_or_default().to_owned())
+    }
+
+    /// The page that a container serves, asked for from c0.
+    pub(crate) fn page(&self, address: &str) -> Result<String> {
+        self.c0(&format!("curl -sS --fail --max-time 10 http://{address}/"))
+    }
+
+    /// A page as the guest has it.
+    pub(crate) fn written_page(&self, file: &str) -> Result<String> {
+        let path = self.artefacts.workspace().join("manifests/guests").join(file);
+        fs::read_to_string(&path).with_context(|| format!("failed to read `{}`", path.display()))
+    }
+
+    /// A folder of this scenario on the host.
+    pub(crate) fn folder(&mut self, name: &str) -> Result<PathBuf> {
+        let folder = self.device.vm().dir().join(name);
+        fs::create_dir_all(&folder).with_context(|| format!("failed to make `{}`", folder.display()))?;
+        Ok(folder)
+    }
+}
+
+/// A command in c0 that runs on; it is ended when this is dropped.
+pub(crate) struct Follower {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Follower {
+    fn start(command: &mut Command) -> Result<Self> {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("failed to run `ssh`")?;
+        let output = child.stdout.take().expect("stdout is piped");
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || BufReader::new(output).lines().map_while(Result::ok).try_for_each(|l| sender.send(l)));
+        Ok(Self { child, lines })
+    }
+
+    /// The next line; none after `deadline` or at the end.
+    pub(crate) fn line(&mut self, deadline: Instant) -> Option<String> {
+        self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok()
+    }
+
+    /// All lines that came so far.
+    pub(crate) fn so_far(&mut self) -> Vec<String> {
+        self.lines.try_iter().collect()
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        // Both fail only when it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The manifest that the device matches in full now, with everything well.
+pub(crate) fn converged(status: &Status) -> Option<Digest> {
+    let is = status.converged.as_ref().map(|state| state.digest);
+    let accepted = status.accepted.as_ref().map(|state| state.digest);
+    let open = status.reconciling.is_some() || !status.subjects.iter().all(is_well);
+    is.filter(|_| is == accepted && !open)
+}
+
+/// Synced and healthy.
+pub(crate) fn is_well(subject: &SubjectStatus) -> bool {
+    (subject.sync, subject.health) == (Sync::Synced, Health::Healthy)
+}
+
+/// The status of one subject.
+pub(crate) fn subject<'a>(status: &'a Status, name: &str) -> Result<&'a SubjectStatus> {
+    let found = status.subjects.iter().find(|subject| subject.subject.as_str() == name);
+    found.with_context(|| {
+        let all: Vec<_> = status.subjects.iter().map(|subject| subject.subject.as_str()).collect();
+        format!("no `{name}` among {all:?}")
+    })
+}
+
+fn read<T: DeserializeOwned>(json: &str) -> Result<T> {
+    serde_json::from_str(json).with_context(|| format!("unexpected answer `{json}`"))
+}

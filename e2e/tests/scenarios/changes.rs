@@ -1,0 +1,92 @@
+//! A new manifest touches what it changes and nothing else.
+
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+use catenoid_schema::control::Event;
+
+use crate::bench::{Bench, SOON, author, converged};
+
+/// One more container than the examples have, the same in both.
+const STEADY: &str = "  steady:
+    guest: tiny
+    zones: [plant]
+    limits: { memory: 16MiB, cpu: 0.25, pids: 16 }
+    stop: { grace: 2s }
+";
+
+/// Asks for the page again and again: one line each with the time in c0 and the version that answered, or `-`.
+fn poll(address: &str) -> String {
+    format!(
+        "while :; do v=$(curl -s --connect-timeout 0.2 --max-time 1 http://{address}/ | sed -n 's/.*guest \\([0-9.]*\\).*/\\1/p'); \
+         echo \"$EPOCHREALTIME ${{v:--}}\"; done"
+    )
+}
+
+#[test]
+fn vm_only_what_changed_is_touched() -> Result<()> {
+    let mut bench = Bench::boot("changes")?;
+    let folder = bench.folder("documents")?;
+    let [first, second] = ["demo", "demo-2"]
+        .map(|name| -> Result<_> { bench.author.sign(&folder, &(bench.author.example(name)? + STEADY)) });
+    bench.deliver(&["nginx-1.0.0", "nginx-1.0.1", "busybox-1.0.0"])?;
+    bench.apply(&first?)?;
+    let before = bench.processes()?;
+    assert_eq!(before.keys().collect::<Vec<_>>(), ["beacon", "core0", "steady", "web"]);
+    let memory = |bench: &mut Bench| bench.device.root("cat /sys/fs/cgroup/catenoid/core0/memory.max");
+    assert_eq!(memory(&mut bench)?, (192_u64 << 20).to_string());
+
+    let address = bench.address("web")?;
+    let mut poller = bench.follow(&poll(&address))?;
+    let first_answer = poller.line(Instant::now() + SOON).context("the page is not polled")?;
+    assert!(first_answer.ends_with(" 1.0.0"), "{first_answer}");
+    let since = bench.status()?.last_event;
+    let second = second?;
+    let took = bench.apply(&second)?;
+    let deadline = Instant::now() + SOON;
+    let mut answers = poller.so_far();
+    while !answers.last().is_some_and(|line| line.ends_with(" 1.0.1")) {
+        answers.push(poller.line(deadline).context("the new version never answers")?);
+    }
+    drop(poller);
+
+    // Untouched containers are the same processes; a limit changed under a running one.
+    let after = bench.processes()?;
+    assert_eq!(after.keys().collect::<Vec<_>>(), ["core0", "logger", "steady", "web"]);
+    assert_eq!(after["core0"], before["core0"], "only its memory limit changed");
+    assert_eq!(after["steady"], before["steady"], "nothing of it changed");
+    assert_ne!(after["web"], before["web"]);
+    assert_eq!(memory(&mut bench)?, (224_u64 << 20).to_string());
+    assert_eq!(converged(&bench.status()?), Some(author::digest(&second)?));
+    assert_eq!(bench.page(&address)?, bench.written_page("nginx/index-1.0.1.html")?);
+
+    // Nothing of what was done is about an untouched container.
+    let events = bench.events(since)?;
+    let steps: Vec<&Event> = events.iter().filter(|event| event.kind == "StepDone").collect();
+    let about = |subject: &str| {
+        steps.iter().filter(|event| event.subject.as_ref().is_some_and(|s| s.as_str() == subject)).copied().collect()
+    };
+    let touched: Vec<&Event> = ["container/steady", "network/steady", "limits/steady", "container/core0"]
+        .iter()
+        .flat_map(|subject| -> Vec<&Event> { about(subject) })
+        .collect();
+    assert_eq!(touched, Vec::<&Event>::new());
+    // The new image is verified, mapped and mounted before the old one stops.
+    let (image, container): (Vec<&Event>, Vec<&Event>) = (about("guest/nginx@1.0.1"), about("container/web"));
+    let ready = image.last().context("no step about the new image")?.number;
+    let stopped = container.first().context("no step about the replaced container")?.number;
+    assert!(ready < stopped, "the image was ready at event {ready}, the container ended at {stopped}: {steps:#?}");
+
+    println!("the second manifest converged in {:.1} s", took.as_secs_f32());
+    println!("the replaced container did not answer for {:.2} s", downtime(&answers)?);
+    Ok(())
+}
+
+/// Seconds from the last answer of the old version to the first of the new one.
+fn downtime(answers: &[String]) -> Result<f64> {
+    let time = |line: &str| line.split(' ').next().and_then(|word| word.parse::<f64>().ok());
+    let old = answers.iter().rfind(|line| line.ends_with(" 1.0.0"));
+    let new = answers.iter().find(|line| line.ends_with(" 1.0.1"));
+    let between = old.and_then(|old| Some(time(new?)? - time(old)?));
+    between.with_context(|| format!("both versions should have answered: {answers:?}"))
+}

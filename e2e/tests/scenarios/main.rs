@@ -1,0 +1,11 @@
+//! What holds on a booted device: each test has a machine of its own, factory-new, with the test image (root's eyes are
+//! open). Everything that goes to the device goes the operator's way: over ssh into c0, and from there through
+//! `catenoid` or `curl` to the agent. `bench` has the tools.
+
+mod agent_restart;
+mod altered_guest;
+mod bench;
+mod boot;
+mod changes;
+mod first_manifest;
+mod refused;
