@@ -137,7 +137,8 @@ fn reconcile(
     bell: Bell,
 ) -> Result<std::convert::Infallible, Error> {
     let broken = |what| move |source| Error::Runtime { what, source };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    // With a worker, so that containers' output is read while this thread waits for something to do.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(broken("no runtime for the pass"))?;
     let mut pass = Pass::open(audit.clone())?;
     let network = pass.announcements()?;
