@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use catenoid_envelope::Unverified;
@@ -16,6 +16,7 @@ use catenoid_schema::{
     guest::{Guest, Image},
     manifest::Manifest,
 };
+use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{failure::Failure, files, sign};
 
@@ -86,15 +87,22 @@ impl From<Error> for Failure {
 pub(crate) fn write(manifest_path: &Path, folder: &Path, output: &Path) -> Result<Vec<Digest>, Failure> {
     let envelope = files::read(manifest_path)?;
     let blobs = blobs(manifest_path, &envelope, folder)?;
+    let total =
+        envelope.len() as u64 + blobs.values().filter_map(|path| path.metadata().ok()).map(|m| m.len()).sum::<u64>();
+    // Drawn on a terminal only.
+    let progress = ProgressBar::new(total).with_style(
+        ProgressStyle::with_template("bundling {wide_bar} {bytes}/{total_bytes} {eta}").expect("the template is good"),
+    );
     files::replace_with(output, |file| {
-        let mut tar = tar::Builder::new(io::BufWriter::new(file));
+        let mut tar = tar::Builder::new(progress.wrap_write(io::BufWriter::new(file)));
         append(&mut tar, "manifest.cose", envelope.len() as u64, envelope.as_slice())?;
         for (digest, path) in &blobs {
             let blob = File::open(path)?;
             append(&mut tar, &format!("blobs/{}", digest.to_hex()), blob.metadata()?.len(), blob)?;
         }
-        tar.into_inner()?.into_inner().map(|_| ()).map_err(io::IntoInnerError::into_error)
+        tar.into_inner()?.flush()
     })?;
+    progress.finish_and_clear();
     Ok(blobs.into_keys().collect())
 }
 

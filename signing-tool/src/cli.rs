@@ -19,7 +19,7 @@ use clap_complete::Shell;
 use crate::{
     bundle, check,
     failure::Failure,
-    files, flows, guest, inspect, pki, schema,
+    files, flows, guest, inspect, pki, plan, schema,
     sign::{self, Subject},
     yaml::Source,
 };
@@ -60,6 +60,14 @@ With --add-signature the input is an envelope that another signer has signed:
   catenoid-sign check --flows press.yaml
   catenoid-sign check --rendered press.yaml > rendered.yaml")]
     Check(Check),
+    /// Shows what a device would do with a manifest, by the planners that run on it.
+    #[command(after_help = "Example:
+  catenoid status -o json > press-7.status.json
+  catenoid-sign plan --status press-7.status.json --guests guests press.yaml
+
+What the device does not hold yet is listed as to be pushed first; the plan is made as if it had
+been. A manifest that the device would refuse ends with exit code 1.")]
+    Plan(Plan),
     /// Packs a signed manifest and all that it needs into one tar.
     #[command(after_help = "Example:
   catenoid-sign bundle --manifest press.manifest.cose --guests guests -o press.bundle.tar")]
@@ -255,6 +263,24 @@ struct Check {
 }
 
 #[derive(Debug, Args)]
+struct Plan {
+    /// The status of the device (JSON).
+    #[arg(long, value_name = "FILE")]
+    status: PathBuf,
+    /// The folder with the signed guests that the manifest names.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    guests: PathBuf,
+    /// The anchors of the devices (CBOR): verifies as they would.
+    #[arg(long, value_name = "FILE")]
+    anchors: Option<PathBuf>,
+    /// The manifest: YAML, or signed if it ends with `.cose`.
+    manifest: PathBuf,
+    /// How it is printed.
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    output: Format,
+}
+
+#[derive(Debug, Args)]
 struct Bundle {
     /// The signed manifest.
     #[arg(long, value_name = "FILE")]
@@ -279,6 +305,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Guest(GuestCommand::Sign(arguments)) => guest_sign(&arguments),
         Command::Sign(arguments) => sign(&arguments),
         Command::Check(arguments) => check(&arguments),
+        Command::Plan(arguments) => plan(&arguments),
         Command::Bundle(arguments) => bundle(&arguments),
         Command::Inspect(arguments) => inspect(&arguments),
         Command::Schema { kind } => print(&schema::text(kind)),
@@ -358,6 +385,16 @@ fn check(arguments: &Check) -> Result<(), Failure> {
     Ok(())
 }
 
+fn plan(arguments: &Plan) -> Result<(), Failure> {
+    let Plan { status, guests, anchors, manifest, output } = arguments;
+    let anchors = anchors.as_deref().map(sign::read_anchors).transpose()?;
+    let forecast = plan::plan(&plan::Input { manifest, status, guests }, anchors.as_ref(), now())?;
+    match output {
+        Format::Text => print(&forecast.to_string()),
+        Format::Json => print_json(&forecast),
+    }
+}
+
 fn bundle(arguments: &Bundle) -> Result<(), Failure> {
     let blobs = bundle::write(&arguments.manifest, &arguments.guests, &arguments.output)?;
     print(&format!("wrote {} with {} blobs\n", arguments.output.display(), blobs.len()))
@@ -369,10 +406,7 @@ fn inspect(arguments: &Inspect) -> Result<(), Failure> {
     let inspection = inspect::inspect(&arguments.file, &bytes, anchors.as_ref(), now())?;
     match arguments.output {
         Format::Text => print(&inspection.to_string())?,
-        Format::Json => {
-            let text = serde_json::to_string_pretty(&inspection).expect("an inspection is JSON");
-            print(&format!("{text}\n"))?;
-        }
+        Format::Json => print_json(&inspection)?,
     }
     inspection.verdict(&arguments.file)?;
     Ok(())
@@ -388,6 +422,11 @@ fn man(folder: &Path) -> Result<(), Failure> {
     files::make_folder(folder)?;
     clap_mangen::generate_to(Arguments::command(), folder)
         .map_err(|source| files::Error::Write { path: folder.to_owned(), source }.into())
+}
+
+fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value).expect("what the tool prints is JSON");
+    print(&format!("{text}\n"))
 }
 
 /// Prints to standard output. A reader that has seen enough (`| head`) is no failure.

@@ -7,6 +7,8 @@ use catenoid_schema::{
     name::Name,
 };
 
+use crate::table::columns;
+
 /// One permission: everybody in `from` may open connections to everybody in `to`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Permission {
@@ -91,15 +93,4 @@ pub(crate) fn table(permissions: &[Permission]) -> String {
         [from.clone(), names(senders), to.clone(), names(receivers), permits.clone()]
     });
     columns(&std::iter::once(head).chain(rows).collect::<Vec<_>>())
-}
-
-/// Rows with their columns under each other, two spaces apart.
-fn columns<const N: usize>(rows: &[[String; N]]) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<_> = (0..N).map(width).collect();
-    let line = |row: &[String; N]| {
-        let cells: Vec<_> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        cells.join("  ").trim_end().to_owned()
-    };
-    rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }

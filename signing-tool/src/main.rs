@@ -1,8 +1,8 @@
 //! `catenoid-sign`: the offline side of Catenoid, for the build host and the signer's desk.
 //!
 //! Owns the way from what people write (YAML, folders, packages) to what devices believe (envelopes): `pki`, `guest`,
-//! `check`, `sign`, `bundle`, `inspect`, `schema`. Needs `catenoid-schema` and `catenoid-envelope`, and no kernel of a
-//! device. Start reading at [`cli`].
+//! `check`, `plan`, `sign`, `bundle`, `inspect`, `schema`. Needs `catenoid-schema`, `catenoid-envelope` and the pure halves
+//! of the rooms (`catenoid-forecast`), and no kernel of a device. Start reading at [`cli`].
 
 mod bundle;
 mod check;
@@ -14,8 +14,10 @@ mod guest;
 mod inspect;
 mod key;
 mod pki;
+mod plan;
 mod schema;
 mod sign;
+mod table;
 mod yaml;
 
 use std::process::ExitCode;

@@ -10,7 +10,7 @@ use catenoid_schema::{
     document::Document,
     guest::{self, Guest},
     manifest::{GuestVersion, Manifest, check::Stage},
-    units::Timestamp,
+    units::{ByteSize, Timestamp},
 };
 
 use crate::{
@@ -149,10 +149,10 @@ pub(crate) fn resolve(
     let source = Source::read(path)?;
     let mut manifest = check::read(&source, Stage::Authored)?;
     for (name, guest) in &mut manifest.guests {
-        let path = guest_path(guests, &guest.reference);
-        let found = descriptor(&path, &guest.reference, anchors, at)?;
+        let found = read_signed_guest(guests, &guest.reference, anchors, at)?.0.digest;
         match guest.descriptor {
             Some(written) if written != found => {
+                let path = guest_path(guests, &guest.reference);
                 return Err(Error::GuestDigest { name: name.to_string(), written, path, found }.into());
             }
             _ => guest.descriptor = Some(found),
@@ -167,32 +167,38 @@ pub(crate) fn guest_path(folder: &Path, reference: &GuestVersion) -> PathBuf {
     folder.join(format!("{}-{}.guest.cose", reference.name, reference.version))
 }
 
-/// The digest of the envelope at `path`, which must be of `reference`.
-fn descriptor(
-    path: &Path,
+/// What names a signed descriptor on the device.
+pub(crate) struct Descriptor {
+    pub(crate) digest: Digest,
+    pub(crate) size: ByteSize,
+}
+
+/// The signed descriptor of `reference` in `folder`, verified where there are `anchors`.
+pub(crate) fn read_signed_guest(
+    folder: &Path,
     reference: &GuestVersion,
     anchors: Option<&Anchors>,
     at: Timestamp,
-) -> Result<Digest, Failure> {
+) -> Result<(Descriptor, Guest), Failure> {
+    let path = guest_path(folder, reference);
     if !path.exists() {
-        return Err(Error::GuestMissing { reference: reference.clone(), path: path.to_owned() }.into());
+        return Err(Error::GuestMissing { reference: reference.clone(), path }.into());
     }
-    let bytes = files::read(path)?;
-    let refused = |source| Error::GuestRefused { path: path.to_owned(), source };
+    let bytes = files::read(&path)?;
+    let refused = |source| Error::GuestRefused { path: path.clone(), source };
     let guest: Guest = match anchors {
         Some(anchors) => catenoid_envelope::open::<Guest>(&bytes, anchors, at).map_err(refused)?.into_document(),
         None => {
             let envelope = Unverified::read(&bytes, Guest::LIMITS.bytes).map_err(refused)?;
             cbor::decode(envelope.payload(), Guest::LIMITS)
-                .map_err(|source| Error::GuestUnreadable { path: path.to_owned(), source })?
+                .map_err(|source| Error::GuestUnreadable { path: path.clone(), source })?
         }
     };
-    let found = GuestVersion { name: guest.metadata.name, version: guest.metadata.version };
-    if found == *reference {
-        Ok(Digest::of(&bytes))
-    } else {
-        Err(Error::GuestOther { path: path.to_owned(), found, reference: reference.clone() }.into())
+    let found = GuestVersion { name: guest.metadata.name.clone(), version: guest.metadata.version.clone() };
+    if found != *reference {
+        return Err(Error::GuestOther { path, found, reference: reference.clone() }.into());
     }
+    Ok((Descriptor { digest: Digest::of(&bytes), size: ByteSize::from_bytes(bytes.len() as u64) }, guest))
 }
 
 /// The descriptor in a file, checked as a device will check it: YAML, or its CBOR bytes (`.cbor`).

@@ -35,15 +35,17 @@ fn stable() -> insta::internals::SettingsBindDropGuard {
 
 #[test]
 fn every_command_explains_itself() {
-    let commands: [&[&str]; 13] = [
+    let commands: [&[&str]; 15] = [
         &[],
         &["pki"],
         &["pki", "init"],
+        &["pki", "anchors"],
         &["guest"],
         &["guest", "build"],
         &["guest", "sign"],
         &["sign"],
         &["check"],
+        &["plan"],
         &["bundle"],
         &["inspect"],
         &["schema"],

@@ -152,15 +152,35 @@ impl Refusal {
     }
 }
 
-/// Decides whether the device with `facts` takes `verified` at `at`: target, epoch, sequence, validity, rules, in this
-/// order. Has no part in reading the ledger back: what was accepted stays accepted after its end.
+/// Decides whether the device with `facts` takes `verified` at `at`, as [`judge`] does. Has no part in reading the ledger
+/// back: what was accepted stays accepted after its end.
 ///
 /// [req->TSF-UPDATE]
 ///
 /// # Errors
 /// The first [`Refusal`].
 pub fn admit(verified: Verified<Manifest>, facts: &DeviceFacts, at: Timestamp) -> Result<Admitted, Refusal> {
-    let manifest = verified.document();
+    match judge(verified.document(), verified.digest(), facts, at)? {
+        Verdict::New => Ok(Admitted::New(verified)),
+        Verdict::Unchanged => Ok(Admitted::Unchanged(verified)),
+    }
+}
+
+/// What a device with certain facts makes of a manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It takes the place of what is held.
+    New,
+    /// It is what is held.
+    Unchanged,
+}
+
+/// What the device with `facts` would make of `manifest`, whose bytes have `digest`, once its signatures held: target,
+/// epoch, sequence, validity, rules, in this order. For the build host, which plans before anything is signed.
+///
+/// # Errors
+/// The first [`Refusal`].
+pub fn judge(manifest: &Manifest, digest: Digest, facts: &DeviceFacts, at: Timestamp) -> Result<Verdict, Refusal> {
     let metadata = &manifest.metadata;
     if !manifest.target.serials.contains(&facts.serial) {
         return Err(Refusal::Target { serial: facts.serial.clone(), targets: targets(manifest) });
@@ -173,11 +193,10 @@ pub fn admit(verified: Verified<Manifest>, facts: &DeviceFacts, at: Timestamp) -
             return Err(Refusal::SequenceOlder { found: metadata.sequence, held: held.sequence });
         }
         if metadata.sequence == held.sequence {
-            let found = verified.digest();
-            return if found == held.digest {
-                Ok(Admitted::Unchanged(verified))
+            return if digest == held.digest {
+                Ok(Verdict::Unchanged)
             } else {
-                Err(Refusal::SequenceReused { sequence: held.sequence, held: held.digest, found })
+                Err(Refusal::SequenceReused { sequence: held.sequence, held: held.digest, found: digest })
             };
         }
     }
@@ -188,7 +207,7 @@ pub fn admit(verified: Verified<Manifest>, facts: &DeviceFacts, at: Timestamp) -
         return Err(Refusal::Expired { not_after: metadata.not_after, at });
     }
     let violations = check::check(manifest, Stage::Signed);
-    if violations.is_empty() { Ok(Admitted::New(verified)) } else { Err(Refusal::Violations { violations }) }
+    if violations.is_empty() { Ok(Verdict::New) } else { Err(Refusal::Violations { violations }) }
 }
 
 /// The most serials in a message.

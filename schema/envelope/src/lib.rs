@@ -27,7 +27,7 @@ pub mod format;
 mod open;
 mod seal;
 
-pub use admit::{Admitted, DeviceFacts, Held, Refusal, admit};
+pub use admit::{Admitted, DeviceFacts, Held, Refusal, Verdict, admit, judge};
 pub use chain::Signer;
 pub use format::Unverified;
 pub use open::{Error, Verified, open};
