@@ -22,8 +22,8 @@ use crate::{
 const NFT: &str = "/usr/sbin/nft";
 /// The standard input. nft's own `-` means `/dev/stdin`, which is a link that nobody makes on the device.
 const STDIN: &str = "/proc/self/fd/0";
-/// The most bytes of one listing: 64 zones of 1000 ports and 256 flows each come to about a tenth of it.
-const LISTING_LIMIT: u64 = 64 * 1024 * 1024;
+/// The most bytes of one listing: 1000 ports and 64 zones of 256 flows come to about half of it.
+const LISTING_LIMIT: u64 = 16 * 1024 * 1024;
 /// The most bytes of what nft says when it fails; more is cut off.
 const COMPLAINT_LIMIT: u64 = 4096;
 /// `linux/netfilter/nfnetlink.h` and `nf_tables.h`: `NFNL_SUBSYS_NFTABLES` and `NFT_MSG_NEWTABLE`, `NFT_MSG_GETTABLE`.
@@ -54,9 +54,6 @@ pub enum Error {
         /// What it said, cut to a few lines.
         complaint: String,
     },
-    /// What nft listed is not JSON of the form that its manual describes.
-    #[error("`nft` listed what is not its JSON")]
-    Format(#[source] serde_json::Error),
 }
 
 /// The families that have a table called `table` in the network namespace `net`, by their names.
@@ -67,7 +64,9 @@ pub fn tables(net: BorrowedFd<'_>, table: &str) -> Result<Vec<&'static str>, Err
     namespace::inside(net, || tables_here(table))?
 }
 
-/// Every object in the tables called `table` in `net`, as nft lists them; none if there is none.
+/// Every object in the tables called `table` in `net`, as nft lists them; none if there is none. A table of a container's
+/// own making that is longer than any of ours, or that nft lists as something else than JSON, is listed as
+/// `{"unreadable": family}`: it is none of ours, and not being able to read it must not keep it from being replaced.
 ///
 /// # Errors
 /// All of [`Error`].
@@ -75,9 +74,12 @@ pub fn list(net: BorrowedFd<'_>, table: &str) -> Result<Vec<Value>, Error> {
     namespace::inside(net, || {
         let mut objects = Vec::new();
         for family in tables_here(table)? {
-            let listed = run(&["-j", "list", "table", family, table], "", "list its rules")?;
-            let Listing { nftables } = serde_json::from_str(&listed).map_err(Error::Format)?;
-            objects.extend(nftables.into_iter().filter(|object| object.get("metainfo").is_none()));
+            match run(&["-j", "list", "table", family, table], "", "list its rules")? {
+                Output::Whole(listed) if let Ok(Listing { nftables }) = serde_json::from_str(&listed) => {
+                    objects.extend(nftables.into_iter().filter(|object| object.get("metainfo").is_none()));
+                }
+                Output::Whole(_) | Output::TooLong => objects.push(json!({"unreadable": family})),
+            }
         }
         Ok(objects)
     })?
@@ -87,7 +89,7 @@ pub fn list(net: BorrowedFd<'_>, table: &str) -> Result<Vec<Value>, Error> {
 /// called `table` in `net`. Either all of it is done or nothing.
 ///
 /// # Errors
-/// All of [`Error`] but [`Error::Format`].
+/// All of [`Error`].
 pub fn replace(net: BorrowedFd<'_>, table: &str, objects: &[Value]) -> Result<(), Error> {
     namespace::inside(net, || {
         let old = tables_here(table)?;
@@ -122,42 +124,53 @@ fn tables_here(name: &str) -> Result<Vec<&'static str>, Error> {
     Ok(found)
 }
 
-fn run(arguments: &[&str], input: &str, what: &'static str) -> Result<String, Error> {
+/// What nft wrote.
+enum Output {
+    Whole(String),
+    /// More than [`LISTING_LIMIT`].
+    TooLong,
+}
+
+fn run(arguments: &[&str], input: &str, what: &'static str) -> Result<Output, Error> {
     let mut nft = Command::new(NFT);
     let nft = nft.args(arguments).env_clear().current_dir("/");
     let mut child =
         nft.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(Error::Run)?;
     let spoken = speak(&mut child, input);
+    // Its pipes are closed by now, so it ends, by itself or because nobody reads what it writes.
     let status = child.wait().map_err(Error::Run)?;
-    let (output, complaint) = spoken.map_err(Error::Run)?;
-    if status.success() {
-        Ok(output)
-    } else if complaint.is_empty() {
-        Err(Error::Refused { what, complaint: status.to_string() })
-    } else {
-        Err(Error::Refused { what, complaint: complaint.trim_end().to_owned() })
+    match spoken.map_err(Error::Run)? {
+        (output, _) if output.len() as u64 > LISTING_LIMIT => Ok(Output::TooLong),
+        (output, _) if status.success() => Ok(Output::Whole(String::from_utf8_lossy(&output).into_owned())),
+        (_, complaint) if complaint.is_empty() => Err(Error::Refused { what, complaint: status.to_string() }),
+        (_, complaint) => {
+            let complaint = String::from_utf8_lossy(&complaint).trim_end().to_owned();
+            Err(Error::Refused { what, complaint })
+        }
     }
 }
 
-/// Writes all input and reads all output, of which nft gives none before it has read the input. The complaint is read
-/// at the same time: it can be longer than a pipe holds.
-fn speak(child: &mut Child, input: &str) -> io::Result<(String, String)> {
+/// Writes all input and reads the output, of which nft gives none before it has read the input. The complaint is read at
+/// the same time: it can be longer than a pipe holds.
+fn speak(child: &mut Child, input: &str) -> io::Result<(Vec<u8>, Vec<u8>)> {
     let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let (Some(mut stdin), Some(stdout), Some(stderr)) = pipes else { return Err(io::ErrorKind::BrokenPipe.into()) };
     std::thread::scope(|scope| {
-        let complaint = scope.spawn(|| {
-            let mut complaint = Vec::new();
-            stderr.take(COMPLAINT_LIMIT).read_to_end(&mut complaint).map(|_| complaint)
-        });
+        let complaint = scope.spawn(|| read(stderr, COMPLAINT_LIMIT));
         let written = stdin.write_all(input.as_bytes());
         drop(stdin);
-        let mut output = String::new();
-        stdout.take(LISTING_LIMIT).read_to_string(&mut output)?;
+        let output = read(stdout, LISTING_LIMIT + 1)?;
         let complaint = complaint.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         match written {
             // It ended before it read everything; its complaint says why.
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
-            _ => Ok((output, String::from_utf8_lossy(&complaint).into_owned())),
+            _ => Ok((output, complaint)),
         }
     })
+}
+
+fn read(pipe: impl io::Read, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    pipe.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }

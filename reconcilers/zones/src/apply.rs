@@ -111,7 +111,7 @@ impl RoomError for Error {
     fn blame(&self) -> Blame {
         match self {
             // nft refuses rules that we wrote.
-            Self::Firewall { source: firewall::Error::Refused { .. } | firewall::Error::Format(_), .. } => Blame::Us,
+            Self::Firewall { source: firewall::Error::Refused { .. }, .. } => Blame::Us,
             Self::Firewall { source: firewall::Error::Run(_), .. } => Blame::Administrator,
             Self::Cut(_) => Blame::Us,
             Self::Observe(_)

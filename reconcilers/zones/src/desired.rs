@@ -145,6 +145,8 @@ fn gateways(manifest: &Manifest, segment: &Zone) -> BTreeSet<IpAddr> {
     if present { allocate::gateways(segment).into_iter().collect() } else { BTreeSet::new() }
 }
 
+// [req->COM-01]
+/// The core container holds every physical interface of its zones; nobody else can be in such a zone.
 fn uplinks(manifest: &Manifest) -> BTreeMap<MacAddress, Uplink> {
     let Some((container, core)) = core(manifest) else { return BTreeMap::new() };
     let mut uplinks = BTreeMap::new();

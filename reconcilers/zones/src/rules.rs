@@ -114,6 +114,7 @@ fn normal(value: Value) -> Value {
     }
 }
 
+// [req->TSF-ISOLATION] [req->CR-5.1] [req->NDR-5.2]
 /// The rules in the root namespace. No container can change them, so they hold whatever the core container does.
 pub(crate) fn root(manifest: &Manifest) -> Rules {
     let ports = ports(manifest);
@@ -125,6 +126,7 @@ pub(crate) fn root(manifest: &Manifest) -> Rules {
     Rules::normal(objects)
 }
 
+// [req->CR-5.1] [req->NDR-1.13]
 /// The rules in the core container's namespace: what it lets in and what it forwards.
 pub(crate) fn core(manifest: &Manifest) -> Rules {
     let mut table = Table::new("inet");

@@ -497,6 +497,16 @@ fn netns_every_change_by_hand_is_found_and_healed() {
                     inside(&core, || namespace::set("ipv4/ip_forward", "0").unwrap());
                 }),
             ),
+            (
+                "the core container fills its table with more than is read",
+                Box::new(|| {
+                    let rules =
+                        "add rule inet catenoid input tcp dport 1 comment \"".to_owned() + &"x".repeat(120) + "\"\n";
+                    let file = kernel.run.path().join("rules");
+                    std::fs::write(&file, rules.repeat(60_000)).unwrap();
+                    run_nft(&core, &format!("-f {}", file.display()));
+                }),
+            ),
             ("a port is removed", Box::new(|| run_ip(&format!("link del {port}")))),
             ("a port is switched off", Box::new(|| run_ip(&format!("link set {port} down")))),
             ("a port leaves its bridge", Box::new(|| run_ip(&format!("link set {port} nomaster")))),
@@ -574,6 +584,8 @@ fn netns_every_change_by_hand_is_found_and_healed() {
             assert!(announced() || silent.iter().any(|part| what.contains(part)), "{what}: not announced");
             let observed = kernel.room.observe().await.unwrap();
             assert!(!Planning::satisfied(&wanted, &observed), "{what}: not found");
+            let unreadable = serde_json::to_string(&observed).unwrap().contains("unreadable");
+            assert_eq!(unreadable, what.contains("more than is read"), "{what}");
             kernel.converge(&wanted).await;
             assert_eq!(
                 kernel.room.observe().await.unwrap(),

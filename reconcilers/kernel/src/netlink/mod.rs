@@ -188,7 +188,7 @@ impl Netlink {
     /// [`Error::List`].
     pub fn number_of(&self, namespace: BorrowedFd<'_>) -> Result<Option<u32>, Error> {
         // `struct rtgenmsg`: any family.
-        let request = Message::new(RTM_GETNSID, REQUEST | ACKNOWLEDGED, &[0; 4]);
+        let request = Message::new(RTM_GETNSID, ACKNOWLEDGED, &[0; 4]);
         let request = request.number(NETNSA_FD, descriptor(namespace));
         let mut found = None;
         let listed = exchange(&self.0, request, |received| {
@@ -203,10 +203,16 @@ impl Netlink {
     /// The number of an interface.
     ///
     /// # Errors
-    /// [`Error::Missing`], and what [`Netlink::links`] says.
+    /// [`Error::Missing`], [`Error::List`].
     pub fn index(&self, name: &str) -> Result<u32, Error> {
-        let found = self.links()?.into_iter().find(|link| link.name == name).map(|link| link.index);
-        found.ok_or_else(|| Error::Missing { interface: name.to_owned() })
+        let missing = || Error::Missing { interface: name.to_owned() };
+        let request = Message::new(RTM_GETLINK, ACKNOWLEDGED, &link_header(0, None)).text(IFLA_IFNAME, name);
+        let mut found = None;
+        match exchange(&self.0, request, |received| found = link(received.body)) {
+            Ok(()) => found.map(|link| link.index).ok_or_else(missing),
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Err(missing()),
+            Err(source) => Err(Error::List { what: "interfaces", source }),
+        }
     }
 
     /// Makes a bridge, switched off, with nothing in it.
