@@ -49,6 +49,11 @@ impl Device {
         }
         let cgroup = folder.path().join("cgroup");
         mount(Some("none"), &cgroup, Some("cgroup2"), MsFlags::empty(), None::<&str>).unwrap();
+        // What the hierarchy offers reaches the test's group only if its parent passes it on.
+        let offered = fs::read_to_string(cgroup.join("cgroup.controllers")).unwrap();
+        for controller in offered.split_whitespace() {
+            let _ = fs::write(cgroup.join("cgroup.subtree_control"), format!("+{controller}"));
+        }
         let base = cgroup.join(format!("launch-{}", std::process::id()));
         fs::create_dir(&base).unwrap();
         let hierarchy = Hierarchy::open(&base).unwrap();
@@ -179,7 +184,7 @@ fn build_image(device: &Device, change: impl FnOnce(&Path)) -> PathBuf {
     }
     fs::write(root.join("srv/page"), "hello\n").unwrap();
     std::os::unix::fs::chown(root.join("srv/page"), Some(33), Some(33)).unwrap();
-    let probe = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/common/probe.c");
+    let probe = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kernel/probe.c");
     run("cc", ["-static".into(), "-o".into(), root.join("bin/probe").into_os_string(), probe.into_os_string()]);
     change(&root);
     run("mkfs.erofs", ["--quiet".into(), image.clone().into_os_string(), root.into_os_string()]);

@@ -1,9 +1,5 @@
 //! The launcher on the real kernel: what a container is, what it sees, and what it may do.
 
-#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
-
-mod common;
-
 use std::{
     collections::BTreeMap,
     fs,
@@ -17,7 +13,8 @@ use std::{
 use catenoid_containers::order::{Answer, Failure, RootMode, Stage};
 use catenoid_kernel::process;
 use catenoid_schema::units::ByteSize;
-use common::{BASE, Device};
+
+use crate::device::{BASE, Device};
 
 /// The numbers of all that a manifest can grant.
 const EVERY_CAPABILITY: [u8; 15] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 13, 18, 23, 31];

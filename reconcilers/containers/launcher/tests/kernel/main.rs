@@ -1,0 +1,7 @@
+//! The launcher and the room of containers on the real kernel.
+
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+mod device;
+mod launch;
+mod room;
