@@ -18,7 +18,7 @@ use crate::{
     status::{status, subject},
 };
 
-/// What is there: the containers that have a control group or whose end was recorded.
+/// What is there: the containers that have a control group.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Observed {

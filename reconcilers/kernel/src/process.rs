@@ -406,6 +406,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::zombie_processes, reason = "it is reaped by the door under test")]
     fn a_zombie_keeps_its_identity_until_it_is_reaped() {
         let child = Command::new("/bin/false").spawn().unwrap();
         let zombie = loop {

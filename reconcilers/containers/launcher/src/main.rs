@@ -52,7 +52,12 @@ fn read_request() -> Result<Request, Failure> {
     if text.len() as u64 > REQUEST_LIMIT {
         return Err(failed(format!("the order has more than {REQUEST_LIMIT} bytes")));
     }
-    serde_json::from_slice(&text).map_err(|error| failed(format!("the order is not one: {error}")))
+    let request: Request =
+        serde_json::from_slice(&text).map_err(|error| failed(format!("the order is not one: {error}")))?;
+    if name::leaf_launch(&name::leaf(&request.launch)).is_none() {
+        return Err(failed("the launch is not named by 16 hex digits".to_owned()));
+    }
+    Ok(request)
 }
 
 // [req->SF-1] [req->OS-01]

@@ -30,7 +30,11 @@ pub(crate) struct Prepared {
 pub(crate) fn prepare(order: &LaunchOrder) -> Result<Prepared, Error> {
     let user = Namespace::open(&order.namespaces.user)?;
     let network = Namespace::open(&order.namespaces.network)?;
-    let log = launch::open_log(&order.log, order.id_base + order.user, order.id_base + order.group_id)?;
+    let log = launch::open_log(
+        &order.log,
+        order.id_base.saturating_add(order.user),
+        order.id_base.saturating_add(order.group_id),
+    )?;
     launch::own_mounts()?;
     let image = Tree::of_host(&order.image)?;
     // What its own mount forbids stays forbidden. Links in the image are followed nowhere in here.

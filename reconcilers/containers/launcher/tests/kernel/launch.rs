@@ -14,7 +14,7 @@ use catenoid_containers::order::{Answer, Failure, RootMode, Stage};
 use catenoid_kernel::process;
 use catenoid_schema::units::ByteSize;
 
-use crate::device::{BASE, Device};
+use crate::device::{BASE, Device, launcher};
 
 /// The numbers of all that a manifest can grant.
 const EVERY_CAPABILITY: [u8; 15] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 13, 18, 23, 31];
@@ -407,4 +407,42 @@ fn mountns_a_zombie_still_tells_which_launch_it_was() {
     assert_eq!(identity.pids, [pid, 1]);
     assert!(identity.cgroup.ends_with(&format!("/catenoid/web/run.{}", order.id())), "{}", identity.cgroup);
     process::reap(zombie).unwrap();
+}
+
+#[test]
+fn mountns_an_order_that_is_none_is_refused_before_anything_is_done() {
+    let mut device = plain();
+    let order = serde_json::to_value(device.order("web", "true")).unwrap();
+    let request = |launch: &str, order: &serde_json::Value| {
+        serde_json::to_vec(&serde_json::json!({ "launch": launch, "order": order })).unwrap()
+    };
+    let mut unknown = order.clone();
+    unknown["privileged"] = true.into();
+    for (request, message) in [
+        (Vec::new(), "the order is not one: EOF while parsing a value at line 1 column 0"),
+        (request("../../x", &order), "the launch is not named by 16 hex digits"),
+        (vec![b' '; 1024 * 1024 + 1], "the order has more than 1048576 bytes"),
+    ] {
+        let output = process::run(&launcher(), &request).unwrap();
+        let failure = Failure { stage: Stage::Order, message: message.to_owned(), errno: None };
+        assert_eq!(serde_json::from_slice::<Answer>(&output.stdout).unwrap(), Answer::Failed(failure));
+        assert_eq!(output.status.code(), Some(1));
+    }
+    let output = process::run(&launcher(), &request("0123456789abcdef", &unknown)).unwrap();
+    let Answer::Failed(failure) = serde_json::from_slice(&output.stdout).unwrap() else { panic!("it was taken") };
+    assert!(failure.message.starts_with("the order is not one: unknown field `privileged`"), "{failure:?}");
+}
+
+/// The least memory that a manifest may give is enough to come as far as the program.
+#[test]
+fn mountns_the_least_memory_is_enough_to_start() {
+    let mut device = plain();
+    let order = device.order("web", "echo up");
+    let least = catenoid_schema::manifest::check::MEMORY_LEAST.to_string();
+    if fs::write(order.group.join("memory.max"), least).is_err() {
+        eprintln!("skipped: this kernel has no memory controller in cgroup v2");
+        return;
+    }
+    fs::write(order.group.join("memory.swap.max"), "0").unwrap();
+    assert_eq!(device.output(&order), "up\n");
 }

@@ -299,7 +299,7 @@ async fn mountns_a_leaf_without_first_process_is_emptied_before_the_start() {
     let room = room(&device);
     let order = device.order("web", "exec sleep 1000");
     let _ = device.hierarchy.make_leaf("web", &order.id()).unwrap();
-    let mut left = Command::new("sleep").arg("1000").stdout(Stdio::null()).spawn().unwrap();
+    let mut left = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     let leaf = order.group.join(catenoid_kernel::name::leaf(&order.id()));
     fs::write(leaf.join("cgroup.procs"), left.id().to_string()).unwrap();
     let observed = room.observe().await.unwrap();
