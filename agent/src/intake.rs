@@ -45,10 +45,9 @@ pub(crate) struct Target {
     pub digest: Digest,
     /// When it was accepted.
     pub accepted_at: Timestamp,
-    /// Its guests by their name in it, each with the digest of its descriptor.
+    /// Its guests by their name in it, each with the digest of its descriptor. One whose descriptor was lost since it was
+    /// accepted is not here; its containers wait.
     pub guests: BTreeMap<Name, (Digest, Guest)>,
-    /// Guests that were there when it was accepted and are not now, or not whole, with the reason. Their containers wait.
-    pub broken: BTreeMap<Name, String>,
 }
 
 impl Target {
@@ -292,14 +291,10 @@ impl Intake {
         let facts = DeviceFacts { serial: self.serial.clone(), accepted: None };
         let admitted = admit(verified, &facts, entry.accepted_at)?;
         let (Admitted::New(verified) | Admitted::Unchanged(verified)) = admitted;
-        let mut broken = BTreeMap::new();
-        let mut target = self.complete(verified, entry.accepted_at, &mut |name, refused| {
+        self.complete(verified, entry.accepted_at, &mut |name, refused| {
             self.tell("GuestBroken", format!("`{name}`: {}", chain(&refused)));
-            broken.insert(name.clone(), chain(&refused));
             Ok(())
-        })?;
-        target.broken = broken;
-        Ok(target)
+        })
     }
 
     /// Finds and verifies every guest that the manifest names; `broken` decides what one means that is not there.
@@ -318,7 +313,7 @@ impl Intake {
                 Err(refused) => broken(name, refused)?,
             }
         }
-        Ok(Target { manifest, digest, accepted_at, guests, broken: BTreeMap::new() })
+        Ok(Target { manifest, digest, accepted_at, guests })
     }
 
     /// Reads and verifies a descriptor.
