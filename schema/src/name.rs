@@ -133,7 +133,7 @@ macro_rules! text_schema {
 
 text_schema!(
     Name,
-    "^[a-z]([a-z0-9-]*[a-z0-9])?$",
+    "^[a-z]([a-z0-9-]{0,22}[a-z0-9])?$", // also the pattern of keys, where `maxLength` does not reach
     NAME_LIMIT,
     "Lower-case letters, digits and `-`; begins with a letter."
 );

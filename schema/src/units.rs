@@ -41,7 +41,7 @@ fn unit_error(text: &str, expected: &'static str) -> UnitError {
 
 /// Implements serde and JSON Schema for a quantity: text for people, a whole number in signed bytes.
 macro_rules! quantity {
-    ($type:ident, $raw:ty, $deserialize_text:ident, $pattern:literal, $description:literal, $example:literal) => {
+    ($type:ident, $raw:ty, $deserialize_text:ident, $json_type:tt, $pattern:literal, $description:literal, $example:literal) => {
         impl Serialize for $type {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 if serializer.is_human_readable() {
@@ -70,7 +70,7 @@ macro_rules! quantity {
 
             fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
                 schemars::json_schema!({
-                    "type": ["string", "number"], "pattern": $pattern, "description": $description, "examples": [$example]
+                    "type": $json_type, "pattern": $pattern, "description": $description, "examples": [$example]
                 })
             }
         }
@@ -159,7 +159,7 @@ impl fmt::Display for ByteSize {
     }
 }
 
-quantity!(ByteSize, u64, text_only, "^[0-9]+(B|KiB|MiB|GiB|TiB)$", "A size with its unit.", "192MiB");
+quantity!(ByteSize, u64, text_only, "string", "^[0-9]+(B|KiB|MiB|GiB|TiB)$", "A size with its unit.", "192MiB");
 
 /// Digits only: no sign, no space, no leading zero but `0` itself.
 fn whole(digits: &str) -> Option<u64> {
@@ -209,7 +209,15 @@ impl fmt::Display for Cpu {
     }
 }
 
-quantity!(Cpu, u32, text_or_number, "^[0-9]+(\\.[0-9]{1,3})?$", "Processors this may use at once.", "0.5");
+quantity!(
+    Cpu,
+    u32,
+    text_or_number,
+    ["string", "number"],
+    "^[0-9]+(\\.[0-9]{1,3})?$",
+    "Processors this may use at once.",
+    "0.5"
+);
 
 /// A span of time in milliseconds. Written `500ms`, `10s`, `5m`, `1h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -260,7 +268,7 @@ impl fmt::Display for Span {
     }
 }
 
-quantity!(Span, u64, text_only, "^[0-9]+(ms|s|m|h)$", "A span of time with its unit.", "10s");
+quantity!(Span, u64, text_only, "string", "^[0-9]+(ms|s|m|h)$", "A span of time with its unit.", "10s");
 
 /// A moment in UTC, in whole seconds since 1970. Written as RFC 3339 with `Z`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -325,7 +333,7 @@ impl schemars::JsonSchema for Timestamp {
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({
-            "type": "string", "format": "date-time",
+            "type": "string", "format": "date-time", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}Z$",
             "description": "A moment in UTC, whole seconds.", "examples": ["2027-12-31T00:00:00Z"]
         })
     }
