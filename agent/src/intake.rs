@@ -328,6 +328,9 @@ impl Intake {
         let guest: Verified<Guest> = open(&envelope, &self.anchors, at)
             .map_err(|source| Refused::GuestEnvelope { guest: name.clone(), source })?;
         let guest = guest.into_document();
+        if let Some(violation) = catenoid_schema::guest::check(&guest).first() {
+            return Err(differs(format!("its descriptor breaks a rule: {violation}")));
+        }
         let version = GuestVersion { name: guest.metadata.name.clone(), version: guest.metadata.version.clone() };
         if version != reference.reference {
             return Err(differs(format!("the manifest says `{}`, its descriptor `{version}`", reference.reference)));

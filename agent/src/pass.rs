@@ -33,7 +33,7 @@ use crate::{
     audit::{Audit, Happening},
     clock,
     intake::{Target, chain},
-    paths::{CGROUP, DATA, EXITS, LAUNCHER, RUN},
+    paths::{CGROUP, DATA, EXITS, RUN},
     status::Snapshot,
 };
 
@@ -65,8 +65,8 @@ pub(crate) struct Rooms {
     pub limits: Limits,
     /// Namespaces, links, firewall.
     pub zones: Zones,
-    /// Processes.
-    pub containers: Containers,
+    /// Processes. The control interface reads their output.
+    pub containers: Arc<Containers>,
 }
 
 #[derive(Debug, Clone)]
@@ -108,9 +108,6 @@ pub(crate) enum OpenError {
     /// Zones.
     #[error(transparent)]
     Zones(#[from] catenoid_zones::Error),
-    /// Containers.
-    #[error(transparent)]
-    Containers(#[from] catenoid_containers::Error),
 }
 
 impl Pass {
@@ -118,13 +115,13 @@ impl Pass {
     ///
     /// # Errors
     /// The first room that cannot be entered.
-    pub(crate) fn open(audit: Arc<Audit>) -> Result<Self, OpenError> {
+    pub(crate) fn open(audit: Arc<Audit>, containers: Arc<Containers>) -> Result<Self, OpenError> {
         let (data, run, cgroup) = (Path::new(DATA), Path::new(RUN), Path::new(CGROUP));
         let rooms = Rooms {
             guests: Guests::new(&catenoid_guests::Paths { data: data.to_owned(), run: run.to_owned() })?,
             limits: Limits::open(cgroup)?,
             zones: Zones::open(&run.join("namespaces"))?,
-            containers: Containers::open(Paths::default(), Path::new(LAUNCHER))?,
+            containers,
         };
         Ok(Self {
             rooms,
@@ -270,11 +267,17 @@ fn wanted<'a>(target: &'a Target, paths: &'a Paths) -> Wanted<'a> {
     Wanted { manifest: &target.manifest, guests: &target.guests, accepted_at: target.accepted_at, paths }
 }
 
-/// What a pass towards `target` would do, from what was observed last.
+/// What a pass towards `target` would do, from what was observed last and from the images that the intake found there
+/// since.
 pub(crate) fn foresee(target: &Target, observed: &BTreeMap<String, Value>) -> Vec<PlannedStep> {
-    // What a room wrote itself it can read.
     let paths = Paths::default();
-    Observed::from_status(observed).map(|observed| forecast(&wanted(target, &paths), &observed)).unwrap_or_default()
+    // What a room wrote itself it can read.
+    let Ok(mut observed) = Observed::from_status(observed) else { return Vec::new() };
+    for (_, guest) in target.guests.values() {
+        let blob = catenoid_guests::Blob { size: guest.image.size.bytes(), pushed_at: target.accepted_at };
+        observed.guests.blobs.entry(guest.image.digest).or_insert(blob);
+    }
+    forecast(&wanted(target, &paths), &observed)
 }
 
 /// A room that could not be observed.
@@ -300,7 +303,7 @@ async fn reconcile(
         guests: observe(&rooms.guests).await?,
         limits: observe(&rooms.limits).await?,
         zones: observe(&rooms.zones).await?,
-        containers: observe(&rooms.containers).await?,
+        containers: observe(&*rooms.containers).await?,
     };
     let desired = wanted.guests();
     let guests = catenoid_guests::Planning::plan(&desired, &seen.guests);
@@ -315,14 +318,14 @@ async fn reconcile(
     );
     count_early_ends(&containers, &seen.containers, progress, counted);
     let mut changed = (false, false, false);
-    changed.0 |= progress.run(&rooms.containers, &plan.0.retire).await;
+    changed.0 |= progress.run(&*rooms.containers, &plan.0.retire).await;
     changed.1 |= progress.run(&rooms.limits, &plan.1.retire).await;
     changed.2 |= progress.run(&rooms.zones, &plan.2.retire).await;
     changed.2 |= progress.run(&rooms.zones, &plan.2.establish).await;
     changed.1 |= progress.run(&rooms.limits, &plan.1.establish).await;
-    changed.0 |= progress.run(&rooms.containers, &plan.0.establish).await;
+    changed.0 |= progress.run(&*rooms.containers, &plan.0.establish).await;
     if changed.0 {
-        seen.containers = observe(&rooms.containers).await?;
+        seen.containers = observe(&*rooms.containers).await?;
     }
     if changed.1 {
         seen.limits = observe(&rooms.limits).await?;

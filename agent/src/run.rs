@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeMap, fs, io, path::Path, sync::Arc, time::Duration};
 
+use catenoid_containers::{Containers, Paths};
 use catenoid_guests::Store;
 use catenoid_kernel::{machine, wait::Bell};
 use catenoid_schema::{
@@ -24,7 +25,7 @@ use crate::{
     intake::{Intake, Target, chain},
     ledger,
     pass::Pass,
-    paths::{ANCHORS, CONTROL, DATA},
+    paths::{ANCHORS, CONTROL, DATA, LAUNCHER},
     status::Snapshot,
     storage,
     wake::Wake,
@@ -62,6 +63,9 @@ pub(crate) enum Error {
     /// A room cannot be entered.
     #[error("a room cannot be entered")]
     Rooms(#[from] crate::pass::OpenError),
+    /// The room of containers cannot be entered.
+    #[error("a room cannot be entered")]
+    Containers(#[from] catenoid_containers::Error),
     /// A thread or runtime could not be made, or ended.
     #[error("the agent cannot go on: {what}")]
     Runtime {
@@ -91,13 +95,15 @@ pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
     if holds_nothing && let Err(error) = storage::take_factory_bundle(&intake, &store) {
         audit.note(Happening::by_device("FactoryBundleRefused", None, chain(&error)));
     }
+    let containers = Arc::new(Containers::open(Paths::default(), Path::new(LAUNCHER))?);
+    let pass = Pass::open(audit.clone(), containers.clone())?;
     let (told, snapshot) = watch::channel(Arc::new(Snapshot::default()));
     let accepted = intake.watch();
-    let agent = control::Agent { intake, store, audit: audit.clone(), snapshot, device, started };
+    let agent = control::Agent { intake, store, containers, audit: audit.clone(), snapshot, device, started };
     let passes = std::thread::Builder::new().name("pass".to_owned());
     let bell = Bell::new().map_err(|source| Error::Runtime { what: "no bell for the pass", source })?;
     let (targets, rung) = (accepted.clone(), bell.clone());
-    let passing = passes.spawn(move || reconcile(&audit, &targets, &told, rung));
+    let passing = passes.spawn(move || reconcile(pass, &audit, &targets, &told, rung));
     let passing = passing.map_err(|source| Error::Runtime { what: "no thread for the pass", source })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| Error::Runtime { what: "no runtime", source })?;
@@ -131,6 +137,7 @@ fn anchors() -> Result<Anchors, Error> {
 
 /// Runs a pass whenever something wakes it.
 fn reconcile(
+    mut pass: Pass,
     audit: &Arc<Audit>,
     accepted: &watch::Receiver<Option<Arc<Target>>>,
     told: &watch::Sender<Arc<Snapshot>>,
@@ -140,7 +147,6 @@ fn reconcile(
     // With a worker, so that containers' output is read while this thread waits for something to do.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(broken("no runtime for the pass"))?;
-    let mut pass = Pass::open(audit.clone())?;
     let network = pass.announcements()?;
     let mut wake = Wake::listen(bell, network).map_err(broken("nothing can wake the pass"))?;
     loop {

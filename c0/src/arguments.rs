@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use catenoid_schema::{status::Subject, units::Span};
+use catenoid_schema::{name::Name, status::Subject, units::Span};
 use clap::{Parser, Subcommand, ValueEnum};
 
 /// Where the agent binds its socket into the core container.
@@ -125,6 +125,14 @@ pub(crate) enum Command {
         /// `container/web`, or `web` where only one kind has that name.
         #[arg(value_name = "SUBJECT", value_parser = subject)]
         subject: Wanted,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Shows what a container wrote last to its standard output and error.
+    Logs {
+        /// The container.
+        #[arg(value_name = "CONTAINER")]
+        container: Name,
         #[command(flatten)]
         output: Output,
     },

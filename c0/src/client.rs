@@ -9,8 +9,9 @@ use std::{
 };
 
 use catenoid_schema::{
-    control::{Accepted, Blobs, Event, PROBLEM_TYPE, PlanAnswer, Problem, VersionAnswer, Why},
+    control::{Accepted, Blobs, ContainerOutput, Event, PROBLEM_TYPE, PlanAnswer, Problem, VersionAnswer, Why},
     digest::Digest,
+    name::Name,
     status::{Status, Subject},
     units::Timestamp,
 };
@@ -145,6 +146,10 @@ impl Client {
 
     pub(crate) async fn why(&self, subject: &Subject) -> Result<Answer<Why>, ClientError> {
         self.get(&format!("/v1/why/{subject}")).await
+    }
+
+    pub(crate) async fn output(&self, container: &Name) -> Result<Answer<ContainerOutput>, ClientError> {
+        self.get(&format!("/v1/output/{container}")).await
     }
 
     pub(crate) async fn blobs(&self) -> Result<Answer<Blobs>, ClientError> {

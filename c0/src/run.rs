@@ -45,6 +45,10 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Events { follow: false, since, output } => events(&client()?, since, output.format).await,
         Command::Events { follow: true, since, output } => follow_events(&client()?, since, output.format).await,
         Command::Why { subject, output } => why(&client()?, subject, output.format).await,
+        Command::Logs { container, output } => {
+            let written = client()?.output(&container).await?.value;
+            answer(output.format, &written, || show::lines(&written.text))
+        }
         Command::Guests { command: None, output } => {
             let blobs = client()?.blobs().await?;
             answer(output.format, &blobs.value, || show::blobs(&blobs.value))
@@ -225,7 +229,11 @@ async fn why(client: &Client, wanted: Wanted, format: Format) -> Result<Exit, Fa
     answer(format, &why, || show::why(&why, at, &present))
 }
 
+/// The one subject of that name; a container comes before what belongs to it.
 fn only(name: String, mut subjects: Vec<Subject>) -> Result<Subject, Failure> {
+    if let Some(container) = subjects.iter().find(|subject| subject.kind() == "container") {
+        return Ok(container.clone());
+    }
     match (subjects.pop(), subjects.is_empty()) {
         (None, _) => Err(Failure::Unknown { name }),
         (Some(subject), true) => Ok(subject),

@@ -118,6 +118,16 @@ pub struct Why {
     pub events: Vec<Event>,
 }
 
+/// What a container wrote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ContainerOutput {
+    /// The container.
+    pub container: crate::name::Name,
+    /// The last 64 KiB at most of its standard output and error, since the agent started; what is not UTF-8 is replaced.
+    pub text: String,
+}
+
 /// Something that happened; also a line of the audit log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -23,7 +23,7 @@ fn of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Value {
 const JSON: &str = "application/json";
 
 /// Every call of [`super::routes::router`]; a test holds the two against each other.
-const CALLS: [Call; 10] = [
+const CALLS: [Call; 11] = [
     Call {
         method: "get",
         path: "/v1/version",
@@ -101,6 +101,14 @@ const CALLS: [Call; 10] = [
         changes: true,
         parameters: &[("dry-run", "query", "`true` verifies and plans, and changes nothing")],
         answer: ("200", JSON, of::<control::Accepted>),
+    },
+    Call {
+        method: "get",
+        path: "/v1/output/{container}",
+        summary: "What a container wrote last; for root in the core container only",
+        changes: false,
+        parameters: &[("container", "path", "The container's name")],
+        answer: ("200", JSON, of::<control::ContainerOutput>),
     },
     Call {
         method: "get",

@@ -14,10 +14,15 @@ use axum::{
     },
     routing::{get, put},
 };
+use catenoid_containers::Containers;
 use catenoid_guests::Store;
 use catenoid_schema::{
-    control::{Accepted, BLOB_LIMIT, BlobState, Blobs, Event, MANIFEST_LIMIT, Outcome, PlanAnswer, VersionAnswer, Why},
+    control::{
+        Accepted, BLOB_LIMIT, BlobState, Blobs, ContainerOutput, Event, MANIFEST_LIMIT, Outcome, PlanAnswer,
+        VersionAnswer, Why,
+    },
     digest::Digest,
+    name::Name,
     status::{Blame, Device, Status, Subject},
     units::Timestamp,
 };
@@ -54,6 +59,8 @@ pub(crate) struct Agent {
     pub intake: Intake,
     /// Where blobs are pushed to.
     pub store: Store,
+    /// What runs, for its output.
+    pub containers: Arc<Containers>,
     /// What happened.
     pub audit: Arc<Audit>,
     /// What the last pass saw.
@@ -66,10 +73,11 @@ pub(crate) struct Agent {
 
 /// The calls as `peer` may make them.
 pub(crate) fn router(agent: Arc<Agent>, peer: Peer) -> Router {
-    let changing = Router::new()
+    let for_root = Router::new()
+        .route("/v1/output/{container}", get(output))
         .route("/v1/manifest", put(put_manifest))
         .route("/v1/blobs/{digest}", put(put_blob))
-        .route_layer(middleware::from_fn_with_state(peer.clone(), only_who_may_change));
+        .route_layer(middleware::from_fn_with_state(peer.clone(), only_root));
     Router::new()
         .route("/v1/version", get(version))
         .route("/v1/status", get(status))
@@ -79,14 +87,14 @@ pub(crate) fn router(agent: Arc<Agent>, peer: Peer) -> Router {
         .route("/v1/blobs", get(blobs))
         .route("/v1/blobs/{digest}", get(head_blob))
         .route("/v1/openapi.json", get(|| async { Json(openapi::document()) }))
-        .merge(changing)
+        .merge(for_root)
         .fallback(|| async { not_found("there is no such call").hint("see /v1/openapi.json") })
         .layer(DefaultBodyLimit::disable())
         .layer(axum::Extension(peer))
         .with_state(agent)
 }
 
-async fn only_who_may_change(State(peer): State<Peer>, request: Request, next: Next) -> Response {
+async fn only_root(State(peer): State<Peer>, request: Request, next: Next) -> Response {
     if peer.may_change() {
         return next.run(request).await;
     }
@@ -140,6 +148,17 @@ async fn why(State(agent): State<Arc<Agent>>, Path((kind, name)): Path<(String, 
     let plan = snapshot.plan.iter().filter(|step| step.subject == subject).cloned().collect();
     let retry_at = snapshot.retries.get(&subject).copied();
     Ok(Json(Why { status, plan, retry_at, events: agent.audit.about(&subject, WHY_EVENTS) }))
+}
+
+/// The last part of what a container wrote to its standard output and error, since the agent started.
+async fn output(
+    State(agent): State<Arc<Agent>>,
+    Path(container): Path<String>,
+) -> Result<Json<ContainerOutput>, Failed> {
+    let none = || not_found(&format!("nothing runs, or ran lately, as `{}`", container.escape_default()));
+    let name = container.parse::<Name>().map_err(|_| none())?;
+    let tail = agent.containers.output(&name).ok_or_else(none)?;
+    Ok(Json(ContainerOutput { container: name, text: tail.text() }))
 }
 
 #[derive(Deserialize)]

@@ -51,6 +51,11 @@ pub(crate) fn clean(text: &str) -> String {
     out
 }
 
+/// Lines from elsewhere, each made harmless.
+pub(crate) fn lines(text: &str) -> String {
+    text.lines().map(|line| clean(line) + "\n").collect()
+}
+
 /// How long before `now` something was: `12s`, `3m`, `2h`, `4d`. What a clock puts into the future counts as now.
 pub(crate) fn age(now: Timestamp, then: Timestamp) -> String {
     let seconds = now.seconds().saturating_sub(then.seconds()).max(0);
