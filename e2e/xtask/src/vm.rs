@@ -11,6 +11,7 @@ use catenoid_e2e::ssh::Ssh;
 use catenoid_e2e::vm::{Down, Running};
 use catenoid_e2e::{Artefacts, Vm};
 
+use crate::development;
 use crate::image::{self, Variant};
 
 /// Its directory.
@@ -22,6 +23,7 @@ pub(crate) fn up(artefacts: &Artefacts, variant: Variant, fresh: bool) -> Result
     ensure_off(artefacts)?;
     let dir = artefacts.vm(NAME);
     let disk = image::build(artefacts, variant)?;
+    development::demo_guests(artefacts)?;
     if fresh && dir.exists() {
         fs::remove_dir_all(&dir).with_context(|| format!("failed to remove `{}`", dir.display()))?;
     }
