@@ -50,6 +50,9 @@ pub(crate) enum Error {
         /// The cause.
         source: io::Error,
     },
+    /// The kernel does not take a limit.
+    #[error("failed to set the limit on open files")]
+    OpenFiles(#[source] io::Error),
     /// The agent does not start.
     #[error("failed to start the agent")]
     Agent(#[source] io::Error),
@@ -65,6 +68,7 @@ pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
         init::move_root_to_memory()?;
         return Err(Error::Again(Command::new(SELF).exec()));
     }
+    init::limit_open_files().map_err(Error::OpenFiles)?;
     let mut signals = Signals::receive()?;
     let modules = fs::read_to_string(MODULES).map_err(|source| Error::Path { path: MODULES, source })?;
     init::load_modules(&modules.lines().filter(|line| !line.is_empty()).collect::<Vec<_>>())?;

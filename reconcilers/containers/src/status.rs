@@ -80,7 +80,9 @@ fn ready(name: &Name, launch: &Launch, container: &Container) -> SubjectStatus {
         State::Running { .. } if run.frozen => {
             (Health::Suspended, condition("Frozen", "its processes are frozen".to_owned(), None))
         }
-        State::Running { .. } => (Health::Healthy, condition("Running", "it runs".to_owned(), None)),
+        State::Running { pid, .. } => {
+            (Health::Healthy, condition("Running", format!("it runs as process {pid}"), None))
+        }
         State::Headless => (
             Health::Degraded,
             condition("Headless", "its first process is gone, but others of it live".to_owned(), None),

@@ -148,6 +148,19 @@ fn move_tree(from: &Path, to: &Path) -> Result<(), (PathBuf, io::Error)> {
     Ok(())
 }
 
+/// Open files that a process may raise its own limit to: what systemd gives, as programs expect. Each one starts with
+/// 1024, the most that `select(2)` can take.
+const OPEN_FILES: (u64, u64) = (1024, 524_288);
+
+/// Sets the limit on open files that everything on the device starts with; the kernel's own is 4096.
+///
+/// # Errors
+/// The kernel's.
+pub fn limit_open_files() -> io::Result<()> {
+    let (soft, hard) = OPEN_FILES;
+    Ok(nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, soft, hard)?)
+}
+
 /// Loads `modules` with what they depend on.
 ///
 /// # Errors
