@@ -15,7 +15,7 @@ const LINES: usize = 40;
 /// Ends the agent without a chance to clean up; milliseconds from boot to that moment.
 const KILL: &str = r#"
     for folder in /proc/[0-9]*; do
-      [ "$(tr '\0' ' ' <$folder/cmdline)" = "/init agent " ] && agent=${folder#/proc/}
+      [ "$(cat $folder/cmdline 2>/dev/null | tr '\0' ' ')" = "/init agent " ] && agent=${folder#/proc/}
     done
     kill -9 $agent && awk '{ print int($1 * 1000) }' /proc/uptime"#;
 

@@ -48,7 +48,7 @@ fn vm_refused_manifests() -> Result<()> {
     let rows = rows(&bench.author, &folder, &held)?;
     let answers = send(&mut bench, rows.iter().map(|row| row.envelope.as_slice()))?;
     for (row, answer) in rows.iter().zip(&answers) {
-        println!("{:<44} {}", row.name, answer.title);
+        println!("{:<44} {}", row.name, answer.detail);
         assert_eq!(answer.kind, urn(row.error), "{}: {answer:#?}", row.name);
     }
     let audited = bench.audit(rows.len())?;

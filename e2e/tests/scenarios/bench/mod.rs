@@ -175,7 +175,7 @@ impl Bench {
             for leaf in /sys/fs/cgroup/catenoid/*/run.*; do
               container=${leaf%/run.*}
               for pid in $(cat $leaf/cgroup.procs); do
-                [ "$(awk '/^NSpid:/ { print $3 }' /proc/$pid/status)" = 1 ] || continue
+                [ "$(awk '/^NSpid:/ { print $3 }' /proc/$pid/status 2>/dev/null)" = 1 ] || continue
                 echo "${container##*/} $pid $(sed 's/.*) //' /proc/$pid/stat | cut -d ' ' -f 20)"
               done
             done"#;
