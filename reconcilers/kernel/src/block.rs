@@ -130,8 +130,11 @@ pub fn format(device: &Path, label: &str) -> Result<(), Error> {
     let size = file.seek(SeekFrom::End(0)).map_err(failed)?;
     mark(&mut file, size, UNFINISHED).map_err(failed)?;
     let kibibytes = format!("{}k", size.saturating_sub(END) / 1024);
-    let output =
-        Command::new("/usr/sbin/mkfs.ext4").args(["-q", "-F", "-L", label, "-m", "1"]).arg(device).arg(kibibytes).output();
+    let output = Command::new("/usr/sbin/mkfs.ext4")
+        .args(["-q", "-F", "-L", label, "-m", "1"])
+        .arg(device)
+        .arg(kibibytes)
+        .output();
     let output = output.map_err(|e| error("`mkfs.ext4` did not start", Some(e)))?;
     if !output.status.success() {
         return Err(error(String::from_utf8_lossy(&output.stderr).trim(), None));
