@@ -207,7 +207,8 @@ impl Pass {
     /// The files whose changes should wake the next pass.
     pub(crate) fn watched(&self, target: &Target) -> BTreeSet<PathBuf> {
         let groups = Path::new(CGROUP).join(catenoid_kernel::name::CGROUP);
-        let mut paths = BTreeSet::from([PathBuf::from(EXITS), groups.clone()]);
+        let blobs = Path::new(DATA).join("blobs");
+        let mut paths = BTreeSet::from([PathBuf::from(EXITS), groups.clone(), blobs]);
         for name in target.manifest.containers.keys() {
             let group = groups.join(name.as_str());
             let launch = self.snapshot.subjects.iter().find(|s| s.subject == Subject::new("container", name));

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | the intake | a new manifest |
 //! | `exits/` (inotify) | a container ended, and PID 1 wrote down how |
+//! | `blobs/` (inotify) | a blob was pushed or altered |
 //! | control groups (inotify) | a group, a limit or a freezer was changed by hand, or emptied |
 //! | the mount table (`POLLPRI`) | something was mounted or unmounted |
 //! | uevents | a device came or went, dm-verity found a corrupt block |

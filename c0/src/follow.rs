@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use catenoid_schema::{
     control::Event,
-    status::{Health, ManifestState},
+    status::{Health, Heartbeat, ManifestState},
 };
 
 use crate::{
     client::{Client, ClientError, Events, Extent, Message},
-    judge::{Progress, progress},
+    judge::{Progress, has_looked, progress},
     show,
 };
 
@@ -88,15 +88,16 @@ pub(crate) enum WaitError {
     Follow { source: ClientError },
 }
 
-/// Waits until the device converged to `wanted`. Tells `say` what it waits for, whenever that changes.
+/// Waits until the device converged to `wanted`, which it was given after the sign of life `since`. Tells `say` what it waits for, whenever that changes.
 pub(crate) async fn wait(
     client: &Client,
     wanted: &ManifestState,
+    since: &Heartbeat,
     limit: Duration,
     mut say: impl FnMut(&[String]),
 ) -> Result<(), WaitError> {
     let mut last = Last::default();
-    let waiting = follow(client, wanted, &mut last, &mut say);
+    let waiting = follow(client, wanted, since, &mut last, &mut say);
     match tokio::time::timeout(limit, waiting).await {
         Ok(result) => result,
         Err(_) => Err(WaitError::Late { limit, waiting: last.waiting, degraded: last.degraded }),
@@ -113,6 +114,7 @@ struct Last {
 async fn follow(
     client: &Client,
     wanted: &ManifestState,
+    since: &Heartbeat,
     last: &mut Last,
     say: &mut impl FnMut(&[String]),
 ) -> Result<(), WaitError> {
@@ -123,7 +125,10 @@ async fn follow(
         last.degraded = status.value.subjects.iter().any(|subject| subject.health == Health::Degraded);
         let waiting = match progress(&status.value, status.at, wanted) {
             Progress::Converged => return Ok(()),
-            Progress::Stuck(reasons) => return Err(WaitError::Stuck { reasons }),
+            Progress::Stuck(reasons) if has_looked(since, &status.value.heartbeat) => {
+                return Err(WaitError::Stuck { reasons });
+            }
+            Progress::Stuck(reasons) => reasons,
             Progress::Superseded(newer) => return Err(WaitError::Superseded { newer }),
             Progress::Waiting(waiting) => waiting,
         };

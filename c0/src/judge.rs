@@ -1,7 +1,7 @@
 //! What a status amounts to. Pure; everything that is said of a device as a whole is decided here.
 
 use catenoid_schema::{
-    status::{Blame, Health, ManifestState, Status, SubjectStatus, Sync},
+    status::{Blame, Health, Heartbeat, ManifestState, Status, SubjectStatus, Sync},
     units::Timestamp,
 };
 
@@ -50,6 +50,11 @@ pub(crate) fn verdict(status: &Status, now: Timestamp) -> Verdict {
 /// In place and working.
 fn is_ready(subject: &SubjectStatus) -> bool {
     subject.sync == Sync::Synced && matches!(subject.health, Health::Healthy | Health::Suspended)
+}
+
+/// Whether a pass ended between two signs of life. What an earlier one saw may be what was mended since.
+pub(crate) fn has_looked(since: &Heartbeat, now: &Heartbeat) -> bool {
+    (now.agent_started, now.passes) > (since.agent_started, since.passes)
 }
 
 /// Where a device stands on the way to a manifest.

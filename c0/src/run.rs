@@ -94,14 +94,15 @@ async fn apply(
         deliver(client, &envelope, directory, intent).await?;
     }
     // Asked before, so that the plan tells what is new from what changes.
-    let present = Present::from(&client.status().await?.value);
+    let before = client.status().await?.value;
+    let present = Present::from(&before);
     let accepted = client.manifest(envelope, intent).await?.value;
     answer(format, &accepted, || show::accepted(&accepted, &present))?;
     let Some(limit) = wait else { return Ok(Exit::Done) };
 
     let started = std::time::Instant::now();
     let wanted = &accepted.manifest;
-    follow::wait(client, wanted, limit.duration(), |waiting| {
+    follow::wait(client, wanted, &before.heartbeat, limit.duration(), |waiting| {
         waiting.iter().for_each(|what| note(&format!("waiting for {what}")));
     })
     .await?;
