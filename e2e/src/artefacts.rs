@@ -70,6 +70,12 @@ impl Artefacts {
         self.state().join("image")
     }
 
+    /// The rooms' tests on the device's kernel: `kernel` and `initramfs`.
+    #[must_use]
+    pub fn rooms(&self) -> PathBuf {
+        self.state().join("rooms")
+    }
+
     /// Running or stopped VMs, one directory each.
     #[must_use]
     pub fn vm(&self, name: &str) -> PathBuf {

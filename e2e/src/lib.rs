@@ -6,6 +6,7 @@
 pub mod artefacts;
 pub mod console;
 pub mod device;
+pub mod direct;
 pub mod firmware;
 pub mod qmp;
 pub mod root_shell;

@@ -64,14 +64,14 @@ fn converge(c0: &Core, vm: &Vm, artefacts: &Artefacts, story: &mut Story) -> Res
 
     story.chapter("guests and the first manifest go to c0 over ssh, and from c0 to the agent")?;
     c0.receive(artefacts)?;
-    c0.tell(story, 0, &format!("catenoid apply {PARCEL}/demo.manifest.cose --guests {PARCEL} --wait=5m"))?;
+    c0.tell_end(story, 3, &format!("catenoid apply {PARCEL}/demo.manifest.cose --guests {PARCEL} --wait=5m"))?;
     let page = format!("http://{}/", c0.address_of("web")?);
     c0.tell(story, 0, &format!("curl -sS {page}"))?;
 
     story.chapter("the second manifest: one limit changed, one guest replaced, one container removed, one added")?;
     c0.tell(story, 0, &format!("catenoid guests push {PARCEL}/nginx-1.0.1.*"))?;
     c0.tell(story, 0, &format!("catenoid diff {PARCEL}/demo-2.manifest.cose"))?;
-    c0.tell(story, 0, &format!("catenoid apply {PARCEL}/demo-2.manifest.cose --wait=5m"))?;
+    c0.tell_end(story, 3, &format!("catenoid apply {PARCEL}/demo-2.manifest.cose --wait=5m"))?;
     c0.tell(story, 0, &format!("curl -sS {page}"))?;
 
     story.chapter("the same manifest with one word changed by somebody who has no key")?;
@@ -104,10 +104,27 @@ impl Core {
     /// The same, told in the story; it must end with `code`.
     fn tell(&self, story: &Story, code: i32, line: &str) -> Result<()> {
         story.say(&format!("# {line}"));
-        let (ended, printed) = self.run(line)?;
-        printed.lines().for_each(|line| story.say(line));
-        ensure!(ended == code, "`{line}` in c0 ended with {ended}, not {code}:\n{printed}");
+        self.expect(code, line)?.lines().for_each(|line| story.say(line));
         Ok(())
+    }
+
+    /// The same, with no more than the last `count` lines of what it printed; it must succeed.
+    fn tell_end(&self, story: &Story, count: usize, line: &str) -> Result<()> {
+        story.say(&format!("# {line}"));
+        let printed = self.expect(0, line)?;
+        let lines: Vec<&str> = printed.lines().collect();
+        let left_out = lines.len().saturating_sub(count);
+        if left_out > 0 {
+            story.say(&format!("[{left_out} lines before these]"));
+        }
+        lines[left_out..].iter().for_each(|line| story.say(line));
+        Ok(())
+    }
+
+    fn expect(&self, code: i32, line: &str) -> Result<String> {
+        let (ended, printed) = self.run(line)?;
+        ensure!(ended == code, "`{line}` in c0 ended with {ended}, not {code}:\n{printed}");
+        Ok(printed)
     }
 
     /// Puts guests and manifests into c0's memory, streamed, and a manifest that was tampered with.

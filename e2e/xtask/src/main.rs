@@ -5,6 +5,7 @@ mod demo;
 mod development;
 mod image;
 mod requirements;
+mod rooms;
 mod run;
 mod setup;
 mod test;
@@ -66,6 +67,7 @@ fn command() -> Result<ExitCode> {
             setup::ensure()?;
             image::build(&artefacts, variant)?;
         }
+        "rooms-temporary" => rooms::build(&artefacts)?,
         "vm" => return vm(&artefacts, &mut parser),
         "walls" => {
             end(&mut parser)?;

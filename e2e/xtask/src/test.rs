@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use catenoid_e2e::Artefacts;
 
 use crate::image::{self, Variant};
-use crate::{development, run, setup, walls};
+use crate::{development, rooms, run, setup, walls};
 
 /// A test's group is its name's prefix: what it needs to run.
 const NAMESPACE: &str = "test(/(^|::)(netns|mountns)_/)";
@@ -36,6 +36,7 @@ pub(crate) fn run(artefacts: &Artefacts, group: Option<&str>, filter: Option<&st
     if matches!(group, None | Some("vm")) {
         image::build(artefacts, Variant::Test)?;
         development::demo_guests(artefacts)?;
+        rooms::build(artefacts)?;
     }
     let mut nextest = vec!["nextest", "run", "--workspace", "--all-features", "--filterset", &expression];
     nextest.extend(filter);

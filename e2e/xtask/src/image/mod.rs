@@ -9,8 +9,8 @@
 
 mod cpio;
 mod disk;
-mod initramfs;
-mod kernel;
+pub(crate) mod initramfs;
+pub(crate) mod kernel;
 mod uki;
 
 use std::fs;

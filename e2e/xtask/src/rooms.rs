@@ -1,0 +1,101 @@
+//! The rooms' tests as the userland of the device's own kernel, for `vm_rooms_hold_on_the_device_kernel` to boot. A build
+//! host may lack device-mapper or have its control groups in version 1; the device's kernel has both as the rooms need.
+//!
+//! ```text
+//! target/catenoid/rooms/
+//!   kernel       as in the device image
+//!   initramfs    tests/kernel of each room, what they run, the device's modules; see rooms/init and rooms/run
+//! ```
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result};
+use catenoid_e2e::Artefacts;
+use serde_json::Value;
+
+use crate::image::initramfs::Initramfs;
+use crate::image::kernel::Kernel;
+use crate::run;
+
+/// A room, and the package that has its tests on the kernel.
+const ROOMS: [(&str, &str); 3] = [
+    ("containers", "reconcilers/containers/launcher"),
+    ("guests", "reconcilers/guests"),
+    ("limits", "reconcilers/limits"),
+];
+/// Each of these packages names its tests on the kernel so: `tests/kernel.rs` or `tests/kernel/main.rs`.
+const TARGET: &str = "kernel";
+
+/// Builds the tests and the initramfs around them. The launcher is the one of the device image, which is built before.
+pub(crate) fn build(artefacts: &Artefacts) -> Result<()> {
+    let folder = artefacts.rooms();
+    if folder.exists() {
+        fs::remove_dir_all(&folder).with_context(|| format!("failed to remove `{}`", folder.display()))?;
+    }
+    fs::create_dir_all(&folder).with_context(|| format!("failed to make `{}`", folder.display()))?;
+    let kernel = Kernel::obtain(&artefacts.cache().join("kernel"))?;
+    let mut initramfs = Initramfs::default();
+    initramfs.add_file("/init", 0o755, include_bytes!("rooms/init").to_vec());
+    initramfs.add_file("/rooms/run", 0o755, include_bytes!("rooms/run").to_vec());
+    initramfs.add_program("/rooms/catenoid-launcher", &artefacts.binary("device", "catenoid-launcher"))?;
+    initramfs.add_program("/bin/busybox", Path::new("/bin/busybox"))?;
+    initramfs.add_program("/sbin/modprobe", Path::new("/usr/bin/kmod"))?;
+    initramfs.add_program("/usr/bin/mkfs.erofs", Path::new("/usr/bin/mkfs.erofs"))?;
+    initramfs.add_program("/usr/sbin/veritysetup", Path::new("/usr/sbin/veritysetup"))?;
+    let probe = folder.join("probe");
+    let source = artefacts.workspace().join("reconcilers/containers/launcher/tests/kernel/probe.c");
+    run::output(Command::new("cc").args(["-static", "-o"]).arg(&probe).arg(source))?;
+    initramfs.add_program("/rooms/probe", &probe)?;
+    let messages = compile(artefacts)?;
+    for (room, package) in ROOMS {
+        let program = executable(&messages, &artefacts.workspace().join(package).join("Cargo.toml"))
+            .with_context(|| format!("cargo built no test `{TARGET}` of `{package}`"))?;
+        // Debug information is nine tenths of it, and the machine has it in memory.
+        let stripped = folder.join(room);
+        run::output(Command::new("strip").args(["--strip-debug", "-o"]).arg(&stripped).arg(program))?;
+        initramfs.add_program(&format!("/rooms/tests/{room}"), &stripped)?;
+    }
+    initramfs.add_modules(&kernel, &folder.join("modules"))?;
+    // Not compressed: unpacking under TCG takes longer than loading.
+    let archive = folder.join("initramfs");
+    fs::write(&archive, initramfs.bytes()).with_context(|| format!("failed to write `{}`", archive.display()))?;
+    let image = folder.join("kernel");
+    fs::copy(&kernel.image, &image).with_context(|| format!("failed to write `{}`", image.display()))?;
+    Ok(())
+}
+
+/// With the words that nextest is run with, so that it finds all of this built. Gives cargo's messages, one a line.
+fn compile(artefacts: &Artefacts) -> Result<String> {
+    let mut cargo = run::cargo();
+    cargo.args(["test", "--quiet", "--no-run", "--workspace", "--all-features", "--test", TARGET]);
+    cargo.args(["--message-format", "json-render-diagnostics"]).current_dir(artefacts.workspace());
+    let output = cargo.stderr(Stdio::inherit()).output().context("failed to run cargo")?;
+    anyhow::ensure!(output.status.success(), "the rooms' tests do not compile");
+    String::from_utf8(output.stdout).context("cargo's messages are not UTF-8")
+}
+
+/// The test program of the package with this manifest, out of cargo's messages.
+fn executable(messages: &str, manifest: &Path) -> Option<PathBuf> {
+    let of_package = |message: &Value| {
+        message["target"]["name"] == TARGET && message["manifest_path"].as_str().map(Path::new) == Some(manifest)
+    };
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    messages.filter(of_package).find_map(|message| message["executable"].as_str().map(PathBuf::from))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_packages_own_test_is_found_among_others() {
+        let messages = r#"{"reason":"compiler-artifact","manifest_path":"/w/b/Cargo.toml","target":{"name":"kernel"},"executable":"/t/kernel-b"}
+            {"reason":"compiler-artifact","manifest_path":"/w/a/Cargo.toml","target":{"name":"a"},"executable":null}
+            {"reason":"compiler-artifact","manifest_path":"/w/a/Cargo.toml","target":{"name":"kernel"},"executable":"/t/kernel-a"}
+            {"reason":"build-finished","success":true}"#;
+        assert_eq!(executable(messages, Path::new("/w/a/Cargo.toml")), Some(PathBuf::from("/t/kernel-a")));
+        assert_eq!(executable(messages, Path::new("/w/c/Cargo.toml")), None);
+    }
+}
