@@ -3,7 +3,7 @@
 //! size -> signatures and role -> target, epoch, sequence, validity, meaning -> every guest there, signed by its own role
 //! and whole -> ledger. Nothing is changed before the last step; a refusal is an event with its reason.
 //!
-//! [req->TSF-INIT] [req->TSF-UPDATE] [req->APS-02]
+//! [req->TSF-INIT] [req->TSF-UPDATE] [req->APS-01] [req->APS-02]
 
 use std::{
     collections::BTreeMap,

@@ -3,6 +3,8 @@
 //! Owns what an operator types and sees. Needs the types of `catenoid-schema`, and of `catenoid-envelope` only the
 //! reading of an envelope that nobody verified yet; has no key and no rights of its own. Start reading at [`run`]; what
 //! is said of a device as a whole is decided in [`judge`], what it looks like in [`show`].
+//!
+//! [req->SF-15]
 
 mod arguments;
 mod client;

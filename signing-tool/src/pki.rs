@@ -162,6 +162,7 @@ pub(crate) fn init(folder: &Path, name: &Name, now: SystemTime) -> Result<(), Er
     platform(&folder.join("platform"), name)
 }
 
+// [req->NDR-3.13]
 /// The anchors with the authority of each file for its role, and how many must sign for each role (1 if not said).
 pub(crate) fn anchors(
     name: &Name,

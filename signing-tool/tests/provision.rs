@@ -1,4 +1,4 @@
-//! docs/provision.md does what it says: every `sh` block is run, in order. [req->SF-21] [req->SF-16]
+//! docs/provision.md does what it says: every `sh` block is run, in order. [req->SF-21] [req->SF-16] [req->NDR-3.13]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;

@@ -35,6 +35,7 @@ impl Peer {
 mod tests {
     use super::*;
 
+    // [req->CR-2.1-1]
     #[test]
     fn only_the_root_of_its_own_range_may_change_something() {
         for (uid, may, actor) in [

@@ -19,7 +19,6 @@ const KILL: &str = r#"
     done
     kill -9 $agent && awk '{ print int($1 * 1000) }' /proc/uptime"#;
 
-/// [req->SF-11]
 #[test]
 fn vm_agent_restart_is_invisible() -> Result<()> {
     let mut bench = Bench::boot("agent-restart")?;

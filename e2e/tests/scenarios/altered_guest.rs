@@ -9,7 +9,7 @@ use crate::bench::{Bench, author, converged, subject};
 const PAGE: &[u8] = b"this page is served by the nginx guest 1.0.0";
 const GUEST: &str = "guest/nginx@1.0.0";
 
-/// [req->SF-2]
+/// [req->TSF-INIT] [req->APS-02] [req->NDR-3.2] [req->NDR-2.4-1]
 #[test]
 fn vm_altered_guest_never_runs() -> Result<()> {
     let mut bench = Bench::boot("altered-guest")?;

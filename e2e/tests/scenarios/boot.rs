@@ -43,7 +43,7 @@ fn assert_refused(name: &str, efi: &Path) -> Result<()> {
     Ok(())
 }
 
-/// [req->SF-2]
+/// [req->SF-2] [req->OS-04] [req->NDR-3.14]
 #[test]
 fn vm_unsigned_boot_is_refused() -> Result<()> {
     assert_refused("unsigned", &image("unsigned.efi"))?;

@@ -23,6 +23,7 @@ fn poll(address: &str) -> String {
     )
 }
 
+/// [req->CR-7.2] [req->APS-05]
 #[test]
 fn vm_only_what_changed_is_touched() -> Result<()> {
     let mut bench = Bench::boot("changes")?;

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::bench::{Bench, author, converged, is_well, subject};
 
-/// [req->TSF-INIT]
+/// [req->TSF-INIT] [req->SF-15] [req->SF-19]
 #[test]
 fn vm_first_manifest_converges() -> Result<()> {
     let mut bench = Bench::boot("first-manifest")?;

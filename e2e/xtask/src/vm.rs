@@ -18,7 +18,7 @@ use crate::image::{self, Variant};
 pub(crate) const NAME: &str = "dev";
 
 /// Builds the image, boots it, and leaves the machine running. A device that was up before boots the new image and keeps
-/// its data, unless `fresh`.
+/// its data, unless `fresh`. [req->SF-19]
 pub(crate) fn up(artefacts: &Artefacts, variant: Variant, fresh: bool) -> Result<()> {
     ensure_off(artefacts)?;
     let dir = artefacts.vm(NAME);

@@ -245,7 +245,7 @@ impl Doors {
         dm.make(guest, &behind, &table).map_err(map)
     }
 
-    // [req->TSF-INIT] [req->APS-02] [req->NDR-3.2]
+    // [req->TSF-INIT] [req->APS-02] [req->NDR-3.2] [req->NDR-2.4-1]
     fn mount(&self, guest: &str, label: String) -> Result<(), Error> {
         let dm = DeviceMapper::open().map_err(Error::Devices)?;
         let find = || dm.device(guest).map_err(Error::Devices);

@@ -355,6 +355,7 @@ impl Ground {
         Ok(found.into_iter().next())
     }
 
+    // [req->NDR-5.2-3]
     /// That nothing is joined to a place before its firewall is there.
     fn guarded(&self, place: &Place) -> Result<(), Error> {
         let tables = firewall::tables(self.net(place)?.as_fd(), name::TABLE);

@@ -114,7 +114,7 @@ fn normal(value: Value) -> Value {
     }
 }
 
-// [req->TSF-ISOLATION] [req->CR-5.1] [req->NDR-5.2]
+// [req->TSF-ISOLATION] [req->CR-5.1] [req->NDR-5.2] [req->NDR-5.2-1]
 /// The rules in the root namespace. No container can change them, so they hold whatever the core container does.
 pub(crate) fn root(manifest: &Manifest) -> Rules {
     let ports = ports(manifest);

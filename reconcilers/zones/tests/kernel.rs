@@ -218,6 +218,7 @@ fn addresses(zone: &str, container: &str) -> [IpAddr; 2] {
     found.iter().map(|net| net.addr()).collect::<Vec<_>>().try_into().unwrap()
 }
 
+// [req->COM-01]
 #[test]
 fn netns_first_pass_makes_what_ip_shows_and_the_last_removes_it() {
     on_a_thread(|| async {
@@ -268,7 +269,7 @@ fn netns_first_pass_makes_what_ip_shows_and_the_last_removes_it() {
     });
 }
 
-// [req->TSF-ISOLATION] [req->CR-5.1] [req->NDR-5.2] [req->NDR-1.13]
+// [req->TSF-ISOLATION] [req->CR-5.1] [req->NDR-5.2] [req->NDR-5.2-1] [req->NDR-1.13]
 #[test]
 fn netns_only_what_flows_permit_passes() {
     on_a_thread(|| async {
@@ -417,6 +418,7 @@ fn netns_nothing_passes_under_anothers_name() {
     });
 }
 
+// [req->NDR-5.2-3]
 #[test]
 fn netns_frames_that_bypass_the_ip_layer_are_dropped() {
     on_a_thread(|| async {
@@ -603,6 +605,7 @@ fn netns_every_change_by_hand_is_found_and_healed() {
     });
 }
 
+// [req->NDR-5.2-3]
 #[test]
 fn netns_no_port_is_made_where_there_is_no_firewall() {
     on_a_thread(|| async {

@@ -92,6 +92,7 @@ fn a_chain_over_intermediates_opens() {
 }
 
 /// Who signed: each row is a signer that looks right but for one thing.
+// [req->NDR-3.13]
 #[test]
 fn signers_that_do_not_count_are_named() {
     let fleet = fleet();

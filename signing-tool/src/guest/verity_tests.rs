@@ -1,4 +1,4 @@
-//! The hash tree against `veritysetup`, byte by byte. [req->COM-06]
+//! The hash tree against `veritysetup`, byte by byte.
 
 use std::{
     fs,

@@ -49,7 +49,7 @@ pub(crate) fn assemble(parts: &Parts<'_>, to: &Path) -> Result<()> {
     run::output(objcopy.arg(STUB).arg(to)).map(drop)
 }
 
-/// Signs for `db`.
+/// Signs for `db`. [req->SF-2] [req->OS-04] [req->NDR-3.14]
 pub(crate) fn sign(unsigned: &Path, signed: &Path, platform: &Path) -> Result<()> {
     let mut sbsign = Command::new("sbsign");
     sbsign.arg("--key").arg(platform.join("db.key.pem")).arg("--cert").arg(platform.join("db.crt.pem"));

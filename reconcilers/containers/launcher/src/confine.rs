@@ -8,7 +8,7 @@ use catenoid_kernel::{
     seccomp::Filter,
 };
 
-// [req->SF-7] [req->SF-1]
+// [req->SF-7] [req->SF-1] [req->OS-05]
 pub(crate) fn confine(order: &LaunchOrder, log: &OwnedFd) -> Result<(), Error> {
     let granted: Vec<u8> = order.capabilities.iter().copied().collect();
     let heir = if order.user == 0 { Heir::Root } else { Heir::Program };
