@@ -434,7 +434,7 @@ fn why_for_programs() {
 fn why_of_an_unknown_or_ambiguous_name() {
     let fake = Fake::start().on(
         "GET /v1/status",
-        Answer::json(&status(12, Some(12), &[running("container/web"), running("limits/web"), running("zone/web")])),
+        Answer::json(&status(12, Some(12), &[running("guest/web"), running("limits/web"), running("zone/web")])),
     );
     assert_seen!([catenoid(&fake, &["why", "web"]), catenoid(&fake, &["why", "nothing"])].join("\n"));
 }
@@ -491,6 +491,7 @@ fn manual_has_a_page_for_each_command() {
             "catenoid-events.1",
             "catenoid-guests-push.1",
             "catenoid-guests.1",
+            "catenoid-logs.1",
             "catenoid-man.1",
             "catenoid-plan.1",
             "catenoid-status.1",
