@@ -140,8 +140,16 @@ fn owner(path: &str) -> Option<&'static Crate> {
         .max_by_key(|one| one.dir.len())
 }
 
+/// Fuzz targets are a workspace of their own beside what they fuzz: they need another toolchain, and nobody links them.
+fn is_outside(source: &Source) -> bool {
+    source.path.ends_with("/fuzz/Cargo.toml") && source.text.lines().any(|line| line.trim() == "[workspace]")
+}
+
 fn manifest_breaches(source: &Source) -> Vec<Breach> {
     let mut breaches = Vec::new();
+    if is_outside(source) {
+        return breaches;
+    }
     let at = |line: usize, why: String| Breach { place: format!("{}:{line}", source.path), why };
     let mut section = String::new();
     let mut inherits_lints = false;
@@ -312,6 +320,15 @@ mod tests {
             planted("new/Cargo.toml", "[package]\n[lints]\nworkspace = true\n"),
             ["new/Cargo.toml:1: wall `dependencies`: the walls do not know this crate"]
         );
+    }
+
+    #[test]
+    fn fuzz_targets_are_no_member_of_the_house() {
+        let text = "[package]\n[workspace]\n[dependencies]\ncatenoid-envelope = { path = \"..\" }\n";
+        assert_eq!(planted("schema/envelope/fuzz/Cargo.toml", text), NONE);
+        assert_eq!(planted("schema/envelope/other/Cargo.toml", text).len(), 2);
+        let targets = "fn f() { unsafe { g() } }\n";
+        assert_eq!(planted("schema/envelope/fuzz/fuzz_targets/open.rs", targets).len(), 1);
     }
 
     #[test]
