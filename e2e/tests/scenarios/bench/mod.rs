@@ -113,11 +113,10 @@ impl Bench {
     pub(crate) fn apply(&self, envelope: &[u8]) -> Result<Duration> {
         let started = Instant::now();
         let line = format!("cat >/tmp/manifest.cose && catenoid apply /tmp/manifest.cose --guests {PARCEL} --wait=5m");
-        let told = self.c0_with(&line, envelope).map_err(|error| {
+        self.c0_with(&line, envelope).map_err(|error| {
             let tail = self.device.console().tail();
             error.context(format!("the manifest did not converge; the console ends:\n{tail}"))
         })?;
-        print!("{told}");
         Ok(started.elapsed())
     }
 
