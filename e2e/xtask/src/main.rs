@@ -67,7 +67,6 @@ fn command() -> Result<ExitCode> {
             setup::ensure()?;
             image::build(&artefacts, variant)?;
         }
-        "rooms-temporary" => rooms::build(&artefacts)?,
         "vm" => return vm(&artefacts, &mut parser),
         "walls" => {
             end(&mut parser)?;

@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use catenoid_e2e::Artefacts;
 use serde_json::Value;
 
@@ -34,7 +34,8 @@ pub(crate) fn build(artefacts: &Artefacts) -> Result<()> {
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| format!("failed to remove `{}`", folder.display()))?;
     }
-    fs::create_dir_all(&folder).with_context(|| format!("failed to make `{}`", folder.display()))?;
+    let staging = folder.join("staging");
+    fs::create_dir_all(&staging).with_context(|| format!("failed to make `{}`", staging.display()))?;
     let kernel = Kernel::obtain(&artefacts.cache().join("kernel"))?;
     let mut initramfs = Initramfs::default();
     initramfs.add_file("/init", 0o755, include_bytes!("rooms/init").to_vec());
@@ -44,7 +45,7 @@ pub(crate) fn build(artefacts: &Artefacts) -> Result<()> {
     initramfs.add_program("/sbin/modprobe", Path::new("/usr/bin/kmod"))?;
     initramfs.add_program("/usr/bin/mkfs.erofs", Path::new("/usr/bin/mkfs.erofs"))?;
     initramfs.add_program("/usr/sbin/veritysetup", Path::new("/usr/sbin/veritysetup"))?;
-    let probe = folder.join("probe");
+    let probe = staging.join("probe");
     let source = artefacts.workspace().join("reconcilers/containers/launcher/tests/kernel/probe.c");
     run::output(Command::new("cc").args(["-static", "-o"]).arg(&probe).arg(source))?;
     initramfs.add_program("/rooms/probe", &probe)?;
@@ -53,11 +54,12 @@ pub(crate) fn build(artefacts: &Artefacts) -> Result<()> {
         let program = executable(&messages, &artefacts.workspace().join(package).join("Cargo.toml"))
             .with_context(|| format!("cargo built no test `{TARGET}` of `{package}`"))?;
         // Debug information is nine tenths of it, and the machine has it in memory.
-        let stripped = folder.join(room);
+        let stripped = staging.join(room);
         run::output(Command::new("strip").args(["--strip-debug", "-o"]).arg(&stripped).arg(program))?;
         initramfs.add_program(&format!("/rooms/tests/{room}"), &stripped)?;
     }
-    initramfs.add_modules(&kernel, &folder.join("modules"))?;
+    initramfs.add_modules(&kernel, &staging.join("modules"))?;
+    fs::remove_dir_all(&staging).with_context(|| format!("failed to remove `{}`", staging.display()))?;
     // Not compressed: unpacking under TCG takes longer than loading.
     let archive = folder.join("initramfs");
     fs::write(&archive, initramfs.bytes()).with_context(|| format!("failed to write `{}`", archive.display()))?;
@@ -72,7 +74,7 @@ fn compile(artefacts: &Artefacts) -> Result<String> {
     cargo.args(["test", "--quiet", "--no-run", "--workspace", "--all-features", "--test", TARGET]);
     cargo.args(["--message-format", "json-render-diagnostics"]).current_dir(artefacts.workspace());
     let output = cargo.stderr(Stdio::inherit()).output().context("failed to run cargo")?;
-    anyhow::ensure!(output.status.success(), "the rooms' tests do not compile");
+    ensure!(output.status.success(), "the rooms' tests do not compile");
     String::from_utf8(output.stdout).context("cargo's messages are not UTF-8")
 }
 

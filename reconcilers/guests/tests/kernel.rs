@@ -134,8 +134,8 @@ fn alter(path: &Path) {
 }
 
 #[tokio::test]
-#[ignore = "needs device-mapper: run in the device VM"]
-async fn vm_guests_come_and_go_as_the_model_says() {
+#[ignore = "needs device-mapper: runs in vm_rooms_hold_on_the_device_kernel"]
+async fn mountns_guests_come_and_go_as_the_model_says() {
     let device = Device::new();
     let old = device.push("old");
     let first = device.converge(&desired(&[&old])).await;
@@ -161,8 +161,8 @@ async fn vm_guests_come_and_go_as_the_model_says() {
 
 // [req->TSF-INIT] [req->NDR-3.2]
 #[tokio::test]
-#[ignore = "needs device-mapper: run in the device VM"]
-async fn vm_an_image_altered_before_it_is_mounted_is_discarded_and_can_be_pushed_again() {
+#[ignore = "needs device-mapper: runs in vm_rooms_hold_on_the_device_kernel"]
+async fn mountns_an_image_altered_before_it_is_mounted_is_discarded_and_can_be_pushed_again() {
     let device = Device::new();
     let guest = device.push("web");
     let wanted = desired(&[&guest]);
@@ -186,8 +186,8 @@ async fn vm_an_image_altered_before_it_is_mounted_is_discarded_and_can_be_pushed
 }
 
 #[tokio::test]
-#[ignore = "needs device-mapper: run in the device VM"]
-async fn vm_an_image_altered_under_a_mounted_guest_is_an_error_and_never_other_data() {
+#[ignore = "needs device-mapper: runs in vm_rooms_hold_on_the_device_kernel"]
+async fn mountns_an_image_altered_under_a_mounted_guest_is_an_error_and_never_other_data() {
     let device = Device::new();
     let guest = device.push("web");
     let wanted = desired(&[&guest]);
@@ -210,8 +210,8 @@ async fn vm_an_image_altered_under_a_mounted_guest_is_an_error_and_never_other_d
 }
 
 #[tokio::test]
-#[ignore = "needs device-mapper: run in the device VM"]
-async fn vm_what_others_mapped_or_mounted_under_our_names_is_replaced() {
+#[ignore = "needs device-mapper: runs in vm_rooms_hold_on_the_device_kernel"]
+async fn mountns_what_others_mapped_or_mounted_under_our_names_is_replaced() {
     let device = Device::new();
     let guest = device.push("web");
     let wanted = desired(&[&guest]);
@@ -238,8 +238,8 @@ async fn vm_what_others_mapped_or_mounted_under_our_names_is_replaced() {
 }
 
 #[tokio::test]
-#[ignore = "needs device-mapper: run in the device VM"]
-async fn vm_a_root_hash_that_is_not_the_images_mounts_nothing() {
+#[ignore = "needs device-mapper: runs in vm_rooms_hold_on_the_device_kernel"]
+async fn mountns_a_root_hash_that_is_not_the_images_mounts_nothing() {
     let device = Device::new();
     let (descriptor, mut guest) = device.push("web");
     guest.verity.root_hash = Digest::of(b"other");

@@ -114,8 +114,8 @@ async fn mountns_a_controller_that_the_kernel_lacks_is_an_error_for_the_administ
 }
 
 #[tokio::test]
-#[ignore = "needs the cpu, memory and pids controllers in cgroup v2: run in the device VM"]
-async fn vm_limits_read_back_as_the_model_says() {
+#[ignore = "needs the cpu, memory and pids controllers in cgroup v2: runs in vm_rooms_hold_on_the_device_kernel"]
+async fn mountns_limits_read_back_as_the_model_says() {
     let kernel = Kernel::mounted("converge");
     let room = Limits::open(&kernel.base).unwrap();
     let first = converge(&room, &desired("web=128MiB,0.5,64 db=64MiB,2,10")).await;
@@ -133,8 +133,8 @@ async fn vm_limits_read_back_as_the_model_says() {
 }
 
 #[tokio::test]
-#[ignore = "needs the pids controller in cgroup v2: run in the device VM"]
-async fn vm_a_process_too_many_is_refused() {
+#[ignore = "needs the pids controller in cgroup v2: runs in vm_rooms_hold_on_the_device_kernel"]
+async fn mountns_a_process_too_many_is_refused() {
     let kernel = Kernel::mounted("hog");
     let room = Limits::open(&kernel.base).unwrap();
     converge(&room, &desired("web=128MiB,0.5,3")).await;

@@ -1,7 +1,8 @@
 //! A small device in a mount namespace of the test: control groups, a pinned pair of namespaces, an image.
 //!
-//! Needs root, `busybox-static`, `erofs-utils`, a C compiler with static libraries, and loop devices. Where an image is
-//! there already (the device VM has no compiler), `CATENOID_TEST_IMAGE` names it; `CATENOID_TEST_LAUNCHER` the launcher.
+//! Needs root, `busybox-static`, `erofs-utils`, a C compiler with static libraries, and loop devices. Where nothing can be
+//! built (on the device's kernel), `CATENOID_TEST_PROBE` names the compiled `probe.c` and `CATENOID_TEST_LAUNCHER` the
+//! launcher.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -68,7 +69,7 @@ impl Device {
 
     /// Mounts the test image at `image/`, after `change` was made to what is in it.
     pub(crate) fn with_image(self, change: impl FnOnce(&Path)) -> Self {
-        let image = std::env::var_os("CATENOID_TEST_IMAGE").map_or_else(|| build_image(&self, change), PathBuf::from);
+        let image = build_image(&self, change);
         run(
             "mount",
             ["-t", "erofs", "-o", "ro,loop"]
@@ -184,8 +185,13 @@ fn build_image(device: &Device, change: impl FnOnce(&Path)) -> PathBuf {
     }
     fs::write(root.join("srv/page"), "hello\n").unwrap();
     std::os::unix::fs::chown(root.join("srv/page"), Some(33), Some(33)).unwrap();
-    let probe = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kernel/probe.c");
-    run("cc", ["-static".into(), "-o".into(), root.join("bin/probe").into_os_string(), probe.into_os_string()]);
+    let probe = root.join("bin/probe");
+    if let Some(compiled) = std::env::var_os("CATENOID_TEST_PROBE") {
+        fs::copy(compiled, probe).unwrap();
+    } else {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kernel/probe.c");
+        run("cc", ["-static".into(), "-o".into(), probe.into_os_string(), source.into_os_string()]);
+    }
     change(&root);
     run("mkfs.erofs", ["--quiet".into(), image.clone().into_os_string(), root.into_os_string()]);
     image

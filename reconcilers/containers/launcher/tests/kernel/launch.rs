@@ -371,10 +371,6 @@ fn mountns_failures_tell_where_and_why() {
 
 #[test]
 fn mountns_links_in_an_image_lead_nowhere() {
-    if std::env::var_os("CATENOID_TEST_IMAGE").is_some() {
-        eprintln!("skipped: the image is given, this test changes it");
-        return;
-    }
     for (path, target) in [("proc", "../../../../etc"), ("dev", "/etc"), ("tmp", "proc/1/root")] {
         let mut device = Device::new().with_image(|root| {
             fs::remove_dir(root.join(path)).unwrap();
@@ -435,14 +431,12 @@ fn mountns_an_order_that_is_none_is_refused_before_anything_is_done() {
 
 /// The least memory that a manifest may give is enough to come as far as the program.
 #[test]
+#[ignore = "needs the memory controller in cgroup v2: runs in vm_rooms_hold_on_the_device_kernel"]
 fn mountns_the_least_memory_is_enough_to_start() {
     let mut device = plain();
     let order = device.order("web", "echo up");
     let least = catenoid_schema::manifest::check::MEMORY_LEAST.to_string();
-    if fs::write(order.group.join("memory.max"), least).is_err() {
-        eprintln!("skipped: this kernel has no memory controller in cgroup v2");
-        return;
-    }
+    fs::write(order.group.join("memory.max"), least).unwrap();
     fs::write(order.group.join("memory.swap.max"), "0").unwrap();
     assert_eq!(device.output(&order), "up\n");
 }

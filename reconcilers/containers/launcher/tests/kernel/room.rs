@@ -334,14 +334,12 @@ async fn mountns_a_failed_start_leaves_nothing_and_says_who_must_act() {
 
 // [req->APS-04]
 #[tokio::test]
+#[ignore = "needs the memory controller in cgroup v2: runs in vm_rooms_hold_on_the_device_kernel"]
 async fn mountns_memory_used_up_is_told_as_such() {
     let mut device = Device::new().with_image(|_| {});
     let room = room(&device);
     let order = device.order("web", "dd if=/dev/zero of=/tmp/big bs=1M count=40");
-    if fs::write(order.group.join("memory.max"), "16777216").is_err() {
-        eprintln!("skipped: this kernel has no memory controller in cgroup v2");
-        return;
-    }
+    fs::write(order.group.join("memory.max"), "16777216").unwrap();
     fs::write(order.group.join("memory.oom.group"), "1").unwrap();
     fs::write(order.group.join("memory.swap.max"), "0").unwrap();
     for (_, step) in Planning::plan(&always(&order), &room.observe().await.unwrap()).steps() {
