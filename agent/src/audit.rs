@@ -49,7 +49,10 @@ struct State {
     path: PathBuf,
     /// None while the file cannot be written (a full disk): events are still told, and writing is tried anew.
     file: Option<File>,
+    /// Bytes of whole records.
     size: u64,
+    /// Whether a write may have left half a record behind them.
+    torn: bool,
     next: u64,
     previous: Digest,
     boot_id: String,
@@ -84,9 +87,14 @@ impl Audit {
     pub(crate) fn open(folder: &Path, boot_id: &str) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         let path = folder.join("audit.jsonl");
-        let (backlog, previous) = tail(&path)?;
+        let (mut backlog, mut previous) = tail(&path)?;
+        if backlog.is_empty() {
+            // Cut off between putting the full file aside and the first record of the next.
+            (backlog, previous) = tail(&path.with_extension("1.jsonl"))?;
+        }
         let next = backlog.back().map_or(1, |event| event.number + 1);
-        let mut state = State { path, file: None, size: 0, next, previous, boot_id: boot_id.to_owned(), backlog };
+        let boot_id = boot_id.to_owned();
+        let mut state = State { path, file: None, size: 0, torn: false, next, previous, boot_id, backlog };
         state.reopen()?;
         Ok(Self { state: Mutex::new(state), live: broadcast::channel(BACKLOG).0 })
     }
@@ -99,6 +107,7 @@ impl Audit {
         if let Err(error) = state.append(&event) {
             tracing::error!(%error, "the audit log cannot be written");
             state.file = None;
+            state.torn = true;
         }
         tracing::info!(kind = event.kind, subject = event.subject.as_ref().map(Subject::as_str), "{}", event.message);
         state.backlog.push_back(event.clone());
@@ -167,9 +176,17 @@ impl State {
     fn reopen(&mut self) -> io::Result<()> {
         if fs::metadata(&self.path).is_ok_and(|held| held.len() > FILE_LIMIT) {
             fs::rename(&self.path, self.path.with_extension("1.jsonl"))?;
+            self.torn = false;
         }
         let mut file = OpenOptions::new().create(true).append(true).open(&self.path)?;
-        self.size = file.seek(SeekFrom::End(0))?;
+        let held = file.seek(SeekFrom::End(0))?;
+        if self.torn && held > self.size {
+            // The half of a line that did not fit on a full disk: the next record must not be written behind it.
+            file.set_len(self.size)?;
+        } else {
+            self.size = held;
+        }
+        self.torn = false;
         self.file = Some(file);
         Ok(())
     }
@@ -235,6 +252,34 @@ mod tests {
         let text = fs::read_to_string(&path).unwrap();
         let numbers: Vec<u64> = text.lines().map(|l| serde_json::from_str::<Record>(l).unwrap().event.number).collect();
         assert_eq!(numbers, [1, 2]);
+    }
+
+    #[test]
+    fn half_a_record_of_a_full_disk_is_cut_off_before_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let audit = Audit::open(folder.path(), "boot-1").unwrap();
+        note(&audit, "one");
+        let path = folder.path().join("audit.jsonl");
+        OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"number\":2,").unwrap();
+        {
+            let mut state = audit.state.lock().unwrap();
+            state.file = None;
+            state.torn = true;
+        }
+        note(&audit, "two");
+        let text = fs::read_to_string(&path).unwrap();
+        let numbers: Vec<u64> = text.lines().map(|l| serde_json::from_str::<Record>(l).unwrap().event.number).collect();
+        assert_eq!(numbers, [1, 2]);
+    }
+
+    #[test]
+    fn numbers_go_on_after_a_file_was_put_aside_and_nothing_was_written_since() {
+        let folder = tempfile::tempdir().unwrap();
+        note(&Audit::open(folder.path(), "boot-1").unwrap(), "one");
+        fs::rename(folder.path().join("audit.jsonl"), folder.path().join("audit.1.jsonl")).unwrap();
+        let audit = Audit::open(folder.path(), "boot-2").unwrap();
+        note(&audit, "two");
+        assert_eq!(audit.last(), 2);
     }
 
     #[test]

@@ -2,8 +2,6 @@
 //!
 //! It stays this small because its end is the machine's. Everything else is the agent's, which may end and come back
 //! while containers run on: they are children of PID 1, and what they ended with is written where the agent reads it.
-//!
-//! [req->SF-11]
 
 use std::{
     fs, io,
@@ -51,8 +49,8 @@ pub(crate) enum Error {
         source: io::Error,
     },
     /// The kernel does not take a limit.
-    #[error("failed to set the limit on open files")]
-    OpenFiles(#[source] io::Error),
+    #[error("failed to set the limits that everything starts with")]
+    Limits(#[source] io::Error),
     /// The agent does not start.
     #[error("failed to start the agent")]
     Agent(#[source] io::Error),
@@ -68,14 +66,14 @@ pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
         init::move_root_to_memory()?;
         return Err(Error::Again(Command::new(SELF).exec()));
     }
-    init::limit_open_files().map_err(Error::OpenFiles)?;
+    init::set_limits().map_err(Error::Limits)?;
     let mut signals = Signals::receive()?;
     let modules = fs::read_to_string(MODULES).map_err(|source| Error::Path { path: MODULES, source })?;
     init::load_modules(&modules.lines().filter(|line| !line.is_empty()).collect::<Vec<_>>())?;
     signals.listen_to_buttons()?;
     fs::create_dir_all(EXITS).map_err(|source| Error::Path { path: EXITS, source })?;
     say_how_it_booted();
-    watch_over_agent(&signals)
+    watch_over_agent(&mut signals)
 }
 
 /// One line on the console that tells what is in force; the tests read it, and so does whoever stands at the device.
@@ -89,7 +87,7 @@ fn say_how_it_booted() {
     println!("catenoid: booted, lockdown {lockdown}, module signatures {signed}");
 }
 
-fn watch_over_agent(signals: &Signals) -> Result<std::convert::Infallible, Error> {
+fn watch_over_agent(signals: &mut Signals) -> Result<std::convert::Infallible, Error> {
     let mut pause = Duration::ZERO;
     loop {
         let started = Instant::now();
@@ -103,13 +101,14 @@ fn watch_over_agent(signals: &Signals) -> Result<std::convert::Infallible, Error
         println!("catenoid: the agent ended and is started again in {} ms", pause.as_millis());
         let again = Instant::now() + pause;
         while Instant::now() < again {
-            act(signals.wait(Some(again.saturating_duration_since(Instant::now())))?, signals);
+            let told = signals.wait(Some(again.saturating_duration_since(Instant::now())))?;
+            act(told, signals);
         }
     }
 }
 
 /// Reaps until the agent is among the reaped.
-fn until_it_ends(agent: &Child, signals: &Signals) -> Result<(), Error> {
+fn until_it_ends(agent: &Child, signals: &mut Signals) -> Result<(), Error> {
     loop {
         let told = signals.wait(None)?;
         if act(told, signals).contains(&agent.id()) {
@@ -119,7 +118,7 @@ fn until_it_ends(agent: &Child, signals: &Signals) -> Result<(), Error> {
 }
 
 /// Does what a signal tells; the processes that were reaped.
-fn act(told: Told, signals: &Signals) -> Vec<u32> {
+fn act(told: Told, signals: &mut Signals) -> Vec<u32> {
     match told {
         Told::ChildEnded | Told::TimeUp => reap(),
         Told::Restart | Told::PowerOff => {

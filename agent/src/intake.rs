@@ -10,7 +10,7 @@ use std::{
     fs::{self, File},
     io::{self, Read},
     path::{Path, PathBuf},
-    sync::Mutex,
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use catenoid_envelope::{Admitted, DeviceFacts, Verified, admit, open};
@@ -169,6 +169,9 @@ pub(crate) struct Intake {
     serial: Serial,
     blobs: PathBuf,
     ledger: Mutex<Ledger>,
+    /// Held while a manifest is looked at and accepted, and while the pass removes blobs: what a manifest was found to
+    /// need is not removed before it is accepted.
+    gate: std::sync::Arc<tokio::sync::Mutex<()>>,
     accepted: watch::Sender<Option<std::sync::Arc<Target>>>,
     audit: std::sync::Arc<Audit>,
 }
@@ -184,6 +187,7 @@ impl Intake {
         serial: Serial,
         data: &Path,
         audit: std::sync::Arc<Audit>,
+        gate: std::sync::Arc<tokio::sync::Mutex<()>>,
     ) -> Result<Self, ledger::Error> {
         let ledger = Ledger::open(&data.join("ledger"))?;
         let held = ledger.read()?;
@@ -192,13 +196,23 @@ impl Intake {
             serial,
             blobs: data.join("blobs"),
             ledger: Mutex::new(ledger),
+            gate,
             accepted: watch::Sender::new(None),
             audit,
         };
         for corrupt in &held.corrupt {
             intake.tell("LedgerSlotCorrupt", chain(corrupt));
         }
+        let floor = held.floor();
         for entry in held.entries {
+            // One that is older was superseded; below the security floor it must not run, whatever became of the newer.
+            if entry.floor.epoch < floor.epoch {
+                intake.tell(
+                    "LedgerEntryRefused",
+                    format!("generation {}: below epoch {}", entry.generation, floor.epoch),
+                );
+                continue;
+            }
             match intake.replay(&entry) {
                 Ok(target) => {
                     intake.accepted.send_replace(Some(target.into()));
@@ -225,9 +239,10 @@ impl Intake {
         let at = clock::now();
         let verified = self.believe(envelope, at)?;
         let held = self.accepted.borrow().clone();
+        let floor = self.ledger().read()?.floor();
         let accepted = held.as_ref().map(|target| catenoid_envelope::Held {
-            sequence: target.manifest.metadata.sequence,
-            epoch: target.manifest.metadata.epoch,
+            sequence: floor.sequence.max(target.manifest.metadata.sequence),
+            epoch: floor.epoch.max(target.manifest.metadata.epoch),
             digest: target.digest,
         });
         let facts = DeviceFacts { serial: self.serial.clone(), accepted };
@@ -250,13 +265,24 @@ impl Intake {
     /// As [`Intake::consider`]; or [`Refused::Ledger`]. In each case what was accepted before stays.
     pub(crate) fn accept(&self, envelope: &[u8], actor: &str) -> Result<(std::sync::Arc<Target>, Outcome), Refused> {
         // Held to the end: two manifests at once are taken one after the other, each seeing the one before.
-        let ledger = self.ledger.lock().expect("nobody panics while holding it");
+        let _gate = self.gate.blocking_lock();
         let candidate = self.consider(envelope)?;
         let target = std::sync::Arc::new(candidate.target);
         if candidate.outcome == Outcome::Unchanged {
+            // A guest that was lost may have been pushed again.
+            let found = |held: &std::sync::Arc<Target>| held.guests.len() < target.guests.len();
+            self.accepted.send_if_modified(|held| {
+                let more = held.as_ref().is_some_and(found);
+                if more {
+                    *held = Some(target.clone());
+                }
+                more
+            });
             return Ok((target, Outcome::Unchanged));
         }
-        ledger.write(&candidate.envelope, target.accepted_at)?;
+        let metadata = &target.manifest.metadata;
+        let floor = ledger::Floor { epoch: metadata.epoch, sequence: metadata.sequence };
+        self.ledger().write(&candidate.envelope, target.accepted_at, floor)?;
         let state = target.state();
         self.audit.note(Happening {
             kind: "ManifestAccepted",
@@ -272,6 +298,11 @@ impl Intake {
     pub(crate) fn refused(&self, refused: &Refused, actor: &str) {
         let message = format!("{}: {}", refused.name(), chain(refused));
         self.audit.note(Happening { kind: "ManifestRefused", subject: None, actor: actor.to_owned(), message });
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        // It holds no state but a path.
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tell(&self, kind: &'static str, message: String) {

@@ -18,7 +18,25 @@ const MAGIC: &[u8; 8] = b"CATLEDG1";
 const SLOTS: [&str; 2] = ["a", "b"];
 /// An envelope with room for what an entry adds to it.
 const SLOT_LIMIT: u64 = MANIFEST_LIMIT.bytes() + 4096;
-const ENTRY_LIMITS: cbor::Limits = cbor::Limits { bytes: 2 * 1024 * 1024 + 4096, depth: 2, items: 16 };
+const ENTRY_LIMITS: cbor::Limits = cbor::Limits { bytes: 2 * 1024 * 1024 + 4096, depth: 3, items: 32 };
+
+/// The highest sequence and epoch that were ever accepted. Kept apart from the manifest, so that a manifest that cannot be
+/// verified any more does not take them with it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Floor {
+    /// The highest epoch.
+    pub epoch: u64,
+    /// The highest sequence.
+    pub sequence: u64,
+}
+
+impl Floor {
+    /// No lower than both.
+    pub(crate) fn max(self, other: Self) -> Self {
+        Self { epoch: self.epoch.max(other.epoch), sequence: self.sequence.max(other.sequence) }
+    }
+}
 
 /// One accepted manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +44,8 @@ const ENTRY_LIMITS: cbor::Limits = cbor::Limits { bytes: 2 * 1024 * 1024 + 4096,
 pub(crate) struct Entry {
     /// Rises by one with every entry; the higher one is the accepted one.
     pub generation: u64,
+    /// What no manifest may be below any more, once this was accepted.
+    pub floor: Floor,
     /// When it was accepted. Its signatures are checked against this moment when it is read again, because expiry holds
     /// change and stops nothing.
     pub accepted_at: Timestamp,
@@ -114,6 +134,13 @@ pub(crate) struct Held {
     pub corrupt: Vec<Corrupt>,
 }
 
+impl Held {
+    /// What no manifest may be below.
+    pub(crate) fn floor(&self) -> Floor {
+        self.entries.iter().map(|entry| entry.floor).fold(Floor::default(), Floor::max)
+    }
+}
+
 /// The two slots in their folder.
 #[derive(Debug)]
 pub(crate) struct Ledger {
@@ -151,10 +178,11 @@ impl Ledger {
     ///
     /// # Errors
     /// [`Error::Write`]; the entries that were there are untouched.
-    pub(crate) fn write(&self, envelope: &[u8], accepted_at: Timestamp) -> Result<Entry, Error> {
+    pub(crate) fn write(&self, envelope: &[u8], accepted_at: Timestamp, floor: Floor) -> Result<Entry, Error> {
         let held = self.read()?;
         let newest = held.entries.first().map_or(0, |entry| entry.generation);
-        let entry = Entry { generation: newest + 1, accepted_at, envelope: envelope.to_vec() };
+        let floor = floor.max(held.floor());
+        let entry = Entry { generation: newest + 1, floor, accepted_at, envelope: envelope.to_vec() };
         let body = cbor::encode(&entry).map_err(Error::Encode)?;
         let slot = self.older_slot()?;
         let (path, temporary) = (self.folder.join(slot), self.folder.join(format!("{slot}.new")));
@@ -223,7 +251,7 @@ mod tests {
     fn the_newest_entry_comes_first_and_only_two_are_kept() {
         let (_folder, ledger) = ledger();
         for n in 1..=5u8 {
-            ledger.write(&[n], at(n.into())).unwrap();
+            ledger.write(&[n], at(n.into()), Floor { epoch: 0, sequence: n.into() }).unwrap();
         }
         let held = ledger.read().unwrap();
         let seen: Vec<_> = held.entries.iter().map(|e| (e.generation, e.envelope.clone())).collect();
@@ -234,8 +262,8 @@ mod tests {
     #[test]
     fn every_flipped_bit_and_every_cut_of_a_slot_is_found_and_the_other_slot_stands() {
         let (folder, ledger) = ledger();
-        ledger.write(b"old", at(1)).unwrap();
-        ledger.write(b"new", at(2)).unwrap();
+        ledger.write(b"old", at(1), Floor { epoch: 0, sequence: 1 }).unwrap();
+        ledger.write(b"new", at(2), Floor { epoch: 0, sequence: 2 }).unwrap();
         let path = folder.path().join("ledger/b");
         let whole = fs::read(&path).unwrap();
         let mut damaged: Vec<Vec<u8>> = (0..whole.len()).map(|cut| whole[..cut].to_vec()).collect();
@@ -253,12 +281,24 @@ mod tests {
     }
 
     #[test]
+    fn the_floor_never_sinks() {
+        let (_folder, ledger) = ledger();
+        let mut floors = Vec::new();
+        for (epoch, sequence) in [(0, 1), (2, 7), (1, 3), (2, 8)] {
+            ledger.write(b"any", at(1), Floor { epoch, sequence }).unwrap();
+            floors.push(ledger.read().unwrap().floor());
+        }
+        let floor = |epoch, sequence| Floor { epoch, sequence };
+        assert_eq!(floors, [floor(0, 1), floor(2, 7), floor(2, 7), floor(2, 8)]);
+    }
+
+    #[test]
     fn a_corrupt_slot_is_the_next_one_written() {
         let (folder, ledger) = ledger();
-        ledger.write(b"old", at(1)).unwrap();
-        ledger.write(b"new", at(2)).unwrap();
+        ledger.write(b"old", at(1), Floor { epoch: 0, sequence: 1 }).unwrap();
+        ledger.write(b"new", at(2), Floor { epoch: 0, sequence: 2 }).unwrap();
         fs::write(folder.path().join("ledger/a"), b"nonsense").unwrap();
-        ledger.write(b"newest", at(3)).unwrap();
+        ledger.write(b"newest", at(3), Floor { epoch: 0, sequence: 3 }).unwrap();
         let held = ledger.read().unwrap();
         let seen: Vec<_> = held.entries.iter().map(|e| e.envelope.as_slice()).collect();
         assert_eq!(seen, [b"newest".as_slice(), b"new"]);

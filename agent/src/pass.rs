@@ -12,7 +12,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use catenoid_containers::{Containers, EarlyEnd};
@@ -23,11 +23,13 @@ use catenoid_kernel::netlink::Announcements;
 use catenoid_limits::Limits;
 use catenoid_schema::{
     control::PlannedStep,
+    name::Name,
     status::{Blame, Condition, Health, ManifestState, Subject, SubjectStatus, Sync},
     units::{Span, Timestamp},
 };
 use catenoid_zones::Zones;
 use serde_json::Value;
+use tokio::sync::watch;
 
 use crate::{
     audit::{Audit, Happening},
@@ -41,21 +43,34 @@ use crate::{
 const STEP_FAILED: &str = "StepFailed";
 /// As the room of a failure: that a room could not be observed.
 const OBSERVE: &str = "observe";
+/// The least pause before a pass that is made only because something failed.
+const MOMENT: Duration = Duration::from_millis(500);
 /// A container that lived as long as this did work; when it ends its pauses begin anew.
 const LONG_ENOUGH: Span = Span::from_milliseconds(10_000);
 
 /// The rooms with their doors, and what is remembered between passes: failures to pause after, never facts.
 pub(crate) struct Pass {
     rooms: Rooms,
+    gate: Gate,
     audit: Arc<Audit>,
     retries: Retries,
     failures: BTreeMap<Subject, Failure>,
-    /// The early ends that were counted, so that each counts once.
-    counted: BTreeSet<EarlyEnd>,
+    counted: Counted,
     /// The manifest of the last pass.
     digest: Option<catenoid_schema::digest::Digest>,
     snapshot: Snapshot,
 }
+
+/// The ends of containers that were counted, so that each counts once.
+#[derive(Debug, Default)]
+struct Counted {
+    early: BTreeSet<EarlyEnd>,
+    /// By container, the leaf of the last run that was long.
+    long: BTreeMap<Name, u64>,
+}
+
+/// Closed while a manifest is accepted: see [`crate::intake::Intake`].
+type Gate = Arc<tokio::sync::Mutex<()>>;
 
 /// All rooms.
 pub(crate) struct Rooms {
@@ -115,7 +130,7 @@ impl Pass {
     ///
     /// # Errors
     /// The first room that cannot be entered.
-    pub(crate) fn open(audit: Arc<Audit>, containers: Arc<Containers>) -> Result<Self, OpenError> {
+    pub(crate) fn open(audit: Arc<Audit>, containers: Arc<Containers>, gate: Gate) -> Result<Self, OpenError> {
         let (data, run, cgroup) = (Path::new(DATA), Path::new(RUN), Path::new(CGROUP));
         let rooms = Rooms {
             guests: Guests::new(&catenoid_guests::Paths { data: data.to_owned(), run: run.to_owned() })?,
@@ -125,10 +140,11 @@ impl Pass {
         };
         Ok(Self {
             rooms,
+            gate,
             audit,
             retries: Retries::default(),
             failures: BTreeMap::new(),
-            counted: BTreeSet::new(),
+            counted: Counted::default(),
             digest: None,
             snapshot: Snapshot::default(),
         })
@@ -143,7 +159,7 @@ impl Pass {
     }
 
     /// Runs one pass towards `target`.
-    pub(crate) async fn run(&mut self, target: &Target) -> Turn {
+    pub(crate) async fn run(&mut self, target: &Target, accepted: &watch::Receiver<Option<Arc<Target>>>) -> Turn {
         if self.digest != Some(target.digest) {
             self.retries.reset_all();
             self.failures.clear();
@@ -158,7 +174,16 @@ impl Pass {
             held: BTreeSet::new(),
             done: 0,
         };
-        let observed = match reconcile(&self.rooms, &wanted, &mut progress, &mut self.counted).await {
+        let mut seen = reconcile(&self.rooms, &wanted, &mut progress, &mut self.counted).await;
+        if let Ok(observed) = &mut seen {
+            // Until another manifest is accepted: it may need what this one does not.
+            let _gate = self.gate.lock().await;
+            let current = accepted.borrow().as_ref().is_some_and(|current| current.digest == target.digest);
+            if current && let Err(unobserved) = collect(&self.rooms, &wanted, &mut progress, observed).await {
+                seen = Err(unobserved);
+            }
+        }
+        let observed = match seen {
             Ok(observed) => {
                 progress.recovered(OBSERVE);
                 Some(observed)
@@ -173,7 +198,7 @@ impl Pass {
         snapshot.keep_since(&self.snapshot, Some(target.manifest.metadata.sequence));
         let ended = self.ended(&snapshot, done);
         self.snapshot = snapshot.clone();
-        Turn { snapshot, ended, again: self.retries.next(Instant::now()) }
+        Turn { snapshot, ended, again: self.again() }
     }
 
     /// Forgets the failures of subjects that nothing has to be done about any more.
@@ -186,6 +211,12 @@ impl Pass {
             }
             open
         });
+    }
+
+    /// When the next failed subject is due. One that fell due in the pass itself is due in a moment.
+    fn again(&self) -> Option<Instant> {
+        let soonest = Instant::now() + MOMENT;
+        self.failures.values().map(|failure| failure.until.max(soonest)).min()
     }
 
     /// What to tell at the end of a pass that did or found something.
@@ -298,7 +329,7 @@ async fn reconcile(
     rooms: &Rooms,
     wanted: &Wanted<'_>,
     progress: &mut Progress<'_>,
-    counted: &mut BTreeSet<EarlyEnd>,
+    counted: &mut Counted,
 ) -> Result<Observed, Unobserved> {
     let mut seen = Observed {
         guests: observe(&rooms.guests).await?,
@@ -334,15 +365,27 @@ async fn reconcile(
     if changed.2 {
         seen.zones = observe(&rooms.zones).await?;
     }
+    Ok(seen)
+}
+
+/// Takes away the guests that nothing runs from any more, once nothing does.
+async fn collect(
+    rooms: &Rooms,
+    wanted: &Wanted<'_>,
+    progress: &mut Progress<'_>,
+    seen: &mut Observed,
+) -> Result<(), Unobserved> {
+    let containers = wanted.containers(&seen.guests);
     let nothing_old_runs = catenoid_containers::Planning::satisfied(&containers, &seen.containers)
         && catenoid_containers::Planning::plan(&containers, &seen.containers).is_empty();
-    if nothing_old_runs && all_ready(wanted, &seen) {
-        let guests = catenoid_guests::Planning::plan(&desired, &seen.guests);
-        if progress.run(&rooms.guests, &guests.retire).await {
-            seen.guests = observe(&rooms.guests).await?;
-        }
+    if !nothing_old_runs || !all_ready(wanted, seen) {
+        return Ok(());
     }
-    Ok(seen)
+    let guests = catenoid_guests::Planning::plan(&wanted.guests(), &seen.guests);
+    if progress.run(&rooms.guests, &guests.retire).await {
+        seen.guests = observe(&rooms.guests).await?;
+    }
+    Ok(())
 }
 
 /// Counts a container that ended soon after its start as a failed start, so that the next one is paused for. One that
@@ -351,19 +394,20 @@ fn count_early_ends(
     containers: &catenoid_containers::Desired,
     observed: &catenoid_containers::Observed,
     progress: &mut Progress<'_>,
-    counted: &mut BTreeSet<EarlyEnd>,
+    counted: &mut Counted,
 ) {
     for (name, container) in &observed.containers {
-        if container.last_exit.as_ref().is_some_and(|exit| exit.ran >= LONG_ENOUGH) {
+        let Some(exit) = container.last_exit.as_ref().filter(|exit| exit.ran >= LONG_ENOUGH) else { continue };
+        if counted.long.insert(name.clone(), exit.leaf) != Some(exit.leaf) {
             progress.retries.reset(&Subject::new("container", name));
         }
     }
     let early: BTreeSet<_> = catenoid_containers::early_ends(containers, observed).into_iter().collect();
-    for end in early.difference(counted) {
+    for end in early.difference(&counted.early) {
         let message = "it ended soon after its start".to_owned();
         progress.failed(end.subject.clone(), catenoid_containers::Planning::NAME, message, Blame::ManifestAuthor);
     }
-    *counted = early;
+    counted.early = early;
 }
 
 /// Whether every guest that the manifest names is there to be run from.
@@ -442,6 +486,10 @@ impl Progress<'_> {
                 Ok(()) => {
                     self.done += 1;
                     self.failures.remove(&subject);
+                    // A container that is started and ends at once, again and again, has not recovered by its start.
+                    if subject.kind() != "container" {
+                        self.retries.reset(&subject);
+                    }
                     let message = format!("{}: {step}", <R::Planner as Planner>::NAME);
                     self.audit.note(Happening::by_device("StepDone", Some(subject), message));
                 }

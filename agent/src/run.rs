@@ -90,13 +90,14 @@ pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
     let audit = Arc::new(audit.map_err(|source| Error::Read { what: "audit log", source })?);
     audit.note(Happening::by_device("AgentStarted", None, format!("version {}", device.agent)));
     let store = Store::open(data)?;
-    let intake = Intake::open(anchors()?, device.serial.clone(), data, audit.clone())?;
+    let gate = Arc::new(tokio::sync::Mutex::new(()));
+    let intake = Intake::open(anchors()?, device.serial.clone(), data, audit.clone(), gate.clone())?;
     let holds_nothing = intake.watch().borrow().is_none();
     if holds_nothing && let Err(error) = storage::take_factory_bundle(&intake, &store) {
         audit.note(Happening::by_device("FactoryBundleRefused", None, chain(&error)));
     }
     let containers = Arc::new(Containers::open(Paths::default(), Path::new(LAUNCHER))?);
-    let pass = Pass::open(audit.clone(), containers.clone())?;
+    let pass = Pass::open(audit.clone(), containers.clone(), gate)?;
     let (told, snapshot) = watch::channel(Arc::new(Snapshot::default()));
     let accepted = intake.watch();
     let agent = control::Agent { intake, store, containers, audit: audit.clone(), snapshot, device, started };
@@ -153,12 +154,12 @@ fn reconcile(
         let target = accepted.borrow().clone();
         let mut again = None;
         if let Some(target) = target {
-            let turn = runtime.block_on(pass.run(&target));
+            let turn = runtime.block_on(pass.run(&target, accepted));
             told.send_replace(Arc::new(turn.snapshot));
             turn.ended.into_iter().for_each(|ended| audit.note(ended));
             again = turn.again;
             // What happened to a file before it was watched woke nobody: then the next pass looks at once.
-            if wake.watch(pass.watched(&target)).map_err(broken("a file cannot be watched"))? {
+            if wake.watch(pass.watched(&target)) {
                 continue;
             }
         }

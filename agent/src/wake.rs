@@ -33,6 +33,9 @@ use catenoid_kernel::{
 /// How long the pass goes without a look when nothing wakes it.
 pub(crate) const LOOK_ANYWAY: Duration = Duration::from_secs(30);
 
+/// The least time between two passes that nobody rang for.
+const PACE: Duration = Duration::from_millis(100);
+
 /// Everything that wakes.
 pub(crate) struct Wake {
     bell: Bell,
@@ -60,19 +63,19 @@ impl Wake {
     }
 
     /// Watches these files and folders from now on, as far as they are there; whether one is watched that was not before.
-    ///
-    /// # Errors
-    /// If the kernel is out of watches.
-    pub(crate) fn watch(&mut self, paths: BTreeSet<PathBuf>) -> io::Result<bool> {
+    /// What cannot be watched is left to the timer.
+    pub(crate) fn watch(&mut self, paths: BTreeSet<PathBuf>) -> bool {
         let mut watched = BTreeSet::new();
         for path in paths {
-            if self.files.watch(&path)? {
-                watched.insert(path);
+            match self.files.watch(&path) {
+                Ok(true) => drop(watched.insert(path)),
+                Ok(false) => {}
+                Err(error) => tracing::warn!(path = %path.display(), %error, "not watched; the timer looks at it"),
             }
         }
         let any_new = !watched.is_subset(&self.watched);
         self.watched = watched;
-        Ok(any_new)
+        any_new
     }
 
     /// Waits until something wakes, for `until` at most. All that came until then is one wake-up.
@@ -80,7 +83,7 @@ impl Wake {
     /// # Errors
     /// If a source broke.
     pub(crate) fn next(&self, until: Option<Instant>) -> io::Result<()> {
-        let latest = Instant::now() + LOOK_ANYWAY;
+        let (earliest, latest) = (Instant::now() + PACE, Instant::now() + LOOK_ANYWAY);
         let sources = [
             (self.bell.as_fd(), For::Input),
             (self.files.as_fd(), For::Input),
@@ -91,6 +94,8 @@ impl Wake {
             (self.mounts.as_fd(), For::Change),
         ];
         wait(&sources, until.map_or(latest, |until| until.min(latest)))?;
+        // Whoever shakes a link without end gets ten passes a second; a new manifest does not wait.
+        wait(&sources[..1], earliest)?;
         self.bell.hush();
         self.files.drain()?;
         self.devices.drain()?;

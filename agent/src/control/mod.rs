@@ -21,8 +21,10 @@ use tokio::{net::UnixListener, sync::Semaphore};
 pub(crate) use peer::Peer;
 pub(crate) use routes::Agent;
 
-/// Connections at once, over all sockets: a flood waits in the socket's queue, not in our memory.
-const CONNECTIONS: usize = 64;
+/// Connections at once of a container's root, and of all its other users: these cannot keep root out.
+const CONNECTIONS: [usize; 2] = [32, 32];
+/// Before the next connection is taken when one could not be: the process is out of descriptors.
+const PAUSE: Duration = Duration::from_millis(200);
 /// How long a peer may take to send a request's head.
 const HEAD_TIME: Duration = Duration::from_secs(10);
 /// The most header fields of a request.
@@ -42,19 +44,20 @@ pub(crate) async fn serve(agent: Arc<Agent>, socket: &Path, container: &str, own
     let listener = UnixListener::bind(socket)?;
     // Every user of the container may ask; what it may do is decided by who it is.
     fs::set_permissions(socket, fs::Permissions::from_mode(0o666))?;
-    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    let slots = CONNECTIONS.map(|count| Arc::new(Semaphore::new(count)));
     loop {
-        let slot = slots.clone().acquire_owned().await.expect("it is never closed");
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
                 tracing::warn!(%error, "a connection was not taken");
-                tokio::task::yield_now().await;
+                tokio::time::sleep(PAUSE).await;
                 continue;
             }
         };
         let Ok(credentials) = stream.peer_cred() else { continue };
         let peer = Peer::new(container, owner, credentials.uid());
+        // Over the limit it is closed at once: a flood costs a descriptor for a moment, and no memory.
+        let Ok(slot) = slots[usize::from(!peer.may_change())].clone().try_acquire_owned() else { continue };
         let service = TowerToHyperService::new(routes::router(agent.clone(), peer));
         tokio::spawn(async move {
             let served = hyper::server::conn::http1::Builder::new()

@@ -53,12 +53,6 @@ impl Retries {
     pub fn waiting(&self, subject: &Subject, now: Instant) -> Option<Waiting> {
         self.subjects.get(subject).copied().filter(|w| w.until > now)
     }
-
-    /// The moment at which the next subject is due, if one waits.
-    #[must_use]
-    pub fn next(&self, now: Instant) -> Option<Instant> {
-        self.subjects.values().map(|w| w.until).filter(|until| *until > now).min()
-    }
 }
 
 #[cfg(test)]
@@ -85,6 +79,6 @@ mod tests {
         assert_eq!(retries.waiting(&db, now), None);
         assert_eq!(retries.waiting(&web, until), None);
         retries.reset(&web);
-        assert_eq!(retries.next(now), None);
+        assert_eq!(retries.waiting(&web, now), None);
     }
 }

@@ -152,13 +152,24 @@ fn move_tree(from: &Path, to: &Path) -> Result<(), (PathBuf, io::Error)> {
 /// 1024, the most that `select(2)` can take.
 const OPEN_FILES: (u64, u64) = (1024, 524_288);
 
-/// Sets the limit on open files that everything on the device starts with; the kernel's own is 4096.
+/// Settings of the device, beside those of its signed command line: files that containers and agent draw on together.
+/// Each container's own share is bounded in its user namespace.
+const SETTINGS: [(&str, &str); 3] = [
+    ("/proc/sys/fs/inotify/max_user_instances", "65536"),
+    ("/proc/sys/fs/inotify/max_user_watches", "1048576"),
+    // PID 1 and the agent are the last to be killed for want of memory; the launcher puts this back for containers.
+    ("/proc/self/oom_score_adj", "-900"),
+];
+
+/// Sets what everything on the device starts with: the limit on open files (the kernel's own is 4096), shares, and who is
+/// killed last.
 ///
 /// # Errors
 /// The kernel's.
-pub fn limit_open_files() -> io::Result<()> {
+pub fn set_limits() -> io::Result<()> {
     let (soft, hard) = OPEN_FILES;
-    Ok(nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, soft, hard)?)
+    nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, soft, hard)?;
+    SETTINGS.iter().try_for_each(|(path, value)| fs::write(path, value))
 }
 
 /// Loads `modules` with what they depend on.
@@ -233,7 +244,7 @@ impl Signals {
     ///
     /// # Errors
     /// [`Error::Signals`].
-    pub fn wait(&self, timeout: Option<Duration>) -> Result<Told, Error> {
+    pub fn wait(&mut self, timeout: Option<Duration>) -> Result<Told, Error> {
         let timeout = timeout.map_or(PollTimeout::NONE, |t| t.try_into().unwrap_or(PollTimeout::MAX));
         let signals = std::iter::once(self.signals.as_fd());
         let sources = signals.chain(self.buttons.iter().map(AsFd::as_fd));
@@ -243,7 +254,10 @@ impl Signals {
             Ok(_) | Err(nix::Error::EINTR) => {}
             Err(errno) => return Err(Error::Signals(errno.into())),
         }
-        if self.buttons.iter().any(power_was_pressed) {
+        let mut pressed = false;
+        // A device that was unplugged would be ready for ever.
+        self.buttons.retain(|device| power_was_pressed(device).map(|power| pressed |= power).is_ok());
+        if pressed {
             return Ok(Told::PowerOff);
         }
         let signal = self.signals.read_signal().map_err(|e| Error::Signals(e.into()))?;
@@ -255,18 +269,25 @@ impl Signals {
     }
 }
 
-/// Reads all that an input device has to tell.
-fn power_was_pressed(mut device: &File) -> bool {
+/// Reads all that an input device has to tell; fails when it is gone.
+fn power_was_pressed(mut device: &File) -> io::Result<bool> {
     let mut pressed = false;
     let mut events = [0; INPUT_EVENT * 16];
-    while let Ok(count @ 1..) = device.read(&mut events) {
-        pressed |= events[..count].chunks_exact(INPUT_EVENT).any(|event| event[16..] == POWER_PRESSED);
+    loop {
+        match device.read(&mut events) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => {
+                let mut events = events[..count].chunks_exact(INPUT_EVENT);
+                pressed |= events.any(|event| event[16..] == POWER_PRESSED);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(pressed),
+            Err(error) => return Err(error),
+        }
     }
-    pressed
 }
 
 /// Ends every other process: SIGTERM, `grace` to end, SIGKILL.
-pub fn end_all_processes(signals: &Signals, grace: Duration) {
+pub fn end_all_processes(signals: &mut Signals, grace: Duration) {
     let everyone = Pid::from_raw(-1);
     let start = std::time::Instant::now();
     // The calls fail only when nobody is left.
