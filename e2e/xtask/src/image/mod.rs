@@ -46,7 +46,7 @@ impl Variant {
 
     /// The kernel command line; it is part of what is signed. [req->SF-3]
     fn command_line(self) -> String {
-        let fixed = "console=ttyS0 quiet panic=5 lockdown=integrity module.sig_enforce=1 init_on_alloc=1 \
+        let fixed = "console=ttyS0 quiet panic=5 lockdown=integrity module.sig_enforce=1 init_on_alloc=1 init_on_free=1 \
                      slab_nomerge randomize_kstack_offset=on vsyscall=none";
         match self {
             Self::Production => fixed.to_owned(),
