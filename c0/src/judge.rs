@@ -7,7 +7,7 @@ use catenoid_schema::{
 
 use crate::show::{self, clean};
 
-/// How old a sign of life may be, in seconds: the agent gives one at least every 15 seconds.
+/// How old a sign of life may be, in seconds: the agent gives one at least every 30 seconds.
 pub(crate) const HEARTBEAT_LIMIT: i64 = 60;
 
 /// What a status amounts to, worst first.

@@ -136,7 +136,7 @@ pub struct Event {
     pub number: u64,
     /// Wall time.
     pub at: Timestamp,
-    /// What happened: `ManifestAccepted`, `ManifestRefused`, `StepDone`, `StepFailed`, `ContainerEnded`, ...
+    /// What happened: `ManifestAccepted`, `ManifestRefused`, `StepDone`, `StepFailed`, `Converged`, ...
     pub kind: String,
     /// What it is about.
     pub subject: Option<Subject>,

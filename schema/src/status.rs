@@ -157,7 +157,7 @@ pub enum Health {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
-    /// What for a program to match on: `Running`, `ImageCorrupt`, `WaitingForGuest`, `StepFailed`.
+    /// What for a program to match on: `Running`, `ImageCorrupt`, `WaitingForBlob`, `StepFailed`.
     pub reason: String,
     /// What for a person to read.
     pub message: String,

@@ -53,7 +53,10 @@ const CALLS: [Call; 11] = [
         path: "/v1/why/{kind}/{name}",
         summary: "Why a subject is as it is",
         changes: false,
-        parameters: &[("kind", "path", "`container`, `guest`, `zone`"), ("name", "path", "The subject's name")],
+        parameters: &[
+            ("kind", "path", "`container`, `guest`, `network`, `zone`, `firewall`, `interface`, `room`"),
+            ("name", "path", "The subject's name"),
+        ],
         answer: ("200", JSON, of::<control::Why>),
     },
     Call {
