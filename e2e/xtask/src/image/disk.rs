@@ -1,5 +1,6 @@
 //! The disk: GPT with an EFI partition (FAT, made by mtools without mounting), the factory bundle as raw bytes, and an
-//! empty data partition that the agent formats at its first boot. Fixed ids: the same content gives the same disk.
+//! empty data partition that the agent formats at its first boot. Fixed ids and times: the same content gives the same
+//! disk. (The UKI itself differs from build to build by the time in its signature, which `sbsign` puts there.)
 
 use std::fs::File;
 use std::io::{self, Seek as _, SeekFrom, Write as _};
@@ -15,6 +16,9 @@ const MIB: u64 = 1 << 20;
 const EFI_AT_MIB: u64 = 1;
 /// FAT32 needs 65525 clusters, which are 256 MiB at mkfs.vfat's 4 KiB; sparse.
 const EFI_MIB: u64 = 264;
+/// The time of every file on the EFI partition, where FAT's own time begins: 1980-01-01. mtools take it from the
+/// environment, as reproducible-builds.org has it.
+const TIME: (&str, &str) = ("SOURCE_DATE_EPOCH", "315532800");
 /// Sparse: costs nothing until it is written.
 const DATA_MIB: u64 = 2048;
 
@@ -44,7 +48,8 @@ pub(crate) fn build(contents: &Contents<'_>, to: &Path) -> Result<()> {
             .arg(to)
             .arg((EFI_MIB * 1024).to_string()),
     )?;
-    run::output(Command::new("mmd").args(["-i", &efi_partition(to), "::/EFI", "::/EFI/BOOT"]))?;
+    let mut mmd = Command::new("mmd");
+    run::output(mmd.env(TIME.0, TIME.1).args(["-i", &efi_partition(to), "::/EFI", "::/EFI/BOOT"]))?;
     install(contents.boot, to)?;
     copy_raw(contents.factory, to, factory * MIB)
 }
@@ -52,7 +57,7 @@ pub(crate) fn build(contents: &Contents<'_>, to: &Path) -> Result<()> {
 /// Replaces what the disk boots.
 pub(crate) fn install(boot: &Path, disk: &Path) -> Result<()> {
     let mut mcopy = Command::new("mcopy");
-    mcopy.args(["-D", "o", "-i", &efi_partition(disk)]).arg(boot).arg("::/EFI/BOOT/BOOTX64.EFI");
+    mcopy.env(TIME.0, TIME.1).args(["-D", "o", "-i", &efi_partition(disk)]).arg(boot).arg("::/EFI/BOOT/BOOTX64.EFI");
     run::output(&mut mcopy).map(drop)
 }
 
@@ -87,4 +92,25 @@ fn copy_raw(from: &Path, to: &Path, offset: u64) -> Result<()> {
     disk.seek(SeekFrom::Start(offset)).with_context(context)?;
     io::copy(&mut source, &mut disk).with_context(context)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_on_the_disk_tells_when_it_was_built() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (boot, factory, disk) =
+            (folder.path().join("boot"), folder.path().join("factory"), folder.path().join("disk"));
+        std::fs::write(&boot, b"boots").expect("a file");
+        std::fs::write(&factory, b"factory").expect("a file");
+        build(&Contents { boot: &boot, factory: &factory }, &disk).expect("a disk");
+        let listed =
+            run::output(Command::new("mdir").args(["-/", "-i", &efi_partition(&disk), "::/"])).expect("a listing");
+        let is_date = |word: &&str| word.len() == 10 && word.matches('-').count() == 2;
+        let dates: Vec<&str> = listed.split_whitespace().filter(is_date).collect();
+        // Two folders with what points to itself and up in each, and a file.
+        assert!(dates.len() >= 3 && dates.iter().all(|date| *date == "1980-01-01"), "{listed}");
+    }
 }
