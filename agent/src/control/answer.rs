@@ -64,6 +64,8 @@ impl From<StoreError> for Failed {
             StoreError::Busy { .. } => (StatusCode::CONFLICT, "blob-busy", Blame::Nobody),
             StoreError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "blob-too-large", Blame::ManifestAuthor),
             StoreError::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "blob-too-many", Blame::Nobody),
+            StoreError::Crowded { .. } => (StatusCode::INSUFFICIENT_STORAGE, "blob-crowded", Blame::Administrator),
+            StoreError::NoFiles { .. } => (StatusCode::INSUFFICIENT_STORAGE, "blob-no-files", Blame::Administrator),
             StoreError::Full { .. } => (StatusCode::INSUFFICIENT_STORAGE, "blob-no-space", Blame::Administrator),
             StoreError::Mismatch { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "blob-mismatch", Blame::Administrator),
             StoreError::Nothing { .. } => (StatusCode::BAD_REQUEST, "blob-nothing", Blame::Administrator),

@@ -25,11 +25,16 @@ pub struct Quotas {
     pub reserve: ByteSize,
     /// The most pushes in progress: some for each of a handful of clients.
     pub partials: usize,
+    /// The most blobs, pushes in progress among them: descriptor and image of 64 guests and of as many that follow them.
+    /// However small they are, each costs a file and its part of every pass.
+    pub blobs: usize,
+    /// How many files are left free on the data partition for everything else.
+    pub files: u64,
 }
 
 impl Default for Quotas {
     fn default() -> Self {
-        Self { blob: BLOB_LIMIT, reserve: ByteSize::from_mebibytes(32), partials: 32 }
+        Self { blob: BLOB_LIMIT, reserve: ByteSize::from_mebibytes(32), partials: 32, blobs: 256, files: 256 }
     }
 }
 
@@ -65,6 +70,22 @@ pub enum StoreError {
     TooMany {
         /// The limit.
         limit: usize,
+    },
+    /// As many blobs are held as may be.
+    #[error("{limit} blobs are held; no other can begin until a new manifest lets go of what it does not need")]
+    Crowded {
+        /// The limit.
+        limit: usize,
+    },
+    /// The data partition has no files left but for what is kept free.
+    #[error("no file for `{digest}`: {free} more can be made, of which {reserve} are kept")]
+    NoFiles {
+        /// Which blob.
+        digest: Digest,
+        /// Files that can be made.
+        free: u64,
+        /// Of which are kept.
+        reserve: u64,
     },
     /// The data partition is full but for what is kept free.
     #[error("no space for `{digest}`: {free} are free, of which {reserve} are kept")]
@@ -157,7 +178,8 @@ impl Store {
     ///
     /// # Errors
     /// Nothing of `bytes` is held after [`StoreError::Offset`], [`StoreError::Busy`], [`StoreError::TooLarge`],
-    /// [`StoreError::TooMany`] and [`StoreError::Full`]; some may be after [`StoreError::Files`].
+    /// [`StoreError::TooMany`], [`StoreError::Crowded`], [`StoreError::NoFiles`] and [`StoreError::Full`]; some may be
+    /// after [`StoreError::Files`].
     pub fn append(&self, digest: Digest, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
         if self.blobs.entry(&digest.to_hex())?.is_some() {
             return Ok(());
@@ -198,7 +220,7 @@ impl Store {
 
     /// Whether `length` more bytes of a blob can be taken.
     fn admit(&self, digest: Digest, offset: u64, length: u64) -> Result<(), StoreError> {
-        let Quotas { blob: limit, reserve, partials } = self.quotas;
+        let Quotas { blob: limit, reserve, partials, blobs, files } = self.quotas;
         if offset.checked_add(length).is_none_or(|size| size > limit.bytes()) {
             return Err(StoreError::TooLarge { digest, limit });
         }
@@ -206,9 +228,20 @@ impl Store {
         if free < length.saturating_add(reserve.bytes()) {
             return Err(StoreError::Full { digest, free: ByteSize::from_bytes(free), reserve });
         }
-        let begins = self.incoming.entry(&partial_name(&digest))?.is_none();
-        if begins && self.incoming.list()?.len() >= partials {
+        if self.incoming.entry(&partial_name(&digest))?.is_some() {
+            return Ok(());
+        }
+        let begun = self.incoming.list()?.len();
+        if begun >= partials {
             return Err(StoreError::TooMany { limit: partials });
+        }
+        // What has begun is counted with what is finished, so that none is refused when it is to be finished.
+        if begun + self.blobs.list()?.len() >= blobs {
+            return Err(StoreError::Crowded { limit: blobs });
+        }
+        let free = self.incoming.free_files()?;
+        if free <= files {
+            return Err(StoreError::NoFiles { digest, free, reserve: files });
         }
         Ok(())
     }

@@ -90,6 +90,41 @@ fn quotas_are_kept() {
 }
 
 #[test]
+fn small_blobs_are_counted_until_what_is_not_needed_is_let_go() {
+    let (data, store, _) = store();
+    let content = |number: u32| number.to_be_bytes();
+    let push = |number: u32| {
+        let digest = Digest::of(&content(number));
+        store.append(digest, 0, &content(number)).and_then(|()| store.finish(digest))
+    };
+    let limit = u32::try_from(Quotas::default().blobs).unwrap();
+    // One of them is under way when the others have taken all the places but its own.
+    let begun = Digest::of(&content(0));
+    store.append(begun, 0, &content(0)[..1]).unwrap();
+    for number in 1..limit {
+        push(number).unwrap();
+    }
+    let refused = push(limit).unwrap_err();
+    let message = "256 blobs are held; no other can begin until a new manifest lets go of what it does not need";
+    assert_eq!(refused.to_string(), message);
+    store.append(begun, 1, &content(0)[1..]).unwrap();
+    store.finish(begun).expect("a push that has begun has its place");
+    assert!(matches!(push(limit), Err(StoreError::Crowded { limit: 256 })));
+    fs::remove_file(data.path().join("blobs").join(begun.to_hex())).unwrap();
+    push(limit).unwrap();
+}
+
+#[test]
+fn the_last_files_of_the_disk_are_not_for_blobs() {
+    let (data, store, digest) = store();
+    store.append(digest, 0, &CONTENT[..1]).unwrap();
+    let store = Store::with_quotas(data.path(), Quotas { files: u64::MAX, ..Quotas::default() }).unwrap();
+    let refused = store.append(Digest::of(b"other"), 0, b"o").unwrap_err();
+    assert!(matches!(refused, StoreError::NoFiles { reserve: u64::MAX, .. }), "{refused}");
+    store.append(digest, 1, &CONTENT[1..]).expect("a push that has begun makes no file");
+}
+
+#[test]
 fn files_that_are_not_blobs_are_not_listed() {
     let (data, store, _) = store();
     let digest = Digest::of(b"x").to_hex();

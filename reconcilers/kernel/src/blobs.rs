@@ -24,8 +24,8 @@ use sha2::{Digest as _, Sha256};
 
 /// Bytes that are read at a time.
 const CHUNK: usize = 1024 * 1024;
-/// The most files of a folder that are listed: what a device can hold is some hundred, and a list has to end.
-pub const FILES_LIMIT: usize = 65_536;
+/// The most files of a folder that are listed: what a device holds is some hundred, and a list has to end.
+pub const FILES_LIMIT: usize = 4096;
 
 /// What could not be done. The path is that of the file or folder.
 #[derive(Debug, thiserror::Error)]
@@ -139,10 +139,11 @@ impl Folder {
         Ok(Self { path: path.to_owned(), fd })
     }
 
-    /// Its regular files, in the order of names; files whose names are not UTF-8 are none of ours.
+    /// Its regular files, in the order of names; files whose names are not UTF-8 are none of ours. Of more than
+    /// [`FILES_LIMIT`] files it is that many, whichever: whoever removes what is listed comes to the others in the end.
     ///
     /// # Errors
-    /// [`Error::List`], also for more than [`FILES_LIMIT`] files.
+    /// [`Error::List`], [`Error::Open`].
     pub fn list(&self) -> Result<Vec<Entry>, Error> {
         let failed = |source: io::Error| Error::List { path: self.path.clone(), source };
         let mut entries = Vec::new();
@@ -153,8 +154,8 @@ impl Folder {
             {
                 entries.extend(self.entry(name)?);
             }
-            if entries.len() > FILES_LIMIT {
-                return Err(failed(io::ErrorKind::QuotaExceeded.into()));
+            if entries.len() >= FILES_LIMIT {
+                break;
             }
         }
         entries.sort_by(|a, b| a.name.cmp(&b.name));
@@ -238,6 +239,16 @@ impl Folder {
     pub fn free(&self) -> Result<u64, Error> {
         let free = fstatvfs(&self.fd).map_err(|e| Error::Folder { path: self.path.clone(), source: e.into() })?;
         Ok(free.f_bavail.saturating_mul(free.f_frsize))
+    }
+
+    /// Files that can still be made on its file system by somebody who is not root. A file system that keeps no count of
+    /// them has room for any number.
+    ///
+    /// # Errors
+    /// [`Error::Folder`].
+    pub fn free_files(&self) -> Result<u64, Error> {
+        let free = fstatvfs(&self.fd).map_err(|e| Error::Folder { path: self.path.clone(), source: e.into() })?;
+        Ok(if free.f_files == 0 { u64::MAX } else { free.f_favail })
     }
 
     fn open_file(&self, name: &str, flags: OFlags) -> Result<File, Error> {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use catenoid_kernel::{
-    blobs::{Error, Folder, read_device},
+    blobs::{Error, FILES_LIMIT, Folder, read_device},
     loop_device::{LoopDevice, file_behind},
     mount::{self, Mount, mount_image, mounts_in, unmount_all},
 };
@@ -105,6 +105,19 @@ fn a_blob_is_written_hashed_moved_and_removed() {
         blobs.remove(abc).unwrap();
         assert_eq!(blobs.list().unwrap(), []);
     }
+}
+
+#[test]
+fn a_folder_with_too_many_files_is_listed_in_part_until_enough_are_removed() {
+    let base = tempfile::tempdir().unwrap();
+    let folder = Folder::open(base.path()).unwrap();
+    for number in 0..FILES_LIMIT + 2 {
+        fs::write(base.path().join(format!("{number:08}")), "").unwrap();
+    }
+    let listed = folder.list().unwrap();
+    assert_eq!(listed.len(), FILES_LIMIT);
+    listed.iter().for_each(|entry| folder.remove(&entry.name).unwrap());
+    assert_eq!(folder.list().unwrap().len(), 2);
 }
 
 #[test]
