@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -59,6 +59,13 @@ impl Device {
         self.vm.kill();
         let vm = Vm::builder(dir).root_shell().start()?;
         Self::wait(self.artefacts, vm)
+    }
+
+    /// Presses the power button; how long the device took to go off.
+    pub fn shutdown(self) -> Result<Duration> {
+        let pressed = Instant::now();
+        self.vm.shutdown()?;
+        Ok(pressed.elapsed())
     }
 
     fn wait(artefacts: Artefacts, vm: Vm) -> Result<Self> {

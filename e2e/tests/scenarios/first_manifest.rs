@@ -1,8 +1,13 @@
 //! A factory-new device becomes what its first manifest says, and is so again after a power cut.
 
+use std::time::Duration;
+
 use anyhow::Result;
 
 use crate::bench::{Bench, author, converged, is_well, subject};
+
+/// PID 1 kills whoever has not ended by then.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// [req->TSF-INIT] [req->SF-15] [req->SF-19]
 #[test]
@@ -29,6 +34,10 @@ fn vm_first_manifest_converges() -> Result<()> {
     let after = bench.processes()?;
     assert!(before.keys().eq(after.keys()));
     assert!(before.values().all(|process| !after.values().any(|other| other == process)), "these are new processes");
+
+    let took = bench.device.shutdown()?;
+    println!("the power button switches it off in {:.1} s", took.as_secs_f32());
+    assert!(took < GRACE, "somebody had to be killed");
     Ok(())
 }
 

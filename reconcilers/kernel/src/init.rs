@@ -17,6 +17,7 @@ use nix::{
         reboot::{RebootMode, reboot},
         signal::{SigSet, Signal, kill},
         signalfd::{SfdFlags, SignalFd},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
     },
     unistd::Pid,
 };
@@ -286,19 +287,28 @@ fn power_was_pressed(mut device: &File) -> io::Result<bool> {
     }
 }
 
-/// Ends every other process: SIGTERM, `grace` to end, SIGKILL.
+/// Ends every other process: SIGTERM, `grace` to end, SIGKILL. Returns as soon as nobody is left.
 pub fn end_all_processes(signals: &mut Signals, grace: Duration) {
     let everyone = Pid::from_raw(-1);
     let start = std::time::Instant::now();
-    // The calls fail only when nobody is left.
+    // Both calls fail only when nobody is left.
     let _ = kill(everyone, Signal::SIGTERM);
-    while kill(everyone, None).is_ok() && start.elapsed() < grace {
+    while is_anyone_left() && start.elapsed() < grace {
         let _ = signals.wait(Some(grace.saturating_sub(start.elapsed())));
-        while matches!(nix::sys::wait::waitpid(everyone, Some(nix::sys::wait::WaitPidFlag::WNOHANG)), Ok(s) if s.pid().is_some())
-        {
-        }
     }
     let _ = kill(everyone, Signal::SIGKILL);
+}
+
+/// Reaps who ended; whether anyone is left. Every process is PID 1's child once those above it are gone, and a kernel
+/// thread never is: `kill(-1, 0)` would count those.
+fn is_anyone_left() -> bool {
+    loop {
+        match waitpid(Pid::from_raw(-1), Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) => return true,
+            Ok(_) | Err(nix::Error::EINTR) => {}
+            Err(_) => return false,
+        }
+    }
 }
 
 /// Writes everything to disk, lets go of `data`, and restarts or powers off the machine.
