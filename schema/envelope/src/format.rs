@@ -1,13 +1,12 @@
 //! The signed form: reading it without believing it.
 
-use catenoid_schema::cbor::{self, Limits, Profile};
 use ciborium::value::Value;
-use coset::{
-    Algorithm, CborSerializable, ContentType, CoseSign, CoseSignature, Header, Label, ProtectedHeader,
-    TaggedCborSerializable, iana,
-};
+use coset::{Algorithm, CoseSign, Header, Label, TaggedCborSerializable, iana};
 
-use crate::open::Error;
+use crate::{
+    frame::{self, Frame},
+    open::Error,
+};
 
 /// The most signatures: every person of a large team of signers, and each is one more to verify.
 pub const SIGNERS_LIMIT: usize = 8;
@@ -23,12 +22,6 @@ pub const SIGNATURE_BYTES: usize = 96;
 
 /// The header label of a certificate chain (RFC 9360).
 pub(crate) const X5CHAIN: i64 = 33;
-/// The structure around headers and payload is five levels deep; one more, to name what somebody put there.
-const DEPTH: usize = 6;
-/// Four items for each signature, six around them; the rest is room to name what somebody put there.
-const ITEMS: usize = 128;
-/// A protected header is a map with one array of certificates at most.
-const HEADER: Limits = Limits { bytes: CERTIFICATES_LIMIT * CERTIFICATE_BYTES_LIMIT + 256, depth: 3, items: 32 };
 
 /// An envelope of the right form, of which nothing was verified.
 ///
@@ -47,32 +40,14 @@ impl Unverified {
     /// # Errors
     /// The first rule of the form that is broken.
     pub fn read(bytes: &[u8], payload_limit: usize) -> Result<Self, Error> {
-        let limits = Limits { bytes: payload_limit + OVERHEAD, depth: DEPTH, items: ITEMS };
-        cbor::check(bytes, limits, Profile::Cose).map_err(|source| Error::Encoding { source })?;
+        let Frame { content_type, chains } = frame::walk(bytes, payload_limit)?;
+        // Only now: coset knows headers that lead it to any depth. What it reads must be what was walked.
         let cose = CoseSign::from_tagged_slice(bytes).map_err(|e| Error::Structure { reason: e.to_string() })?;
-        empty(&cose.unprotected, Place::Body)?;
-        for (index, signature) in cose.signatures.iter().enumerate() {
-            empty(&signature.unprotected, Place::Signature(index + 1))?;
-        }
         if cose.clone().to_tagged_vec().ok().as_deref() != Some(bytes) {
             return Err(Error::NotCanonical { place: Place::Body });
         }
-        let content_type = content_type(&cose)?;
-        match cose.payload.as_ref().map(Vec::len) {
-            None => return Err(Error::PayloadMissing),
-            Some(bytes) if bytes > payload_limit => return Err(Error::PayloadTooLarge { bytes, limit: payload_limit }),
-            Some(_) => {}
-        }
-        if !(1..=SIGNERS_LIMIT).contains(&cose.signatures.len()) {
-            return Err(Error::SignatureCount { count: cose.signatures.len() });
-        }
-        let chains = cose
-            .signatures
-            .iter()
-            .enumerate()
-            .map(|(index, s)| signature_chain(s, index + 1))
-            .collect::<Result<_, _>>()?;
-        Ok(Self { cose, content_type, chains })
+        let chains = chains.iter().map(|chain| chain.iter().map(|der| der.to_vec()).collect()).collect();
+        Ok(Self { cose, content_type: content_type.to_owned(), chains })
     }
 
     /// What the envelope claims to hold.
@@ -109,61 +84,6 @@ impl std::fmt::Display for Place {
             Self::Body => f.write_str("the body"),
             Self::Signature(number) => write!(f, "signature {number}"),
         }
-    }
-}
-
-fn empty(unprotected: &Header, place: Place) -> Result<(), Error> {
-    if unprotected.is_empty() { Ok(()) } else { Err(Error::UnprotectedHeader { place }) }
-}
-
-fn content_type(cose: &CoseSign) -> Result<String, Error> {
-    let header = protected(&cose.protected, Place::Body)?;
-    let Some(ContentType::Text(content_type)) = &header.content_type else {
-        return Err(Error::ContentTypeMissing);
-    };
-    let expected = Header { content_type: header.content_type.clone(), ..Header::default() };
-    if *header == expected { Ok(content_type.clone()) } else { Err(Error::HeaderNotAllowed { place: Place::Body }) }
-}
-
-fn signature_chain(signature: &CoseSignature, number: usize) -> Result<Vec<Vec<u8>>, Error> {
-    let place = Place::Signature(number);
-    let header = protected(&signature.protected, place)?;
-    if header.alg != Some(Algorithm::Assigned(iana::Algorithm::ES384)) {
-        return Err(Error::Algorithm { place });
-    }
-    let (certificates, others): (Vec<_>, Vec<_>) =
-        header.rest.iter().partition(|(label, _)| *label == Label::Int(X5CHAIN));
-    let plain = Header { alg: header.alg.clone(), rest: header.rest.clone(), ..Header::default() };
-    if !others.is_empty() || *header != plain {
-        return Err(Error::HeaderNotAllowed { place });
-    }
-    let chain = match certificates.as_slice() {
-        [(_, Value::Bytes(leaf))] => vec![leaf.clone()],
-        // RFC 9360 writes a single certificate as a byte string, so an array begins at two.
-        [(_, Value::Array(certificates))] if certificates.len() > 1 => certificates
-            .iter()
-            .map(|value| value.as_bytes().cloned().ok_or(Error::ChainForm { place }))
-            .collect::<Result<Vec<_>, _>>()?,
-        _ => return Err(Error::ChainForm { place }),
-    };
-    let long = chain.iter().any(|certificate| certificate.len() > CERTIFICATE_BYTES_LIMIT);
-    if long || chain.len() > CERTIFICATES_LIMIT {
-        return Err(Error::ChainTooLarge { place });
-    }
-    Ok(chain)
-}
-
-/// A protected header is bytes inside of bytes, which the check of the whole did not look into.
-fn protected(header: &ProtectedHeader, place: Place) -> Result<&Header, Error> {
-    let bytes = header.original_data.as_deref().unwrap_or_default();
-    if bytes.is_empty() {
-        return Ok(&header.header); // how RFC 9052 section 3 writes one without parameters
-    }
-    cbor::check(bytes, HEADER, Profile::Cose).map_err(|source| Error::HeaderEncoding { place, source })?;
-    if header.header.clone().to_vec().ok().as_deref() == Some(bytes) {
-        Ok(&header.header)
-    } else {
-        Err(Error::NotCanonical { place })
     }
 }
 

@@ -7,7 +7,8 @@
 //! [`open`].
 //!
 //! The form, in the order in which it is checked:
-//! - tag 98, the whole in deterministic CBOR, at most the payload's limit and [`format::OVERHEAD`] bytes;
+//! - tag 98, the whole in deterministic CBOR, at most the payload's limit and [`format::OVERHEAD`] bytes, and so is each
+//!   protected header by itself, before any decoder sees one;
 //! - every unprotected header is empty; the body's protected header has the content type of the document and nothing
 //!   else; each signature's has `alg` ES384 and `x5chain` and nothing else;
 //! - 1 to [`format::SIGNERS_LIMIT`] signatures, each with at most [`format::CERTIFICATES_LIMIT`] certificates, leaf first,
@@ -24,6 +25,7 @@
 mod admit;
 mod chain;
 pub mod format;
+mod frame;
 mod open;
 mod seal;
 

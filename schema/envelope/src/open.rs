@@ -97,7 +97,7 @@ pub enum Error {
     /// CBOR, but no `COSE_Sign`.
     #[error("the bytes are not a tagged COSE_Sign: {reason}")]
     Structure {
-        /// What the decoder says.
+        /// What is in the place of what.
         reason: String,
     },
     /// A protected header is over its limits or not deterministic.
@@ -175,6 +175,14 @@ pub enum Error {
     ChainTooLarge {
         /// Whose.
         place: Place,
+    },
+    /// A signature that no ES384 key makes.
+    #[error("{place} has {bytes} bytes; ES384 makes {}", format::SIGNATURE_BYTES)]
+    SignatureSize {
+        /// Whose.
+        place: Place,
+        /// Its size.
+        bytes: usize,
     },
     /// Nobody is believed for this role.
     #[error("the anchors name no authority for the role `{role}`")]
@@ -337,7 +345,7 @@ impl Error {
             Self::Untrusted { .. } => "certificate-untrusted",
             Self::KeyKind { .. } => "certificate-key-kind",
             Self::KeyUsage { .. } => "certificate-key-usage",
-            Self::Signature { .. } => "signature-wrong",
+            Self::SignatureSize { .. } | Self::Signature { .. } => "signature-wrong",
             Self::Threshold { .. } => "signers-too-few",
             Self::Payload { source } => match source {
                 cbor::Error::TooLarge { .. } => "payload-too-large",

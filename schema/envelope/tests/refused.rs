@@ -5,7 +5,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use catenoid_envelope::{Error, open};
+use catenoid_envelope::{Error, Unverified, format::Place, open};
 use catenoid_schema::{
     anchors::Anchors,
     cbor,
@@ -14,7 +14,10 @@ use catenoid_schema::{
     manifest::Manifest,
 };
 use ciborium::value::Value;
-use common::{DAY, Issued, NOW, anchors, at, authority, fleet, guest, key, leaf, manifest, now, seal, sign};
+use common::{
+    DAY, Issued, NOW, anchors, at, authority, fleet, frame, guest, key, leaf, manifest, nested_in_bytes,
+    nested_in_maps, now, seal, sign,
+};
 use coset::{
     CborSerializable, ContentType, CoseSign, CoseSignBuilder, CoseSignature, Header, HeaderBuilder, Label,
     TaggedCborSerializable, iana,
@@ -305,7 +308,7 @@ fn forms_that_are_not_ours_are_named() {
         ),
         // A protected header with a key twice, in the wrong order, with a long head: bytes inside of bytes.
         (
-            "envelope-malformed",
+            "envelope-not-deterministic",
             bent(&good, |parts| parts[0] = Value::Bytes(hex::decode("a20363612f620363612f62").unwrap())),
         ),
         (
@@ -318,6 +321,22 @@ fn forms_that_are_not_ours_are_named() {
         ),
         ("envelope-malformed", bent(&good, |parts| parts[0] = Value::Bytes(hex::decode("a10363612f620000").unwrap()))),
         ("content-type-missing", bent(&good, |parts| parts[0] = Value::Bytes(hex::decode("a0").unwrap()))),
+        ("content-type-missing", bent(&good, |parts| parts[0] = Value::Bytes(hex::decode("a1034100").unwrap()))),
+        ("envelope-malformed", bent(&good, |parts| parts[0] = Value::Bytes(hex::decode("80").unwrap()))),
+        ("header-not-allowed", bent(&good, |parts| parts[0] = Value::Bytes(hex::decode("a16133612f").unwrap()))), // "3"
+        ("envelope-malformed", bent(&good, |parts| parts[0] = Value::Null)),
+        ("envelope-malformed", bent(&good, |parts| parts[1] = Value::Array(vec![]))),
+        ("envelope-malformed", bent(&good, |parts| parts[2] = Value::Bool(true))),
+        ("envelope-malformed", bent(&good, |parts| parts[3] = Value::Null)),
+        ("envelope-malformed", bent(&good, |parts| parts[3] = Value::Array(vec![Value::Null]))),
+        // Two pairs that would be good, inside of the value of the first.
+        (
+            "algorithm-not-allowed",
+            bent(&good, |parts| {
+                let signature = parts[3].as_array_mut().unwrap()[0].as_array_mut().unwrap();
+                signature[0] = Value::Bytes(hex::decode("a30182013822182141001822f6").unwrap());
+            }),
+        ),
     ];
     for (index, (name, bytes)) in rows.iter().enumerate() {
         let error = open::<Manifest>(bytes, &fleet.anchors, now()).expect_err("it was opened");
@@ -382,6 +401,67 @@ fn floods_are_refused_before_they_cost() {
     let wide = [&[0xd8, 0x62, 0x9a, 0, 0x0f, 0, 0][..], &vec![0; 0x000f_0000]].concat();
     assert_eq!(refused::<Manifest>(&wide, &fleet.anchors), "envelope-too-many-items");
     assert!(begin.elapsed() < Duration::from_secs(1), "took {:?}", begin.elapsed());
+}
+
+/// Runs `test` on as little stack as no thread of ours has: what recurses along its input ends the process.
+fn on_a_small_stack(test: impl FnOnce() + Send + 'static) {
+    std::thread::Builder::new().stack_size(256 << 10).spawn(test).unwrap().join().unwrap();
+}
+
+#[test]
+fn no_depth_of_headers_costs_stack() {
+    let fleet = fleet();
+    on_a_small_stack(|| {
+        let [body, signer] = common::good_headers(&fleet.operator);
+        let good: [&[u8]; 4] = [&body, &[0xa0], &signer, &[0xa0]];
+        assert!(
+            Unverified::read(&frame(good), Manifest::LIMITS.bytes).is_ok(),
+            "the frame is good but for its headers"
+        );
+        let refused_with = |index: usize, header: &[u8]| {
+            let mut headers = good;
+            headers[index] = header;
+            refused::<Manifest>(&frame(headers), &fleet.anchors)
+        };
+        for levels in [2, 1_000, 100_000] {
+            let (in_bytes, in_maps) = (nested_in_bytes(levels), nested_in_maps(levels));
+            // A protected header is read alone: below the limit of its bytes it is the label that is refused.
+            let large = levels == 100_000;
+            for index in [0, 2] {
+                let expected = if large { "envelope-too-large" } else { "header-not-allowed" };
+                assert_eq!(refused_with(index, &in_bytes), expected, "{levels} levels of bytes in header {index}");
+                let expected = if large { "envelope-too-large" } else { "envelope-too-deep" };
+                assert_eq!(refused_with(index, &in_maps), expected, "{levels} levels of maps in header {index}");
+            }
+            // An unprotected one is part of the whole, in which a signature's lies two levels below the body's.
+            assert_eq!(refused_with(1, &in_bytes), "unprotected-header", "{levels} levels of bytes");
+            assert_eq!(refused_with(3, &in_bytes), "envelope-too-deep", "{levels} levels of bytes in a signature");
+            for index in [1, 3] {
+                assert_eq!(refused_with(index, &in_maps), "envelope-too-deep", "{levels} levels of maps in {index}");
+            }
+        }
+    });
+}
+
+/// The error is that of the limit: the rules for what is in a header come behind it, and any decoder behind those.
+#[test]
+fn wide_headers_are_refused_by_their_size_alone() {
+    let fleet = fleet();
+    let [body, signer] = common::good_headers(&fleet.operator);
+    let wide = common::wide_header(1_100_000);
+    for (place, headers) in [
+        (Place::Body, [wide.as_slice(), &[0xa0], &signer, &[0xa0]]),
+        (Place::Signature(1), [&body, &[0xa0], wide.as_slice(), &[0xa0]]),
+    ] {
+        let source = cbor::Error::TooLarge { bytes: wide.len(), limit: 16_640 };
+        let error = open::<Manifest>(&frame(headers), &fleet.anchors, now()).unwrap_err();
+        assert_eq!(error, Error::HeaderEncoding { place, source });
+        // One that is small enough has too many items: the map, the key, the array and 29 numbers are 32.
+        let small = common::wide_header(1_000);
+        let headers = headers.map(|header| if header.len() > 1_000_000 { &small } else { header });
+        let error = open::<Manifest>(&frame(headers), &fleet.anchors, now()).unwrap_err();
+        assert_eq!(error, Error::HeaderEncoding { place, source: cbor::Error::TooMany { limit: 32, at: 34 } });
+    }
 }
 
 #[test]

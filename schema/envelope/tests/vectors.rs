@@ -8,7 +8,7 @@ use std::path::Path;
 
 use catenoid_envelope::open;
 use catenoid_schema::{anchors::Anchors, cbor, document::Document, guest::Guest, manifest::Manifest};
-use common::{fleet, guest, manifest, now, seal};
+use common::{fleet, frame, good_headers, guest, manifest, nested_in_bytes, now, seal, wide_header};
 
 fn vector(name: &str, made: &[u8]) -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors").join(name);
@@ -32,6 +32,24 @@ fn envelopes_of_version_1_open() {
     let bytes = vector("guest.cose", &made);
     assert_eq!(open::<Guest>(&bytes, &anchors, now()).unwrap().into_document(), guest());
     assert_eq!(bytes, made);
+}
+
+/// Envelopes that once cost a decoder its stack or the device its memory, kept as further seeds.
+#[test]
+fn envelopes_that_cost_too_much_are_refused() {
+    let [body, signer] = good_headers(&fleet().operator);
+    let nested = nested_in_bytes(1_000);
+    for (name, headers, error) in [
+        ("nested-body.cose", [nested.as_slice(), &[0xa0], &signer, &[0xa0]], "header-not-allowed"),
+        ("nested-signature.cose", [&body, &[0xa0], nested.as_slice(), &[0xa0]], "header-not-allowed"),
+        ("nested-unprotected.cose", [&body, nested.as_slice(), &signer, &[0xa0]], "unprotected-header"),
+        ("wide-body.cose", [&wide_header(20_000), &[0xa0], &signer, &[0xa0]], "envelope-too-large"),
+    ] {
+        let made = frame(headers);
+        let bytes = vector(&format!("refused/{name}"), &made);
+        assert_eq!(bytes, made, "{name}");
+        assert_eq!(open::<Manifest>(&bytes, &fleet().anchors, now()).unwrap_err().name(), error, "{name}");
+    }
 }
 
 /// The frame of an envelope, item by item (RFC 8949 notation on the right).

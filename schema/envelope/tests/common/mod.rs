@@ -8,6 +8,7 @@ use std::time::Duration;
 use catenoid_envelope::Draft;
 use catenoid_schema::{
     anchors::{Anchors, AnchorsKind, AnchorsMetadata, CertificateDer, RoleAnchors},
+    cbor,
     document::{ApiVersion, Document, Role},
     guest::Guest,
     manifest::Manifest,
@@ -250,4 +251,67 @@ pub fn guest() -> Guest {
         "root": "readOnly",
     }))
     .unwrap()
+}
+
+/// A protected header whose one parameter is a counter signature (label 7) with a protected header whose one parameter
+/// is ...: to a check of the outermost layer, one byte string.
+pub fn nested_in_bytes(levels: usize) -> Vec<u8> {
+    // From the inside out, so that it takes no stack and no square time: each level is a prefix and a suffix.
+    let (mut prefixes, mut length) = (Vec::new(), 1);
+    for _ in 0..levels {
+        let prefix = [&[0xa1, 0x07, 0x83][..], &head(2, length)].concat();
+        length += prefix.len() + 2;
+        prefixes.push(prefix);
+    }
+    let mut nested: Vec<u8> = prefixes.into_iter().rev().flatten().collect();
+    nested.push(0xa0);
+    nested.extend([0xa0, 0x40].repeat(levels));
+    nested
+}
+
+/// The same by the unprotected header of each counter signature: nested for everybody to see.
+pub fn nested_in_maps(levels: usize) -> Vec<u8> {
+    [[0xa1, 0x07, 0x83, 0x40].repeat(levels), vec![0xa0], [0x40].repeat(levels)].concat()
+}
+
+/// A content type of so many small numbers: each takes a byte here, and 32 when it is decoded. None is text, which a
+/// decoder would find out behind the last of them.
+pub fn wide_header(numbers: usize) -> Vec<u8> {
+    [&[0xa1, 0x03][..], &head(4, numbers), &vec![0; numbers]].concat()
+}
+
+/// A manifest's envelope of these headers, each as it stands: the body's two and the two of its one signature. The
+/// protected ones are put into byte strings. Nobody signed it.
+pub fn frame([protected, unprotected, signer_protected, signer_unprotected]: [&[u8]; 4]) -> Vec<u8> {
+    let bytes = |content: &[u8]| [&head(2, content.len()), content].concat();
+    [
+        &[0xd8, 0x62, 0x84][..],
+        &bytes(protected),
+        unprotected,
+        &bytes(&cbor::encode(&manifest()).unwrap()),
+        &[0x81, 0x83],
+        &bytes(signer_protected),
+        signer_unprotected,
+        &bytes(&[0; 96]),
+    ]
+    .concat()
+}
+
+/// The protected headers of a good envelope: the body's and the signature's.
+pub fn good_headers(signer: &Issued) -> [Vec<u8>; 2] {
+    let text = Manifest::CONTENT_TYPE.as_bytes();
+    let body = [&[0xa1, 0x03, 0x78, u8::try_from(text.len()).unwrap()][..], text].concat();
+    let leaf = &signer.chain[0];
+    [body, [&[0xa2, 0x01, 0x38, 0x22, 0x18, 0x21][..], &head(2, leaf.len()), leaf].concat()]
+}
+
+/// The head of a byte string (major type 2) or an array (4) in its shortest form.
+fn head(major: u8, length: usize) -> Vec<u8> {
+    let (major, [.., a, b, c, d]) = (major << 5, length.to_be_bytes());
+    match length {
+        0..24 => vec![major | d],
+        24..0x100 => vec![major | 24, d],
+        0x100..0x1_0000 => vec![major | 25, c, d],
+        _ => vec![major | 26, a, b, c, d],
+    }
 }
