@@ -1,7 +1,6 @@
-//!
-//! console, hot-plug over QMP and ssh into c0. It needs QEMU, OVMF and swtpm from Debian (`cargo xtask setup`) and the
-//! artefacts `cargo xtask image` makes. It gives [`Vm`] to anyone to demo, `vm up` and the scenario tests under `tests/`.
-//! Start reading at [`vm`].
+//! The device, booted in QEMU: firmware with platform keys of its own, TPM, disk, serial console, hot-plug and ssh into
+//! c0. It needs QEMU, OVMF and swtpm from Debian (`cargo xtask setup`) and the artefacts that `cargo xtask image` makes. It
+//! gives [`Vm`] to the demo, `vm up` and the scenario tests under `tests/`. Start reading at [`vm`].
 
 pub mod artefacts;
 pub mod console;
