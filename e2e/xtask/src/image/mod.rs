@@ -96,7 +96,7 @@ pub(crate) fn build(artefacts: &Artefacts, variant: Variant) -> Result<PathBuf> 
         mebibytes(size(&packed)?),
         mebibytes(archive.len() as u64),
         mebibytes(size(&signed)?),
-        disk.display(),
+        crate::development::shown(artefacts, &disk),
         started.elapsed().as_secs_f32(),
     );
     Ok(disk)
