@@ -4,9 +4,10 @@
 //! transaction of the kernel takes the old tables away and adds the new, so that no packet ever passes in between.
 
 use std::{
-    io::{self, Read as _, Write as _},
+    io,
     os::fd::BorrowedFd,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use nix::sys::socket::{SockFlag, SockProtocol};
@@ -16,6 +17,7 @@ use crate::{
     namespace,
     netlink::message::{attributes, text},
     netlink::{exchange, listing, open},
+    process::{Spoken, speak},
 };
 
 /// Where nft(8) is, on Debian and on the device.
@@ -23,9 +25,11 @@ const NFT: &str = "/usr/sbin/nft";
 /// The standard input. nft's own `-` means `/dev/stdin`, which is a link that nobody makes on the device.
 const STDIN: &str = "/proc/self/fd/0";
 /// The most bytes of one listing: 1000 ports and 64 zones of 256 flows come to about half of it.
-const LISTING_LIMIT: u64 = 16 * 1024 * 1024;
+const LISTING_LIMIT: usize = 16 * 1024 * 1024;
 /// The most bytes of what nft says when it fails; more is cut off.
-const COMPLAINT_LIMIT: u64 = 4096;
+const COMPLAINT_LIMIT: usize = 4096;
+/// How long nft may take: the longest listing of ours takes a second or two, on a busy device some more.
+const RUN_LIMIT: Duration = Duration::from_secs(20);
 /// `linux/netfilter/nfnetlink.h` and `nf_tables.h`: `NFNL_SUBSYS_NFTABLES` and `NFT_MSG_NEWTABLE`, `NFT_MSG_GETTABLE`.
 const NEW_TABLE: u16 = 10 << 8;
 const GET_TABLE: u16 = 10 << 8 | 1;
@@ -43,7 +47,7 @@ pub enum Error {
     /// The kernel could not be asked for its tables.
     #[error("failed to list the tables of the firewall")]
     Tables(#[source] io::Error),
-    /// nft could not be started or spoken to.
+    /// nft could not be started or spoken to; `TimedOut` if it did not come to an end.
     #[error("failed to run `{NFT}`")]
     Run(#[source] io::Error),
     /// nft failed.
@@ -136,41 +140,18 @@ fn run(arguments: &[&str], input: &str, what: &'static str) -> Result<Output, Er
     let nft = nft.args(arguments).env_clear().current_dir("/");
     let mut child =
         nft.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(Error::Run)?;
-    let spoken = speak(&mut child, input);
-    // Its pipes are closed by now, so it ends, by itself or because nobody reads what it writes.
-    let status = child.wait().map_err(Error::Run)?;
-    match spoken.map_err(Error::Run)? {
-        (output, _) if output.len() as u64 > LISTING_LIMIT => Ok(Output::TooLong),
-        (output, _) if status.success() => Ok(Output::Whole(String::from_utf8_lossy(&output).into_owned())),
-        (_, complaint) if complaint.is_empty() => Err(Error::Refused { what, complaint: status.to_string() }),
-        (_, complaint) => {
-            let complaint = String::from_utf8_lossy(&complaint).trim_end().to_owned();
-            Err(Error::Refused { what, complaint })
-        }
+    let spoken = speak(&mut child, input.as_bytes(), [LISTING_LIMIT + 1, COMPLAINT_LIMIT], Instant::now() + RUN_LIMIT);
+    let Spoken { status, output, complaint } = spoken.map_err(Error::Run)?;
+    if output.len() > LISTING_LIMIT {
+        return Ok(Output::TooLong);
     }
-}
-
-/// Writes all input and reads the output, of which nft gives none before it has read the input. The complaint is read at
-/// the same time: it can be longer than a pipe holds.
-fn speak(child: &mut Child, input: &str) -> io::Result<(Vec<u8>, Vec<u8>)> {
-    let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    let (Some(mut stdin), Some(stdout), Some(stderr)) = pipes else { return Err(io::ErrorKind::BrokenPipe.into()) };
-    std::thread::scope(|scope| {
-        let complaint = scope.spawn(|| read(stderr, COMPLAINT_LIMIT));
-        let written = stdin.write_all(input.as_bytes());
-        drop(stdin);
-        let output = read(stdout, LISTING_LIMIT + 1)?;
-        let complaint = complaint.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        match written {
-            // It ended before it read everything; its complaint says why.
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
-            _ => Ok((output, complaint)),
-        }
-    })
-}
-
-fn read(pipe: impl io::Read, limit: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    pipe.take(limit).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    if status.success() {
+        return Ok(Output::Whole(String::from_utf8_lossy(&output).into_owned()));
+    }
+    let complaint = if complaint.is_empty() {
+        status.to_string()
+    } else {
+        String::from_utf8_lossy(&complaint).trim_end().to_owned()
+    };
+    Err(Error::Refused { what, complaint })
 }
