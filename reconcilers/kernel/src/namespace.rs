@@ -9,12 +9,17 @@
 //! <folder>/net     the network namespace, owned by it
 //! ```
 //!
+//! What the kernel counts in a user namespace (inotify(7) instances and watches, namespaces: `/proc/sys/user`,
+//! namespaces(7)) it also counts for the user who made it, in the namespace that this one was in. So a pair is made by
+//! the first id of its own range, which is nobody else's: what a container uses up is none of root's.
+//!
 //! A pair holds no process and outlives those that enter it: setns(2) into `user`, then into `net`. The bind mounts must
 //! lie below a private mount, or they spread into other mount namespaces.
 
 #![allow(unsafe_code, reason = "fork, and two ioctls that no crate has")]
 
 use std::{
+    ffi::CStr,
     fs::{self, File},
     io::{self, Read as _},
     os::{
@@ -44,6 +49,10 @@ const NSFS_MAGIC: FsWord = 0x6e73_6673;
 /// A file that belongs to root of the user namespace which owns the network namespace it is looked at in
 /// (`net_ctl_set_ownership` in net/sysctl_net.c). Linux 6.1 shows not all files in such a namespace.
 const OWNED: &str = "/proc/sys/net/ipv4/ip_forward";
+/// What every user of a container may have of inotify: half of what root has of instances by default, and as many watches
+/// as it takes to follow a large tree of files (1 KiB each, of the container's memory).
+const COUNTS: [(&CStr, &[u8]); 2] =
+    [(c"/proc/sys/user/max_inotify_instances", b"64"), (c"/proc/sys/user/max_inotify_watches", b"16384")];
 /// `linux/nsfs.h`: `NS_GET_USERNS` and `NS_GET_NSTYPE`.
 const NS_GET_USERNS: libc::c_ulong = 0xb701;
 const NS_GET_NSTYPE: libc::c_ulong = 0xb703;
@@ -110,26 +119,49 @@ pub struct Pair {
     pub net: OwnedFd,
 }
 
-/// Makes a pair in `folder` and maps `count` user and group ids from 0 on to those from `base` on. The folder is made if
-/// it is not there; a pair that is there is an error.
+/// A pair that ends when this is dropped.
+#[derive(Debug)]
+pub struct Fresh(Child);
+
+/// Makes a pair and maps `count` user and group ids from 0 on to those from `base` on. The limits of `/proc/sys/user` are
+/// set.
 ///
 /// # Errors
-/// [`Error::Make`], [`Error::Map`], [`Error::Keep`]; what was kept by then is let go.
-pub fn make(folder: &Path, base: u32, count: u32) -> Result<(), Error> {
-    let child = Child::start().map_err(Error::Make)?;
+/// [`Error::Make`], [`Error::Map`].
+pub fn make(base: u32, count: u32) -> Result<Fresh, Error> {
+    let child = Child::start(base).map_err(Error::Make)?;
     for map in ["uid_map", "gid_map"] {
         let written = fs::write(child.file(map), format!("0 {base} {count}\n"));
         written.map_err(|source| Error::Map { base, count, source })?;
     }
-    let kept = [USER, NET].into_iter().try_for_each(|name| {
-        let path = folder.join(name);
-        keep(&child.file(&format!("ns/{name}")), &path).map_err(|source| Error::Keep { path, source })
-    });
-    if kept.is_err() {
-        // The first error is the one to tell; what is left is found as half a pair and removed by the next pass.
-        let _ = remove(folder);
+    Ok(Fresh(child))
+}
+
+impl Fresh {
+    /// Its network namespace, so that all that is to be set there is set before the pair is kept.
+    ///
+    /// # Errors
+    /// [`Error::Read`].
+    pub fn net(&self) -> Result<OwnedFd, Error> {
+        let path = self.0.file("ns/net");
+        File::open(&path).map(OwnedFd::from).map_err(|source| Error::Read { path, source })
     }
-    kept
+
+    /// Keeps it in `folder`, which is made if it is not there; a pair that is there is an error.
+    ///
+    /// # Errors
+    /// [`Error::Keep`]; what was kept by then is let go.
+    pub fn keep(self, folder: &Path) -> Result<(), Error> {
+        let kept = [USER, NET].into_iter().try_for_each(|name| {
+            let path = folder.join(name);
+            keep(&self.0.file(&format!("ns/{name}")), &path).map_err(|source| Error::Keep { path, source })
+        });
+        if kept.is_err() {
+            // The first error is the one to tell; what is left is found as half a pair and removed by the next pass.
+            let _ = remove(folder);
+        }
+        kept
+    }
 }
 
 fn keep(namespace: &Path, path: &Path) -> io::Result<()> {
@@ -264,20 +296,22 @@ pub fn set(key: &str, value: &str) -> Result<(), Error> {
 }
 
 /// A process in a new user and a new network namespace, that does nothing until its `hold` is closed and then ends.
+#[derive(Debug)]
 struct Child {
     pid: Pid,
     hold: Option<OwnedFd>,
 }
 
 impl Child {
-    fn start() -> io::Result<Self> {
+    /// `owner` is who makes the namespaces.
+    fn start(owner: u32) -> io::Result<Self> {
         let (hold, held) = pipe2(OFlag::O_CLOEXEC).map(|(read, write)| (write, read))?;
         let (answer, tell) = pipe2(OFlag::O_CLOEXEC)?;
-        // SAFETY: the child calls unshare, write, close, read and _exit only, all of them async-signal-safe system
-        // calls; it allocates nothing and takes no lock.
+        // SAFETY: the child calls setresuid, unshare, open, write, close, read and _exit only, all of them
+        // async-signal-safe system calls; it allocates nothing and takes no lock.
         match unsafe { fork() }? {
             ForkResult::Child => {
-                let errno = match unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET) {
+                let errno = match unshare_as(owner) {
                     Ok(()) => 0,
                     Err(errno) => errno as i32,
                 };
@@ -307,6 +341,20 @@ impl Child {
     }
 }
 
+/// Makes the namespaces of the calling process, as `owner`, and sets [`COUNTS`].
+fn unshare_as(owner: u32) -> nix::Result<()> {
+    const UNCHANGED: libc::uid_t = libc::uid_t::MAX;
+    // The system call itself: that of a libc changes all threads, of which the parent's are not here.
+    // SAFETY: it takes numbers only.
+    nix::errno::Errno::result(unsafe { libc::syscall(libc::SYS_setresuid, UNCHANGED, owner, UNCHANGED) })?;
+    unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET)?;
+    for (path, value) in COUNTS {
+        let file = nix::fcntl::open(path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty())?;
+        nix::unistd::write(&file, value)?;
+    }
+    Ok(())
+}
+
 impl Drop for Child {
     fn drop(&mut self) {
         self.hold.take();
@@ -332,4 +380,97 @@ fn owner(namespace: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 /// What tells a namespace from every other: device and inode (namespaces(7)).
 fn identity(namespace: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
     Ok(fstat(namespace).map(|stat| (stat.st_dev, stat.st_ino))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::inotify::{InitFlags, Inotify};
+
+    /// `linux/nsfs.h`.
+    const NS_GET_OWNER_UID: libc::c_ulong = 0xb704;
+
+    fn instance() -> nix::Result<Inotify> {
+        Inotify::init(InitFlags::IN_CLOEXEC)
+    }
+
+    /// As many users of `user` as there are numbers take what they get of inotify; `while_held` runs while they hold it.
+    fn exhaust<const USERS: usize>(user: BorrowedFd<'_>, while_held: impl FnOnce()) -> [u32; USERS] {
+        let (answer, tell) = pipe2(OFlag::O_CLOEXEC).unwrap();
+        let (held, hold) = pipe2(OFlag::O_CLOEXEC).unwrap();
+        // SAFETY: the child makes system calls only.
+        match unsafe { fork() }.unwrap() {
+            ForkResult::Child => {
+                let _ = nix::unistd::close(hold.as_raw_fd());
+                let mut counts = [0_u32; USERS];
+                let entered = setns(user, CloneFlags::CLONE_NEWUSER).is_ok();
+                for (id, count) in counts.iter_mut().enumerate().filter(|_| entered) {
+                    // SAFETY: they take numbers only; back to 0 first, which may become anybody.
+                    unsafe {
+                        libc::syscall(libc::SYS_setresuid, -1, 0, 0);
+                        libc::syscall(libc::SYS_setresuid, -1, id, 0);
+                    }
+                    while let Ok(instance) = instance() {
+                        std::mem::forget(instance);
+                        *count += 1;
+                    }
+                }
+                let _ = nix::unistd::write(&tell, counts.map(u32::to_ne_bytes).as_flattened());
+                let _ = nix::unistd::read(&held, &mut [0]);
+                // SAFETY: _exit ends the process without running anything of ours.
+                unsafe { libc::_exit(0) }
+            }
+            ForkResult::Parent { child } => {
+                drop((held, tell));
+                let mut bytes = [[0; 4]; USERS];
+                File::from(answer).read_exact(bytes.as_flattened_mut()).unwrap();
+                while_held();
+                drop(hold);
+                waitpid(child, None).unwrap();
+                bytes.map(u32::from_ne_bytes)
+            }
+        }
+    }
+
+    // [req->TSF-ISOLATION]
+    #[test]
+    fn netns_what_a_container_takes_of_inotify_is_none_of_roots() {
+        const BASE: u32 = 1 << 30;
+        let fresh = make(BASE, 65_536).unwrap();
+        let user = File::open(fresh.0.file("ns/user")).unwrap();
+        let mut owner: libc::uid_t = 0;
+        // SAFETY: `owner` lives over the call.
+        nix::errno::Errno::result(unsafe { libc::ioctl(user.as_raw_fd(), NS_GET_OWNER_UID, &raw mut owner) }).unwrap();
+        assert_eq!(owner, BASE);
+        let whole = || std::iter::repeat_with(instance).map_while(Result::ok).collect::<Vec<_>>().len();
+        let before = whole();
+        assert!(before > 0);
+        let counts: [u32; 4] = exhaust(user.as_fd(), || assert_eq!(whole(), before, "of root"));
+        assert_eq!(counts[0], 64, "one user's: {counts:?}");
+        assert!(counts.iter().all(|count| *count <= 64), "{counts:?}");
+        let watches = inside_user(user.as_fd(), "/proc/sys/user/max_inotify_watches");
+        assert_eq!(watches.trim_end(), "16384");
+    }
+
+    fn inside_user(user: BorrowedFd<'_>, file: &str) -> String {
+        let output = std::process::Command::new("nsenter")
+            .arg(format!("--user=/proc/{}/fd/{}", std::process::id(), user.as_raw_fd()))
+            .args(["cat", file])
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    #[test]
+    fn netns_a_fresh_pair_can_be_set_and_leaves_no_process() {
+        let fresh = make(1 << 30, 65_536).unwrap();
+        let forwarding = inside(fresh.net().unwrap().as_fd(), || {
+            set("ipv4/ip_forward", "1").unwrap();
+            setting("ipv4/ip_forward").unwrap()
+        });
+        assert_eq!(forwarding.unwrap().as_deref(), Some("1"));
+        let pid = fresh.0.pid;
+        drop(fresh);
+        assert!(!Path::new(&format!("/proc/{pid}")).exists());
+    }
 }

@@ -25,9 +25,9 @@ use crate::{
     observe::{self, FORWARDING, ipv6_off},
 };
 
-/// What every container's network namespace has set before its first interface comes (ip-sysctl in the kernel's
-/// documentation): it forwards nothing, asks and answers ARP for an interface's own addresses only, is led astray by no
-/// redirect and no router, and makes no addresses up.
+/// What every container's network namespace has set before it is kept, and so whenever it is there (ip-sysctl in the
+/// kernel's documentation): it forwards nothing, asks and answers ARP for an interface's own addresses only, is led
+/// astray by no redirect and no router, and makes no addresses up.
 const SETTINGS: [(&str, &str); 10] = [
     ("ipv4/ip_forward", "0"),
     ("ipv6/conf/all/forwarding", "0"),
@@ -246,18 +246,18 @@ impl Ground {
 
     fn make_namespaces(&self, container: &Name, base: u32) -> Result<(), Error> {
         let folder = self.folder(container);
-        let made = || {
-            if namespace::read(&folder)?.is_none() {
-                namespace::make(&folder, base, allocate::RANGE)?;
-            }
-            Ok(())
-        };
-        made().map_err(|source| namespaces(container, source))?;
-        self.on(&Place::Container(container.clone()), |netlink| {
-            let set = SETTINGS.iter().try_for_each(|(key, value)| namespace::set(key, value));
-            set.map_err(|source| namespaces(container, source))?;
-            netlink.switch("lo", true).map_err(|source| interface("lo", source))
-        })
+        let failed = |source| namespaces(container, source);
+        if namespace::read(&folder).map_err(failed)?.is_some() {
+            return Ok(());
+        }
+        let fresh = namespace::make(base, allocate::RANGE).map_err(failed)?;
+        let net = fresh.net().map_err(failed)?;
+        let set = inside(net.as_fd(), || {
+            SETTINGS.iter().try_for_each(|(key, value)| namespace::set(key, value)).map_err(failed)?;
+            Netlink::open().and_then(|netlink| netlink.switch("lo", true)).map_err(|source| interface("lo", source))
+        });
+        set.map_err(failed)??;
+        fresh.keep(&folder).map_err(failed)
     }
 
     fn set_forwarding(&self, container: &Name, forwarding: bool) -> Result<(), Error> {

@@ -68,7 +68,7 @@ pub fn desired(manifest: &Manifest) -> Desired {
         .into_iter()
         .map(|(container, base)| {
             let forwarding = core.is_some_and(|(name, _)| *name == container);
-            (container, Namespaces { base, forwarding })
+            (container, Namespaces { base, forwarding: Some(forwarding) })
         })
         .collect();
     let segments = manifest.zones.iter().filter(|(_, zone)| !zone.subnet.is_empty());

@@ -13,6 +13,7 @@ use catenoid_kernel::{
 };
 use catenoid_schema::{manifest::MacAddress, name::Name};
 use ipnet::IpNet;
+use serde_json::{Value, json};
 
 use crate::{Bridge, Error, Inner, Interface, Namespaces, Observed, Place, Port, Rules, name};
 
@@ -31,25 +32,31 @@ struct Content {
     routes: Vec<DefaultRoute>,
     /// The number by which this namespace knows the root namespace.
     root: Option<u32>,
-    forwarding: bool,
+    forwarding: Option<bool>,
 }
 
 /// Reads everything. Blocks: some tenths of a millisecond for each container and some milliseconds for each firewall.
+///
+/// What a container has made of its own namespaces is drift of its own: a pair that cannot be read is observed as one that
+/// is not whole, a firewall as none of ours. An error is one of the root namespace, which a shortage of ours meets too:
+/// it is read last.
 pub(crate) fn observe(run: &Path, root: &OwnedFd) -> Result<Observed, Error> {
     let mut observed = Observed::default();
     let mut inner = BTreeMap::new();
     for entry in namespace::list(run).map_err(Error::Observe)? {
         let Ok(container) = entry.parse::<Name>() else { continue };
-        let pair = namespace::read(&run.join(container.as_str())).map_err(Error::Observe)?;
-        let Some(pair) = pair else {
+        let pair = namespace::read(&run.join(container.as_str())).ok().flatten();
+        let whole = pair.and_then(|pair| read(&pair.net, root).ok().map(|content| (pair, content)));
+        let Some((pair, content)) = whole else {
             observed.namespaces.insert(container, None);
             continue;
         };
-        let content = read(&pair.net, root)?;
         let namespaces = Namespaces { base: pair.base, forwarding: content.forwarding };
         observed.namespaces.insert(container.clone(), Some(namespaces));
         let place = Place::Container(container.clone());
-        firewall_of(&place, &pair.net, &mut observed)?;
+        // It may be taken away while it is listed.
+        let listed = firewall::list(pair.net.as_fd(), name::TABLE);
+        note(place.clone(), listed.unwrap_or_else(|_| vec![json!({"unreadable": "table"})]), &mut observed);
         for link in &content.links {
             match joined_to(link, &content) {
                 Some(outer) => {
@@ -59,7 +66,8 @@ pub(crate) fn observe(run: &Path, root: &OwnedFd) -> Result<Observed, Error> {
             }
         }
     }
-    firewall_of(&Place::Root, root, &mut observed)?;
+    let listed = firewall::list(root.as_fd(), name::TABLE);
+    note(Place::Root, listed.map_err(|source| Error::Firewall { place: Place::Root, source })?, &mut observed);
     segments(root, inner, &mut observed)?;
     Ok(observed)
 }
@@ -67,19 +75,25 @@ pub(crate) fn observe(run: &Path, root: &OwnedFd) -> Result<Observed, Error> {
 fn read(net: &OwnedFd, root: &OwnedFd) -> Result<Content, Error> {
     let content = inside(net.as_fd(), || -> Result<Content, Error> {
         let netlink = Netlink::open().map_err(Error::Links)?;
-        let mut forwarding = true;
-        for key in FORWARDING {
-            forwarding &= namespace::setting(key).map_err(Error::Observe)?.as_deref() == Some("1");
-        }
+        let [v4, v6] = FORWARDING.map(|key| namespace::setting(key).map_err(Error::Observe));
         Ok(Content {
             root: netlink.number_of(root.as_fd()).map_err(Error::Links)?,
             links: netlink.links().map_err(Error::Links)?,
             addresses: netlink.addresses().map_err(Error::Links)?,
             routes: netlink.default_routes().map_err(Error::Links)?,
-            forwarding,
+            forwarding: forwarding(v4?.as_deref(), v6?.as_deref()),
         })
     });
     content.map_err(Error::Observe)?
+}
+
+/// What both settings say, if it is the same and one that we write; a family that is not there forwards nothing.
+fn forwarding(v4: Option<&str>, v6: Option<&str>) -> Option<bool> {
+    match (v4, v6) {
+        (Some("1"), Some("1")) => Some(true),
+        (Some("0") | None, Some("0") | None) => Some(false),
+        _ => None,
+    }
 }
 
 /// The number of the interface in the root namespace that is the other end of `link`. The kernel tells both, and a
@@ -156,12 +170,9 @@ fn interface(place: &Place, link: &Link, observed: &mut Observed) {
     }
 }
 
-fn firewall_of(place: &Place, net: &OwnedFd, observed: &mut Observed) -> Result<(), Error> {
-    let listed =
-        firewall::list(net.as_fd(), name::TABLE).map_err(|source| Error::Firewall { place: place.clone(), source })?;
+fn note(place: Place, listed: Vec<Value>, observed: &mut Observed) {
     let rules = Rules::normal(listed);
     if !rules.is_empty() {
-        observed.firewalls.insert(place.clone(), rules);
+        observed.firewalls.insert(place, rules);
     }
-    Ok(())
 }

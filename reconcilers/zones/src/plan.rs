@@ -47,8 +47,9 @@ pub struct Observed {
 pub struct Namespaces {
     /// The first of the ids that its ids stand for.
     pub base: u32,
-    /// Whether IPv4 and IPv6 packets are forwarded between its interfaces.
-    pub forwarding: bool,
+    /// Whether packets are forwarded between its interfaces; none where it is one thing for IPv4 and another for IPv6,
+    /// which is never wanted.
+    pub forwarding: Option<bool>,
 }
 
 /// A bridge.
@@ -276,7 +277,7 @@ impl catenoid_core::Step for Step {
     fn effect_on(&self, observed: &mut Observed) {
         match self {
             Self::MakeNamespaces { container, base } => {
-                let namespaces = Namespaces { base: *base, forwarding: false };
+                let namespaces = Namespaces { base: *base, forwarding: Some(false) };
                 observed.namespaces.insert(container.clone(), Some(namespaces));
             }
             Self::RemoveNamespaces { container } => {
@@ -290,7 +291,7 @@ impl catenoid_core::Step for Step {
             }
             Self::SetForwarding { container, forwarding } => {
                 if let Some(Some(namespaces)) = observed.namespaces.get_mut(container) {
-                    namespaces.forwarding = *forwarding;
+                    namespaces.forwarding = Some(*forwarding);
                 }
             }
             Self::SetFirewall { place, rules } => {
@@ -445,8 +446,8 @@ fn retire(desired: &Desired, observed: &Observed) -> Vec<Step> {
         }
     }
     for (container, pair) in &desired.namespaces {
-        let forwards = matches!(observed.namespaces.get(container), Some(Some(is)) if is.forwarding);
-        if forwards && !pair.forwarding && stays(container) {
+        let stopped = matches!(observed.namespaces.get(container), Some(Some(is)) if is.forwarding == Some(false));
+        if pair.forwarding == Some(false) && !stopped && stays(container) {
             steps.push(Step::SetForwarding { container: container.clone(), forwarding: false });
         }
     }
@@ -488,8 +489,8 @@ fn establish(desired: &Desired, observed: &Observed) -> Vec<Step> {
         }
     }
     for (container, pair) in &desired.namespaces {
-        let forwards = matches!(observed.namespaces.get(container), Some(Some(is)) if is.forwarding);
-        if pair.forwarding && !forwards {
+        let forwards = matches!(observed.namespaces.get(container), Some(Some(is)) if is.forwarding == Some(true));
+        if pair.forwarding == Some(true) && !forwards {
             steps.push(Step::SetForwarding { container: container.clone(), forwarding: true });
         }
     }

@@ -14,6 +14,10 @@ use std::{
     os::fd::{AsFd, OwnedFd},
     path::Path,
     process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -73,10 +77,7 @@ impl Kernel {
         mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
         let run = tempfile::tempdir().unwrap();
         mount(Some("none"), run.path(), Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
-        let folder = run.path().join("world");
-        namespace::make(&folder, 1 << 30, 65_536).unwrap();
-        let world = namespace::read(&folder).unwrap().unwrap().net;
-        namespace::remove(&folder).unwrap();
+        let world = namespace::make(1 << 30, 65_536).unwrap().net().unwrap();
         let netlink = Netlink::open().unwrap();
         netlink.make_veth("eth0", "wire", [2, 0, 0, 0, 0, 9], world.as_fd()).unwrap();
         run_ip("link set eth0 address 52:54:00:12:34:56");
@@ -500,6 +501,18 @@ fn netns_every_change_by_hand_is_found_and_healed() {
                 }),
             ),
             (
+                "the core container stops forwarding IPv6",
+                Box::new(|| {
+                    inside(&core, || namespace::set("ipv6/conf/all/forwarding", "0").unwrap());
+                }),
+            ),
+            (
+                "a service forwards IPv4, not IPv6",
+                Box::new(|| {
+                    inside(&web, || namespace::set("ipv4/ip_forward", "1").unwrap());
+                }),
+            ),
+            (
                 "the core container fills its table with more than is read",
                 Box::new(|| {
                     let rules =
@@ -582,7 +595,8 @@ fn netns_every_change_by_hand_is_found_and_healed() {
             announced();
             change();
             // What a container does in its own namespace, and mounts, are not announced to the root namespace.
-            let silent = ["core container", "inner end", "default route", "uplink", "unpinned", "speaks IPv6"];
+            let silent =
+                ["core container", "forwards", "inner end", "default route", "uplink", "unpinned", "speaks IPv6"];
             assert!(announced() || silent.iter().any(|part| what.contains(part)), "{what}: not announced");
             let observed = kernel.room.observe().await.unwrap();
             assert!(!Planning::satisfied(&wanted, &observed), "{what}: not found");
@@ -606,6 +620,57 @@ fn netns_every_change_by_hand_is_found_and_healed() {
 }
 
 // [req->NDR-5.2-3]
+/// A container that adds and deletes tables as fast as it can while they are listed is drift of its own, and no error.
+// [req->TSF-ISOLATION]
+#[test]
+fn netns_a_container_that_changes_its_firewall_all_the_time_fails_no_pass() {
+    on_a_thread(|| async {
+        let kernel = Kernel::new();
+        let wanted = desired(&manifest());
+        kernel.converge(&wanted).await;
+        let web = kernel.net("web");
+        let done = Arc::new(AtomicBool::new(false));
+        let toggled = done.clone();
+        let toggle = std::thread::spawn(move || {
+            while !toggled.load(Ordering::Relaxed) {
+                run_nft(&web, "add table ip catenoid");
+                run_nft(&web, "delete table ip catenoid");
+            }
+        });
+        let mut passes = Vec::new();
+        for _ in 0..30 {
+            passes.push(kernel.room.observe().await);
+        }
+        done.store(true, Ordering::Relaxed);
+        toggle.join().unwrap();
+        for observed in passes {
+            let mut observed = observed.unwrap_or_else(|error| panic!("{}", chain(&error)));
+            observed.firewalls.remove(&Place::Container("web".parse().unwrap()));
+            assert!(Planning::satisfied(&wanted, &observed), "of nobody else: {observed:#?}");
+        }
+        kernel.converge(&wanted).await;
+    });
+}
+
+/// A pair that is kept has everything set: a setting that fails, or a crash at it, leaves no pair.
+#[test]
+fn netns_a_pair_that_could_not_be_set_is_not_kept() {
+    on_a_thread(|| async {
+        let kernel = Kernel::new();
+        let wanted = desired(&manifest());
+        let step = Step::MakeNamespaces { container: "web".parse().unwrap(), base: 1 << 30 };
+        mount(Some("none"), "/proc/sys/net", Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+        let error = kernel.room.apply(&step).await.unwrap_err();
+        umount2("/proc/sys/net", MntFlags::empty()).unwrap();
+        assert!(matches!(error, catenoid_zones::Error::Namespaces { .. }), "{}", chain(&error));
+        assert_eq!(kernel.room.observe().await.unwrap().namespaces.len(), 0);
+        kernel.converge(&wanted).await;
+        inside(&kernel.net("web"), || {
+            assert_eq!(namespace::setting("ipv4/conf/all/arp_announce").unwrap().as_deref(), Some("2"));
+        });
+    });
+}
+
 #[test]
 fn netns_no_port_is_made_where_there_is_no_firewall() {
     on_a_thread(|| async {

@@ -96,7 +96,10 @@ fn disturb(observed: &mut Observed, kind: u8, which: usize) {
         0 => drop(container.and_then(|container| observed.namespaces.remove(&container))),
         1 => namespaces.into_iter().for_each(|pair| *pair = None),
         2 => namespaces.into_iter().flatten().for_each(|pair| pair.base += 65_536),
-        3 => namespaces.into_iter().flatten().for_each(|pair| pair.forwarding = !pair.forwarding),
+        3 => namespaces.into_iter().flatten().for_each(|pair| {
+            // None in one case of three: on for one family and off for the other.
+            pair.forwarding = if which.is_multiple_of(3) { None } else { pair.forwarding.map(|on| !on) };
+        }),
         4 => drop(bridge.and_then(|bridge| observed.bridges.remove(&bridge))),
         5 => bridged.into_iter().for_each(|bridge| bridge.stp = true),
         6 => bridged.into_iter().for_each(|bridge| bridge.up = false),
@@ -120,7 +123,7 @@ fn disturb(observed: &mut Observed, kind: u8, which: usize) {
             let interface = Interface { place, name: "wan".to_owned(), up: true, physical: which.is_multiple_of(2) };
             observed.interfaces.insert(mac(1), interface)
         })),
-        _ => drop(observed.namespaces.insert(name("gone"), Some(Namespaces { base: 65_536, forwarding: true }))),
+        _ => drop(observed.namespaces.insert(name("gone"), Some(Namespaces { base: 65_536, forwarding: Some(true) }))),
     }
 }
 

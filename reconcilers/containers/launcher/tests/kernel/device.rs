@@ -83,7 +83,8 @@ impl Device {
     /// An order for `script`, with everything else at its least.
     pub(crate) fn order(&mut self, container: &str, script: &str) -> LaunchOrder {
         if !self.containers.iter().any(|known| known == container) {
-            namespace::make(&self.path("namespaces").join(container), BASE, 65_536).unwrap();
+            let fresh = namespace::make(BASE, 65_536).unwrap();
+            fresh.keep(&self.path("namespaces").join(container)).unwrap();
             self.hierarchy.make_group(container).unwrap();
             process::make_fifo(&self.path("logs").join(container)).unwrap();
             self.containers.push(container.to_owned());
