@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fs, io, path::Path, sync::Arc, time::Duration};
 
 use catenoid_containers::{Containers, Paths};
 use catenoid_guests::Store;
-use catenoid_kernel::{machine, wait::Bell};
+use catenoid_kernel::{init, machine, wait::Bell};
 use catenoid_schema::{
     allocate,
     anchors::Anchors,
@@ -37,6 +37,9 @@ const SOCKET_PAUSE: Duration = Duration::from_secs(5);
 /// Why the agent does not run. PID 1 starts it again.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
+    /// Signals do not get through.
+    #[error(transparent)]
+    Signals(#[from] init::Error),
     /// There is no place for its state.
     #[error("the device has no place for its state")]
     Storage(#[from] storage::Error),
@@ -83,6 +86,7 @@ pub(crate) enum Error {
 pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
     tracing_subscriber::fmt().with_ansi(false).with_target(false).with_writer(io::stderr).init();
     let started = clock::now();
+    init::let_signals_through()?;
     storage::mount_data()?;
     let device = device()?;
     let data = Path::new(DATA);

@@ -198,6 +198,15 @@ const INPUT_EVENT: usize = 24;
 /// `EV_KEY`, `KEY_POWER`, pressed.
 const POWER_PRESSED: [u8; 8] = [1, 0, 116, 0, 1, 0, 0, 0];
 
+/// Lets every signal through to this thread and to those it makes: a child of PID 1 begins with the signals blocked that
+/// PID 1 waits for, and would not hear that it is to end.
+///
+/// # Errors
+/// [`Error::Signals`].
+pub fn let_signals_through() -> Result<(), Error> {
+    SigSet::empty().thread_set_mask().map_err(|e| Error::Signals(e.into()))
+}
+
 /// What a signal tells PID 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Told {
