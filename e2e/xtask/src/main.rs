@@ -12,9 +12,10 @@ mod test;
 mod vm;
 mod walls;
 
+use std::fs::{self, File};
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use catenoid_e2e::Artefacts;
 use image::Variant;
 use lexopt::{Arg, Parser, ValueExt as _};
@@ -59,12 +60,12 @@ fn command() -> Result<ExitCode> {
         }
         "demo" => {
             let keep = options(&mut parser)?.keep;
-            setup::ensure()?;
+            let _alone = begin(&artefacts)?;
             demo::tell(&artefacts, keep)?;
         }
         "image" => {
             let variant = options(&mut parser)?.variant;
-            setup::ensure()?;
+            let _alone = begin(&artefacts)?;
             image::build(&artefacts, variant)?;
         }
         "vm" => return vm(&artefacts, &mut parser),
@@ -80,6 +81,7 @@ fn command() -> Result<ExitCode> {
             let group = word(&mut parser)?;
             let filter = word(&mut parser)?;
             end(&mut parser)?;
+            let _alone = begin(&artefacts)?;
             test::run(&artefacts, group.as_deref(), filter.as_deref())?;
         }
         other => bail!("no command `{other}` (hint: `cargo xtask help`)"),
@@ -87,11 +89,26 @@ fn command() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What every command begins with that builds: the packages are there, and until the file is dropped nobody else builds
+/// into `target/catenoid`, where an image and the guests beside it belong together.
+fn begin(artefacts: &Artefacts) -> Result<File> {
+    setup::ensure()?;
+    let folder = artefacts.state();
+    fs::create_dir_all(&folder).with_context(|| format!("failed to make `{}`", folder.display()))?;
+    let path = folder.join("lock");
+    let lock = File::create(&path).with_context(|| format!("failed to make `{}`", path.display()))?;
+    if lock.try_lock().is_err() {
+        println!("waiting for another `cargo xtask` that builds");
+        lock.lock().with_context(|| format!("failed to lock `{}`", path.display()))?;
+    }
+    Ok(lock)
+}
+
 fn vm(artefacts: &Artefacts, parser: &mut Parser) -> Result<ExitCode> {
     match word(parser)?.as_deref() {
         Some("up") => {
             let options = options(parser)?;
-            setup::ensure()?;
+            let _alone = begin(artefacts)?;
             vm::up(artefacts, options.variant, options.fresh)?;
         }
         Some("ssh") => {

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use catenoid_e2e::Artefacts;
 
 use crate::image::{self, Variant};
-use crate::{development, rooms, run, setup, walls};
+use crate::{development, rooms, run, walls};
 
 /// A test's group is its name's prefix: what it needs to run.
 const NAMESPACE: &str = "test(/(^|::)(netns|mountns)_/)";
@@ -21,7 +21,6 @@ pub(crate) fn run(artefacts: &Artefacts, group: Option<&str>, filter: Option<&st
         Some("vm") => VM.to_owned(),
         Some(other) => bail!("no test group `{other}` (hint: unit, namespace, vm)"),
     };
-    setup::ensure()?;
     if walls::check(artefacts)? != ExitCode::SUCCESS {
         bail!("a wall is broken");
     }
