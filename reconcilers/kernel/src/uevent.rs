@@ -8,8 +8,7 @@ use std::{
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, setsockopt, socket,
-    sockopt::RcvBuf,
+    AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, setsockopt, socket, sockopt::RcvBuf,
 };
 
 /// Room for a burst of announcements; if it overflows the reader is still woken, and looks at everything anyway.
@@ -51,16 +50,7 @@ impl Announcements {
     /// # Errors
     /// The socket's, but not that it overflowed: that too means that something happened.
     pub fn drain(&self) -> io::Result<bool> {
-        let mut any = false;
-        let mut buffer = [0; 8192];
-        loop {
-            match recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
-                Ok(_) | Err(nix::Error::ENOBUFS) => any = true,
-                Err(nix::Error::EAGAIN) => return Ok(any),
-                Err(nix::Error::EINTR) => {}
-                Err(errno) => return Err(errno.into()),
-            }
-        }
+        crate::netlink::drain(self.0.as_fd())
     }
 }
 

@@ -421,16 +421,21 @@ impl Announcements {
     /// # Errors
     /// The socket's.
     pub fn drain(&self) -> io::Result<bool> {
-        let mut buffer = [0; 8192];
-        let mut any = false;
-        loop {
-            match recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
-                // ENOBUFS: more came than there was room for, which is an announcement too.
-                Ok(_) | Err(nix::Error::ENOBUFS) => any = true,
-                Err(nix::Error::EAGAIN) => return Ok(any),
-                Err(nix::Error::EINTR) => {}
-                Err(errno) => return Err(errno.into()),
-            }
+        drain(self.0.as_fd())
+    }
+}
+
+/// Reads all that a socket of announcements has, without waiting, and forgets it; whether there was anything.
+pub(crate) fn drain(socket: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut buffer = [0; 8192];
+    let mut any = false;
+    loop {
+        match recv(socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
+            // ENOBUFS: more came than there was room for, which is an announcement too.
+            Ok(_) | Err(nix::Error::ENOBUFS) => any = true,
+            Err(nix::Error::EAGAIN) => return Ok(any),
+            Err(nix::Error::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
         }
     }
 }
