@@ -10,13 +10,19 @@ pub(crate) mod openapi;
 mod peer;
 mod routes;
 
-use std::{fs, io, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc, time::Duration};
 
+use axum::Router;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use tokio::{net::UnixListener, sync::Semaphore};
+use tokio::{
+    io::{self, AsyncReadExt as _, AsyncWriteExt as _},
+    net::{UnixListener, UnixStream},
+    sync::Semaphore,
+    time::timeout,
+};
 
 pub(crate) use peer::Peer;
 pub(crate) use routes::Agent;
@@ -31,6 +37,9 @@ const HEAD_TIME: Duration = Duration::from_secs(10);
 const HEADERS: usize = 32;
 /// The most bytes of a request's head that are buffered.
 const HEAD_BYTES: usize = 16 * 1024;
+/// How much of a refused body is still taken, and for how long, after the answer was given.
+const LINGER_BYTES: u64 = 64 * 1024 * 1024;
+const LINGER_TIME: Duration = Duration::from_secs(5);
 
 /// Serves `socket` for the container named `container`, whose root is `owner` out here, until the future is dropped.
 ///
@@ -58,19 +67,59 @@ pub(crate) async fn serve(agent: Arc<Agent>, socket: &Path, container: &str, own
         let peer = Peer::new(container, owner, credentials.uid());
         // Over the limit it is closed at once: a flood costs a descriptor for a moment, and no memory.
         let Ok(slot) = slots[usize::from(!peer.may_change())].clone().try_acquire_owned() else { continue };
-        let service = TowerToHyperService::new(routes::router(agent.clone(), peer));
+        let calls = routes::router(agent.clone(), peer);
         tokio::spawn(async move {
-            let served = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_TIME)
-                .max_headers(HEADERS)
-                .max_buf_size(HEAD_BYTES)
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
-            if let Err(error) = served {
-                tracing::debug!(%error, "a connection ended early");
-            }
+            converse(stream, calls).await;
             drop(slot);
         });
+    }
+}
+
+async fn converse(stream: UnixStream, calls: Router) {
+    let served = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .max_headers(HEADERS)
+        .max_buf_size(HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(calls))
+        .without_shutdown()
+        .await;
+    match served {
+        Ok(parts) => linger(parts.io.into_inner()).await,
+        Err(error) => tracing::debug!(%error, "a connection ended early"),
+    }
+}
+
+/// Ends a connection whose last answer was given. A peer that was refused may still be writing its request: it would see
+/// its connection break instead of the reason, so what it writes is taken for a while, and thrown away.
+async fn linger(mut stream: UnixStream) {
+    if stream.shutdown().await.is_ok() {
+        let mut rest = stream.take(LINGER_BYTES);
+        // That the time is up is no worse than that the bytes are.
+        let _ = timeout(LINGER_TIME, io::copy(&mut rest, &mut io::sink())).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{http::StatusCode, routing::put};
+
+    use super::*;
+
+    /// The worst of clients: it reads nothing before it has written everything.
+    #[tokio::test]
+    async fn a_peer_that_is_refused_in_the_middle_of_its_body_still_gets_the_reason() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let calls = Router::new().route("/", put(|| async { (StatusCode::PAYLOAD_TOO_LARGE, "the reason") }));
+        let served = tokio::spawn(converse(ours, calls));
+        let body = vec![0; 8 << 20];
+        let head = format!("PUT / HTTP/1.1\r\nhost: catenoid\r\ncontent-length: {}\r\n\r\n", body.len());
+        theirs.write_all(head.as_bytes()).await.unwrap();
+        theirs.write_all(&body).await.unwrap();
+        let mut answer = String::new();
+        theirs.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 413 ") && answer.ends_with("the reason"), "{answer}");
+        drop(theirs);
+        served.await.unwrap();
     }
 }

@@ -43,9 +43,6 @@ use crate::{
 const SILENCE: Duration = Duration::from_secs(30);
 /// Bytes of a blob that are gathered before they are written.
 const CHUNK: usize = 256 * 1024;
-/// How much of a refused body is read, and for how long, before its connection is closed.
-const DRAIN_BYTES: usize = 64 * 1024 * 1024;
-const DRAIN_TIME: Duration = Duration::from_secs(5);
 /// The last events that `why` shows.
 const WHY_EVENTS: usize = 10;
 /// How often an idle event stream shows that it lives.
@@ -98,24 +95,7 @@ async fn only_root(State(peer): State<Peer>, request: Request, next: Next) -> Re
     if peer.may_change() {
         return next.run(request).await;
     }
-    drain(&mut request.into_body()).await;
     Failed::forbidden().into_response()
-}
-
-/// Reads on for a while before a call is refused: a peer that is still writing would otherwise see its connection break
-/// instead of the reason.
-async fn drain(body: &mut Body) {
-    let reading = async {
-        let mut left = DRAIN_BYTES;
-        while let Some(Ok(frame)) = body.frame().await {
-            left = left.saturating_sub(frame.data_ref().map_or(0, |data| data.len()));
-            if left == 0 {
-                break;
-            }
-        }
-    };
-    // That the time is up is no worse than that the bytes are.
-    let _ = timeout(DRAIN_TIME, reading).await;
 }
 
 fn not_found(title: &str) -> Failed {
@@ -226,7 +206,6 @@ async fn put_manifest(
     let envelope = match collect(&mut body, MANIFEST_LIMIT.bytes()).await {
         Ok(envelope) => envelope,
         Err(failed) => {
-            drain(&mut body).await;
             agent.audit.note(Happening {
                 kind: "ManifestRefused",
                 subject: None,
@@ -340,14 +319,7 @@ async fn put_blob(
     headers: HeaderMap,
     mut body: Body,
 ) -> Result<Response, Failed> {
-    let pushed = push(&agent, &digest, &headers, &mut body).await;
-    let state = match pushed {
-        Ok(state) => state,
-        Err(failed) => {
-            drain(&mut body).await;
-            return Err(failed);
-        }
-    };
+    let state = push(&agent, &digest, &headers, &mut body).await?;
     agent.audit.note(Happening {
         kind: "BlobPushed",
         subject: None,
