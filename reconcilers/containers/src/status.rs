@@ -71,14 +71,14 @@ fn ready(name: &Name, launch: &Launch, container: &Container) -> SubjectStatus {
         let (health, condition) = if others {
             (Health::Progressing, condition("Replacing", "another launch of it is still there".to_owned(), None))
         } else {
-            (Health::Missing, condition("NotStarted", "it was not started yet".to_owned(), None))
+            (Health::Missing, condition("NotStarted", "it does not run".to_owned(), None))
         };
         return told(name, Sync::OutOfSync, health, vec![condition], container);
     };
     let sync = if fits(launch, run) && !others { Sync::Synced } else { Sync::OutOfSync };
     let (health, first) = match &run.state {
         State::Running { .. } if run.frozen => {
-            (Health::Suspended, condition("Frozen", "its processes are frozen".to_owned(), None))
+            (Health::Suspended, condition("Frozen", "its processes are frozen, not running".to_owned(), None))
         }
         State::Running { pid, .. } => {
             (Health::Healthy, condition("Running", format!("it runs as process {pid}"), None))

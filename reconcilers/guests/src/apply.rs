@@ -242,7 +242,7 @@ impl Doors {
             return Ok(());
         }
         let behind = LoopDevice::attach(&file).map_err(|source| Error::Attach { guest: label.clone(), source })?;
-        dm.make(guest, &behind, &table).map_err(map)
+        dm.map(guest, &behind, &table).map_err(map)
     }
 
     // [req->TSF-INIT] [req->APS-02] [req->NDR-3.2] [req->NDR-2.4-1]

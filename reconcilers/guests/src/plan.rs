@@ -289,32 +289,32 @@ impl Planner for Planning {
 /// What leads to a mounted guest, as far as its image is stored.
 fn activate(id: &str, wanted: &Wanted, observed: &Observed) -> Vec<Step> {
     let (guest, label) = (id.to_owned(), wanted.label.clone());
-    let map = Step::MapVerity {
-        guest: guest.clone(),
-        label: label.clone(),
-        image: wanted.image,
-        verity: wanted.verity.clone(),
-    };
-    let mount = Step::MountGuest { guest: guest.clone(), label: label.clone() };
-    let unmap = Step::UnmapVerity { guest: guest.clone(), label: label.clone() };
-    let discard = Step::DiscardAltered { label: label.clone(), image: wanted.image };
     // Nothing is taken away because an image is missing.
     if !observed.holds(wanted) {
         return Vec::new();
     }
-    let device = observed.device(id, wanted);
-    if device.is_some() && observed.is_mounted(id) {
-        return Vec::new();
-    }
+    let (device, mounted) = (observed.device(id, wanted), observed.is_mounted(id));
     let mut steps = Vec::new();
-    if observed.mounts.contains_key(id) {
-        steps.push(Step::UnmountGuest { guest, label });
-    }
     match device {
-        Some(device) if device.corrupt => steps.extend([unmap, discard]),
-        Some(_) => steps.push(mount),
-        None if observed.devices.contains_key(id) => steps.extend([unmap, map, mount]),
-        None => steps.extend([map, mount]),
+        Some(_) if mounted => return steps,
+        Some(device) if device.corrupt => steps.extend([
+            Step::UnmapVerity { guest: guest.clone(), label: label.clone() },
+            Step::DiscardAltered { label: label.clone(), image: wanted.image },
+        ]),
+        Some(_) => {}
+        // In place: whoever runs from the device reads on, through the right table from then on.
+        None => {
+            let (guest, label, verity) = (guest.clone(), label.clone(), wanted.verity.clone());
+            steps.push(Step::MapVerity { guest, label, image: wanted.image, verity });
+        }
+    }
+    if !mounted {
+        if observed.mounts.contains_key(id) {
+            steps.insert(0, Step::UnmountGuest { guest: guest.clone(), label: label.clone() });
+        }
+        if !device.is_some_and(|device| device.corrupt) {
+            steps.push(Step::MountGuest { guest, label });
+        }
     }
     steps
 }

@@ -39,12 +39,18 @@ fn wanted(id: &str, guest: &Wanted, observed: &Observed) -> SubjectStatus {
             Some(corrupt("its image differs from what was signed; it is not mounted")),
         ),
         _ if observed.holds(guest) => {
-            let message = if observed.devices.contains_key(id) || observed.mounts.contains_key(id) {
-                "its device or mount is not as it should be"
-            } else {
-                "its image is not mapped and mounted yet"
+            let mapped = match (device, observed.devices.contains_key(id)) {
+                (Some(_), _) => "mapped",
+                (None, true) => "mapped through another table",
+                (None, false) => "not mapped",
             };
-            (Sync::OutOfSync, Health::Progressing, Some(condition("Activating", message.to_owned(), None)))
+            let mounted = match (observed.is_mounted(id), observed.mounts.contains_key(id)) {
+                (true, _) => "mounted",
+                (false, true) => "covered by another mount",
+                (false, false) => "not mounted",
+            };
+            let message = format!("its image is {mapped} and {mounted}, not both mapped and mounted");
+            (Sync::OutOfSync, Health::Progressing, Some(condition("Activating", message, None)))
         }
         _ if observed.altered.contains(&guest.image) => {
             let message = "its image was altered on the device and discarded; push it again";

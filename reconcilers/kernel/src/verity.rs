@@ -203,12 +203,13 @@ impl DeviceMapper {
         }))
     }
 
-    /// Makes the read-only device of `guest` over `behind`, which it keeps open from then on. Nothing remains of it after
-    /// an error.
+    /// Makes the read-only device of `guest` over `behind`, which it keeps open from then on. In one that is there already
+    /// the table is put in force in place of the old one: whoever has it open, or mounted, reads by the new one from then
+    /// on. After an error nothing remains of a new device, and an old one is as it was.
     ///
     /// # Errors
-    /// [`Error::Make`], also if there is one already; [`Error::Load`]; and those of the parameters.
-    pub fn make(&self, guest: &str, behind: &LoopDevice, table: &Table) -> Result<(), Error> {
+    /// [`Error::Make`], [`Error::Load`], and those of the parameters.
+    pub fn map(&self, guest: &str, behind: &LoopDevice, table: &Table) -> Result<(), Error> {
         let device = name::verity(guest);
         let name = parse(&device)?;
         if table.data_blocks == 0 || table.data_blocks > BLOCKS_LIMIT {
@@ -218,17 +219,19 @@ impl DeviceMapper {
         let targets =
             [(0, table.data_blocks * SECTORS, "verity".to_owned(), table.parameters(Number { major, minor }))];
         let read_only = || DmOptions::default().set_flags(DmFlags::DM_READONLY);
-        self.dm
-            .device_create(name, None, read_only())
-            .map_err(|error| Error::Make { device: device.clone(), source: cause(error) })?;
+        let is_new = match self.dm.device_create(name, None, read_only()) {
+            Ok(_) => true,
+            Err(error) if errno(&error) == Some(Errno::EBUSY) => false,
+            Err(error) => return Err(Error::Make { device, source: cause(error) }),
+        };
         let id = DevId::Name(name);
         let loaded = self.dm.table_load(&id, &targets, read_only()).and_then(|_| {
             // Without the flag to suspend, this puts the loaded table in force.
             self.dm.device_suspend(&id, DmOptions::default())
         });
         loaded.map(drop).map_err(|error| {
-            // The first error is the one to tell; a device left over is seen by the next look.
-            let _ = self.dm.device_remove(&id, deferred());
+            // The first error is the one to tell; what is left over is seen by the next look.
+            let _ = if is_new { self.dm.device_remove(&id, deferred()) } else { self.dm.table_clear(&id) };
             Error::Load { device: device.clone(), source: cause(error) }
         })
     }

@@ -23,7 +23,7 @@ pub(crate) fn status(desired: &Desired, observed: &Observed) -> Vec<SubjectStatu
 
 fn wanted(name: &str, limits: &Limits, observed: &Observed) -> SubjectStatus {
     let Some(group) = observed.groups.get(name) else {
-        let condition = condition("GroupMissing", "it has no control group yet".to_owned(), None);
+        let condition = condition("GroupMissing", "it has no control group".to_owned(), None);
         return told(name, Sync::OutOfSync, Health::Missing, vec![condition], None);
     };
     let mut conditions = Vec::new();

@@ -1,13 +1,13 @@
 //! What to tell about zones, about the network of each container, and about the firewalls.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use catenoid_schema::{
     name::Name,
     status::{Blame, Condition, Health, Subject, SubjectStatus, Sync},
 };
 
-use crate::{Bridge, Desired, Inner, Observed, Place, Rules};
+use crate::{Bridge, Desired, Inner, Namespaces, Observed, Place, Port, Rules};
 
 /// The status of every zone, of every container's network and of every firewall that there is or should be.
 pub(crate) fn status(desired: &Desired, observed: &Observed) -> Vec<SubjectStatus> {
@@ -49,8 +49,11 @@ fn zones(desired: &Desired, observed: &Observed) -> Vec<SubjectStatus> {
         let conditions = conditions.entry(zone).or_default();
         match observed.bridges.get(bridge) {
             Some(is) if *is == Bridge::WANTED => {}
-            Some(_) => conditions.push(condition("BridgeDiffers", format!("bridge `{bridge}` is not set right"), None)),
-            None => conditions.push(condition("BridgeMissing", format!("there is no bridge `{bridge}` yet"), None)),
+            Some(is) => {
+                let message = format!("bridge `{bridge}` {}", bridge_differs(*is).join(", "));
+                conditions.push(condition("BridgeDiffers", message, None));
+            }
+            None => conditions.push(condition("BridgeMissing", format!("there is no bridge `{bridge}`"), None)),
         }
     }
     for (mac, uplink) in &desired.uplinks {
@@ -61,11 +64,13 @@ fn zones(desired: &Desired, observed: &Observed) -> Vec<SubjectStatus> {
                 conditions.push(condition("WaitingForInterface", message, Some(Blame::Administrator)));
             }
             Some(is) if is.place != Place::Container(uplink.container.clone()) => {
-                let message = format!("interface {mac} is not in `{}` yet", uplink.container);
+                let message = format!("interface {mac} is in `{}`, not in `{}`", is.place, uplink.container);
                 conditions.push(condition("InterfaceElsewhere", message, None));
             }
             Some(is) if is.name != uplink.name || !is.up => {
-                let message = format!("interface {mac} is not switched on as `{}`", uplink.name);
+                let is_on = switched(is.up);
+                let message =
+                    format!("interface {mac} is switched {is_on} as `{}`, not on as `{}`", is.name, uplink.name);
                 conditions.push(condition("InterfaceDiffers", message, None));
             }
             Some(_) => {}
@@ -80,9 +85,9 @@ fn zones(desired: &Desired, observed: &Observed) -> Vec<SubjectStatus> {
 fn network(container: &Name, desired: &Desired, observed: &Observed) -> SubjectStatus {
     let mut conditions = Vec::new();
     match (observed.namespaces.get(container), desired.namespaces.get(container)) {
-        (None, _) => conditions.push(condition("NamespacesMissing", "it has no namespaces yet".to_owned(), None)),
-        (Some(is), wanted) if is.as_ref() != wanted => {
-            conditions.push(condition("NamespacesDiffer", "its namespaces are not set right".to_owned(), None));
+        (None, _) => conditions.push(condition("NamespacesMissing", "it has no namespaces".to_owned(), None)),
+        (Some(is), Some(wanted)) if is.as_ref() != Some(wanted) => {
+            conditions.push(condition("NamespacesDiffer", namespaces_differ(is.as_ref(), *wanted), None));
         }
         _ => {}
     }
@@ -94,17 +99,81 @@ fn network(container: &Name, desired: &Desired, observed: &Observed) -> SubjectS
             Some(port) if *port == joint.port => {
                 facts.insert(inner.name.clone(), addresses(inner));
             }
-            Some(_) => {
-                conditions.push(condition("PortDiffers", format!("its port in zone `{zone}` is not set right"), None));
+            Some(port) => {
+                let message = format!("its port in zone `{zone}` {}", port_differs(port, &joint.port).join(", "));
+                conditions.push(condition("PortDiffers", message, None));
             }
-            None => conditions.push(condition("PortMissing", format!("it is not joined to zone `{zone}` yet"), None)),
+            None => conditions.push(condition("PortMissing", format!("it is not joined to zone `{zone}`"), None)),
         }
     }
     told(Subject::new("network", container), conditions, facts)
 }
 
 fn addresses(inner: &Inner) -> String {
-    inner.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    listed(&inner.addresses)
+}
+
+fn listed<T: ToString>(items: &BTreeSet<T>) -> String {
+    if items.is_empty() {
+        return "none".to_owned();
+    }
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+const fn switched(on: bool) -> &'static str {
+    if on { "on" } else { "off" }
+}
+
+/// In what a bridge is not the one that is wanted: each what is, and what should be.
+fn bridge_differs(is: Bridge) -> Vec<String> {
+    let set = |bridge: Bridge| [bridge.up, bridge.stp, bridge.snooping, bridge.filtered, bridge.ipv6];
+    let named = ["link", "spanning tree", "multicast snooping", "IP filter", "IPv6"];
+    let both = set(is).into_iter().zip(set(Bridge::WANTED));
+    let differing = named.into_iter().zip(both).filter(|(_, (is, wanted))| is != wanted);
+    differing.map(|(name, (is, wanted))| format!("has its {name} {}, not {}", switched(is), switched(wanted))).collect()
+}
+
+fn namespaces_differ(is: Option<&Namespaces>, wanted: Namespaces) -> String {
+    let forwards = |forwarding| match forwarding {
+        Some(true) => "forwards packets",
+        Some(false) => "forwards no packets",
+        None => "forwards packets of one family only",
+    };
+    match is {
+        None => "its namespaces are not the pair that they should be".to_owned(),
+        Some(is) if is.base != wanted.base => format!("its ids begin at {}, not at {}", is.base, wanted.base),
+        Some(is) => format!("it {}, but {} as wanted", forwards(is.forwarding), forwards(wanted.forwarding)),
+    }
+}
+
+fn port_differs(is: &Port, wanted: &Port) -> Vec<String> {
+    let mut differing = Vec::new();
+    let mut compare = |what: &str, is: String, wanted: String| {
+        if is != wanted {
+            differing.push(format!("has {what} {is}, not {wanted}"));
+        }
+    };
+    let bridge = |port: &Port| port.bridge.as_ref().map_or_else(|| "none".to_owned(), |bridge| format!("`{bridge}`"));
+    compare("its bridge", bridge(is), bridge(wanted));
+    compare("its outer end", switched(is.up).to_owned(), switched(wanted.up).to_owned());
+    compare("IPv6 of its outer end", switched(is.ipv6).to_owned(), switched(wanted.ipv6).to_owned());
+    match (&is.inner, &wanted.inner) {
+        (Some(is), Some(wanted)) => {
+            compare("its inner end in", format!("`{}`", is.container), format!("`{}`", wanted.container));
+            compare("the name", format!("`{}`", is.name), format!("`{}`", wanted.name));
+            compare("the address", is.mac.to_string(), wanted.mac.to_string());
+            compare("its inner end", switched(is.up).to_owned(), switched(wanted.up).to_owned());
+            compare("the addresses", addresses(is), addresses(wanted));
+            compare("the gateways", listed(&is.gateways), listed(&wanted.gateways));
+        }
+        (is, wanted) => {
+            let place = |inner: &Option<Inner>| {
+                inner.as_ref().map_or_else(|| "no container".to_owned(), |inner| format!("`{}`", inner.container))
+            };
+            compare("its inner end in", place(is), place(wanted));
+        }
+    }
+    differing
 }
 
 fn firewalls(desired: &Desired, observed: &Observed) -> Vec<SubjectStatus> {
@@ -123,7 +192,8 @@ fn firewalls(desired: &Desired, observed: &Observed) -> Vec<SubjectStatus> {
             _ if wanted == is => Vec::new(),
             (0, 0) => vec![condition("RulesDiffer", "the rules are in another order".to_owned(), None)],
             (missing, foreign) => {
-                let message = format!("{missing} lines of rules are missing and {foreign} are not ours");
+                let count = wanted.count();
+                let message = format!("{missing} of {count} lines of rules are missing, {foreign} lines are not ours");
                 vec![condition("RulesDiffer", message, None)]
             }
         };

@@ -12,7 +12,9 @@ use catenoid_schema::{
     name::Name,
     status::{Blame, Health, Sync},
 };
-use catenoid_zones::{Desired, Interface, Namespaces, Observed, Place, Planning, Rules, Step, desired};
+use catenoid_zones::{
+    Bridge, Desired, Inner, Interface, Namespaces, Observed, Place, Planning, Port, Rules, Step, desired,
+};
 use proptest::{collection, prelude::*, sample};
 use serde_json::json;
 
@@ -236,8 +238,54 @@ fn a_changed_rule_is_told_by_counting_lines() {
     assert!(lost.get("rule").is_some());
     let status = Planning::status(&wanted, &observed);
     let root = status.iter().find(|subject| subject.subject.as_str() == "firewall/root").expect("it is told");
-    let message = "1 lines of rules are missing and 1 are not ours";
-    assert_eq!((root.health, root.conditions[0].message.as_str()), (Health::Progressing, message));
+    let lines = wanted.firewalls[&Place::Root].count();
+    let message = format!("1 of {lines} lines of rules are missing, 1 lines are not ours");
+    assert_eq!((root.health, &root.conditions[0].message), (Health::Progressing, &message));
+}
+
+#[test]
+fn every_difference_of_the_network_tells_what_is_and_what_is_wanted() {
+    let wanted = desired(&everything());
+    let whole = converged(&wanted, &fresh());
+    let (outer, bridge) = ("cv-", "cz-");
+    let outer = whole.ports.keys().find(|name| name.starts_with(outer)).expect("a port").clone();
+    let bridge = whole.bridges.keys().find(|name| name.starts_with(bridge)).expect("a bridge").clone();
+    let changed = |change: &dyn Fn(&mut Observed)| {
+        let mut observed = whole.clone();
+        change(&mut observed);
+        let status = Planning::status(&wanted, &observed);
+        let told = status.iter().flat_map(|subject| &subject.conditions).filter(|c| c.reason != "WaitingForInterface");
+        told.map(|condition| condition.message.clone())
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect::<Vec<_>>()
+            .join("; ")
+    };
+    let port = |change: &dyn Fn(&mut Port)| changed(&|observed| change(observed.ports.get_mut(&outer).expect("it")));
+    let inner = |change: &dyn Fn(&mut Inner)| port(&|port| change(port.inner.as_mut().expect("it")));
+    let set =
+        |change: &dyn Fn(&mut Bridge)| changed(&|observed| change(observed.bridges.get_mut(&bridge).expect("it")));
+    let told = [
+        set(&|bridge| bridge.up = false),
+        set(&|bridge| (bridge.stp, bridge.ipv6) = (true, true)),
+        changed(&|observed| assert!(observed.bridges.remove(&bridge).is_some())),
+        port(&|port| port.bridge = None),
+        port(&|port| (port.up, port.ipv6) = (false, true)),
+        port(&|port| port.inner = None),
+        inner(&|inner| inner.up = false),
+        inner(&|inner| inner.name = "eth7".to_owned()),
+        inner(&|inner| inner.addresses.clear()),
+        inner(&|inner| inner.gateways.extend(["192.0.2.1".parse::<std::net::IpAddr>().expect("an address")])),
+        changed(&|observed| drop(observed.ports.remove(&outer))),
+        changed(&|observed| observed.namespaces.values_mut().for_each(|pair| *pair = None)),
+        changed(&|observed| drop(observed.namespaces.pop_first())),
+        changed(&|observed| {
+            for pair in observed.namespaces.values_mut().flatten() {
+                pair.forwarding = None;
+            }
+        }),
+    ];
+    insta::assert_snapshot!(told.join("\n"));
 }
 
 #[test]
