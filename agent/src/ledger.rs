@@ -188,9 +188,7 @@ impl Ledger {
         let (path, temporary) = (self.folder.join(slot), self.folder.join(format!("{slot}.new")));
         let error = |source| Error::Write { slot: path.clone(), source };
         let mut file = File::create(&temporary).map_err(error)?;
-        file.write_all(MAGIC).map_err(error)?;
-        file.write_all(Digest::of(&body).as_bytes()).map_err(error)?;
-        file.write_all(&body).map_err(error)?;
+        file.write_all(&slot_of(&body)).map_err(error)?;
         file.sync_all().map_err(error)?;
         fs::rename(&temporary, &path).map_err(error)?;
         File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(error)?;
@@ -222,6 +220,11 @@ impl Ledger {
         file.take(SLOT_LIMIT).read_to_end(&mut bytes).map_err(error)?;
         Ok(Some(parse(&bytes, &path)))
     }
+}
+
+/// The bytes of a slot that holds `body`.
+pub(crate) fn slot_of(body: &[u8]) -> Vec<u8> {
+    [MAGIC.as_slice(), Digest::of(body).as_bytes(), body].concat()
 }
 
 fn parse(bytes: &[u8], path: &Path) -> Result<Entry, Corrupt> {

@@ -1,57 +1,7 @@
-//! `catenoid-agent`: PID 1 of the device, and the agent proper.
-//!
-//! Owns the wiring and nothing else: intake, ledger, pass, wake-ups, status, control interface, audit. Needs the rooms
-//! for every effect. It opens no network socket, parses no YAML, and believes nothing that the core container says
-//! except through signatures. Start reading at [`run`]; PID 1's half is [`boot`].
-
-mod audit;
-mod boot;
-mod clock;
-mod control;
-mod intake;
-mod ledger;
-mod pass;
-mod paths;
-mod run;
-mod status;
-mod storage;
-mod wake;
+//! `catenoid-agent`: `/init` of the device image. What it does is in the library beside it.
 
 use std::process::ExitCode;
 
-const USAGE: &str = "\
-catenoid-agent: keeps this device as its signed manifest says
-
-It is /init of the device image: as PID 1 it mounts, loads modules, reaps, and starts `catenoid-agent agent`, which it
-starts again whenever that ends. There is nothing to set and nothing to call by hand.
-";
-
 fn main() -> ExitCode {
-    let failed = if std::process::id() == 1 {
-        match boot::run() {
-            Ok(never) => match never {},
-            Err(error) => intake::chain(&error),
-        }
-    } else {
-        match std::env::args().nth(1).as_deref() {
-            Some("agent") => match run::run() {
-                Ok(never) => match never {},
-                Err(error) => intake::chain(&error),
-            },
-            Some("--version") => {
-                println!("catenoid-agent {}", env!("CARGO_PKG_VERSION"));
-                return ExitCode::SUCCESS;
-            }
-            Some("--help") => {
-                print!("{USAGE}");
-                return ExitCode::SUCCESS;
-            }
-            _ => {
-                eprint!("{USAGE}");
-                return ExitCode::from(2);
-            }
-        }
-    };
-    eprintln!("catenoid-agent: error: {failed}");
-    ExitCode::FAILURE
+    catenoid_agent::main()
 }

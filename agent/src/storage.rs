@@ -110,7 +110,12 @@ fn wait_for_partition(label: &'static str) -> Result<PathBuf, Error> {
 /// The first thing wrong with it; nothing of it is in force then.
 pub(crate) fn take_factory_bundle(intake: &Intake, store: &Store) -> Result<(), BundleError> {
     let device = wait_for_partition(FACTORY_LABEL)?;
-    let mut archive = tar::Archive::new(File::open(device)?);
+    take_bundle(intake, store, File::open(device)?)
+}
+
+/// Takes the bundle that is read from `tar`.
+pub(crate) fn take_bundle(intake: &Intake, store: &Store, tar: impl Read) -> Result<(), BundleError> {
+    let mut archive = tar::Archive::new(tar);
     let mut manifest = None;
     for entry in archive.entries()?.take(ENTRIES) {
         let mut entry = entry?;

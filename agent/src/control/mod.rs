@@ -67,12 +67,17 @@ pub(crate) async fn serve(agent: Arc<Agent>, socket: &Path, container: &str, own
         let peer = Peer::new(container, owner, credentials.uid());
         // Over the limit it is closed at once: a flood costs a descriptor for a moment, and no memory.
         let Ok(slot) = slots[usize::from(!peer.may_change())].clone().try_acquire_owned() else { continue };
-        let calls = routes::router(agent.clone(), peer);
+        let agent = agent.clone();
         tokio::spawn(async move {
-            converse(stream, calls).await;
+            answer_calls(agent, peer, stream).await;
             drop(slot);
         });
     }
+}
+
+/// Answers the calls of `peer` until one of the two ends the connection.
+pub(crate) async fn answer_calls(agent: Arc<Agent>, peer: Peer, stream: UnixStream) {
+    converse(stream, routes::router(agent, peer)).await;
 }
 
 async fn converse(stream: UnixStream, calls: Router) {

@@ -86,6 +86,7 @@ const CRATES: &[Crate] = &[
         may_do: Effects::Any,
     },
     Crate { name: "catenoid-e2e", dir: "e2e", may_use: &[], may_do: Effects::Any },
+    Crate { name: "catenoid-fuzz", dir: "e2e/fuzz", may_use: &[SCHEMA, ENVELOPE], may_do: Effects::Any },
     Crate { name: "xtask", dir: "e2e/xtask", may_use: &["catenoid-e2e"], may_do: Effects::Any },
 ];
 

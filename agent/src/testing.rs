@@ -1,0 +1,74 @@
+//! Ways in for fuzz targets: the parts of the agent that take bytes from elsewhere, with a folder for a data partition.
+#![expect(clippy::missing_errors_doc, reason = "whoever calls wants to see all of them alike")]
+
+use std::{error::Error, io::Read, path::Path, sync::Arc};
+
+use catenoid_containers::{Containers, Paths};
+use catenoid_guests::Store;
+use catenoid_schema::{anchors::Anchors, digest::Digest, name::Serial, status};
+use tokio::{net::UnixStream, sync::watch};
+
+use crate::{
+    audit::Audit,
+    clock,
+    control::{self, Peer},
+    intake::Intake,
+    ledger, storage,
+};
+
+/// The core container, and the id that its root has out here.
+const CORE: (&str, u32) = ("core0", 1 << 16);
+
+/// An agent without a kernel: it takes what comes, and no pass runs.
+pub struct Agent(Arc<control::Agent>);
+
+impl Agent {
+    /// Starts on what `data` holds.
+    pub fn start(data: &Path, anchors: Anchors, serial: Serial) -> Result<Self, Box<dyn Error>> {
+        let audit = Arc::new(Audit::open(&data.join("audit"), "boot")?);
+        let store = Store::open(data)?;
+        let intake = Intake::open(anchors, serial.clone(), data, audit.clone(), Arc::default())?;
+        let paths = Paths { run: data.to_owned(), cgroup: data.to_owned() };
+        let containers = Arc::new(Containers::open(paths, Path::new("/nowhere"))?);
+        let (_, snapshot) = watch::channel(Arc::default());
+        let text = || "fuzz".to_owned();
+        let device = status::Device { serial, boot_id: text(), agent: text(), kernel: text() };
+        let started = clock::now();
+        Ok(Self(Arc::new(control::Agent { intake, store, containers, audit, snapshot, device, started })))
+    }
+
+    /// The digest of the manifest that was accepted last.
+    #[must_use]
+    pub fn accepted(&self) -> Option<Digest> {
+        self.0.intake.watch().borrow().as_ref().map(|target| target.digest)
+    }
+
+    /// Accepts a manifest, not inside of a runtime.
+    pub fn accept(&self, envelope: &[u8]) -> Result<Digest, Box<dyn Error>> {
+        Ok(self.0.intake.accept(envelope, "fuzz")?.0.digest)
+    }
+
+    /// Takes a blob.
+    pub fn push(&self, bytes: &[u8]) -> Result<Digest, Box<dyn Error>> {
+        let digest = Digest::of(bytes);
+        self.0.store.append(digest, 0, bytes)?;
+        Ok(self.0.store.finish(digest)?.digest)
+    }
+
+    /// Takes a factory bundle, not inside of a runtime.
+    pub fn take_bundle(&self, tar: impl Read) -> Result<(), Box<dyn Error>> {
+        Ok(storage::take_bundle(&self.0.intake, &self.0.store, tar)?)
+    }
+
+    /// Answers the core container's user `user` on `stream`, until one of the two ends the connection.
+    pub async fn answer_calls(&self, user: u32, stream: UnixStream) {
+        let (container, root) = CORE;
+        control::answer_calls(self.0.clone(), Peer::new(container, root, root + user), stream).await;
+    }
+}
+
+/// A slot of the ledger that holds `body`, with the checksum it would have.
+#[must_use]
+pub fn ledger_slot(body: &[u8]) -> Vec<u8> {
+    ledger::slot_of(body)
+}

@@ -1,0 +1,24 @@
+//! Fuzz targets: functions that take any bytes and panic where a promise is broken.
+//!
+//! Each target is one of the ways by which bytes that nobody vouches for come in. `cargo xtask fuzz` runs them under
+//! libFuzzer, with coverage; `tests/replay.rs` runs each of them over all that was ever found worth keeping: `corpus/`
+//! has what reaches different code, `regressions/` what once broke a promise. Start reading at [`TARGETS`].
+
+mod document;
+mod envelope;
+
+/// The environment variable by which the program is told its target.
+pub const TARGET_VARIABLE: &str = "CATENOID_FUZZ_TARGET";
+
+/// One way in.
+#[derive(Debug, Clone, Copy)]
+pub struct Target {
+    /// Its name; also that of its folders in `corpus` and `regressions`.
+    pub name: &'static str,
+    /// Takes any bytes; panics if a promise is broken.
+    pub run: fn(&[u8]),
+}
+
+/// All of them.
+pub const TARGETS: &[Target] =
+    &[Target { name: "envelope", run: envelope::open_any }, Target { name: "document", run: document::decode_any }];
