@@ -23,11 +23,12 @@ use catenoid_kernel::netlink::Announcements;
 use catenoid_limits::Limits;
 use catenoid_schema::{
     control::PlannedStep,
+    manifest::ContainerRole,
     name::Name,
     status::{Blame, Condition, Health, ManifestState, Subject, SubjectStatus, Sync},
     units::{Span, Timestamp},
 };
-use catenoid_zones::Zones;
+use catenoid_zones::{Inside, Zones};
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -174,7 +175,10 @@ impl Pass {
             held: BTreeSet::new(),
             done: 0,
         };
-        let mut seen = reconcile(&self.rooms, &wanted, &mut progress, &mut self.counted).await;
+        let before = &self.snapshot;
+        let stood = before.reconciling.is_none() && before.converged.as_ref().map(|state| state.digest) == self.digest;
+        let stood = stood.then_some(before.subjects.as_slice());
+        let mut seen = reconcile(&self.rooms, &wanted, stood, &mut progress, &mut self.counted).await;
         if let Ok(observed) = &mut seen {
             // Until another manifest is accepted: it may need what this one does not.
             let _gate = self.gate.lock().await;
@@ -250,6 +254,27 @@ impl Pass {
         paths
     }
 
+    /// What is announced inside of the core containers, and whether any of that was not `held` before. What cannot be
+    /// listened to is left to the timer.
+    pub(crate) fn listen_inside(
+        &self,
+        target: &Target,
+        mut held: BTreeMap<Name, Inside>,
+    ) -> (BTreeMap<Name, Inside>, bool) {
+        let before: BTreeMap<Name, u64> = held.iter().map(|(name, inside)| (name.clone(), inside.namespace)).collect();
+        let containers = target.manifest.containers.iter();
+        let core = containers.filter(|(_, container)| container.role == ContainerRole::Core).map(|(name, _)| name);
+        let mut listened = BTreeMap::new();
+        for name in core {
+            match self.rooms.zones.watch_inside(name, held.remove(name)) {
+                Ok(inside) => listened.extend(inside.map(|inside| (name.clone(), inside))),
+                Err(error) => tracing::warn!(container = %name, error = %chain(&error), "not listened to inside"),
+            }
+        }
+        let any_new = listened.iter().any(|(name, inside)| before.get(name) != Some(&inside.namespace));
+        (listened, any_new)
+    }
+
     fn tell(&mut self, target: &Target, wanted: &Wanted<'_>, observed: Option<&Observed>) -> Snapshot {
         let now = Instant::now();
         let mut snapshot = Snapshot { passes: self.snapshot.passes + 1, at: Some(clock::now()), ..Snapshot::default() };
@@ -257,7 +282,9 @@ impl Pass {
         let mut matches = false;
         match observed {
             Some(observed) => {
-                matches = told(&mut snapshot, wanted, observed);
+                matches = satisfied(wanted, observed);
+                snapshot.subjects = subjects(wanted, observed);
+                snapshot.observed = carried(observed);
                 snapshot.plan = forecast(wanted, observed);
                 self.forget_settled(&snapshot.plan);
             }
@@ -324,10 +351,12 @@ async fn observe<R: Reconciler>(room: &R) -> Result<<R::Planner as Planner>::Obs
     room.observe().await.map_err(|e| Unobserved { room: name, message: chain(&e), blame: e.blame() })
 }
 
-/// One pass. Observes every room before the first step, and every room that had steps after its last.
+/// One pass. Observes every room before the first step, and every room that had steps after its last. If the device
+/// `stood` as it is wanted, with these subjects, what is otherwise now was changed by somebody else: that is told.
 async fn reconcile(
     rooms: &Rooms,
     wanted: &Wanted<'_>,
+    stood: Option<&[SubjectStatus]>,
     progress: &mut Progress<'_>,
     counted: &mut Counted,
 ) -> Result<Observed, Unobserved> {
@@ -337,6 +366,9 @@ async fn reconcile(
         zones: observe(&rooms.zones).await?,
         containers: observe(&*rooms.containers).await?,
     };
+    if let Some(stood) = stood {
+        drifted(stood, wanted, &seen).into_iter().for_each(|drift| progress.audit.note(drift));
+    }
     let desired = wanted.guests();
     let guests = catenoid_guests::Planning::plan(&desired, &seen.guests);
     if progress.run(&rooms.guests, &guests.prepare).await {
@@ -416,23 +448,57 @@ fn all_ready(wanted: &Wanted<'_>, observed: &Observed) -> bool {
     desired.unread.is_empty() && desired.guests.keys().all(|guest| desired.ready(guest, &observed.guests).is_ok())
 }
 
-/// Fills in what the rooms tell; whether everything is as wanted.
-fn told(snapshot: &mut Snapshot, wanted: &Wanted<'_>, observed: &Observed) -> bool {
-    fn room<P: Planner>(snapshot: &mut Snapshot, desired: &P::Desired, observed: &P::Observed) -> bool {
-        for status in P::status(desired, observed) {
-            join(&mut snapshot.subjects, status);
-        }
-        let value = serde_json::to_value(observed).expect("what was observed has text keys");
-        snapshot.observed.insert(P::NAME.to_owned(), value);
-        P::satisfied(desired, observed)
+/// The subjects that `stood` as they are wanted and do not any more: what each is, and what is wanted of it.
+fn drifted(stood: &[SubjectStatus], wanted: &Wanted<'_>, observed: &Observed) -> Vec<Happening> {
+    if satisfied(wanted, observed) {
+        return Vec::new();
     }
+    let was_synced = |now: &SubjectStatus| {
+        stood.iter().find(|before| before.subject == now.subject).is_none_or(|before| before.sync == Sync::Synced)
+    };
+    let now = subjects(wanted, observed);
+    now.into_iter()
+        .filter(|now| now.sync != Sync::Synced && was_synced(now))
+        .map(|now| {
+            let told: Vec<_> = now.conditions.into_iter().map(|condition| condition.message).collect();
+            Happening::by_device("DriftFound", Some(now.subject), told.join("; "))
+        })
+        .collect()
+}
+
+/// Whether everything is as wanted.
+fn satisfied(wanted: &Wanted<'_>, observed: &Observed) -> bool {
+    catenoid_guests::Planning::satisfied(&wanted.guests(), &observed.guests)
+        && catenoid_limits::Planning::satisfied(&wanted.limits(), &observed.limits)
+        && catenoid_zones::Planning::satisfied(&wanted.zones(), &observed.zones)
+        && catenoid_containers::Planning::satisfied(&wanted.containers(&observed.guests), &observed.containers)
+        && all_ready(wanted, observed)
+}
+
+/// What the rooms tell of every subject.
+fn subjects(wanted: &Wanted<'_>, observed: &Observed) -> Vec<SubjectStatus> {
+    let mut subjects = Vec::new();
     let rooms = [
-        room::<catenoid_guests::Planning>(snapshot, &wanted.guests(), &observed.guests),
-        room::<catenoid_limits::Planning>(snapshot, &wanted.limits(), &observed.limits),
-        room::<catenoid_zones::Planning>(snapshot, &wanted.zones(), &observed.zones),
-        room::<catenoid_containers::Planning>(snapshot, &wanted.containers(&observed.guests), &observed.containers),
+        catenoid_guests::Planning::status(&wanted.guests(), &observed.guests),
+        catenoid_limits::Planning::status(&wanted.limits(), &observed.limits),
+        catenoid_zones::Planning::status(&wanted.zones(), &observed.zones),
+        catenoid_containers::Planning::status(&wanted.containers(&observed.guests), &observed.containers),
     ];
-    rooms.into_iter().all(|satisfied| satisfied) && all_ready(wanted, observed)
+    rooms.into_iter().flatten().for_each(|status| join(&mut subjects, status));
+    subjects
+}
+
+/// What the rooms observed, as a status carries it.
+fn carried(observed: &Observed) -> BTreeMap<String, Value> {
+    fn room<P: Planner>(observed: &P::Observed) -> (String, Value) {
+        (P::NAME.to_owned(), serde_json::to_value(observed).expect("what was observed has text keys"))
+    }
+    BTreeMap::from([
+        room::<catenoid_guests::Planning>(&observed.guests),
+        room::<catenoid_limits::Planning>(&observed.limits),
+        room::<catenoid_zones::Planning>(&observed.zones),
+        room::<catenoid_containers::Planning>(&observed.containers),
+    ])
 }
 
 /// Several rooms tell of one subject: it is as good as the worst of them says, for all their reasons.

@@ -162,8 +162,11 @@ fn reconcile(
             told.send_replace(Arc::new(turn.snapshot));
             turn.ended.into_iter().for_each(|ended| audit.note(ended));
             again = turn.again;
-            // What happened to a file before it was watched woke nobody: then the next pass looks at once.
-            if wake.watch(pass.watched(&target)) {
+            // What happened before it was watched woke nobody: then the next pass looks at once.
+            let any_file = wake.watch(pass.watched(&target));
+            let (inside, any_inside) = pass.listen_inside(&target, wake.take_inside());
+            wake.listen_inside(inside);
+            if any_file || any_inside {
                 continue;
             }
         }

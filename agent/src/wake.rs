@@ -8,14 +8,14 @@
 //! | control groups (inotify) | a group, a limit or a freezer was changed by hand, or emptied |
 //! | the mount table (`POLLPRI`) | something was mounted or unmounted |
 //! | uevents | a device came or went, dm-verity found a corrupt block |
-//! | rtnetlink, nftables | a link, address, route or rule changed in the root namespace |
+//! | rtnetlink, nftables | a link, address, route or rule changed in the root namespace, or in a core container's |
 //! | a timer | a failed subject is due; and every [`LOOK_ANYWAY`] all the same |
 //!
-//! What no event tells of (a rule or a link changed by hand inside of a container's network namespace, a device table
-//! replaced by hand) is found by the timer.
+//! What no event tells of is found by the timer: what is changed inside of a service container's network namespace (no
+//! process of its own may), and settings below `/proc/sys/net`.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     io,
     os::fd::AsFd as _,
@@ -29,12 +29,16 @@ use catenoid_kernel::{
     uevent::Announcements,
     wait::{Bell, For, wait},
 };
+use catenoid_schema::name::Name;
+use catenoid_zones::Inside;
 
 /// How long the pass goes without a look when nothing wakes it.
 pub(crate) const LOOK_ANYWAY: Duration = Duration::from_secs(30);
 
 /// The least time between two passes that nobody rang for.
 const PACE: Duration = Duration::from_millis(100);
+/// The same where only a container's own doing woke: a core container that shakes its links costs two passes a second.
+const PACE_INSIDE: Duration = Duration::from_millis(500);
 
 /// Everything that wakes.
 pub(crate) struct Wake {
@@ -44,6 +48,7 @@ pub(crate) struct Wake {
     devices: Announcements,
     mounts: File,
     network: [netlink::Announcements; 2],
+    inside: BTreeMap<Name, Inside>,
 }
 
 impl Wake {
@@ -59,6 +64,7 @@ impl Wake {
             devices: Announcements::listen()?,
             mounts: mount_table()?,
             network,
+            inside: BTreeMap::new(),
         })
     }
 
@@ -78,28 +84,45 @@ impl Wake {
         any_new
     }
 
+    /// Gives back what was listened to inside of containers, to be put in again with what is new.
+    pub(crate) fn take_inside(&mut self) -> BTreeMap<Name, Inside> {
+        std::mem::take(&mut self.inside)
+    }
+
+    /// Listens inside of containers from now on.
+    pub(crate) fn listen_inside(&mut self, inside: BTreeMap<Name, Inside>) {
+        self.inside = inside;
+    }
+
     /// Waits until something wakes, for `until` at most. All that came until then is one wake-up.
     ///
     /// # Errors
     /// If a source broke.
     pub(crate) fn next(&self, until: Option<Instant>) -> io::Result<()> {
-        let (earliest, latest) = (Instant::now() + PACE, Instant::now() + LOOK_ANYWAY);
-        let sources = [
-            (self.bell.as_fd(), For::Input),
-            (self.files.as_fd(), For::Input),
-            (self.devices.as_fd(), For::Input),
-            (self.network[0].as_fd(), For::Input),
-            (self.network[1].as_fd(), For::Input),
+        let begun = Instant::now();
+        let latest = begun + LOOK_ANYWAY;
+        let input = |source| (source, For::Input);
+        let ours = [
+            input(self.bell.as_fd()),
+            input(self.files.as_fd()),
+            input(self.devices.as_fd()),
+            input(self.network[0].as_fd()),
+            input(self.network[1].as_fd()),
             // The kernel remembers what this open file was told of: polling it is what clears the condition.
             (self.mounts.as_fd(), For::Change),
         ];
-        wait(&sources, until.map_or(latest, |until| until.min(latest)))?;
+        let inside = self.inside.values().flat_map(|inside| &inside.announcements);
+        let all: Vec<_> = ours.into_iter().chain(inside.map(|announcements| input(announcements.as_fd()))).collect();
+        let woke = wait(&all, until.map_or(latest, |until| until.min(latest)))?;
         // Whoever shakes a link without end gets ten passes a second; a new manifest does not wait.
-        wait(&sources[..1], earliest)?;
+        wait(&ours[..1], begun + PACE)?;
+        if woke.iter().position(|woke| *woke).is_some_and(|first| first >= ours.len()) {
+            wait(&ours, begun + PACE_INSIDE)?;
+        }
         self.bell.hush();
         self.files.drain()?;
         self.devices.drain()?;
-        self.network.iter().try_for_each(|announcements| announcements.drain().map(drop))?;
-        Ok(())
+        let inside = self.inside.values().flat_map(|inside| &inside.announcements);
+        self.network.iter().chain(inside).try_for_each(|announcements| announcements.drain().map(drop))
     }
 }

@@ -14,6 +14,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("cmake", "building: aws-lc"),
     ("cryptsetup-bin", "tests: veritysetup as the second opinion"),
     ("curl", "demo and tests"),
+    ("dmsetup", "tests: dmsetup as the second opinion; test image"),
     ("dosfstools", "image: EFI partition"),
     ("e2fsprogs", "image: mkfs.ext4 on the device"),
     ("erofs-utils", "guests: image files"),

@@ -246,6 +246,16 @@ pub fn read(folder: &Path) -> Result<Option<Pair>, Error> {
     Ok(Some(Pair { base, net }))
 }
 
+/// The number of a namespace, which no other one of the same kind has while this one lives.
+///
+/// # Errors
+/// [`Error::Read`].
+pub fn number(namespace: &OwnedFd) -> Result<u64, Error> {
+    let path = || PathBuf::from("namespace");
+    let stat = rustix::fs::fstat(namespace).map_err(|e| Error::Read { path: path(), source: e.into() })?;
+    Ok(stat.st_ino)
+}
+
 /// The network namespace of the calling thread.
 ///
 /// # Errors

@@ -22,11 +22,11 @@ pub enum For {
 }
 
 /// Waits until one of `sources` is ready, or `until`. Returns in either case, and when a signal interrupts it: whoever is
-/// woken looks.
+/// woken looks. Says of each source whether it was ready.
 ///
 /// # Errors
 /// The kernel's.
-pub fn wait(sources: &[(BorrowedFd<'_>, For)], until: Instant) -> io::Result<()> {
+pub fn wait(sources: &[(BorrowedFd<'_>, For)], until: Instant) -> io::Result<Vec<bool>> {
     let flags = |what: &For| match what {
         For::Input => PollFlags::POLLIN,
         For::Change => PollFlags::POLLPRI,
@@ -35,7 +35,7 @@ pub fn wait(sources: &[(BorrowedFd<'_>, For)], until: Instant) -> io::Result<()>
     // Rounded up: a millisecond early would be a turn for nothing.
     let left = until.saturating_duration_since(Instant::now()) + std::time::Duration::from_micros(999);
     match poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
-        Ok(_) | Err(nix::Error::EINTR) => Ok(()),
+        Ok(_) | Err(nix::Error::EINTR) => Ok(fds.iter().map(|fd| fd.any().unwrap_or(true)).collect()),
         Err(errno) => Err(errno.into()),
     }
 }

@@ -127,6 +127,20 @@ impl RoomError for Error {
     }
 }
 
+/// What the kernel announces inside of a container's network namespace.
+#[derive(Debug)]
+pub struct Inside {
+    /// The number of the namespace.
+    pub namespace: u64,
+    /// Of its interfaces, and of its firewall.
+    pub announcements: [Announcements; 2],
+}
+
+fn listen(net: &OwnedFd) -> Result<[Announcements; 2], Error> {
+    let open = || Ok([Announcements::of_links()?, Announcements::of_firewall()?]);
+    inside(net.as_fd(), open).map_err(Error::Observe)?.map_err(Error::Links)
+}
+
 /// The half of this room that has effects.
 #[derive(Debug, Clone)]
 pub struct Zones(Arc<Ground>);
@@ -152,13 +166,27 @@ impl Zones {
     }
 
     /// Sockets on which the kernel announces changes of the root namespace's interfaces and firewall, for whoever wakes the
-    /// pass. What happens inside of the containers' namespaces is not announced there: a pass on a timer finds it.
+    /// pass.
     ///
     /// # Errors
     /// [`Error::Links`].
     pub fn watch(&self) -> Result<[Announcements; 2], Error> {
-        let open = || Ok([Announcements::of_links()?, Announcements::of_firewall()?]);
-        inside(self.0.root.as_fd(), open).map_err(Error::Observe)?.map_err(Error::Links)
+        listen(&self.0.root)
+    }
+
+    /// The same inside of the namespace that `container` has now; none if it has none. `held`, from before, is given back
+    /// if that is still the same namespace. It keeps the namespace alive as long as it is held.
+    ///
+    /// # Errors
+    /// [`Error::Observe`], [`Error::Links`].
+    pub fn watch_inside(&self, container: &Name, held: Option<Inside>) -> Result<Option<Inside>, Error> {
+        let folder = self.0.run.join(container.as_str());
+        let Some(pair) = namespace::read(&folder).map_err(Error::Observe)? else { return Ok(None) };
+        let namespace = namespace::number(&pair.net).map_err(Error::Observe)?;
+        if let Some(held) = held.filter(|held| held.namespace == namespace) {
+            return Ok(Some(held));
+        }
+        Ok(Some(Inside { namespace, announcements: listen(&pair.net)? }))
     }
 
     /// The work blocks and changes namespaces, so it is not done on the threads that carry the agent.

@@ -94,6 +94,11 @@ pub(crate) fn segments<'a>(
     zones.filter(|(_, zone)| !zone.subnet.is_empty())
 }
 
+/// The addresses of each member of each zone: one look at all members, however many there are.
+pub(crate) fn addresses(manifest: &Manifest) -> BTreeMap<&Name, BTreeMap<Name, Vec<IpNet>>> {
+    manifest.zones.keys().map(|zone| (zone, allocate::addresses(manifest, zone))).collect()
+}
+
 /// The link-local address that belongs to a hardware address (RFC 4291, appendix A).
 pub(crate) fn link_local(mac: MacAddress) -> Ipv6Addr {
     let [a, b, c, d, e, f] = mac.bytes();
@@ -103,13 +108,13 @@ pub(crate) fn link_local(mac: MacAddress) -> Ipv6Addr {
 
 fn joints(manifest: &Manifest) -> BTreeMap<String, Joint> {
     let mut joints = BTreeMap::new();
+    let allocated = addresses(manifest);
     for (container, member) in &manifest.containers {
         for (place, (zone, segment)) in segments(manifest, member).enumerate() {
-            let addresses = allocate::addresses(manifest, zone, container);
             // The rules refuse a manifest whose subnet is too small; whoever is left out of it here has no port.
-            if addresses.is_empty() {
+            let Some(addresses) = allocated[zone].get(container).filter(|addresses| !addresses.is_empty()) else {
                 continue;
-            }
+            };
             let mac = allocate::mac(zone, container);
             let way_out = place == 0 && member.role == ContainerRole::Service;
             let inner = Inner {
@@ -130,8 +135,8 @@ fn joints(manifest: &Manifest) -> BTreeMap<String, Joint> {
 
 /// With IPv6, neighbour discovery needs a link-local address too. It is given, not left to the kernel, so that it is
 /// there at once and can be compared.
-fn with_link_local(addresses: Vec<IpNet>, mac: MacAddress) -> BTreeSet<IpNet> {
-    let mut all: BTreeSet<_> = addresses.into_iter().collect();
+fn with_link_local(addresses: &[IpNet], mac: MacAddress) -> BTreeSet<IpNet> {
+    let mut all: BTreeSet<_> = addresses.iter().copied().collect();
     if all.iter().any(|net| net.addr().is_ipv6()) {
         all.insert(Ipv6Net::new_assert(link_local(mac), 64).into());
     }

@@ -40,7 +40,7 @@ mod rules;
 mod status;
 
 #[cfg(feature = "kernel")]
-pub use apply::{Error, Zones};
+pub use apply::{Error, Inside, Zones};
 pub use desired::{Desired, Joint, Uplink, desired};
 pub use plan::{Bridge, Inner, Interface, Namespaces, Observed, Place, Planning, Port, Step};
 pub use rules::Rules;

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
-    desired::{core as core_of, link_local, segments},
+    desired::{addresses, core as core_of, link_local, segments},
     name,
 };
 
@@ -198,11 +198,12 @@ struct Known {
 fn ports(manifest: &Manifest) -> Vec<Known> {
     let mut ports = Vec::new();
     let core = core_of(manifest).map(|(name, _)| name);
+    let allocated = addresses(manifest);
     for (container, member) in &manifest.containers {
         for (zone, segment) in segments(manifest, member) {
             let mac = allocate::mac(zone, container);
-            let mut addresses: Vec<_> =
-                allocate::addresses(manifest, zone, container).iter().map(IpNet::addr).collect();
+            let allocated = allocated[zone].get(container);
+            let mut addresses: Vec<_> = allocated.into_iter().flatten().map(IpNet::addr).collect();
             if addresses.iter().any(IpAddr::is_ipv6) {
                 addresses.push(link_local(mac).into());
             }

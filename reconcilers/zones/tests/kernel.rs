@@ -215,8 +215,8 @@ type Question<'a> = (&'a str, [IpAddr; 2], &'a str, [IpAddr; 2], u16, bool);
 
 /// The addresses of a container in a zone, IPv4 first, without the link-local one.
 fn addresses(zone: &str, container: &str) -> [IpAddr; 2] {
-    let found = allocate::addresses(&manifest(), &zone.parse().unwrap(), &container.parse().unwrap());
-    found.iter().map(|net| net.addr()).collect::<Vec<_>>().try_into().unwrap()
+    let found = allocate::addresses(&manifest(), &zone.parse().unwrap());
+    found[&container.parse().unwrap()].iter().map(|net| net.addr()).collect::<Vec<_>>().try_into().unwrap()
 }
 
 // [req->COM-01]

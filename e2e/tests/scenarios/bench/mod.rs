@@ -12,6 +12,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use catenoid_e2e::device::machine;
+use catenoid_e2e::vm::Builder;
 use catenoid_e2e::{Artefacts, Device};
 use catenoid_schema::control::Event;
 use catenoid_schema::digest::Digest;
@@ -55,9 +57,14 @@ pub(crate) struct Record {
 impl Bench {
     /// Boots a factory-new device and waits until it is as its factory manifest says.
     pub(crate) fn boot(name: &str) -> Result<Self> {
+        Self::start(name, machine(&Artefacts::new(), name)?)
+    }
+
+    /// The same with a machine that was set up otherwise.
+    pub(crate) fn start(name: &str, machine: Builder) -> Result<Self> {
         let artefacts = Artefacts::new();
         let author = Author::new(&artefacts);
-        let mut device = Device::boot(name)?;
+        let mut device = Device::start(artefacts.clone(), machine)?;
         println!("{name}: c0 answers {:.1} s after power-on", device.vm().uptime().as_secs_f32());
         let bench = Self { device, artefacts, author };
         bench.wait("the factory manifest is converged", |status| converged(status).is_some())?;

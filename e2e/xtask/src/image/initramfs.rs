@@ -69,7 +69,7 @@ impl Initramfs {
     }
 }
 
-/// The archive that the test image appends, below a directory that PID 1 mounts over: a busybox, the root shell's two scripts, and a module twice, as signed by
+/// The archive that the test image appends, below a directory that PID 1 mounts over: a busybox, dmsetup, the root shell's two scripts, and a module twice, as signed by
 /// the kernel's maker and with that signature cut off.
 pub(crate) fn probe(kernel: &Kernel) -> Result<Vec<u8>> {
     let mut tree = Tree::default();
@@ -78,6 +78,10 @@ pub(crate) fn probe(kernel: &Kernel) -> Result<Vec<u8>> {
         bail!("`{}` is not static (hint: `cargo xtask setup` installs busybox-static)", busybox.display());
     }
     tree.file("/run/probe/busybox", 0o755, super::read(busybox)?);
+    let dmsetup = "/usr/sbin/dmsetup";
+    for file in libraries(Path::new(dmsetup))?.iter().map(String::as_str).chain([dmsetup]) {
+        tree.file(&format!("/run/probe/tools{file}"), 0o755, super::read(Path::new(file))?);
+    }
     tree.file("/run/probe/init", 0o755, include_bytes!("probe/init").to_vec());
     tree.file("/run/probe/shell", 0o644, include_bytes!("probe/shell").to_vec());
     let dummy = kernel.closure(&["dummy"])?.pop().context("the kernel has no module `dummy`")?;

@@ -1,0 +1,183 @@
+//! What is changed by hand is told and put right, while nothing else is touched.
+
+use anyhow::{Context as _, Result, ensure};
+use catenoid_schema::status::Status;
+
+use crate::bench::{Bench, Record, author, converged, subject};
+
+/// From the change to the device as it was.
+const LIMIT_MS: u64 = 1000;
+/// The last lines of the audit log that cover one change.
+const LINES: usize = 60;
+/// Prints the milliseconds since boot.
+const STAMP: &str = "awk '{ print int($1 * 1000) }' /proc/uptime";
+/// The probe's own dmsetup.
+const DMSETUP: &str = "chroot /proc/$PROBE/root /usr/sbin/dmsetup";
+
+/// One change by hand.
+struct Row {
+    name: &'static str,
+    /// Whom it is told of.
+    subject: &'static str,
+    /// Does it, as root in the root namespace.
+    change: String,
+    /// What the report has to say.
+    told: &'static str,
+    /// Prints `ok` in the root namespace once it is right again.
+    check: String,
+}
+
+/// [req->APS-04]
+#[test]
+fn vm_drift_heals() -> Result<()> {
+    let mut bench = Bench::boot("drift")?;
+    let folder = bench.folder("documents")?;
+    let demo = bench.author.sign(&folder, &bench.author.example("demo")?)?;
+    bench.deliver(&["nginx-1.0.0", "busybox-1.0.0"])?;
+    bench.apply(&demo)?;
+    let digest = author::digest(&demo)?;
+    let whole = converged(&bench.status()?);
+    ensure!(whole == Some(digest), "the device is as the manifest says");
+    let before = bench.processes()?;
+
+    println!("{:<44} {:>9} {:>9}  told", "changed by hand", "found ms", "healed ms");
+    for row in rows(&bench.status()?)? {
+        let (found, healed, told) = heal(&mut bench, &row)?;
+        println!("{:<44} {found:>9} {healed:>9}  {told}", row.name);
+        assert!(told.contains(row.told), "{}: `{told}`", row.name);
+        assert!(healed < LIMIT_MS, "{}: healed only after {healed} ms", row.name);
+    }
+
+    let after = bench.processes()?;
+    assert_eq!(before.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>());
+    for (container, process) in &before {
+        assert_eq!(process != &after[container], container == "web", "only `web` was ended: {container}");
+    }
+    bench.wait("everything is well", |status| converged(status) == Some(digest))?;
+    Ok(())
+}
+
+/// Makes one change; milliseconds until it was told and until everything was right again, and what was told.
+fn heal(bench: &mut Bench, row: &Row) -> Result<(u64, u64, String)> {
+    let since = bench.status()?.last_event;
+    let printed = bench.device.root(&format!("{STAMP}; {}", row.change))?;
+    let stamp = printed.lines().next().unwrap_or_default();
+    let changed: u64 = stamp.parse().with_context(|| format!("{}: `{printed}` begins with no time", row.name))?;
+    bench.wait(&format!("{}: told and put right", row.name), |status| {
+        status.last_event > since && status.reconciling.is_none()
+    })?;
+    let records: Vec<Record> = bench.audit(LINES)?.into_iter().filter(|record| record.event.number > since).collect();
+    let at = |what: &str, wanted: &dyn Fn(&Record) -> bool| {
+        let found = records.iter().find(|record| wanted(record));
+        found.with_context(|| format!("{}: no {what} in {records:#?}", row.name))
+    };
+    let about = |record: &Record| record.event.subject.as_ref().is_some_and(|subject| subject.as_str() == row.subject);
+    let drift = at("drift", &|record| record.event.kind == "DriftFound" && about(record))?;
+    let ended = at("end", &|record| {
+        record.event.number > drift.event.number
+            && record.event.kind == "PassEnded"
+            && record.event.message.ends_with("done, converged")
+    })?;
+    let check = bench.device.root(&row.check)?;
+    ensure!(check.lines().last() == Some("ok"), "{}: not right again: {check}", row.name);
+    Ok((drift.monotonic_ms - changed, ended.monotonic_ms - changed, drift.event.message.clone()))
+}
+
+fn rows(status: &Status) -> Result<Vec<Row>> {
+    let fact = |name: &str, fact: &str| -> Result<String> {
+        let found = subject(status, name)?.facts.get(fact).cloned();
+        found.with_context(|| format!("`{name}` has no `{fact}`"))
+    };
+    let guest = fact("guest/nginx@1.0.0", "id")?;
+    let group = "/sys/fs/cgroup/catenoid/web";
+    let leaf = format!("{group}/run.{}", fact("container/web", "launch")?);
+    let init = fact("container/web", "pid")?;
+    // The outer end of web's interface: the number of the other end is told inside.
+    let outer = format!(
+        "n=$(cat /proc/{init}/root/sys/class/net/plant0/iflink); \
+         p=$(grep -lx $n /sys/class/net/cv-*/ifindex | cut -d / -f 5)"
+    );
+    let inside = format!("nsenter -t {} -n", fact("container/core0", "pid")?);
+    let row = |name, subject, change: String, told, check: String| Row { name, subject, change, told, check };
+    let mounted = format!("grep -q ' /run/catenoid/guests/{guest} ' /proc/1/mountinfo && echo ok");
+    Ok(vec![
+        row(
+            "memory.max of a container",
+            "container/web",
+            format!("cat {group}/memory.max >/run/was; echo 999997440 >{group}/memory.max"),
+            "memory is ",
+            format!("cmp {group}/memory.max /run/was && echo ok"),
+        ),
+        row(
+            "pids.max of a container",
+            "container/web",
+            format!("echo max >{group}/pids.max"),
+            "pids is max, not ",
+            format!("grep -qx max {group}/pids.max || echo ok"),
+        ),
+        row(
+            "a container is frozen",
+            "container/web",
+            format!("echo 1 >{leaf}/cgroup.freeze"),
+            "its processes are frozen, not running",
+            format!("grep -qx 'frozen 0' {leaf}/cgroup.events && echo ok"),
+        ),
+        row(
+            "the veth of a container is removed",
+            "network/web",
+            format!("{outer}; ip link del $p"),
+            "it is not joined to zone `plant`",
+            format!("{outer}; [ -n \"$p\" ] && echo ok"),
+        ),
+        row(
+            "a bridge is switched off",
+            "zone/plant",
+            "ip link set cz-plant down".to_owned(),
+            "has its link off, not on",
+            "ip link show cz-plant | grep -q '[<,]UP[,>]' && echo ok".to_owned(),
+        ),
+        row(
+            "the rules of the root namespace are flushed",
+            "firewall/root",
+            "nft flush ruleset".to_owned(),
+            "lines of rules are missing",
+            "nft list table bridge catenoid >/dev/null && nft list table inet catenoid >/dev/null && echo ok"
+                .to_owned(),
+        ),
+        row(
+            "the rules of c0 are flushed",
+            "firewall/core0",
+            format!("{inside} nft flush ruleset"),
+            "lines of rules are missing",
+            format!("{inside} nft list table inet catenoid >/dev/null && echo ok"),
+        ),
+        row(
+            "an address of c0 is removed",
+            "network/core0",
+            format!("{inside} ip -6 addr flush dev plant0 scope global"),
+            "has the addresses ",
+            format!("{inside} ip -6 addr show dev plant0 | grep -q 'scope global' && echo ok"),
+        ),
+        row(
+            "a guest's root is unmounted",
+            "guest/nginx@1.0.0",
+            format!("umount -l /run/catenoid/guests/{guest}"),
+            "its image is mapped and not mounted",
+            mounted.clone(),
+        ),
+        row(
+            "a verity device is detached",
+            "guest/nginx@1.0.0",
+            format!("{DMSETUP} wipe_table --noudevsync --noflush catenoid1-guest-{guest}"),
+            "its image is mapped through another table and mounted",
+            format!("{mounted}; {DMSETUP} table catenoid1-guest-{guest} | grep -q ' verity ' || echo no"),
+        ),
+        row(
+            "the first process of a container is killed",
+            "container/web",
+            format!("kill -9 {init}"),
+            "was killed by SIGKILL",
+            format!("grep -qx 'populated 1' {leaf}/cgroup.events && echo ok"),
+        ),
+    ])
+}
