@@ -27,22 +27,15 @@ pub fn id_ranges(manifest: &Manifest) -> BTreeMap<Name, u32> {
     places.into_iter().map(|(name, place)| (name.clone(), (place + 1) * RANGE)).collect()
 }
 
-/// The address of `container` in each subnet of `zone`, with the subnet's prefix length. The core container has the first
-/// host address. Empty if the container is not in the zone or there is no room.
+/// The addresses of each member of `zone`, one in each subnet, with the subnet's prefix length. The core container has the
+/// first host address. A member for which there is no room is left out.
 #[must_use]
-pub fn addresses(manifest: &Manifest, zone: &Name, container: &Name) -> Vec<IpNet> {
-    let (Some(segment), Some(member)) = (manifest.zones.get(zone), manifest.containers.get(container)) else {
-        return Vec::new();
-    };
-    if !member.zones.contains(zone) {
-        return Vec::new();
-    }
-    let host = match member.role {
-        ContainerRole::Core => Some(1),
-        ContainerRole::Service => hosts(manifest, zone, segment).get(container).copied(),
-    };
-    let Some(host) = host else { return Vec::new() };
-    segment.subnet.iter().filter_map(|net| nth(net, host)).collect()
+pub fn addresses(manifest: &Manifest, zone: &Name) -> BTreeMap<Name, Vec<IpNet>> {
+    let Some(segment) = manifest.zones.get(zone) else { return BTreeMap::new() };
+    let core = manifest.containers.iter().filter(|(_, c)| c.role == ContainerRole::Core && c.zones.contains(zone));
+    let members = core.map(|(name, _)| (name.clone(), 1)).chain(hosts(manifest, zone, segment));
+    let placed = members.map(|(name, host)| (name, segment.subnet.iter().filter_map(|net| nth(net, host)).collect()));
+    placed.collect()
 }
 
 /// The address of the core container in each subnet of `zone`: where its members send what is not for them.

@@ -1,6 +1,7 @@
 //! `cargo xtask`: the project's commands. It owns development flow (packages, image, VM, demo, checks) and nothing that
 //! runs on a device. No system library and few crates, so that it builds in seconds on a machine with nothing but Rust.
 
+mod bench;
 mod demo;
 mod development;
 mod image;
@@ -30,6 +31,7 @@ Usage: cargo xtask COMMAND
   vm ssh [-- COMMAND...]       a shell, or one command, in c0
   vm console                   what the device printed so far, and what it prints
   vm down                      press the power button
+  bench NAME [--json]          measure: start, idle, pass, boot or push; what was found is in docs/performance.md
   walls                        check who may use what: dependencies, unsafe, effects in rooms
   requirements [--json]        each requirement: where implemented, where tested, gaps
   test [unit|namespace|vm] [FILTER]   setup, walls, fmt, clippy, then the tests (all of them unless told)
@@ -67,6 +69,12 @@ fn command() -> Result<ExitCode> {
             let variant = options(&mut parser)?.variant;
             let _alone = begin(&artefacts)?;
             image::build(&artefacts, variant)?;
+        }
+        "bench" => {
+            let name = word(&mut parser)?.context("`bench` needs one of start, idle, pass, boot, push")?;
+            let json = options(&mut parser)?.json;
+            let _alone = begin(&artefacts)?;
+            bench::run(&artefacts, &name, json)?;
         }
         "vm" => return vm(&artefacts, &mut parser),
         "walls" => {

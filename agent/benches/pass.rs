@@ -1,0 +1,235 @@
+//! What one pass costs, apart from any agent: `cargo xtask bench pass` builds this as the device's programs are built and
+//! runs it.
+//!
+//! ```text
+//! pass pure ROUNDS SIZE...      the pure halves of all rooms, called as agent/src/pass.rs calls them
+//! pass kernel ROUNDS SIZE...    the observing halves of zones, limits and containers, on the kernel it runs on: as root,
+//!                               in mount and network namespaces that are its own; needs /run, cgroup v2 and nft
+//! ```
+//!
+//! SIZE is how many service containers the manifest has besides the core container. Each sample is a line
+//! `sample NANOSECONDS ns WHAT`; sizes take turns, so that whatever else the machine does falls on all of them.
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use catenoid_containers::{Containers, Paths, Planning as Containing};
+use catenoid_core::{Planner, Reconciler, simulate};
+use catenoid_forecast::{Observed, Wanted, forecast};
+use catenoid_guests::Planning as Guesting;
+use catenoid_limits::{Limits, Planning as Limiting};
+use catenoid_schema::digest::Digest;
+use catenoid_schema::guest::Guest;
+use catenoid_schema::manifest::Manifest;
+use catenoid_schema::name::Name;
+use catenoid_schema::units::Timestamp;
+use catenoid_zones::{Planning as Zoning, Zones};
+use serde_json::json;
+
+fn main() -> Result<()> {
+    // What cargo adds when it runs a bench itself.
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    let [mode, rounds, sizes @ ..] = words.as_slice() else { bail!("usage: pass pure|kernel ROUNDS SIZE...") };
+    let rounds: usize = rounds.parse().context("ROUNDS is not a number")?;
+    let sizes = sizes.iter().map(|size| size.parse().context("SIZE is not a number")).collect::<Result<Vec<_>>>()?;
+    match mode.as_str() {
+        "pure" => pure(rounds, &sizes),
+        "kernel" => {
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).build()?.block_on(kernel(rounds, &sizes))
+        }
+        other => bail!("no mode `{other}` (hint: pure, kernel)"),
+    }
+}
+
+/// Prints how long `work` took.
+fn sample<T>(what: &str, work: impl FnOnce() -> T) -> T {
+    let started = Instant::now();
+    let made = black_box(work());
+    println!("sample {} ns {what}", started.elapsed().as_nanos());
+    made
+}
+
+/// A manifest with everything that its pass needs.
+struct Device {
+    manifest: Manifest,
+    guests: BTreeMap<Name, (Digest, Guest)>,
+    paths: Paths,
+}
+
+impl Device {
+    /// One core container, and `services` containers of one guest in one zone; `memory` is what the first of them may use.
+    fn new(services: usize, memory: &str) -> Result<Self> {
+        let descriptor = Digest::of(b"descriptor");
+        let service = |index: usize| {
+            let memory = if index == 0 { memory } else { "16MiB" };
+            let container =
+                json!({"guest": "tiny", "zones": ["plant"], "limits": {"memory": memory, "cpu": "0.25", "pids": 16}});
+            (format!("c{index:04}"), container)
+        };
+        let mut containers: BTreeMap<String, serde_json::Value> = (0..services).map(service).collect();
+        containers.insert("core0".to_owned(), json!({"guest": "tiny", "role": "core", "zones": ["uplink", "plant"]}));
+        let manifest = serde_json::from_value(json!({
+            "apiVersion": "catenoid.dev/v1",
+            "kind": "Manifest",
+            "metadata": {"name": "bench", "sequence": 1, "notAfter": "2036-01-01T00:00:00Z"},
+            "target": {"serials": ["BENCH-1"]},
+            "guests": {"tiny": {"ref": "tiny@1.0.0", "descriptor": descriptor}},
+            "zones": {
+                "uplink": {"interfaces": [{"mac": "52:54:00:12:34:56"}], "address": "dhcp"},
+                "plant": {"subnet": ["10.20.0.0/16", "fd20::/64"], "flows": [{"to": "uplink", "tcp": [443]}]},
+            },
+            "containers": containers,
+        }))?;
+        let guest = serde_json::from_value(json!({
+            "apiVersion": "catenoid.dev/v1",
+            "kind": "Guest",
+            "metadata": {"name": "tiny", "version": "1.0.0"},
+            "architecture": "x86_64",
+            "image": {
+                "digest": Digest::of(b"image"),
+                "size": "1312KiB",
+                "verity": {"rootHash": Digest::of(b"root"), "salt": Digest::of(b"salt"), "dataBlocks": 324},
+            },
+            "defaults": {"command": ["/bin/pause"], "environment": {"PATH": "/bin"}},
+            "root": "readOnly",
+        }))?;
+        let guests = BTreeMap::from([("tiny".parse()?, (descriptor, guest))]);
+        Ok(Self { manifest, guests, paths: Paths::default() })
+    }
+
+    fn wanted(&self) -> Wanted<'_> {
+        let accepted_at = Timestamp::from_seconds(1_800_000_000).expect("a time of this century can be written");
+        Wanted { manifest: &self.manifest, guests: &self.guests, accepted_at, paths: &self.paths }
+    }
+
+    /// What is seen once everything was done: the rooms' own models of their steps say.
+    fn settled(&self) -> Result<Observed> {
+        let wanted = self.wanted();
+        let mut seen = Observed::default();
+        seen.limits.offered = catenoid_limits::Control::ALL.into();
+        let (_, guest) = self.guests.values().next().context("no guest")?;
+        let blob = catenoid_guests::Blob { size: guest.image.size.bytes(), pushed_at: wanted.accepted_at };
+        let descriptor = catenoid_guests::Blob { size: 1024, pushed_at: wanted.accepted_at };
+        seen.guests.blobs = BTreeMap::from([(guest.image.digest, blob), (Digest::of(b"descriptor"), descriptor)]);
+        seen.guests = simulate::<Guesting>(&Guesting::plan(&wanted.guests(), &seen.guests), &seen.guests);
+        seen.limits = simulate::<Limiting>(&Limiting::plan(&wanted.limits(), &seen.limits), &seen.limits);
+        seen.zones = simulate::<Zoning>(&Zoning::plan(&wanted.zones(), &seen.zones), &seen.zones);
+        let containers = wanted.containers(&seen.guests);
+        seen.containers = simulate::<Containing>(&Containing::plan(&containers, &seen.containers), &seen.containers);
+        ensure!(forecast(&wanted, &seen).is_empty(), "the device is not settled: {:#?}", forecast(&wanted, &seen));
+        Ok(seen)
+    }
+}
+
+/// The calls of one pass of agent/src/pass.rs between what it reads and what it publishes; the steps' effects are their
+/// models'. Gives how many steps there were.
+fn pass(wanted: &Wanted<'_>, seen: &Observed) -> usize {
+    // `reconcile`
+    let guests = Guesting::plan(&wanted.guests(), &seen.guests);
+    let containers = Containing::plan(&wanted.containers(&seen.guests), &seen.containers);
+    let limits = Limiting::plan(&wanted.limits(), &seen.limits);
+    let zones = Zoning::plan(&wanted.zones(), &seen.zones);
+    let steps = guests.steps().count() + containers.steps().count() + limits.steps().count() + zones.steps().count();
+    let after = (steps > 0).then(|| Observed {
+        guests: seen.guests.clone(),
+        limits: simulate::<Limiting>(&limits, &seen.limits),
+        zones: simulate::<Zoning>(&zones, &seen.zones),
+        containers: simulate::<Containing>(&containers, &seen.containers),
+    });
+    let seen = after.as_ref().unwrap_or(seen);
+    // `collect`
+    let containers = wanted.containers(&seen.guests);
+    if Containing::satisfied(&containers, &seen.containers)
+        && Containing::plan(&containers, &seen.containers).is_empty()
+    {
+        black_box(Guesting::plan(&wanted.guests(), &seen.guests));
+    }
+    // `told`
+    told::<Guesting>(&wanted.guests(), &seen.guests);
+    told::<Limiting>(&wanted.limits(), &seen.limits);
+    told::<Zoning>(&wanted.zones(), &seen.zones);
+    told::<Containing>(&wanted.containers(&seen.guests), &seen.containers);
+    black_box(forecast(wanted, seen));
+    steps
+}
+
+fn told<P: Planner>(desired: &P::Desired, observed: &P::Observed) {
+    black_box(P::status(desired, observed));
+    black_box(serde_json::to_value(observed)).expect("what was observed has text keys");
+    black_box(P::satisfied(desired, observed));
+}
+
+fn pure(rounds: usize, sizes: &[usize]) -> Result<()> {
+    let devices = sizes.iter().map(|&size| {
+        let (before, after) = (Device::new(size, "16MiB")?, Device::new(size, "32MiB")?);
+        let seen = before.settled()?;
+        Ok((size, before, after, seen))
+    });
+    let devices = devices.collect::<Result<Vec<_>>>()?;
+    for _ in 0..rounds {
+        for (size, before, after, seen) in &devices {
+            let wanted = before.wanted();
+            let steps = sample(&format!("no-op pass, pure halves, {size}"), || pass(&wanted, seen));
+            ensure!(steps == 0, "{steps} steps in a pass that has nothing to do");
+            let steps = sample(&format!("single-change pass, pure halves, {size}"), || pass(&after.wanted(), seen));
+            ensure!(steps == 1, "{steps} steps to change one limit");
+            let zones = sample(&format!("zones desired, {size}"), || wanted.zones());
+            sample(&format!("zones plan, {size}"), || Zoning::plan(&zones, &seen.zones));
+            sample(&format!("zones told, {size}"), || told::<Zoning>(&zones, &seen.zones));
+            let containers = sample(&format!("containers desired, {size}"), || wanted.containers(&seen.guests));
+            sample(&format!("containers plan, {size}"), || Containing::plan(&containers, &seen.containers));
+            sample(&format!("containers told, {size}"), || told::<Containing>(&containers, &seen.containers));
+            let limits = sample(&format!("limits desired, {size}"), || wanted.limits());
+            sample(&format!("limits plan, {size}"), || Limiting::plan(&limits, &seen.limits));
+            sample(&format!("limits told, {size}"), || told::<Limiting>(&limits, &seen.limits));
+            sample(&format!("forecast, {size}"), || forecast(&wanted, seen));
+        }
+    }
+    Ok(())
+}
+
+/// One size after the other: there is one root namespace. What is made stays until the process's namespaces end.
+async fn kernel(rounds: usize, sizes: &[usize]) -> Result<()> {
+    for &size in sizes {
+        let device = Device::new(size, "16MiB")?;
+        let (run, cgroup) = (device.paths.run.clone(), device.paths.cgroup.clone());
+        let zones = Zones::open(&run.join("namespaces"))?;
+        let limits = Limits::open(&cgroup)?;
+        let containers = Containers::open(device.paths.clone(), Path::new("/nowhere"))?;
+        let wanted = device.wanted();
+        let started = Instant::now();
+        let zones_steps = carry_out(&zones, &wanted.zones()).await?;
+        println!("sample {} ns zones steps from nothing ({zones_steps}), {size}", started.elapsed().as_nanos());
+        for (_, step) in Limiting::plan(&wanted.limits(), &limits.observe().await?).steps() {
+            // A kernel without the controllers refuses the limits; the groups are what is observed.
+            if let (Err(error), catenoid_limits::Step::MakeGroup { .. }) = (limits.apply(step).await, step) {
+                return Err(error.into());
+            }
+        }
+        for _ in 0..rounds {
+            observe(&zones, &format!("zones observe, {size}")).await?;
+            observe(&limits, &format!("limits observe, {size}")).await?;
+            observe(&containers, &format!("containers observe (none runs), {size}")).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn observe<R: Reconciler>(room: &R, what: &str) -> Result<()> {
+    let started = Instant::now();
+    black_box(room.observe().await?);
+    println!("sample {} ns {what}", started.elapsed().as_nanos());
+    Ok(())
+}
+
+/// Does what a room plans; how many steps that were.
+async fn carry_out<R: Reconciler>(room: &R, desired: &<R::Planner as Planner>::Desired) -> Result<usize> {
+    let plan = <R::Planner as Planner>::plan(desired, &room.observe().await?);
+    for (_, step) in plan.steps() {
+        room.apply(step).await?;
+    }
+    Ok(plan.steps().count())
+}
