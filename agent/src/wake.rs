@@ -8,11 +8,11 @@
 //! | control groups (inotify) | a group, a limit or a freezer was changed by hand, or emptied |
 //! | the mount table (`POLLPRI`) | something was mounted or unmounted |
 //! | uevents | a device came or went, dm-verity found a corrupt block |
-//! | rtnetlink, nftables | a link, address, route or rule changed in the root namespace, or in a core container's |
+//! | rtnetlink, nftables | a link, address, route, rule or forwarding changed in the root namespace, or in a core container's |
 //! | a timer | a failed subject is due; and every [`LOOK_ANYWAY`] all the same |
 //!
 //! What no event tells of is found by the timer: what is changed inside of a service container's network namespace (no
-//! process of its own may), and settings below `/proc/sys/net`.
+//! process of its own may), and the settings of an interface below `/proc/sys/net`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

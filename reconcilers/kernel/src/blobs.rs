@@ -15,8 +15,8 @@ use std::{
 
 use rustix::{
     fs::{
-        AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, ResolveFlags, Timespec, Timestamps, UTIME_NOW,
-        fdatasync, flock, fstatvfs, fsync, futimens, mkdirat, openat2, renameat, statat, unlinkat,
+        AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, ResolveFlags, Timespec, Timestamps, fdatasync,
+        flock, fstatvfs, fsync, futimens, mkdirat, openat2, renameat, statat, unlinkat,
     },
     io::Errno,
 };
@@ -103,7 +103,7 @@ pub struct Entry {
     pub name: String,
     /// Bytes.
     pub size: u64,
-    /// When it was last written to, in seconds since 1970.
+    /// When it was last written to, in seconds since 1970, or what it was [marked](Writing::mark) with since.
     pub modified: i64,
     /// The device it is on, and its inode.
     pub inode: (u64, u64),
@@ -287,14 +287,22 @@ impl Writing {
         self.file.set_len(size).map_err(|source| Error::Write { path: self.path.clone(), source })
     }
 
-    /// Brings all of it to the disk, and notes this moment as the one of its last change.
+    /// Sets the time of its last change to `seconds` since 1970, as a mark of the caller's.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn mark(&self, seconds: u64) -> Result<(), Error> {
+        let mark = Timespec { tv_sec: seconds.try_into().unwrap_or(i64::MAX), tv_nsec: 0 };
+        futimens(&self.file, &Timestamps { last_access: mark, last_modification: mark })
+            .map_err(|source| Error::Write { path: self.path.clone(), source: source.into() })
+    }
+
+    /// Brings all of it to the disk, with its mark.
     ///
     /// # Errors
     /// [`Error::Write`].
     pub fn sync(&self) -> Result<(), Error> {
-        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
-        futimens(&self.file, &Timestamps { last_access: now, last_modification: now })
-            .and_then(|()| fdatasync(&self.file))
+        fdatasync(&self.file)
             .and_then(|()| fsync(&self.file))
             .map_err(|source| Error::Write { path: self.path.clone(), source: source.into() })
     }

@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 
 use crate::{
     namespace,
-    netlink::message::{attributes, text},
-    netlink::{exchange, listing, open},
+    netlink::message::{Message, attributes, number, text},
+    netlink::{exchange, flags::ACKNOWLEDGED, listing, open},
     process::{Spoken, speak},
 };
 
@@ -38,6 +38,21 @@ const TABLE_NAME: u16 = 1;
 /// `linux/netfilter.h`: the families by what nft calls them.
 const FAMILIES: [(u8, &str); 6] = [(1, "inet"), (2, "ip"), (3, "arp"), (5, "netdev"), (7, "bridge"), (10, "ip6")];
 
+/// `NFT_MSG_NEWGEN`, `NFT_MSG_GETGEN`, and `NFTA_GEN_ID`.
+const NEW_GENERATION: u16 = 10 << 8 | 15;
+const GET_GENERATION: u16 = 10 << 8 | 16;
+const GENERATION: u16 = 1;
+
+/// In which state the firewall of a network namespace is: equal means that nothing was changed in between. The kernel
+/// counts the changes; no other namespace ever has the same number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct State {
+    /// The number of the namespace (`SO_NETNS_COOKIE`).
+    pub namespace: u64,
+    /// How many changes there were.
+    pub generation: u32,
+}
+
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -58,6 +73,26 @@ pub enum Error {
         /// What it said, cut to a few lines.
         complaint: String,
     },
+}
+
+/// The state of the firewall of the calling thread's network namespace. Costs a message to the kernel, where a listing
+/// costs a run of nft.
+///
+/// # Errors
+/// [`Error::Tables`].
+pub fn state() -> Result<State, Error> {
+    let ask = || -> io::Result<State> {
+        let socket = open(SockProtocol::NetlinkNetFilter, SockFlag::empty(), 0)?;
+        let mut generation = None;
+        exchange(&socket, Message::new(GET_GENERATION, ACKNOWLEDGED, &[0; 4]), |received| {
+            let mut all = attributes(received.body.get(4..).unwrap_or_default());
+            let found = all.find(|(kind, _)| received.kind == NEW_GENERATION && *kind == GENERATION);
+            generation = found.map(|(_, value)| number(value)).or(generation);
+        })?;
+        let generation = generation.ok_or(io::ErrorKind::InvalidData)?;
+        Ok(State { namespace: namespace::cookie(&socket)?, generation })
+    };
+    ask().map_err(Error::Tables)
 }
 
 /// The families that have a table called `table` in the network namespace `net`, by their names.

@@ -256,6 +256,16 @@ pub fn number(namespace: &OwnedFd) -> Result<u64, Error> {
     Ok(stat.st_ino)
 }
 
+/// The number of the network namespace that `socket` was opened in; none after it has the same one until the next boot.
+pub(crate) fn cookie(socket: &OwnedFd) -> io::Result<u64> {
+    let mut cookie = 0_u64;
+    let mut length = libc::socklen_t::try_from(size_of::<u64>()).expect("8 fits");
+    let (level, option, value) = (libc::SOL_SOCKET, libc::SO_NETNS_COOKIE, (&raw mut cookie).cast());
+    // SAFETY: the kernel writes at most `length` bytes, which is the size of what `value` points to.
+    let got = unsafe { libc::getsockopt(socket.as_raw_fd(), level, option, value, &raw mut length) };
+    if got == 0 { Ok(cookie) } else { Err(io::Error::last_os_error()) }
+}
+
 /// The network namespace of the calling thread.
 ///
 /// # Errors

@@ -3,7 +3,7 @@
 use std::{
     os::fd::{AsFd as _, OwnedFd},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use catenoid_core::{Reconciler, RoomError};
@@ -152,6 +152,8 @@ struct Ground {
     run: PathBuf,
     /// The root network namespace.
     root: OwnedFd,
+    /// The firewalls as they were when they were last changed.
+    listed: Mutex<observe::Listed>,
 }
 
 impl Zones {
@@ -162,7 +164,7 @@ impl Zones {
     /// [`Error::Observe`].
     pub fn open(run: &Path) -> Result<Self, Error> {
         let root = namespace::current().map_err(Error::Observe)?;
-        Ok(Self(Arc::new(Ground { run: run.to_owned(), root })))
+        Ok(Self(Arc::new(Ground { run: run.to_owned(), root, listed: Mutex::default() })))
     }
 
     /// Sockets on which the kernel announces changes of the root namespace's interfaces and firewall, for whoever wakes the
@@ -204,7 +206,11 @@ impl Reconciler for Zones {
     type Error = Error;
 
     async fn observe(&self) -> Result<Observed, Error> {
-        self.blocking(|ground| observe::observe(&ground.run, &ground.root)).await
+        self.blocking(|ground| {
+            let mut listed = ground.listed.lock().unwrap_or_else(PoisonError::into_inner);
+            observe::observe(&ground.run, &ground.root, &mut listed)
+        })
+        .await
     }
 
     async fn apply(&self, step: &Step) -> Result<(), Error> {

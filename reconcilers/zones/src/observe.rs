@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    os::fd::{AsFd as _, OwnedFd},
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     path::Path,
 };
 
@@ -13,7 +13,7 @@ use catenoid_kernel::{
 };
 use catenoid_schema::{manifest::MacAddress, name::Name};
 use ipnet::IpNet;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{Bridge, Error, Inner, Interface, Namespaces, Observed, Place, Port, Rules, name};
 
@@ -33,6 +33,26 @@ struct Content {
     /// The number by which this namespace knows the root namespace.
     root: Option<u32>,
     forwarding: Option<bool>,
+    firewall: Option<firewall::State>,
+}
+
+/// What each firewall was listed as, and in which state it was then. While the kernel says that nothing was changed since,
+/// it is not listed again: that would cost more than all the rest of a look.
+#[derive(Debug, Default)]
+pub(crate) struct Listed(BTreeMap<u64, (firewall::State, Rules)>);
+
+impl Listed {
+    /// The rules in `net`, whose firewall is in `state`.
+    fn rules(&mut self, net: BorrowedFd<'_>, state: firewall::State) -> Result<Rules, firewall::Error> {
+        match self.0.get(&state.namespace) {
+            Some((then, rules)) if *then == state => Ok(rules.clone()),
+            _ => {
+                let rules = Rules::normal(firewall::list(net, name::TABLE)?);
+                self.0.insert(state.namespace, (state, rules.clone()));
+                Ok(rules)
+            }
+        }
+    }
 }
 
 /// Reads everything. Blocks: some tenths of a millisecond for each container and some milliseconds for each firewall.
@@ -40,8 +60,9 @@ struct Content {
 /// What a container has made of its own namespaces is drift of its own: a pair that cannot be read is observed as one that
 /// is not whole, a firewall as none of ours. An error is one of the root namespace, which a shortage of ours meets too:
 /// it is read last.
-pub(crate) fn observe(run: &Path, root: &OwnedFd) -> Result<Observed, Error> {
+pub(crate) fn observe(run: &Path, root: &OwnedFd, listed: &mut Listed) -> Result<Observed, Error> {
     let mut observed = Observed::default();
+    let mut there = BTreeSet::new();
     let mut inner = BTreeMap::new();
     for entry in namespace::list(run).map_err(Error::Observe)? {
         let Ok(container) = entry.parse::<Name>() else { continue };
@@ -55,8 +76,12 @@ pub(crate) fn observe(run: &Path, root: &OwnedFd) -> Result<Observed, Error> {
         observed.namespaces.insert(container.clone(), Some(namespaces));
         let place = Place::Container(container.clone());
         // It may be taken away while it is listed.
-        let listed = firewall::list(pair.net.as_fd(), name::TABLE);
-        note(place.clone(), listed.unwrap_or_else(|_| vec![json!({"unreadable": "table"})]), &mut observed);
+        let rules = content.firewall.and_then(|state| {
+            there.insert(state.namespace);
+            listed.rules(pair.net.as_fd(), state).ok()
+        });
+        let rules = rules.unwrap_or_else(|| Rules::normal([json!({"unreadable": "table"})]));
+        note(place.clone(), rules, &mut observed);
         for link in &content.links {
             match joined_to(link, &content) {
                 Some(outer) => {
@@ -66,8 +91,11 @@ pub(crate) fn observe(run: &Path, root: &OwnedFd) -> Result<Observed, Error> {
             }
         }
     }
-    let listed = firewall::list(root.as_fd(), name::TABLE);
-    note(Place::Root, listed.map_err(|source| Error::Firewall { place: Place::Root, source })?, &mut observed);
+    let unreadable = |source| Error::Firewall { place: Place::Root, source };
+    let state = inside(root.as_fd(), firewall::state).map_err(Error::Observe)?.map_err(unreadable)?;
+    there.insert(state.namespace);
+    note(Place::Root, listed.rules(root.as_fd(), state).map_err(unreadable)?, &mut observed);
+    listed.0.retain(|namespace, _| there.contains(namespace));
     segments(root, inner, &mut observed)?;
     Ok(observed)
 }
@@ -82,6 +110,7 @@ fn read(net: &OwnedFd, root: &OwnedFd) -> Result<Content, Error> {
             addresses: netlink.addresses().map_err(Error::Links)?,
             routes: netlink.default_routes().map_err(Error::Links)?,
             forwarding: forwarding(v4?.as_deref(), v6?.as_deref()),
+            firewall: firewall::state().ok(),
         })
     });
     content.map_err(Error::Observe)?
@@ -170,8 +199,7 @@ fn interface(place: &Place, link: &Link, observed: &mut Observed) {
     }
 }
 
-fn note(place: Place, listed: Vec<Value>, observed: &mut Observed) {
-    let rules = Rules::normal(listed);
+fn note(place: Place, rules: Rules, observed: &mut Observed) {
     if !rules.is_empty() {
         observed.firewalls.insert(place, rules);
     }

@@ -47,8 +47,8 @@ const NETNSA_FD: u16 = 3;
 const fn group(number: u32) -> u32 {
     1 << (number - 1)
 }
-/// `linux/rtnetlink.h`: RTNLGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE.
-const GROUPS: u32 = group(1) | group(5) | group(7) | group(9) | group(11);
+/// `linux/rtnetlink.h`: RTNLGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE, _IPV4_NETCONF, _IPV6_NETCONF.
+const GROUPS: u32 = group(1) | group(5) | group(7) | group(9) | group(11) | group(24) | group(25);
 /// `linux/netfilter/nfnetlink.h`: `NFNLGRP_NFTABLES`.
 const NFTABLES_GROUP: u32 = group(7);
 
@@ -400,7 +400,7 @@ impl Netlink {
 pub struct Announcements(OwnedFd);
 
 impl Announcements {
-    /// Of links, addresses and routes.
+    /// Of links, addresses, routes and forwarding.
     ///
     /// # Errors
     /// [`Error::Open`].
@@ -453,10 +453,10 @@ impl AsRawFd for Announcements {
 }
 
 #[allow(clippy::cast_possible_truncation, reason = "all of them are flags of 16 bits")]
-mod flags {
-    pub(super) const REQUEST: u16 = super::NLM_F_REQUEST as u16;
+pub(crate) mod flags {
+    pub(crate) const REQUEST: u16 = super::NLM_F_REQUEST as u16;
     pub(crate) const DUMP: u16 = super::NLM_F_DUMP as u16;
-    pub(super) const ACKNOWLEDGED: u16 = REQUEST | super::NLM_F_ACK as u16;
+    pub(crate) const ACKNOWLEDGED: u16 = REQUEST | super::NLM_F_ACK as u16;
     pub(super) const CREATE_ONLY: u16 = super::NLM_F_CREATE as u16;
     pub(super) const CREATE: u16 = ACKNOWLEDGED | CREATE_ONLY | super::NLM_F_EXCL as u16;
     pub(super) const REPLACE: u16 = super::NLM_F_REPLACE as u16;
