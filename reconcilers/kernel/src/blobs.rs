@@ -22,6 +22,8 @@ use rustix::{
 };
 use sha2::{Digest as _, Sha256};
 
+use crate::fault::at;
+
 /// Bytes that are read at a time.
 const CHUNK: usize = 1024 * 1024;
 /// The most files of a folder that are listed: what a device holds is some hundred, and a list has to end.
@@ -130,7 +132,7 @@ impl Folder {
     /// [`Error::Folder`].
     pub fn open(path: &Path) -> Result<Self, Error> {
         let failed = |source: Errno| Error::Folder { path: path.to_owned(), source: source.into() };
-        match mkdirat(CWD, path, Mode::RWXU) {
+        match at("blobs.folder", || mkdirat(CWD, path, Mode::RWXU)) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(source) => return Err(failed(source)),
         }
@@ -147,7 +149,7 @@ impl Folder {
     pub fn list(&self) -> Result<Vec<Entry>, Error> {
         let failed = |source: io::Error| Error::List { path: self.path.clone(), source };
         let mut entries = Vec::new();
-        for entry in Dir::read_from(&self.fd).map_err(|e| failed(e.into()))? {
+        for entry in at("blobs.list", || Dir::read_from(&self.fd)).map_err(|e| failed(e.into()))? {
             let entry = entry.map_err(|e| failed(e.into()))?;
             if let (Ok(name), FileType::RegularFile | FileType::Unknown) =
                 (entry.file_name().to_str(), entry.file_type())
@@ -167,7 +169,8 @@ impl Folder {
     /// # Errors
     /// [`Error::Name`], [`Error::Open`].
     pub fn entry(&self, name: &str) -> Result<Option<Entry>, Error> {
-        let stat = match statat(&self.fd, component(name)?, AtFlags::SYMLINK_NOFOLLOW) {
+        let name = component(name)?;
+        let stat = match at("blobs.look", || statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)) {
             Ok(stat) => stat,
             Err(Errno::NOENT) => return Ok(None),
             Err(source) => return Err(Error::Open { path: self.path.join(name), source: source.into() }),
@@ -214,11 +217,11 @@ impl Folder {
     pub fn rename(&self, name: &str, folder: &Self, to: &str) -> Result<(), Error> {
         let (name, to) = (component(name)?, component(to)?);
         let failed = |source: io::Error| Error::Move { from: self.path.join(name), to: folder.path.join(to), source };
-        match renameat(&self.fd, name, &folder.fd, to) {
+        match at("blobs.rename", || renameat(&self.fd, name, &folder.fd, to)) {
             Err(Errno::NOENT) if folder.entry(to)?.is_some() => {}
             other => other.map_err(|e| failed(e.into()))?,
         }
-        fsync(&folder.fd).and_then(|()| fsync(&self.fd)).map_err(|e| failed(e.into()))
+        at("blobs.sync_folders", || fsync(&folder.fd).and_then(|()| fsync(&self.fd))).map_err(|e| failed(e.into()))
     }
 
     /// Removes the file `name`; one that is not there is success.
@@ -226,7 +229,8 @@ impl Folder {
     /// # Errors
     /// [`Error::Name`], [`Error::Remove`].
     pub fn remove(&self, name: &str) -> Result<(), Error> {
-        match unlinkat(&self.fd, component(name)?, AtFlags::empty()) {
+        let name = component(name)?;
+        match at("blobs.remove", || unlinkat(&self.fd, name, AtFlags::empty())) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(source) => Err(Error::Remove { path: self.path.join(name), source: source.into() }),
         }
@@ -237,7 +241,8 @@ impl Folder {
     /// # Errors
     /// [`Error::Folder`].
     pub fn free(&self) -> Result<u64, Error> {
-        let free = fstatvfs(&self.fd).map_err(|e| Error::Folder { path: self.path.clone(), source: e.into() })?;
+        let free = at("blobs.free", || fstatvfs(&self.fd))
+            .map_err(|e| Error::Folder { path: self.path.clone(), source: e.into() })?;
         Ok(free.f_bavail.saturating_mul(free.f_frsize))
     }
 
@@ -247,7 +252,8 @@ impl Folder {
     /// # Errors
     /// [`Error::Folder`].
     pub fn free_files(&self) -> Result<u64, Error> {
-        let free = fstatvfs(&self.fd).map_err(|e| Error::Folder { path: self.path.clone(), source: e.into() })?;
+        let free = at("blobs.free", || fstatvfs(&self.fd))
+            .map_err(|e| Error::Folder { path: self.path.clone(), source: e.into() })?;
         Ok(if free.f_files == 0 { u64::MAX } else { free.f_favail })
     }
 
@@ -256,7 +262,8 @@ impl Folder {
         let mode = if flags.contains(OFlags::CREATE) { Mode::RUSR | Mode::WUSR } else { Mode::empty() };
         // Without NONBLOCK, a pipe in the folder would hold us up.
         let flags = flags | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        openat2(&self.fd, component(name)?, flags, mode, resolve)
+        let name = component(name)?;
+        at("blobs.open", || openat2(&self.fd, name, flags, mode, resolve))
             .map(File::from)
             .map_err(|source| Error::Open { path: self.path.join(name), source: source.into() })
     }
@@ -276,7 +283,8 @@ impl Writing {
     /// # Errors
     /// [`Error::Write`].
     pub fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), Error> {
-        self.file.write_all_at(bytes, offset).map_err(|source| Error::Write { path: self.path.clone(), source })
+        at("blobs.write", || self.file.write_all_at(bytes, offset))
+            .map_err(|source| Error::Write { path: self.path.clone(), source })
     }
 
     /// Cuts everything behind `size` bytes off.
@@ -284,7 +292,8 @@ impl Writing {
     /// # Errors
     /// [`Error::Write`].
     pub fn truncate(&self, size: u64) -> Result<(), Error> {
-        self.file.set_len(size).map_err(|source| Error::Write { path: self.path.clone(), source })
+        at("blobs.truncate", || self.file.set_len(size))
+            .map_err(|source| Error::Write { path: self.path.clone(), source })
     }
 
     /// Sets the time of its last change to `seconds` since 1970, as a mark of the caller's.
@@ -293,7 +302,8 @@ impl Writing {
     /// [`Error::Write`].
     pub fn mark(&self, seconds: u64) -> Result<(), Error> {
         let mark = Timespec { tv_sec: seconds.try_into().unwrap_or(i64::MAX), tv_nsec: 0 };
-        futimens(&self.file, &Timestamps { last_access: mark, last_modification: mark })
+        let marks = Timestamps { last_access: mark, last_modification: mark };
+        at("blobs.mark", || futimens(&self.file, &marks))
             .map_err(|source| Error::Write { path: self.path.clone(), source: source.into() })
     }
 
@@ -302,8 +312,7 @@ impl Writing {
     /// # Errors
     /// [`Error::Write`].
     pub fn sync(&self) -> Result<(), Error> {
-        fdatasync(&self.file)
-            .and_then(|()| fsync(&self.file))
+        at("blobs.sync", || fdatasync(&self.file).and_then(|()| fsync(&self.file)))
             .map_err(|source| Error::Write { path: self.path.clone(), source: source.into() })
     }
 
@@ -313,7 +322,7 @@ impl Writing {
     /// [`Error::Read`].
     pub fn hash(&self) -> Result<[u8; 32], Error> {
         let mut hash = Sha256::new();
-        read_through(&self.file, |bytes| hash.update(bytes))
+        at("blobs.hash", || read_through(&self.file, |bytes| hash.update(bytes)))
             .map_err(|source| Error::Read { path: self.path.clone(), source })?;
         Ok(hash.finalize().into())
     }
@@ -327,7 +336,8 @@ pub fn read_device(path: &Path) -> Result<(), Error> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let file = rustix::fs::open(path, flags, Mode::empty())
         .map_err(|source| Error::Open { path: path.to_owned(), source: source.into() })?;
-    read_through(&File::from(file), |_| {}).map_err(|source| Error::Read { path: path.to_owned(), source })
+    at("blobs.read_device", || read_through(&File::from(file), |_| {}))
+        .map_err(|source| Error::Read { path: path.to_owned(), source })
 }
 
 fn read_through(file: &File, mut each: impl FnMut(&[u8])) -> io::Result<()> {

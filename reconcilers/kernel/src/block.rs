@@ -9,6 +9,8 @@ use std::{
 
 use nix::mount::{MsFlags, mount};
 
+use crate::fault::at;
+
 /// Bytes at each end of a partition that are looked at: every superblock and signature that `blkid` knows lies there.
 /// The file system leaves this much free at the end.
 const END: u64 = 1024 * 1024;
@@ -55,7 +57,7 @@ pub enum Error {
 /// [`Error::List`].
 pub fn partition(label: &str) -> Result<Option<PathBuf>, Error> {
     let wanted = format!("PARTNAME={label}");
-    for entry in fs::read_dir("/sys/class/block").map_err(Error::List)? {
+    for entry in at("block.list", || fs::read_dir("/sys/class/block")).map_err(Error::List)? {
         let path = entry.map_err(Error::List)?.path();
         // A device can vanish while it is looked at: then it is not the one.
         let Ok(uevent) = fs::read_to_string(path.join("uevent")) else { continue };
@@ -94,7 +96,7 @@ const OURS: &[u8] = b"catenoid data 1 made\n";
 /// [`Error::Read`].
 pub fn content(device: &Path) -> Result<Content, Error> {
     let error = |source| Error::Read { device: device.to_owned(), source };
-    let mut file = File::open(device).map_err(error)?;
+    let mut file = at("block.open", || File::open(device)).map_err(error)?;
     let size = file.seek(SeekFrom::End(0)).map_err(error)?;
     let mark = read_at(&mut file, size.saturating_sub(MARK_ROOM), MARK_ROOM).map_err(error)?;
     if mark.starts_with(OURS) {
@@ -128,19 +130,17 @@ pub fn format(device: &Path, label: &str) -> Result<(), Error> {
     let failed = |e| error("the mark could not be written", Some(e));
     let mut file = OpenOptions::new().read(true).write(true).open(device).map_err(failed)?;
     let size = file.seek(SeekFrom::End(0)).map_err(failed)?;
-    mark(&mut file, size, UNFINISHED).map_err(failed)?;
+    at("block.mark_unfinished", || mark(&mut file, size, UNFINISHED)).map_err(failed)?;
     let kibibytes = format!("{}k", size.saturating_sub(END) / 1024);
-    let output = Command::new("/usr/sbin/mkfs.ext4")
-        .args(["-q", "-F", "-L", label, "-m", "1"])
-        .arg(device)
-        .arg(kibibytes)
-        .output();
+    let mut mkfs = Command::new("/usr/sbin/mkfs.ext4");
+    let mkfs = mkfs.args(["-q", "-F", "-L", label, "-m", "1"]).arg(device).arg(kibibytes);
+    let output = at("block.format", || mkfs.output());
     let output = output.map_err(|e| error("`mkfs.ext4` did not start", Some(e)))?;
     if !output.status.success() {
         return Err(error(String::from_utf8_lossy(&output.stderr).trim(), None));
     }
-    file.sync_all().map_err(failed)?;
-    mark(&mut file, size, OURS).map_err(failed)
+    at("block.sync", || file.sync_all()).map_err(failed)?;
+    at("block.mark", || mark(&mut file, size, OURS)).map_err(failed)
 }
 
 fn mark(file: &mut File, size: u64, text: &[u8]) -> io::Result<()> {
@@ -164,7 +164,8 @@ pub fn mount_data(device: &Path, target: &Path) -> Result<(), Error> {
     if mounted {
         return Ok(());
     }
-    mount(Some(device), target, Some("ext4"), flags, Some("errors=remount-ro")).map_err(|errno| error(errno.into()))
+    let ext4 = || mount(Some(device), target, Some("ext4"), flags, Some("errors=remount-ro"));
+    at("block.mount", ext4).map_err(|errno| error(errno.into()))
 }
 
 #[cfg(test)]

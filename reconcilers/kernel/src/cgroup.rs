@@ -17,7 +17,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::name;
+use crate::{fault::at, name};
 
 /// The most bytes that are read of one control file: the pids of a leaf with as many processes as a kernel has pids by
 /// default (32768, 6 bytes each), with room.
@@ -375,14 +375,14 @@ impl Hierarchy {
     }
 
     fn make(&self, group: &str) -> Result<(), Error> {
-        match mkdirat(&self.base, group, Mode::from_raw_mode(0o755)) {
+        match at("cgroup.make", || mkdirat(&self.base, group, Mode::from_raw_mode(0o755))) {
             Ok(()) | Err(Errno::EXIST) => Ok(()),
             Err(source) => Err(Error::Make { path: self.path.join(group), source: source.into() }),
         }
     }
 
     fn remove(&self, group: &str) -> Result<(), Error> {
-        match unlinkat(&self.base, group, AtFlags::REMOVEDIR) {
+        match at("cgroup.remove", || unlinkat(&self.base, group, AtFlags::REMOVEDIR)) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(source) => Err(Error::Remove { path: self.path.join(group), source: source.into() }),
         }
@@ -420,7 +420,7 @@ impl Hierarchy {
 
     fn write(&self, file: &str, value: &str) -> Result<(), Error> {
         self.open_below(file, OFlags::WRONLY | OFlags::TRUNC | OFlags::CLOEXEC)
-            .and_then(|fd| rustix::io::write(&fd, value.as_bytes()).map_err(io::Error::from))
+            .and_then(|fd| Ok(at("cgroup.write", || rustix::io::write(&fd, value.as_bytes()))?))
             .and_then(|written| if written == value.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) })
             .map_err(|source| Error::Write { path: self.path.join(file), value: value.to_owned(), source })
     }
@@ -428,7 +428,7 @@ impl Hierarchy {
     fn open_below(&self, path: &str, flags: OFlags) -> io::Result<OwnedFd> {
         let resolve =
             ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
-        Ok(openat2(&self.base, path, flags, Mode::empty(), resolve)?)
+        Ok(at("cgroup.open", || openat2(&self.base, path, flags, Mode::empty(), resolve))?)
     }
 }
 

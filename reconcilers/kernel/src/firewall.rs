@@ -14,6 +14,7 @@ use nix::sys::socket::{SockFlag, SockProtocol};
 use serde_json::{Value, json};
 
 use crate::{
+    fault::at,
     namespace,
     netlink::message::{Message, attributes, number, text},
     netlink::{exchange, flags::ACKNOWLEDGED, listing, open},
@@ -173,9 +174,10 @@ enum Output {
 fn run(arguments: &[&str], input: &str, what: &'static str) -> Result<Output, Error> {
     let mut nft = Command::new(NFT);
     let nft = nft.args(arguments).env_clear().current_dir("/");
-    let mut child =
-        nft.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(Error::Run)?;
-    let spoken = speak(&mut child, input.as_bytes(), [LISTING_LIMIT + 1, COMPLAINT_LIMIT], Instant::now() + RUN_LIMIT);
+    let nft = nft.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = at("firewall.run", || nft.spawn()).map_err(Error::Run)?;
+    let limits = [LISTING_LIMIT + 1, COMPLAINT_LIMIT];
+    let spoken = at("firewall.speak", || speak(&mut child, input.as_bytes(), limits, Instant::now() + RUN_LIMIT));
     let Spoken { status, output, complaint } = spoken.map_err(Error::Run)?;
     if output.len() > LISTING_LIMIT {
         return Ok(Output::TooLong);

@@ -23,7 +23,7 @@ use rustix::{
     },
 };
 
-use crate::seccomp;
+use crate::{fault::at, seccomp};
 
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
@@ -215,7 +215,7 @@ impl Place {
     /// [`Error::Open`].
     pub fn of_host(path: &Path) -> Result<Self, Error> {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(path, flags, Mode::empty())
+        let fd = at("launch.open", || rustix::fs::open(path, flags, Mode::empty()))
             .map_err(|source| Error::Open { path: path.to_owned(), source: source.into() })?;
         Ok(Self { fd, path: path.to_owned() })
     }
@@ -229,7 +229,7 @@ impl Place {
             | OpenTreeFlags::OPEN_TREE_CLOEXEC
             | OpenTreeFlags::AT_EMPTY_PATH
             | OpenTreeFlags::AT_RECURSIVE;
-        let fd = open_tree(&self.fd, c"", flags)
+        let fd = at("launch.clone_mount", || open_tree(&self.fd, c"", flags))
             .map_err(|source| Error::CloneMount { path: self.path.clone(), source: source.into() })?;
         Ok(Tree { fd, path: self.path.clone() })
     }
@@ -252,7 +252,7 @@ impl Tree {
     /// [`Error::CloneMount`].
     pub fn of_host(path: &Path) -> Result<Self, Error> {
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-        let fd = open_tree(CWD, path, flags)
+        let fd = at("launch.clone_mount", || open_tree(CWD, path, flags))
             .map_err(|source| Error::CloneMount { path: path.to_owned(), source: source.into() })?;
         Ok(Self { fd, path: path.to_owned() })
     }
@@ -263,7 +263,7 @@ impl Tree {
     /// [`Error::FileSystem`].
     pub fn new(kind: &'static str, options: &[(&str, &str)], forbid: Forbid) -> Result<Self, Error> {
         let error = |source: rustix::io::Errno| Error::FileSystem { kind, source: source.into() };
-        let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).map_err(error)?;
+        let context = at("launch.new_file_system", || fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)).map_err(error)?;
         for (key, value) in options {
             match *value {
                 "" => fsconfig_set_flag(&context, *key),
@@ -271,7 +271,7 @@ impl Tree {
             }
             .map_err(error)?;
         }
-        fsconfig_create(&context).map_err(error)?;
+        at("launch.create_file_system", || fsconfig_create(&context)).map_err(error)?;
         let fd = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, forbid.flags()).map_err(error)?;
         Ok(Self { fd, path: PathBuf::from("/") })
     }
@@ -312,18 +312,20 @@ impl Tree {
             propagation: 0,
             userns_fd: user_namespace.map_or(0, |fd| u64::from(fd.as_raw_fd().cast_unsigned())),
         };
-        // SAFETY: the path is a NUL-terminated constant, `attributes` lives over the call and its size is given.
-        let result = unsafe {
-            libc::syscall(
-                libc::SYS_mount_setattr,
-                self.fd.as_raw_fd(),
-                c"".as_ptr(),
-                libc::AT_EMPTY_PATH | libc::AT_RECURSIVE,
-                &raw const attributes,
-                size_of::<libc::mount_attr>(),
-            )
-        };
-        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+        at("launch.set_attributes", || {
+            // SAFETY: the path is a NUL-terminated constant, `attributes` lives over the call and its size is given.
+            let result = unsafe {
+                libc::syscall(
+                    libc::SYS_mount_setattr,
+                    self.fd.as_raw_fd(),
+                    c"".as_ptr(),
+                    libc::AT_EMPTY_PATH | libc::AT_RECURSIVE,
+                    &raw const attributes,
+                    size_of::<libc::mount_attr>(),
+                )
+            };
+            if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+        })
     }
 
     /// Attaches the mount on top of `place`.
@@ -332,7 +334,7 @@ impl Tree {
     /// [`Error::Attach`].
     pub fn attach(&self, place: &Place) -> Result<(), Error> {
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-        move_mount(&self.fd, c"", &place.fd, c"", flags)
+        at("launch.attach", || move_mount(&self.fd, c"", &place.fd, c"", flags))
             .map_err(|source| Error::Attach { path: place.path.clone(), source: source.into() })
     }
 
@@ -346,7 +348,7 @@ impl Tree {
         // Without O_NOFOLLOW, which would open a link at the end instead of refusing it.
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        let fd = openat2(&self.fd, shown.as_path(), flags, Mode::empty(), resolve)
+        let fd = at("launch.place", || openat2(&self.fd, shown.as_path(), flags, Mode::empty(), resolve))
             .map_err(|source| Error::Open { path: shown.clone(), source: source.into() })?;
         Ok(Place { fd, path: shown })
     }
@@ -368,7 +370,8 @@ impl Tree {
     /// # Errors
     /// [`Error::Make`].
     pub fn make_folder(&self, name: &str, mode: u32) -> Result<(), Error> {
-        mkdirat(&self.fd, name, Mode::from_raw_mode(mode)).map_err(|source| self.make_error(name, source))
+        at("launch.make_folder", || mkdirat(&self.fd, name, Mode::from_raw_mode(mode)))
+            .map_err(|source| self.make_error(name, source))
     }
 
     /// Makes an empty file in the root of this mount, for another one to be mounted on it.
@@ -377,7 +380,7 @@ impl Tree {
     /// [`Error::Make`].
     pub fn make_file(&self, name: &str) -> Result<(), Error> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        rustix::fs::openat(&self.fd, name, flags, Mode::from_raw_mode(0o666))
+        at("launch.make_file", || rustix::fs::openat(&self.fd, name, flags, Mode::from_raw_mode(0o666)))
             .map(drop)
             .map_err(|source| self.make_error(name, source))
     }
@@ -387,7 +390,7 @@ impl Tree {
     /// # Errors
     /// [`Error::Make`].
     pub fn make_link(&self, name: &str, target: &str) -> Result<(), Error> {
-        symlinkat(target, &self.fd, name).map_err(|source| self.make_error(name, source))
+        at("launch.make_link", || symlinkat(target, &self.fd, name)).map_err(|source| self.make_error(name, source))
     }
 
     /// Gives the folder `name` in the root of this mount the owner and mode that the root of `model` has.
@@ -419,8 +422,8 @@ impl Tree {
         let error = |source: rustix::io::Errno| Error::Pivot { path: self.path.clone(), source: source.into() };
         rustix::process::fchdir(&self.fd).map_err(error)?;
         // Both the same: the old root is mounted on top of the new one (pivot_root(2), NOTES), then taken away.
-        rustix::process::pivot_root(".", ".").map_err(error)?;
-        unmount(".", UnmountFlags::DETACH).map_err(error)?;
+        at("launch.pivot", || rustix::process::pivot_root(".", ".")).map_err(error)?;
+        at("launch.leave_old_root", || unmount(".", UnmountFlags::DETACH)).map_err(error)?;
         rustix::process::chdir("/").map_err(error)
     }
 
@@ -462,7 +465,8 @@ impl Namespace {
             NamespaceKind::User => CloneFlags::CLONE_NEWUSER,
             NamespaceKind::Network => CloneFlags::CLONE_NEWNET,
         };
-        nix::sched::setns(&self.fd, flag).map_err(|e| Error::Enter { path: self.path.clone(), source: e.into() })
+        at("launch.enter", || nix::sched::setns(&self.fd, flag))
+            .map_err(|e| Error::Enter { path: self.path.clone(), source: e.into() })
     }
 }
 
@@ -487,7 +491,7 @@ pub enum NamespaceKind {
 /// [`Error::Unshare`].
 pub fn own_mounts() -> Result<(), Error> {
     let error = |source: io::Error| Error::Unshare { kind: "mount", source };
-    nix::sched::unshare(CloneFlags::CLONE_NEWNS).map_err(|e| error(e.into()))?;
+    at("launch.own_mounts", || nix::sched::unshare(CloneFlags::CLONE_NEWNS)).map_err(|e| error(e.into()))?;
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).map_err(|e| error(e.into()))
 }
 
@@ -498,7 +502,7 @@ pub fn own_mounts() -> Result<(), Error> {
 pub fn own_time() -> Result<(), Error> {
     // `nix` has no name for CLONE_NEWTIME (time_namespaces(7), linux/sched.h).
     let flag = CloneFlags::from_bits_retain(0x80);
-    nix::sched::unshare(flag).map_err(|e| Error::Unshare { kind: "time", source: e.into() })
+    at("launch.own_time", || nix::sched::unshare(flag)).map_err(|e| Error::Unshare { kind: "time", source: e.into() })
 }
 
 /// Leaves the cgroup namespace for one whose root is the own cgroup.
@@ -506,7 +510,8 @@ pub fn own_time() -> Result<(), Error> {
 /// # Errors
 /// [`Error::Unshare`].
 pub fn own_cgroup() -> Result<(), Error> {
-    nix::sched::unshare(CloneFlags::CLONE_NEWCGROUP).map_err(|e| Error::Unshare { kind: "cgroup", source: e.into() })
+    at("launch.own_cgroup", || nix::sched::unshare(CloneFlags::CLONE_NEWCGROUP))
+        .map_err(|e| Error::Unshare { kind: "cgroup", source: e.into() })
 }
 
 /// On which side of the clone we are.
@@ -528,7 +533,7 @@ pub enum Side {
 /// [`Error::Threads`], [`Error::Clone`].
 pub fn clone_into(leaf: &Place) -> Result<Side, Error> {
     let error = |source: io::Error| Error::Clone { path: leaf.path.clone(), source };
-    if threads().map_err(error)? != 1 {
+    if at("launch.clone", threads).map_err(error)? != 1 {
         return Err(Error::Threads);
     }
     let namespaces = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
@@ -571,7 +576,7 @@ pub fn wait_for(pid: u32) -> Result<(), Error> {
 pub fn open_log(path: &Path, uid: u32, gid: u32) -> Result<OwnedFd, Error> {
     let error = |source: rustix::io::Errno| Error::Open { path: path.to_owned(), source: source.into() };
     let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(error)?;
+    let fd = at("launch.open_log", || rustix::fs::open(path, flags, Mode::empty())).map_err(error)?;
     let (uid, gid) = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
     rustix::fs::fchown(&fd, Some(uid), Some(gid)).map_err(error)?;
     Ok(fd)
@@ -605,7 +610,7 @@ pub fn forget_parent() -> Result<(), Error> {
 /// # Errors
 /// [`Error::Set`].
 pub fn own_session() -> Result<(), Error> {
-    rustix::process::setsid().map_err(|e| set("the session", e))?;
+    at("launch.own_session", rustix::process::setsid).map_err(|e| set("the session", e))?;
     // SAFETY: joins a new anonymous keyring; the null pointer asks for one without a name (keyctl(2)).
     let joined = unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, std::ptr::null::<u8>()) };
     let error = io::Error::last_os_error();
@@ -621,7 +626,7 @@ pub fn own_session() -> Result<(), Error> {
 /// # Errors
 /// [`Error::Set`].
 pub fn set_host_name(name: &str) -> Result<(), Error> {
-    nix::unistd::sethostname(name).map_err(|e| set("the host name", e))
+    at("launch.host_name", || nix::unistd::sethostname(name)).map_err(|e| set("the host name", e))
 }
 
 /// Becomes `uid`:`gid` of the own user namespace, in no other group.
@@ -630,7 +635,7 @@ pub fn set_host_name(name: &str) -> Result<(), Error> {
 /// [`Error::Set`].
 pub fn set_ids(uid: u32, gid: u32) -> Result<(), Error> {
     let (uid, gid) = (nix::unistd::Uid::from_raw(uid), nix::unistd::Gid::from_raw(gid));
-    nix::unistd::setgroups(&[]).map_err(|e| set("the groups", e))?;
+    at("launch.set_ids", || nix::unistd::setgroups(&[])).map_err(|e| set("the groups", e))?;
     nix::unistd::setresgid(gid, gid, gid).map_err(|e| set("the group", e))?;
     nix::unistd::setresuid(uid, uid, uid).map_err(|e| set("the user", e))
 }
@@ -707,7 +712,7 @@ fn capability(number: u8) -> Result<caps::Capability, Error> {
 /// # Errors
 /// [`Error::Set`].
 pub fn no_new_privileges() -> Result<(), Error> {
-    nix::sys::prctl::set_no_new_privs().map_err(|e| set("no_new_privs", e))
+    at("launch.no_new_privileges", nix::sys::prctl::set_no_new_privs).map_err(|e| set("no_new_privs", e))
 }
 
 /// Standard input from `/dev/null` of the own root, output to `log`; every other descriptor is closed when a program is
@@ -741,7 +746,8 @@ fn try_execute(command: &[String], environment: &[String]) -> Result<std::conver
     let command = command.iter().map(text).collect::<Result<Vec<_>, _>>()?;
     let environment = environment.iter().map(text).collect::<Result<Vec<_>, _>>()?;
     let path = command.first().cloned().unwrap_or_default();
-    nix::unistd::execve(&path, &command, &environment).map_err(|e| Error::Execute { program, source: e.into() })
+    at("launch.execute", || nix::unistd::execve(&path, &command, &environment))
+        .map_err(|e| Error::Execute { program, source: e.into() })
 }
 
 fn set(what: &'static str, source: impl Into<io::Error>) -> Error {

@@ -8,6 +8,7 @@ pub mod blobs;
 pub mod block;
 pub mod cgroup;
 pub mod changes;
+pub mod fault;
 pub mod firewall;
 pub mod init;
 pub mod launch;

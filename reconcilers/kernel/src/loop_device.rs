@@ -16,6 +16,8 @@ use std::{
 
 use nix::errno::Errno;
 
+use crate::fault::at;
+
 /// The device that hands out free loop devices.
 const CONTROL: &str = "/dev/loop-control";
 /// How often a free device may be taken by somebody else between asking for it and configuring it. Nobody else on the
@@ -120,11 +122,12 @@ impl LoopDevice {
         let mut taken = Errno::EBUSY;
         for _ in 0..ATTEMPTS {
             // SAFETY: the descriptor is open; the request takes no argument.
-            let number = unsafe { request::ctl_get_free(control.as_raw_fd()) }.map_err(|e| Error::Free(e.into()))?;
+            let free = at("loop.free", || unsafe { request::ctl_get_free(control.as_raw_fd()) });
+            let number = free.map_err(|e| Error::Free(e.into()))?;
             let path = PathBuf::from(format!("/dev/loop{number}"));
             let device = options().open(&path).map_err(|source| Error::Open { path: path.clone(), source })?;
             // SAFETY: the descriptors are open, and `config` is laid out as the request wants it and lives on.
-            match unsafe { request::configure(device.as_raw_fd(), &raw const config) } {
+            match at("loop.attach", || unsafe { request::configure(device.as_raw_fd(), &raw const config) }) {
                 Ok(_) => return Ok(Self { file: device, path }),
                 Err(Errno::EBUSY) => taken = Errno::EBUSY,
                 Err(source) => return Err(Error::Attach { path, source: source.into() }),
@@ -168,7 +171,7 @@ pub fn file_behind(number: (u32, u32)) -> Result<Option<(u64, u64)>, Error> {
     // SAFETY: all fields are integers or arrays of them, for which zeros are values.
     let mut info: LoopInfo = unsafe { zeroed() };
     // SAFETY: the descriptor is open, and `info` is laid out as the request fills it.
-    match unsafe { request::get_status(device.as_raw_fd(), &raw mut info) } {
+    match at("loop.look", || unsafe { request::get_status(device.as_raw_fd(), &raw mut info) }) {
         Ok(_) => Ok(Some((info.device, info.inode))),
         Err(Errno::ENXIO) => Ok(None),
         Err(source) => Err(Error::Status { path, source: source.into() }),

@@ -16,6 +16,8 @@ use rustix::{
     },
 };
 
+use crate::fault::at;
+
 /// The most bytes of a mount table that are read: some 300 for each of a thousand containers and guests, with room.
 const TABLE_LIMIT: u64 = 4 * 1024 * 1024;
 /// The most mounts on top of each other that are taken off one place.
@@ -83,19 +85,19 @@ pub struct Mount {
 /// [`Error::Target`], [`Error::Mount`].
 pub fn mount_image(device: &Path, target: &Path) -> Result<(), Error> {
     let make = |source: io::Error| Error::Target { target: target.to_owned(), source };
-    fs::create_dir_all(target).map_err(make)?;
+    at("mount.make_folder", || fs::create_dir_all(target)).map_err(make)?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let place = rustix::fs::open(target, flags, Mode::empty()).map_err(|e| make(e.into()))?;
     let mount = || -> Result<(), Errno> {
-        let context = fsopen("erofs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        let context = at("mount.open", || fsopen("erofs", FsOpenFlags::FSOPEN_CLOEXEC))?;
         fsconfig_set_string(&context, "source", device)?;
         fsconfig_set_flag(&context, "ro")?;
-        fsconfig_create(&context)?;
+        at("mount.create", || fsconfig_create(&context))?;
         let locked =
             MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOSUID;
         let mount = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, locked)?;
         let empty = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-        move_mount(&mount, "", &place, "", empty)
+        at("mount.attach", || move_mount(&mount, "", &place, "", empty))
     };
     mount().map_err(|source| Error::Mount {
         source_device: device.to_owned(),
@@ -111,14 +113,14 @@ pub fn mount_image(device: &Path, target: &Path) -> Result<(), Error> {
 pub fn unmount_all(target: &Path) -> Result<(), Error> {
     let failed = |source: io::Error| Error::Unmount { target: target.to_owned(), source };
     for _ in 0..STACK_LIMIT {
-        match unmount(target, UnmountFlags::NOFOLLOW) {
+        match at("mount.unmount", || unmount(target, UnmountFlags::NOFOLLOW)) {
             Ok(()) => {}
             // EINVAL: it is no mount point (any more).
             Err(Errno::INVAL | Errno::NOENT) => break,
             Err(source) => return Err(failed(source.into())),
         }
     }
-    match rustix::fs::unlinkat(CWD, target, rustix::fs::AtFlags::REMOVEDIR) {
+    match at("mount.remove_folder", || rustix::fs::unlinkat(CWD, target, rustix::fs::AtFlags::REMOVEDIR)) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(source) => Err(failed(source.into())),
     }
@@ -130,7 +132,7 @@ pub fn unmount_all(target: &Path) -> Result<(), Error> {
 /// # Errors
 /// [`Error::Table`], [`Error::Format`].
 pub fn mounts_in(folder: &Path) -> Result<Vec<Mount>, Error> {
-    let mut mounts = parse(&read_table().map_err(Error::Table)?)?;
+    let mut mounts = parse(&at("mount.table", read_table).map_err(Error::Table)?)?;
     mounts.retain(|mount| mount.target.parent() == Some(folder));
     Ok(mounts)
 }

@@ -40,6 +40,8 @@ use rustix::{
     mount::{UnmountFlags, mount_bind, unmount},
 };
 
+use crate::fault::at;
+
 /// The file of the user namespace in a pair's folder.
 pub const USER: &str = "user";
 /// The file of the network namespace in a pair's folder.
@@ -129,9 +131,9 @@ pub struct Fresh(Child);
 /// # Errors
 /// [`Error::Make`], [`Error::Map`].
 pub fn make(base: u32, count: u32) -> Result<Fresh, Error> {
-    let child = Child::start(base).map_err(Error::Make)?;
+    let child = at("namespace.make", || Child::start(base)).map_err(Error::Make)?;
     for map in ["uid_map", "gid_map"] {
-        let written = fs::write(child.file(map), format!("0 {base} {count}\n"));
+        let written = at("namespace.map", || fs::write(child.file(map), format!("0 {base} {count}\n")));
         written.map_err(|source| Error::Map { base, count, source })?;
     }
     Ok(Fresh(child))
@@ -166,9 +168,9 @@ impl Fresh {
 
 fn keep(namespace: &Path, path: &Path) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("/"));
-    fs::create_dir_all(folder)?;
-    File::options().create_new(true).write(true).open(path)?;
-    Ok(mount_bind(namespace, path)?)
+    at("namespace.keep_folder", || fs::create_dir_all(folder))?;
+    at("namespace.keep_file", || File::options().create_new(true).write(true).open(path))?;
+    Ok(at("namespace.keep", || mount_bind(namespace, path))?)
 }
 
 /// Lets go of the pair in `folder` and removes the folder. The namespaces end with the last process in them.
@@ -178,16 +180,19 @@ fn keep(namespace: &Path, path: &Path) -> io::Result<()> {
 pub fn remove(folder: &Path) -> Result<(), Error> {
     for path in [folder.join(NET), folder.join(USER)] {
         let gone = loop {
-            match unmount(&path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+            match at("namespace.let_go", || unmount(&path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)) {
                 // There may be more than one mount on it.
                 Ok(()) => {}
-                Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => break absent(fs::remove_file(&path)),
+                Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => {
+                    break absent(at("namespace.remove_file", || fs::remove_file(&path)));
+                }
                 Err(errno) => break Err(errno.into()),
             }
         };
         gone.map_err(|source| Error::LetGo { path, source })?;
     }
-    absent(fs::remove_dir(folder)).map_err(|source| Error::LetGo { path: folder.to_owned(), source })
+    absent(at("namespace.remove_folder", || fs::remove_dir(folder)))
+        .map_err(|source| Error::LetGo { path: folder.to_owned(), source })
 }
 
 fn absent(removed: io::Result<()>) -> io::Result<()> {
@@ -216,7 +221,7 @@ pub fn list(base: &Path) -> Result<Vec<String>, Error> {
         }
         Ok(names)
     };
-    read().map_err(|source| Error::Read { path: base.to_owned(), source })
+    at("namespace.list", read).map_err(|source| Error::Read { path: base.to_owned(), source })
 }
 
 /// The pair in `folder`; none if it is not whole: a file is missing or no namespace of its kind, or the network namespace
@@ -235,7 +240,7 @@ pub fn read(folder: &Path) -> Result<Option<Pair>, Error> {
             }
         }
     };
-    let user = open(USER, CloneFlags::CLONE_NEWUSER).map_err(error)?;
+    let user = at("namespace.look", || open(USER, CloneFlags::CLONE_NEWUSER)).map_err(error)?;
     let net = open(NET, CloneFlags::CLONE_NEWNET).map_err(error)?;
     let (Some(user), Some(net)) = (user, net) else { return Ok(None) };
     let owner = owner(net.as_fd()).map_err(error)?;
@@ -283,7 +288,7 @@ pub fn current() -> Result<OwnedFd, Error> {
 pub fn inside<T: Send>(net: BorrowedFd<'_>, work: impl FnOnce() -> T + Send) -> Result<T, Error> {
     std::thread::scope(|scope| {
         let entered = std::thread::Builder::new().name("namespace".to_owned()).spawn_scoped(scope, || {
-            setns(net, CloneFlags::CLONE_NEWNET)?;
+            at("namespace.enter", || setns(net, CloneFlags::CLONE_NEWNET))?;
             Ok(work())
         });
         match entered.map(std::thread::ScopedJoinHandle::join) {
@@ -300,7 +305,7 @@ pub fn inside<T: Send>(net: BorrowedFd<'_>, work: impl FnOnce() -> T + Send) -> 
 /// # Errors
 /// [`Error::Setting`].
 pub fn setting(key: &str) -> Result<Option<String>, Error> {
-    match fs::read_to_string(format!("/proc/sys/net/{key}")) {
+    match at("namespace.read_setting", || fs::read_to_string(format!("/proc/sys/net/{key}"))) {
         Ok(value) => Ok(Some(value.trim_end().to_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(Error::Setting { key: key.to_owned(), source }),
@@ -312,7 +317,8 @@ pub fn setting(key: &str) -> Result<Option<String>, Error> {
 /// # Errors
 /// [`Error::Setting`].
 pub fn set(key: &str, value: &str) -> Result<(), Error> {
-    fs::write(format!("/proc/sys/net/{key}"), value).map_err(|source| Error::Setting { key: key.to_owned(), source })
+    at("namespace.set", || fs::write(format!("/proc/sys/net/{key}"), value))
+        .map_err(|source| Error::Setting { key: key.to_owned(), source })
 }
 
 /// A process in a new user and a new network namespace, that does nothing until its `hold` is closed and then ends.

@@ -17,6 +17,8 @@ use rustix::{
     process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid},
 };
 
+use crate::fault::at;
+
 /// The most bytes that are read of a file in `/proc/<pid>` or a record: those that we read have 2 KiB at most.
 const FILE_LIMIT: u64 = 64 * 1024;
 /// The most bytes that a spawned tool's output may have; nothing we spawn says more.
@@ -106,14 +108,12 @@ pub struct Output {
 /// # Errors
 /// [`Error::Spawn`]; [`Error::Speak`]: `TimedOut` if it was killed. How the tool ended is the caller's to judge.
 pub fn run(program: &Path, input: &[u8]) -> Result<Output, Error> {
-    let mut child = Command::new(program)
-        .env_clear()
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::inherit())
-        .spawn()
-        .map_err(|source| Error::Spawn { program: program.to_owned(), source })?;
-    let spoken = speak(&mut child, input, [OUTPUT_LIMIT, 0], Instant::now() + RUN_LIMIT);
+    let mut command = Command::new(program);
+    let command = command.env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    let mut child =
+        at("process.run", || command.spawn()).map_err(|source| Error::Spawn { program: program.to_owned(), source })?;
+    let until = Instant::now() + RUN_LIMIT;
+    let spoken = at("process.speak", || speak(&mut child, input, [OUTPUT_LIMIT, 0], until));
     let spoken = spoken.map_err(|source| Error::Speak { program: program.to_owned(), source })?;
     Ok(Output { status: spoken.status, stdout: spoken.output })
 }
@@ -243,7 +243,7 @@ pub fn identity(pid: u32) -> Result<Option<Identity>, Error> {
     let folder = PathBuf::from(format!("/proc/{pid}"));
     let read = |name: &str| {
         let path = folder.join(name);
-        match read_bounded(&path) {
+        match at("process.look", || read_bounded(&path)) {
             Err(source) if gone(&source) => Ok(None),
             Err(source) => Err(Error::Read { path, source }),
             Ok(text) => Ok(Some((path, text))),
@@ -319,7 +319,7 @@ pub fn signal(pid: u32, started: u64, signal: i32) -> Result<(), Error> {
     if identity(pid)?.is_none_or(|found| found.started != started) {
         return Ok(());
     }
-    match pidfd_send_signal(&pidfd, named) {
+    match at("process.signal", || pidfd_send_signal(&pidfd, named)) {
         Ok(()) | Err(Errno::SRCH) => Ok(()),
         Err(source) => Err(error(source)),
     }
@@ -401,7 +401,7 @@ pub fn make_fifo(path: &Path) -> Result<(), Error> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(error)?;
     }
-    match rustix::fs::mkfifoat(rustix::fs::CWD, path, Mode::from_raw_mode(0o600)) {
+    match at("process.make_fifo", || rustix::fs::mkfifoat(rustix::fs::CWD, path, Mode::from_raw_mode(0o600))) {
         Ok(()) | Err(Errno::EXIST) => Ok(()),
         Err(source) => Err(error(source.into())),
     }
@@ -413,7 +413,7 @@ pub fn make_fifo(path: &Path) -> Result<(), Error> {
 /// [`Error::Read`].
 pub fn open_fifo(path: &Path) -> Result<Option<OwnedFd>, Error> {
     let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    match rustix::fs::open(path, flags, Mode::empty()) {
+    match at("process.open_fifo", || rustix::fs::open(path, flags, Mode::empty())) {
         Ok(fd) => Ok(Some(fd)),
         Err(Errno::NOENT) => Ok(None),
         Err(source) => Err(Error::Read { path: path.to_owned(), source: source.into() }),
@@ -425,7 +425,7 @@ pub fn open_fifo(path: &Path) -> Result<Option<OwnedFd>, Error> {
 /// # Errors
 /// [`Error::Read`].
 pub fn read_record(path: &Path) -> Result<Option<String>, Error> {
-    match read_bounded(path) {
+    match at("process.read_record", || read_bounded(path)) {
         Ok(text) => Ok(Some(text)),
         Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(Error::Read { path: path.to_owned(), source }),
@@ -443,8 +443,8 @@ pub fn write_record(path: &Path, text: &str) -> Result<(), Error> {
         std::fs::create_dir_all(folder).map_err(error)?;
     }
     let part = path.with_extension("part");
-    std::fs::write(&part, text).map_err(error)?;
-    std::fs::rename(&part, path).map_err(error)
+    at("process.write_record", || std::fs::write(&part, text)).map_err(error)?;
+    at("process.rename_record", || std::fs::rename(&part, path)).map_err(error)
 }
 
 /// Takes a record away.
@@ -452,7 +452,7 @@ pub fn write_record(path: &Path, text: &str) -> Result<(), Error> {
 /// # Errors
 /// [`Error::Write`].
 pub fn remove_record(path: &Path) -> Result<(), Error> {
-    match std::fs::remove_file(path) {
+    match at("process.remove_record", || std::fs::remove_file(path)) {
         Ok(()) => Ok(()),
         Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(source) => Err(Error::Write { path: path.to_owned(), source }),

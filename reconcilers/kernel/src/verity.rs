@@ -11,6 +11,7 @@ use devicemapper::{DM, DevId, Device as Number, DmError, DmFlags, DmName, DmOpti
 use nix::errno::Errno;
 
 use crate::{
+    fault::at,
     loop_device::{self, LoopDevice},
     name,
 };
@@ -160,7 +161,7 @@ impl DeviceMapper {
     /// [`Error::List`], [`Error::Read`], [`Error::Behind`].
     pub fn devices(&self) -> Result<Vec<Device>, Error> {
         let mut devices = Vec::new();
-        for (name, _, _) in self.dm.list_devices().map_err(|e| Error::List(cause(e)))? {
+        for (name, _, _) in at("verity.list", || self.dm.list_devices()).map_err(|e| Error::List(cause(e)))? {
             let name = name.to_string();
             if let Some(guest) = name::verity_guest(&name) {
                 devices.extend(self.device(guest)?);
@@ -178,7 +179,7 @@ impl DeviceMapper {
         let id = DevId::Name(parse(&device)?);
         let ask = |flags| self.dm.table_status(&id, DmOptions::default().set_flags(flags));
         let read = || -> Result<_, DmError> { Ok((ask(DmFlags::DM_STATUS_TABLE)?, ask(DmFlags::empty())?)) };
-        let ((info, tables), (_, states)) = match read() {
+        let ((info, tables), (_, states)) = match at("verity.look", read) {
             Ok(both) => both,
             Err(error) if errno(&error) == Some(Errno::ENXIO) => return Ok(None),
             Err(error) => return Err(Error::Read { device, source: cause(error) }),
@@ -219,15 +220,16 @@ impl DeviceMapper {
         let targets =
             [(0, table.data_blocks * SECTORS, "verity".to_owned(), table.parameters(Number { major, minor }))];
         let read_only = || DmOptions::default().set_flags(DmFlags::DM_READONLY);
-        let is_new = match self.dm.device_create(name, None, read_only()) {
+        let is_new = match at("verity.make", || self.dm.device_create(name, None, read_only())) {
             Ok(_) => true,
             Err(error) if errno(&error) == Some(Errno::EBUSY) => false,
             Err(error) => return Err(Error::Make { device, source: cause(error) }),
         };
         let id = DevId::Name(name);
-        let loaded = self.dm.table_load(&id, &targets, read_only()).and_then(|_| {
+        let loaded = at("verity.load", || self.dm.table_load(&id, &targets, read_only()));
+        let loaded = loaded.and_then(|_| {
             // Without the flag to suspend, this puts the loaded table in force.
-            self.dm.device_suspend(&id, DmOptions::default())
+            at("verity.resume", || self.dm.device_suspend(&id, DmOptions::default()))
         });
         loaded.map(drop).map_err(|error| {
             // The first error is the one to tell; what is left over is seen by the next look.
@@ -244,7 +246,7 @@ impl DeviceMapper {
     pub fn remove(&self, guest: &str) -> Result<(), Error> {
         let device = name::verity(guest);
         let id = DevId::Name(parse(&device)?);
-        match self.dm.device_remove(&id, deferred()) {
+        match at("verity.remove", || self.dm.device_remove(&id, deferred())) {
             Err(error) if errno(&error) == Some(Errno::ENXIO) => return Ok(()),
             Err(error) => return Err(Error::Remove { device, source: cause(error) }),
             Ok(_) => {}

@@ -463,6 +463,8 @@ pub(crate) mod flags {
 }
 use flags::{ACKNOWLEDGED, CREATE, CREATE_ONLY, DUMP, REPLACE, REQUEST};
 
+use crate::fault::at;
+
 /// A request for all there is of something.
 pub(crate) fn listing(kind: u16, fixed: &[u8]) -> Message {
     Message::new(kind, REQUEST | DUMP, fixed)
@@ -470,7 +472,8 @@ pub(crate) fn listing(kind: u16, fixed: &[u8]) -> Message {
 
 /// A netlink socket in the calling thread's network namespace.
 pub(crate) fn open(protocol: SockProtocol, flags: SockFlag, groups: u32) -> io::Result<OwnedFd> {
-    let fd = socket(AddressFamily::Netlink, SockType::Raw, flags | SockFlag::SOCK_CLOEXEC, protocol)?;
+    let flags = flags | SockFlag::SOCK_CLOEXEC;
+    let fd = at("netlink.open", || socket(AddressFamily::Netlink, SockType::Raw, flags, protocol))?;
     if groups != 0 {
         setsockopt(&fd, RcvBuf, &NOTIFICATIONS)?;
     }
@@ -483,7 +486,7 @@ pub(crate) fn exchange(fd: &OwnedFd, request: Message, mut each: impl FnMut(Rece
     /// The answer to this request, and not to one that was given up: one request is under way at a time.
     const SEQUENCE: u32 = 1;
     let fd = fd.as_fd().as_raw_fd();
-    send(fd, &request.finish(SEQUENCE), MsgFlags::empty())?;
+    at("netlink.ask", || send(fd, &request.finish(SEQUENCE), MsgFlags::empty()))?;
     let mut buffer = vec![0; DATAGRAM];
     let mut seen = 0;
     loop {
