@@ -3,11 +3,15 @@
 //! `audit.jsonl` holds one JSON record a line. A record names the digest of the line before it, so that a cut, an edit
 //! or a swap shows; who signs the head of that chain is a later step. At [`FILE_LIMIT`] the file becomes `audit.1.jsonl`
 //! and the one before that is dropped: the log never fills the disk.
+//!
+//! What cannot be written (a full disk) waits in memory, is told all the same, and is written when it can be. A log that
+//! was removed begins anew; its first record still names the last line of the old one.
 
 use std::{
     collections::VecDeque,
     fs::{self, File, OpenOptions},
     io::{self, BufRead, BufReader, Seek, SeekFrom, Write},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Mutex,
 };
@@ -49,6 +53,12 @@ struct State {
     path: PathBuf,
     /// None while the file cannot be written (a full disk): events are still told, and writing is tried anew.
     file: Option<File>,
+    /// Events that are not in the file yet, each with the milliseconds from boot to it.
+    pending: VecDeque<(Event, u64)>,
+    /// Events that there was no room for in memory either.
+    lost: u64,
+    /// Why the file cannot be written.
+    fault: Option<String>,
     /// Bytes of whole records.
     size: u64,
     /// Whether a write may have left half a record behind them.
@@ -85,7 +95,6 @@ impl Audit {
     /// # Errors
     /// The file system's.
     pub(crate) fn open(folder: &Path, boot_id: &str) -> io::Result<Self> {
-        fs::create_dir_all(folder)?;
         let path = folder.join("audit.jsonl");
         let (mut backlog, mut previous) = tail(&path)?;
         if backlog.is_empty() {
@@ -94,7 +103,9 @@ impl Audit {
         }
         let next = backlog.back().map_or(1, |event| event.number + 1);
         let boot_id = boot_id.to_owned();
-        let mut state = State { path, file: None, size: 0, torn: false, next, previous, boot_id, backlog };
+        let (pending, lost, fault) = (VecDeque::new(), 0, None);
+        let mut state =
+            State { path, file: None, pending, lost, fault, size: 0, torn: false, next, previous, boot_id, backlog };
         state.reopen()?;
         Ok(Self { state: Mutex::new(state), live: broadcast::channel(BACKLOG).0 })
     }
@@ -103,19 +114,63 @@ impl Audit {
     /// in memory; the device goes on.
     pub(crate) fn note(&self, happening: Happening) {
         let mut state = self.state.lock().expect("nobody panics while holding it");
+        self.tell(&mut state, happening);
+        self.write(&mut state);
+    }
+
+    /// Writes what waits for it, and looks whether the log is still there; why it cannot be written, if so.
+    pub(crate) fn look_after(&self) -> Option<String> {
+        let mut state = self.state.lock().expect("nobody panics while holding it");
+        self.write(&mut state);
+        state.fault.clone()
+    }
+
+    /// Gives an event its number, and tells it.
+    fn tell(&self, state: &mut State, happening: Happening) {
         let event = state.event(happening);
-        if let Err(error) = state.append(&event) {
-            tracing::error!(%error, "the audit log cannot be written");
-            state.file = None;
-            state.torn = true;
-        }
         tracing::info!(kind = event.kind, subject = event.subject.as_ref().map(Subject::as_str), "{}", event.message);
         state.backlog.push_back(event.clone());
         if state.backlog.len() > BACKLOG {
             state.backlog.pop_front();
         }
+        state.pending.push_back((event.clone(), crate::clock::since_boot_ms()));
+        if state.pending.len() > BACKLOG {
+            state.pending.pop_front();
+            state.lost += 1;
+        }
         // Nobody may be watching.
         let _ = self.live.send(event);
+    }
+
+    /// Writes all that waits; that this begins to fail, or succeeds again, is an event too.
+    fn write(&self, state: &mut State) {
+        if state.is_removed() {
+            state.file = None;
+            (state.size, state.torn) = (0, false);
+            let message = format!("the audit log was removed, with all before event {}", state.next);
+            self.tell(state, Happening::by_device("AuditLogLost", None, message));
+        }
+        let (before, waiting) = (state.fault.clone(), state.pending.len());
+        state.fault = state.write_pending().err().map(|error| error.to_string());
+        match (before, state.fault.clone()) {
+            (None, Some(fault)) => {
+                let message = format!("events wait in memory until they can be written: {fault}");
+                self.tell(state, Happening::by_device("AuditLogUnwritable", None, message));
+            }
+            (Some(_), None) => {
+                let lost = std::mem::take(&mut state.lost);
+                let message = format!("{waiting} events were written late, {lost} were lost");
+                self.tell(state, Happening::by_device("AuditLogWritten", None, message));
+                state.fault = state.write_pending().err().map(|error| error.to_string());
+            }
+            _ => {}
+        }
+    }
+
+    /// The last event still in memory that is `wanted`.
+    pub(crate) fn find_last(&self, wanted: impl Fn(&Event) -> bool) -> Option<Event> {
+        let state = self.state.lock().expect("nobody panics while holding it");
+        state.backlog.iter().rfind(|event| wanted(event)).cloned()
     }
 
     /// The number of the last event; 0 before the first.
@@ -152,16 +207,29 @@ impl State {
         Event { number, at: crate::clock::now(), kind: kind.to_owned(), subject, actor, message }
     }
 
-    fn append(&mut self, event: &Event) -> io::Result<()> {
+    /// Whether what lies at our path is not what we write to any more.
+    fn is_removed(&self) -> bool {
+        let inode = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+        let ours = self.file.as_ref().and_then(|file| file.metadata().ok()).map(inode);
+        ours.is_some_and(|ours| fs::metadata(&self.path).map(inode).ok() != Some(ours))
+    }
+
+    fn write_pending(&mut self) -> io::Result<()> {
+        while let Some((event, since_boot)) = self.pending.front().cloned() {
+            self.append(event, since_boot).inspect_err(|_| {
+                self.file = None;
+                self.torn = true;
+            })?;
+            self.pending.pop_front();
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, event: Event, monotonic_ms: u64) -> io::Result<()> {
         if self.file.is_none() || self.size > FILE_LIMIT {
             self.reopen()?;
         }
-        let record = Record {
-            event: event.clone(),
-            boot_id: self.boot_id.clone(),
-            monotonic_ms: crate::clock::since_boot_ms(),
-            previous: self.previous,
-        };
+        let record = Record { event, boot_id: self.boot_id.clone(), monotonic_ms, previous: self.previous };
         let mut line = serde_json::to_vec(&record)?;
         let digest = Digest::of(&line);
         line.push(b'\n');
@@ -174,6 +242,7 @@ impl State {
     }
 
     fn reopen(&mut self) -> io::Result<()> {
+        self.path.parent().map_or(Ok(()), fs::create_dir_all)?;
         if fs::metadata(&self.path).is_ok_and(|held| held.len() > FILE_LIMIT) {
             fs::rename(&self.path, self.path.with_extension("1.jsonl"))?;
             self.torn = false;
@@ -292,5 +361,44 @@ mod tests {
         let size = fs::metadata(folder.path().join("audit.jsonl")).unwrap().len();
         assert!(size < MESSAGE_LIMIT as u64 + 1024, "{size}");
         assert!(folder.path().join("audit.1.jsonl").exists());
+    }
+
+    #[test]
+    fn a_log_that_was_removed_begins_anew_and_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit");
+        let audit = Audit::open(&path, "boot-1").unwrap();
+        note(&audit, "one");
+        let last = fs::read_to_string(path.join("audit.jsonl")).unwrap();
+        fs::remove_dir_all(&path).unwrap();
+        assert_eq!(audit.look_after(), None);
+        note(&audit, "two");
+        let text = fs::read_to_string(path.join("audit.jsonl")).unwrap();
+        let records: Vec<Record> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        let told: Vec<_> = records.iter().map(|r| (r.event.number, r.event.kind.as_str())).collect();
+        assert_eq!(told, [(2, "AuditLogLost"), (3, "Test")]);
+        assert_eq!(records[0].previous, Digest::of(last.trim_end().as_bytes()));
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_written_later_in_its_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit");
+        let audit = Audit::open(&path, "boot-1").unwrap();
+        note(&audit, "one");
+        // Nothing can be made in the place of a file.
+        fs::remove_dir_all(&path).unwrap();
+        fs::write(&path, b"").unwrap();
+        note(&audit, "two");
+        note(&audit, "three");
+        assert!(audit.look_after().is_some());
+        fs::remove_file(&path).unwrap();
+        assert_eq!(audit.look_after(), None);
+        let text = fs::read_to_string(path.join("audit.jsonl")).unwrap();
+        let records: Vec<Record> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        let told: Vec<_> = records.iter().map(|r| (r.event.number, r.event.kind.as_str())).collect();
+        let kinds = ["Test", "AuditLogLost", "AuditLogUnwritable", "Test", "AuditLogWritten"];
+        assert_eq!(told, (2..).zip(kinds).collect::<Vec<_>>());
+        assert_eq!(records[4].event.message, "4 events were written late, 0 were lost");
     }
 }

@@ -11,19 +11,24 @@ use std::{
     time::{Duration, Instant},
 };
 
-use catenoid_containers::exit;
+use catenoid_containers::exit::{self, End};
 use catenoid_kernel::{
+    cgroup::{self, Hierarchy},
     init::{self, Signals, Told},
-    machine,
+    machine, process,
 };
+use catenoid_schema::units::ByteSize;
 
 use crate::{
     intake::chain,
-    paths::{CGROUP, DATA, EXITS, MODULES},
+    paths::{AGENT_END, CGROUP, DATA, EXITS, MODULES},
 };
 
 /// Where this program lies in the initramfs.
 const SELF: &str = "/init";
+/// What the agent and the tools that it runs may use of the machine's memory: docs/operate.md says where it comes from.
+/// One that uses more is ended alone and started again, instead of a container that did nothing wrong.
+const AGENT_MEMORY: ByteSize = ByteSize::from_mebibytes(256);
 /// An agent that lived shorter than this is restarted after a pause.
 const SHORT_LIFE: Duration = Duration::from_secs(2);
 /// The longest of those pauses.
@@ -92,13 +97,21 @@ fn watch_over_agent(signals: &mut Signals) -> Result<std::convert::Infallible, E
     loop {
         let started = Instant::now();
         let agent = Command::new(SELF).arg("agent").spawn().map_err(Error::Agent)?;
-        until_it_ends(&agent, signals)?;
+        let kills = limit(&agent).unwrap_or_else(|error| {
+            println!("catenoid: the agent's memory is not limited: {}", chain(&error));
+            0
+        });
+        let end = describe(until_it_ends(&agent, signals)?, kills);
+        let record = serde_json::to_string(&end).expect("an end is a word and a number");
+        if let Err(error) = process::write_record(Path::new(AGENT_END), &record) {
+            println!("catenoid: {}", chain(&error));
+        }
         pause = if started.elapsed() < SHORT_LIFE {
             (pause * 2 + Duration::from_millis(100)).min(PAUSE_LIMIT)
         } else {
             Duration::ZERO
         };
-        println!("catenoid: the agent ended and is started again in {} ms", pause.as_millis());
+        println!("catenoid: the agent {end} and is started again in {} ms", pause.as_millis());
         let again = Instant::now() + pause;
         while Instant::now() < again {
             let told = signals.wait(Some(again.saturating_duration_since(Instant::now())))?;
@@ -107,18 +120,36 @@ fn watch_over_agent(signals: &mut Signals) -> Result<std::convert::Infallible, E
     }
 }
 
-/// Reaps until the agent is among the reaped.
-fn until_it_ends(agent: &Child, signals: &mut Signals) -> Result<(), Error> {
+/// Puts the agent into its group; how many were ended there for want of memory before.
+fn limit(agent: &Child) -> Result<u64, cgroup::Error> {
+    let groups = Hierarchy::open(Path::new(CGROUP))?;
+    groups.prepare_agent(AGENT_MEMORY.bytes())?;
+    groups.move_to_agent(agent.id())?;
+    groups.agent_memory_kills()
+}
+
+/// How the agent ended, with `kills` for want of memory in its group before.
+fn describe(end: process::End, kills: u64) -> End {
+    let after = || Hierarchy::open(Path::new(CGROUP)).and_then(|groups| groups.agent_memory_kills());
+    match end {
+        process::End::Code(code) => End::Code(code),
+        process::End::Signal(9) if after().is_ok_and(|after| after > kills) => End::OutOfMemory,
+        process::End::Signal(number) => End::Signal(number),
+    }
+}
+
+/// Reaps until the agent is among the reaped; how it ended.
+fn until_it_ends(agent: &Child, signals: &mut Signals) -> Result<process::End, Error> {
     loop {
         let told = signals.wait(None)?;
-        if act(told, signals).contains(&agent.id()) {
-            return Ok(());
+        if let Some((_, end)) = act(told, signals).into_iter().find(|(pid, _)| *pid == agent.id()) {
+            return Ok(end);
         }
     }
 }
 
 /// Does what a signal tells; the processes that were reaped.
-fn act(told: Told, signals: &mut Signals) -> Vec<u32> {
+fn act(told: Told, signals: &mut Signals) -> Vec<(u32, process::End)> {
     match told {
         Told::ChildEnded | Told::TimeUp => reap(),
         Told::Restart | Told::PowerOff => {
@@ -132,11 +163,11 @@ fn act(told: Told, signals: &mut Signals) -> Vec<u32> {
 }
 
 /// Lets go of every child that ended; how a container ended is written down first.
-fn reap() -> Vec<u32> {
+fn reap() -> Vec<(u32, process::End)> {
     let mut reaped = Vec::new();
     loop {
         match exit::reap_orphans(Path::new(EXITS), Path::new(CGROUP)) {
-            Ok(Some(child)) => reaped.push(child.pid),
+            Ok(Some(child)) => reaped.push((child.pid, child.end)),
             Ok(None) => return reaped,
             Err(error @ exit::Error::Record { .. }) => println!("catenoid: {}", chain(&error)),
             Err(error) => {

@@ -14,15 +14,16 @@ use std::{
 };
 
 use catenoid_envelope::{Admitted, DeviceFacts, Verified, admit, open};
+use catenoid_guests::Generation;
 use catenoid_schema::{
     anchors::Anchors,
-    control::{MANIFEST_LIMIT, Outcome},
+    control::{Event, MANIFEST_LIMIT, Outcome},
     digest::Digest,
     document::Document as _,
     guest::{Architecture, Guest},
     manifest::{GuestReference, GuestVersion, Manifest},
     name::{Name, Serial},
-    status::{Blame, ManifestState},
+    status::{Blame, Condition, ManifestState},
     units::Timestamp,
 };
 use tokio::sync::watch;
@@ -45,6 +46,8 @@ pub(crate) struct Target {
     pub digest: Digest,
     /// When it was accepted.
     pub accepted_at: Timestamp,
+    /// Its number in the ledger; 0 while it is not in there.
+    pub generation: u64,
     /// Its guests by their name in it, each with the digest of its descriptor. One whose descriptor was lost since it was
     /// accepted is not here; its containers wait.
     pub guests: BTreeMap<Name, (Digest, Guest)>,
@@ -169,6 +172,11 @@ pub(crate) struct Intake {
     serial: Serial,
     blobs: PathBuf,
     ledger: Mutex<Ledger>,
+    /// What the ledger lost while nobody looked, as a condition of it, until somebody brings the newest manifest again.
+    doubt: Mutex<Option<Condition>>,
+    /// Why the ledger cannot be written again, when that was told last.
+    unwritable: Mutex<Option<String>>,
+    generation: Generation,
     /// Held while a manifest is looked at and accepted, and while the pass removes blobs: what a manifest was found to
     /// need is not removed before it is accepted.
     gate: std::sync::Arc<tokio::sync::Mutex<()>>,
@@ -178,31 +186,31 @@ pub(crate) struct Intake {
 
 impl Intake {
     /// Opens the gate and takes up what the ledger holds: the newest entry whose signatures hold. One that lost a guest
-    /// since is taken up all the same, for going back to an older one would be worse.
-    ///
-    /// # Errors
-    /// If the ledger cannot be read at all.
+    /// since is taken up all the same, for going back to an older one would be worse. `data` is the data partition, `copy`
+    /// where the ledger has its copy; `generation` is the one of the store.
     pub(crate) fn open(
         anchors: Anchors,
         serial: Serial,
-        data: &Path,
+        (data, copy): (&Path, &Path),
         audit: std::sync::Arc<Audit>,
+        generation: Generation,
         gate: std::sync::Arc<tokio::sync::Mutex<()>>,
-    ) -> Result<Self, ledger::Error> {
-        let ledger = Ledger::open(&data.join("ledger"))?;
-        let held = ledger.read()?;
+    ) -> Self {
+        let ledger = Ledger::new(&data.join("ledger"), copy);
+        let held = ledger.read();
         let intake = Self {
             anchors,
             serial,
             blobs: data.join("blobs"),
             ledger: Mutex::new(ledger),
+            doubt: Mutex::new(doubt(&held, &audit)),
+            unwritable: Mutex::new(None),
+            generation,
             gate,
             accepted: watch::Sender::new(None),
             audit,
         };
-        for corrupt in &held.corrupt {
-            intake.tell("LedgerSlotCorrupt", chain(corrupt));
-        }
+        intake.generation.begin(held.entries.first().map_or(0, |newest| newest.generation));
         let floor = held.floor();
         for entry in held.entries {
             // One that is older was superseded; below the security floor it must not run, whatever became of the newer.
@@ -215,6 +223,10 @@ impl Intake {
             }
             match intake.replay(&entry) {
                 Ok(target) => {
+                    let remembered = ledger::Entry { floor, ..entry };
+                    if let Err(error) = intake.ledger().remember(&remembered) {
+                        tracing::warn!(error = chain(&error), "the ledger has no copy for now");
+                    }
                     intake.accepted.send_replace(Some(target.into()));
                     break;
                 }
@@ -223,7 +235,7 @@ impl Intake {
                 }
             }
         }
-        Ok(intake)
+        intake
     }
 
     /// The accepted manifest, and a call for whoever wants to know of the next.
@@ -239,22 +251,30 @@ impl Intake {
         let at = clock::now();
         let verified = self.believe(envelope, at)?;
         let held = self.accepted.borrow().clone();
-        let floor = self.ledger().read()?.floor();
-        let accepted = held.as_ref().map(|target| catenoid_envelope::Held {
-            sequence: floor.sequence.max(target.manifest.metadata.sequence),
-            epoch: floor.epoch.max(target.manifest.metadata.epoch),
-            digest: target.digest,
-        });
+        let floor = self.ledger().read().floor();
+        let accepted = match &held {
+            Some(target) => Some(catenoid_envelope::Held {
+                sequence: floor.sequence.max(target.manifest.metadata.sequence),
+                epoch: floor.epoch.max(target.manifest.metadata.epoch),
+                digest: target.digest,
+            }),
+            // Nothing that is held is believed any more: the factory's sequence may do then, but no epoch below the floor.
+            None => (floor.epoch > 0).then_some(catenoid_envelope::Held {
+                sequence: 0,
+                epoch: floor.epoch,
+                digest: Digest::of(b""),
+            }),
+        };
         let facts = DeviceFacts { serial: self.serial.clone(), accepted };
         let (verified, outcome) = match admit(verified, &facts, at)? {
             Admitted::New(verified) => (verified, Outcome::Accepted),
             Admitted::Unchanged(verified) => (verified, Outcome::Unchanged),
         };
-        let accepted_at = match (outcome, held) {
-            (Outcome::Unchanged, Some(held)) => held.accepted_at,
-            _ => at,
+        let (accepted_at, generation) = match (outcome, held) {
+            (Outcome::Unchanged, Some(held)) => (held.accepted_at, held.generation),
+            _ => (at, 0),
         };
-        let target = self.complete(verified, accepted_at, &mut |_, refused| Err(refused))?;
+        let target = self.complete(verified, accepted_at, generation, &mut |_, refused| Err(refused))?;
         target.guests.iter().try_for_each(|(name, (_, guest))| self.image(name, guest))?;
         Ok(Candidate { target, outcome, envelope: envelope.to_vec() })
     }
@@ -264,11 +284,27 @@ impl Intake {
     /// # Errors
     /// As [`Intake::consider`]; or [`Refused::Ledger`]. In each case what was accepted before stays.
     pub(crate) fn accept(&self, envelope: &[u8], actor: &str) -> Result<(std::sync::Arc<Target>, Outcome), Refused> {
+        let accepted = self.take(envelope, actor)?;
+        // Somebody knows which manifest is the newest.
+        *lock(&self.doubt) = None;
+        self.restore();
+        Ok(accepted)
+    }
+
+    /// The same for what the device has from its factory. It does not tell which manifest was the newest.
+    ///
+    /// # Errors
+    /// As [`Intake::accept`].
+    pub(crate) fn accept_factory(&self, envelope: &[u8]) -> Result<(), Refused> {
+        self.take(envelope, FACTORY).map(drop)
+    }
+
+    fn take(&self, envelope: &[u8], actor: &str) -> Result<(std::sync::Arc<Target>, Outcome), Refused> {
         // Held to the end: two manifests at once are taken one after the other, each seeing the one before.
         let _gate = self.gate.blocking_lock();
-        let candidate = self.consider(envelope)?;
-        let target = std::sync::Arc::new(candidate.target);
-        if candidate.outcome == Outcome::Unchanged {
+        let Candidate { mut target, outcome, envelope } = self.consider(envelope)?;
+        if outcome == Outcome::Unchanged {
+            let target = std::sync::Arc::new(target);
             // A guest that was lost may have been pushed again.
             let found = |held: &std::sync::Arc<Target>| held.guests.len() < target.guests.len();
             self.accepted.send_if_modified(|held| {
@@ -282,10 +318,12 @@ impl Intake {
         }
         let metadata = &target.manifest.metadata;
         let floor = ledger::Floor { epoch: metadata.epoch, sequence: metadata.sequence };
-        self.ledger().write(&candidate.envelope, target.accepted_at, floor)?;
+        target.generation = self.ledger().write(&envelope, target.accepted_at, floor)?.generation;
+        self.generation.begin(target.generation);
+        let target = std::sync::Arc::new(target);
         let state = target.state();
         self.audit.note(Happening {
-            kind: "ManifestAccepted",
+            kind: ACCEPTED,
             subject: None,
             actor: actor.to_owned(),
             message: format!("`{}` sequence {} ({})", state.name, state.sequence, state.digest),
@@ -300,9 +338,32 @@ impl Intake {
         self.audit.note(Happening { kind: "ManifestRefused", subject: None, actor: actor.to_owned(), message });
     }
 
+    /// Looks whether the ledger still holds what is accepted, and writes what it lost; what is wrong with it.
+    pub(crate) fn look_after(&self) -> Vec<Condition> {
+        let unwritable = self.restore().map(|message| {
+            let message = format!("{message}; what runs goes on, a restart of the device may go back");
+            condition("LedgerUnwritable", message)
+        });
+        lock(&self.doubt).clone().into_iter().chain(unwritable).collect()
+    }
+
+    /// Writes what the ledger lost again; why it cannot, if so.
+    fn restore(&self) -> Option<String> {
+        let target = self.accepted.borrow().clone()?;
+        let over_corrupt = lock(&self.doubt).is_none();
+        let restored = self.ledger().restore(target.generation, over_corrupt);
+        let failed = restored.as_ref().err().map(|error| chain(error));
+        let told = std::mem::replace(&mut *lock(&self.unwritable), failed.clone());
+        match (restored, &failed) {
+            (Ok(Some(done)), _) => self.tell(RESTORED, done),
+            (_, Some(message)) if told.is_none() => self.tell("LedgerUnwritable", message.clone()),
+            _ => {}
+        }
+        failed
+    }
+
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        // It holds no state but a path.
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.ledger)
     }
 
     fn tell(&self, kind: &'static str, message: String) {
@@ -322,7 +383,7 @@ impl Intake {
         let facts = DeviceFacts { serial: self.serial.clone(), accepted: None };
         let admitted = admit(verified, &facts, entry.accepted_at)?;
         let (Admitted::New(verified) | Admitted::Unchanged(verified)) = admitted;
-        self.complete(verified, entry.accepted_at, &mut |name, refused| {
+        self.complete(verified, entry.accepted_at, entry.generation, &mut |name, refused| {
             self.tell("GuestBroken", format!("`{name}`: {}", chain(&refused)));
             Ok(())
         })
@@ -333,6 +394,7 @@ impl Intake {
         &self,
         verified: Verified<Manifest>,
         accepted_at: Timestamp,
+        generation: u64,
         broken: &mut dyn FnMut(&Name, Refused) -> Result<(), Refused>,
     ) -> Result<Target, Refused> {
         let digest = verified.digest();
@@ -344,7 +406,7 @@ impl Intake {
                 Err(refused) => broken(name, refused)?,
             }
         }
-        Ok(Target { manifest, digest, accepted_at, guests })
+        Ok(Target { manifest, digest, accepted_at, generation, guests })
     }
 
     /// Reads and verifies a descriptor.
@@ -399,6 +461,51 @@ impl Intake {
         file.take(DESCRIPTOR_LIMIT).read_to_end(&mut bytes).map_err(|source| Refused::Blob { digest, source })?;
         Ok(Some(bytes))
     }
+}
+
+/// Locks what nobody leaves half-changed, whatever became of who had it before.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the ledger lost while the machine was off, if anything: found now, or before and not mended by anybody since,
+/// which the audit log remembers.
+fn doubt(held: &ledger::Held, audit: &Audit) -> Option<Condition> {
+    let by_others = |event: &Event| event.kind == ACCEPTED && event.actor != FACTORY;
+    let told =
+        audit.find_last(|event| DOUBTS.contains(&event.kind.as_str()) || event.kind == RESTORED || by_others(event));
+    if let Some(told) = told.filter(|told| DOUBTS.contains(&told.kind.as_str())) {
+        return Some(condition(&told.kind, told.message));
+    }
+    let tell = |kind: &'static str, message: String| {
+        audit.note(Happening::by_device(kind, None, message.clone()));
+        condition(kind, message)
+    };
+    let corrupt: Vec<_> = held.corrupt.iter().map(|corrupt| chain(corrupt)).collect();
+    if !corrupt.is_empty() && !held.entries.is_empty() {
+        let found = tell("LedgerSlotCorrupt", format!("{}; {BRING}", corrupt.join("; ")));
+        // While the machine was on, the copy knows which entry is the newest: the slot is written again.
+        return (!held.copied).then_some(found);
+    }
+    let was_accepted = audit.find_last(by_others).is_some();
+    (held.entries.is_empty() && (was_accepted || !corrupt.is_empty())).then(|| {
+        let lost = if corrupt.is_empty() { "both slots of the ledger are gone".to_owned() } else { corrupt.join("; ") };
+        tell("LedgerLost", format!("{lost}; the factory's manifest stands in; {BRING}"))
+    })
+}
+
+/// What the administrator is to do about a ledger that lost something.
+const BRING: &str = "what was accepted last may be lost: apply the newest manifest again";
+/// The kinds of events that leave a doubt about what was accepted last.
+const DOUBTS: [&str; 2] = ["LedgerSlotCorrupt", "LedgerLost"];
+const ACCEPTED: &str = "ManifestAccepted";
+const RESTORED: &str = "LedgerRestored";
+/// Who brings the factory's manifest.
+const FACTORY: &str = "factory bundle";
+
+fn condition(reason: &str, message: String) -> Condition {
+    let (reason, blame) = (reason.to_owned(), Some(Blame::Administrator));
+    Condition { reason, message, blame, since: None, observed_sequence: None }
 }
 
 /// The architecture this agent was built for, and with it the device.

@@ -4,6 +4,9 @@
 //! [`Entry`]). A write goes to a temporary file, which is synced and renamed over the slot that holds the older entry,
 //! and the folder is synced: at every moment at least one slot is whole. What is read is believed only as far as its
 //! signatures go; the ledger adds order, not trust.
+//!
+//! A copy of the accepted entry lies in memory (`/run`) as long as the machine is on. What is lost of the slots meanwhile
+//! is written again from it, and an agent that starts anew does not fall back to what an older slot or the factory says.
 
 use std::{
     fs::{self, File},
@@ -13,6 +16,8 @@ use std::{
 
 use catenoid_schema::{cbor, control::MANIFEST_LIMIT, digest::Digest, units::Timestamp};
 use serde::{Deserialize, Serialize};
+
+use crate::intake::chain;
 
 const MAGIC: &[u8; 8] = b"CATLEDG1";
 const SLOTS: [&str; 2] = ["a", "b"];
@@ -82,17 +87,9 @@ mod bytes {
     }
 }
 
-/// Why the ledger could not be read or written.
+/// Why the ledger could not be written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// A file could not be read.
-    #[error("failed to read ledger slot `{slot}`")]
-    Read {
-        /// Which file.
-        slot: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
     /// A file could not be written.
     #[error("failed to write ledger slot `{slot}`")]
     Write {
@@ -100,6 +97,12 @@ pub(crate) enum Error {
         slot: PathBuf,
         /// The cause.
         source: io::Error,
+    },
+    /// What was accepted is nowhere any more.
+    #[error("generation {generation} of the ledger is lost")]
+    Lost {
+        /// Which.
+        generation: u64,
     },
     /// An entry could not be encoded (our fault).
     #[error("failed to encode a ledger entry")]
@@ -109,6 +112,14 @@ pub(crate) enum Error {
 /// Why a slot that is there holds no entry.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Corrupt {
+    /// The disk does not give it back.
+    #[error("ledger slot `{path}` cannot be read")]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
     /// Not a slot, a torn one, or one of another version.
     #[error("ledger slot `{0}` does not begin with its magic")]
     Magic(PathBuf),
@@ -125,13 +136,17 @@ pub(crate) enum Corrupt {
     },
 }
 
-/// What the two slots hold.
+/// What the two slots and the copy hold.
 #[derive(Debug)]
 pub(crate) struct Held {
-    /// The entries, newest first.
+    /// The entries, newest first, each once.
     pub entries: Vec<Entry>,
     /// The slots that are there and hold none.
     pub corrupt: Vec<Corrupt>,
+    /// Whether there is a copy: the machine was not off since an entry was taken.
+    pub copied: bool,
+    /// The generations that the slots hold.
+    stored: Vec<u64>,
 }
 
 impl Held {
@@ -141,37 +156,77 @@ impl Held {
     }
 }
 
-/// The two slots in their folder.
+/// The two slots in their folder, and the copy.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     folder: PathBuf,
+    copy: PathBuf,
 }
 
 impl Ledger {
-    /// The ledger in `folder`, which is made if it is not there.
-    ///
-    /// # Errors
-    /// [`Error::Write`].
-    pub(crate) fn open(folder: &Path) -> Result<Self, Error> {
-        fs::create_dir_all(folder).map_err(|source| Error::Write { slot: folder.to_owned(), source })?;
-        Ok(Self { folder: folder.to_owned() })
+    /// The ledger in `folder`, which is made with the first write, with its copy at `copy`.
+    pub(crate) fn new(folder: &Path, copy: &Path) -> Self {
+        Self { folder: folder.to_owned(), copy: copy.to_owned() }
     }
 
-    /// Reads both slots.
-    ///
-    /// # Errors
-    /// [`Error::Read`] if a slot is there and cannot be read; that it holds nonsense is no error but part of the answer.
-    pub(crate) fn read(&self) -> Result<Held, Error> {
-        let mut answer = Held { entries: Vec::new(), corrupt: Vec::new() };
+    /// Reads both slots and the copy. That a slot cannot be read or holds nonsense is part of the answer.
+    pub(crate) fn read(&self) -> Held {
+        let mut answer = Held { entries: Vec::new(), corrupt: Vec::new(), copied: false, stored: Vec::new() };
         for slot in SLOTS {
-            match self.slot(slot)? {
+            match read(&self.folder.join(slot)) {
                 None => {}
-                Some(Ok(entry)) => answer.entries.push(entry),
+                Some(Ok(entry)) => {
+                    answer.stored.push(entry.generation);
+                    answer.entries.push(entry);
+                }
                 Some(Err(corrupt)) => answer.corrupt.push(corrupt),
             }
         }
-        answer.entries.sort_by_key(|entry| std::cmp::Reverse(entry.generation));
-        Ok(answer)
+        if let Some(Ok(entry)) = read(&self.copy) {
+            answer.copied = true;
+            answer.entries.push(entry);
+        }
+        // The copy comes last among equals: its floor may be higher than the one of the slot that it was made of.
+        answer.entries.sort_by_key(|entry| std::cmp::Reverse((entry.generation, entry.floor)));
+        answer.entries.dedup_by_key(|entry| entry.generation);
+        answer
+    }
+
+    /// Takes note of `entry` as the accepted one, for as long as the machine is on.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub(crate) fn remember(&self, entry: &Entry) -> Result<(), Error> {
+        replace(&self.copy, &encode(entry)?)
+    }
+
+    /// Writes entry `generation` again if no slot holds it any more, and over slots that hold nonsense if `over_corrupt`;
+    /// the copy too if that was lost. What was done, if anything, in words.
+    ///
+    /// # Errors
+    /// [`Error::Write`]; [`Error::Lost`] if neither slot nor copy has the entry any more.
+    pub(crate) fn restore(&self, generation: u64, over_corrupt: bool) -> Result<Option<String>, Error> {
+        let held = self.read();
+        let entry = held.entries.iter().find(|entry| entry.generation == generation);
+        let entry = entry.ok_or(Error::Lost { generation })?;
+        if !held.copied {
+            self.remember(entry)?;
+        }
+        let mut done = Vec::new();
+        if !held.stored.contains(&generation) {
+            done.push("was in no slot any more".to_owned());
+        }
+        if over_corrupt {
+            done.extend(held.corrupt.iter().map(|corrupt| chain(corrupt)));
+        }
+        if done.is_empty() {
+            return Ok(None);
+        }
+        // The slot of nonsense is the older one until none is left.
+        for _ in 0..held.corrupt.len().max(1) {
+            self.put(entry)?;
+        }
+        Ok(Some(format!("generation {generation} was written again: {}", done.join("; "))))
     }
 
     /// Writes `envelope` as the newest entry. When this returns it survives a power cut.
@@ -179,47 +234,76 @@ impl Ledger {
     /// # Errors
     /// [`Error::Write`]; the entries that were there are untouched.
     pub(crate) fn write(&self, envelope: &[u8], accepted_at: Timestamp, floor: Floor) -> Result<Entry, Error> {
-        let held = self.read()?;
+        let held = self.read();
         let newest = held.entries.first().map_or(0, |entry| entry.generation);
         let floor = floor.max(held.floor());
         let entry = Entry { generation: newest + 1, floor, accepted_at, envelope: envelope.to_vec() };
-        let body = cbor::encode(&entry).map_err(Error::Encode)?;
-        let slot = self.older_slot()?;
-        let (path, temporary) = (self.folder.join(slot), self.folder.join(format!("{slot}.new")));
-        let error = |source| Error::Write { slot: path.clone(), source };
-        let mut file = File::create(&temporary).map_err(error)?;
-        file.write_all(&slot_of(&body)).map_err(error)?;
-        file.sync_all().map_err(error)?;
-        fs::rename(&temporary, &path).map_err(error)?;
-        File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(error)?;
+        self.put(&entry)?;
+        // It is accepted from here on: a copy that cannot be made is made by `restore`.
+        if let Err(error) = self.remember(&entry) {
+            tracing::warn!(error = chain(&error), "the ledger has no copy for now");
+        }
         Ok(entry)
     }
 
+    /// Puts `entry` into the slot that is to be written next.
+    fn put(&self, entry: &Entry) -> Result<(), Error> {
+        let bytes = encode(entry)?;
+        let path = self.folder.join(self.older_slot());
+        let error = |source| Error::Write { slot: path.clone(), source };
+        if !self.folder.exists() {
+            fs::create_dir_all(&self.folder).map_err(error)?;
+            let parent = self.folder.parent().unwrap_or(Path::new("/"));
+            File::open(parent).and_then(|parent| parent.sync_all()).map_err(error)?;
+        }
+        replace(&path, &bytes)
+    }
+
     /// The slot that holds nothing, nonsense, or the lower generation.
-    fn older_slot(&self) -> Result<&'static str, Error> {
+    fn older_slot(&self) -> &'static str {
         let mut oldest = (u64::MAX, SLOTS[0]);
         for slot in SLOTS {
-            let generation = match self.slot(slot)? {
+            let generation = match read(&self.folder.join(slot)) {
                 Some(Ok(entry)) => entry.generation,
                 Some(Err(_)) | None => 0,
             };
             oldest = oldest.min((generation, slot));
         }
-        Ok(oldest.1)
+        oldest.1
     }
+}
 
-    fn slot(&self, slot: &str) -> Result<Option<Result<Entry, Corrupt>>, Error> {
-        let path = self.folder.join(slot);
-        let error = |source| Error::Read { slot: path.clone(), source };
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(error(e)),
-        };
-        let mut bytes = Vec::new();
-        file.take(SLOT_LIMIT).read_to_end(&mut bytes).map_err(error)?;
-        Ok(Some(parse(&bytes, &path)))
-    }
+/// Reads a slot; none if there is no such file.
+fn read(path: &Path) -> Option<Result<Entry, Corrupt>> {
+    let unreadable = |source| Corrupt::Unreadable { path: path.to_owned(), source };
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return None,
+        Err(e) => return Some(Err(unreadable(e))),
+    };
+    let mut bytes = Vec::new();
+    let read = file.take(SLOT_LIMIT).read_to_end(&mut bytes).map_err(unreadable);
+    Some(read.and_then(|_| parse(&bytes, path)))
+}
+
+/// Puts `bytes` in the place of the file at `path`, whole or not at all; on the disk when this returns. What did not fit
+/// on a full disk is taken away again.
+fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let temporary = path.with_extension("new");
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let written = File::create(&temporary)
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&temporary, path))
+        .and_then(|()| File::open(folder)?.sync_all());
+    written.map_err(|source| {
+        // It may not be there; and if it stays, the next write takes its place.
+        let _ = fs::remove_file(&temporary);
+        Error::Write { slot: path.to_owned(), source }
+    })
+}
+
+fn encode(entry: &Entry) -> Result<Vec<u8>, Error> {
+    Ok(slot_of(&cbor::encode(entry).map_err(Error::Encode)?))
 }
 
 /// The bytes of a slot that holds `body`.
@@ -246,8 +330,12 @@ mod tests {
 
     fn ledger() -> (tempfile::TempDir, Ledger) {
         let folder = tempfile::tempdir().unwrap();
-        let ledger = Ledger::open(&folder.path().join("ledger")).unwrap();
+        let ledger = Ledger::new(&folder.path().join("ledger"), &folder.path().join("copy"));
         (folder, ledger)
+    }
+
+    fn switch_off(folder: &tempfile::TempDir) {
+        fs::remove_file(folder.path().join("copy")).unwrap();
     }
 
     #[test]
@@ -256,7 +344,7 @@ mod tests {
         for n in 1..=5u8 {
             ledger.write(&[n], at(n.into()), Floor { epoch: 0, sequence: n.into() }).unwrap();
         }
-        let held = ledger.read().unwrap();
+        let held = ledger.read();
         let seen: Vec<_> = held.entries.iter().map(|e| (e.generation, e.envelope.clone())).collect();
         assert_eq!(seen, [(5, vec![5]), (4, vec![4])]);
         assert!(held.corrupt.is_empty());
@@ -267,6 +355,7 @@ mod tests {
         let (folder, ledger) = ledger();
         ledger.write(b"old", at(1), Floor { epoch: 0, sequence: 1 }).unwrap();
         ledger.write(b"new", at(2), Floor { epoch: 0, sequence: 2 }).unwrap();
+        switch_off(&folder);
         let path = folder.path().join("ledger/b");
         let whole = fs::read(&path).unwrap();
         let mut damaged: Vec<Vec<u8>> = (0..whole.len()).map(|cut| whole[..cut].to_vec()).collect();
@@ -277,7 +366,7 @@ mod tests {
         }));
         for bytes in damaged {
             fs::write(&path, bytes).unwrap();
-            let held = ledger.read().unwrap();
+            let held = ledger.read();
             assert_eq!((held.entries.len(), held.corrupt.len()), (1, 1));
             assert_eq!(held.entries[0].envelope, b"old");
         }
@@ -289,7 +378,7 @@ mod tests {
         let mut floors = Vec::new();
         for (epoch, sequence) in [(0, 1), (2, 7), (1, 3), (2, 8)] {
             ledger.write(b"any", at(1), Floor { epoch, sequence }).unwrap();
-            floors.push(ledger.read().unwrap().floor());
+            floors.push(ledger.read().floor());
         }
         let floor = |epoch, sequence| Floor { epoch, sequence };
         assert_eq!(floors, [floor(0, 1), floor(2, 7), floor(2, 7), floor(2, 8)]);
@@ -302,7 +391,7 @@ mod tests {
         ledger.write(b"new", at(2), Floor { epoch: 0, sequence: 2 }).unwrap();
         fs::write(folder.path().join("ledger/a"), b"nonsense").unwrap();
         ledger.write(b"newest", at(3), Floor { epoch: 0, sequence: 3 }).unwrap();
-        let held = ledger.read().unwrap();
+        let held = ledger.read();
         let seen: Vec<_> = held.entries.iter().map(|e| e.envelope.as_slice()).collect();
         assert_eq!(seen, [b"newest".as_slice(), b"new"]);
     }
@@ -310,8 +399,61 @@ mod tests {
     #[test]
     fn an_oversized_slot_is_corrupt_not_read_without_end() {
         let (folder, ledger) = ledger();
+        fs::create_dir(folder.path().join("ledger")).unwrap();
         let file = File::create(folder.path().join("ledger/a")).unwrap();
         file.set_len(1 << 40).unwrap();
-        assert_eq!(ledger.read().unwrap().corrupt.len(), 1);
+        assert_eq!(ledger.read().corrupt.len(), 1);
+    }
+
+    #[test]
+    fn what_the_slots_lose_while_the_machine_is_on_is_written_again() {
+        let (folder, ledger) = ledger();
+        for n in 1..=3u8 {
+            ledger.write(&[n], at(n.into()), Floor { epoch: 0, sequence: n.into() }).unwrap();
+        }
+        assert_eq!(ledger.restore(3, true).unwrap(), None);
+        let slots = ["a", "b"].map(|slot| folder.path().join("ledger").join(slot));
+        let held = || -> Vec<u64> { ledger.read().stored };
+        assert_eq!(held(), [3, 2]);
+        let disturbances: [(&dyn Fn(), &[u64]); 5] = [
+            (&|| fs::write(&slots[0], b"nonsense").unwrap(), &[3, 2]),
+            (&|| fs::write(&slots[1], b"nonsense").unwrap(), &[3, 3]),
+            (&|| slots.iter().for_each(|slot| fs::write(slot, b"nonsense").unwrap()), &[3, 3]),
+            (&|| fs::remove_dir_all(folder.path().join("ledger")).unwrap(), &[3]),
+            (&|| fs::remove_file(&slots[0]).unwrap(), &[3]),
+        ];
+        for (number, (disturb, after)) in disturbances.into_iter().enumerate() {
+            disturb();
+            let done = ledger.restore(3, true).unwrap();
+            assert!(done.is_some_and(|done| done.starts_with("generation 3 was written again: ")), "{number}");
+            assert_eq!((held().as_slice(), ledger.read().corrupt.len()), (after, 0), "{number}");
+            assert_eq!(ledger.restore(3, true).unwrap(), None, "{number}");
+        }
+        switch_off(&folder);
+        assert_eq!(ledger.restore(3, true).unwrap(), None, "the copy is made of the slot");
+        assert!(ledger.read().copied);
+        fs::remove_dir_all(folder.path().join("ledger")).unwrap();
+        switch_off(&folder);
+        assert!(matches!(ledger.restore(3, true), Err(Error::Lost { generation: 3 })));
+    }
+
+    #[test]
+    fn a_slot_that_was_found_corrupt_can_be_left_alone() {
+        let (folder, ledger) = ledger();
+        ledger.write(b"old", at(1), Floor { epoch: 0, sequence: 1 }).unwrap();
+        fs::write(folder.path().join("ledger/b"), b"nonsense").unwrap();
+        assert_eq!(ledger.restore(1, false).unwrap(), None);
+        assert_eq!(ledger.read().corrupt.len(), 1);
+    }
+
+    #[test]
+    fn what_does_not_fit_leaves_nothing_behind() {
+        let (folder, ledger) = ledger();
+        fs::create_dir_all(folder.path().join("ledger/a")).unwrap();
+        let unwritable = ledger.write(b"any", at(1), Floor::default());
+        assert!(matches!(unwritable, Err(Error::Write { .. })), "{unwritable:?}");
+        let names: Vec<_> =
+            fs::read_dir(folder.path().join("ledger")).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(names, ["a"]);
     }
 }

@@ -17,6 +17,7 @@ mod status;
 mod storage;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod upkeep;
 mod wake;
 
 use std::process::ExitCode;

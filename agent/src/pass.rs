@@ -18,11 +18,11 @@ use std::{
 use catenoid_containers::{Containers, EarlyEnd};
 use catenoid_core::{Planner, Reconciler, Retries, RoomError as _, Step as _};
 use catenoid_forecast::{Observed, Paths, Wanted, forecast};
-use catenoid_guests::Guests;
+use catenoid_guests::{Generation, Guests};
 use catenoid_kernel::netlink::Announcements;
 use catenoid_limits::Limits;
 use catenoid_schema::{
-    control::PlannedStep,
+    control::{Outcome, PlannedStep},
     manifest::ContainerRole,
     name::Name,
     status::{Blame, Condition, Health, ManifestState, Subject, SubjectStatus, Sync},
@@ -38,6 +38,7 @@ use crate::{
     intake::{Target, chain},
     paths::{CGROUP, DATA, EXITS, RUN},
     status::Snapshot,
+    upkeep,
 };
 
 /// The condition of a subject that a step failed on.
@@ -131,10 +132,15 @@ impl Pass {
     ///
     /// # Errors
     /// The first room that cannot be entered.
-    pub(crate) fn open(audit: Arc<Audit>, containers: Arc<Containers>, gate: Gate) -> Result<Self, OpenError> {
+    pub(crate) fn open(
+        audit: Arc<Audit>,
+        containers: Arc<Containers>,
+        generation: Generation,
+        gate: Gate,
+    ) -> Result<Self, OpenError> {
         let (data, run, cgroup) = (Path::new(DATA), Path::new(RUN), Path::new(CGROUP));
         let rooms = Rooms {
-            guests: Guests::new(&catenoid_guests::Paths { data: data.to_owned(), run: run.to_owned() })?,
+            guests: Guests::new(&catenoid_guests::Paths { data: data.to_owned(), run: run.to_owned() }, generation)?,
             limits: Limits::open(cgroup)?,
             zones: Zones::open(&run.join("namespaces"))?,
             containers,
@@ -159,8 +165,13 @@ impl Pass {
         Ok(self.rooms.zones.watch()?)
     }
 
-    /// Runs one pass towards `target`.
-    pub(crate) async fn run(&mut self, target: &Target, accepted: &watch::Receiver<Option<Arc<Target>>>) -> Turn {
+    /// Runs one pass towards `target`. `own` is what is wrong with the agent's own state.
+    pub(crate) async fn run(
+        &mut self,
+        target: &Target,
+        own: Vec<SubjectStatus>,
+        accepted: &watch::Receiver<Option<Arc<Target>>>,
+    ) -> Turn {
         if self.digest != Some(target.digest) {
             self.retries.reset_all();
             self.failures.clear();
@@ -198,7 +209,7 @@ impl Pass {
             }
         };
         let done = progress.done;
-        let mut snapshot = self.tell(target, &wanted, observed.as_ref());
+        let mut snapshot = self.tell(target, &wanted, own, observed.as_ref());
         snapshot.keep_since(&self.snapshot, Some(target.manifest.metadata.sequence));
         let ended = self.ended(&snapshot, done);
         self.snapshot = snapshot.clone();
@@ -242,8 +253,9 @@ impl Pass {
     /// The files whose changes should wake the next pass.
     pub(crate) fn watched(&self, target: &Target) -> BTreeSet<PathBuf> {
         let groups = Path::new(CGROUP).join(catenoid_kernel::name::CGROUP);
-        let blobs = Path::new(DATA).join("blobs");
-        let mut paths = BTreeSet::from([PathBuf::from(EXITS), groups.clone(), blobs]);
+        let data = [DATA.into(), Path::new(DATA).join("blobs"), Path::new(DATA).join("ledger")];
+        let mut paths = BTreeSet::from([PathBuf::from(EXITS), groups.clone()]);
+        paths.extend(data);
         for name in target.manifest.containers.keys() {
             let group = groups.join(name.as_str());
             let launch = self.snapshot.subjects.iter().find(|s| s.subject == Subject::new("container", name));
@@ -275,7 +287,13 @@ impl Pass {
         (listened, any_new)
     }
 
-    fn tell(&mut self, target: &Target, wanted: &Wanted<'_>, observed: Option<&Observed>) -> Snapshot {
+    fn tell(
+        &mut self,
+        target: &Target,
+        wanted: &Wanted<'_>,
+        own: Vec<SubjectStatus>,
+        observed: Option<&Observed>,
+    ) -> Snapshot {
         let now = Instant::now();
         let mut snapshot = Snapshot { passes: self.snapshot.passes + 1, at: Some(clock::now()), ..Snapshot::default() };
         let state = |since| ManifestState { since, ..target.state() };
@@ -290,6 +308,7 @@ impl Pass {
             }
             None => {
                 snapshot.subjects = self.snapshot.subjects.clone();
+                snapshot.subjects.retain(|status| status.subject.kind() != upkeep::KIND);
                 for status in &mut snapshot.subjects {
                     status.sync = Sync::Unknown;
                     status.conditions.retain(|condition| condition.reason != STEP_FAILED);
@@ -298,6 +317,7 @@ impl Pass {
                 snapshot.plan = self.snapshot.plan.clone();
             }
         }
+        snapshot.subjects.extend(own);
         for (subject, failure) in &self.failures {
             failure.show(&mut snapshot.subjects, subject);
             let wait = failure.until.saturating_duration_since(now).as_secs();
@@ -323,18 +343,21 @@ impl Pass {
 }
 
 fn wanted<'a>(target: &'a Target, paths: &'a Paths) -> Wanted<'a> {
-    Wanted { manifest: &target.manifest, guests: &target.guests, accepted_at: target.accepted_at, paths }
+    Wanted { manifest: &target.manifest, guests: &target.guests, paths }
 }
 
 /// What a pass towards `target` would do, from what was observed last and from the images that the intake found there
 /// since.
-pub(crate) fn foresee(target: &Target, observed: &BTreeMap<String, Value>) -> Vec<PlannedStep> {
+pub(crate) fn foresee(target: &Target, outcome: Outcome, observed: &BTreeMap<String, Value>) -> Vec<PlannedStep> {
     let paths = Paths::default();
     // What a room wrote itself it can read.
     let Ok(mut observed) = Observed::from_status(observed) else { return Vec::new() };
     for (_, guest) in target.guests.values() {
-        let blob = catenoid_guests::Blob { size: guest.image.size.bytes(), pushed_at: target.accepted_at };
+        let blob = catenoid_guests::Blob { size: guest.image.size.bytes(), fresh: true };
         observed.guests.blobs.entry(guest.image.digest).or_insert(blob);
+    }
+    if outcome != Outcome::Unchanged {
+        observed.guests.settle();
     }
     forecast(&wanted(target, &paths), &observed)
 }

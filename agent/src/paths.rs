@@ -4,6 +4,10 @@
 pub(crate) const DATA: &str = "/data";
 /// State of this boot.
 pub(crate) const RUN: &str = "/run/catenoid";
+/// What the ledger last took, for this boot.
+pub(crate) const LEDGER_COPY: &str = "/run/catenoid/ledger";
+/// How the agent before this one ended, written by PID 1.
+pub(crate) const AGENT_END: &str = "/run/catenoid/agent";
 /// What containers ended with, written by PID 1.
 pub(crate) const EXITS: &str = "/run/catenoid/exits";
 /// Control sockets, one folder for each container that has one.

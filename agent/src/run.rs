@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, fs, io, path::Path, sync::Arc, time::Duration};
 
-use catenoid_containers::{Containers, Paths};
+use catenoid_containers::{Containers, Paths, exit::End};
 use catenoid_guests::Store;
 use catenoid_kernel::{init, machine, wait::Bell};
 use catenoid_schema::{
@@ -23,11 +23,11 @@ use crate::{
     audit::{Audit, Happening},
     clock, control,
     intake::{Intake, Target, chain},
-    ledger,
     pass::Pass,
-    paths::{ANCHORS, CONTROL, DATA, LAUNCHER},
+    paths::{AGENT_END, ANCHORS, CONTROL, DATA, LAUNCHER, LEDGER_COPY},
     status::Snapshot,
     storage,
+    upkeep::Upkeep,
     wake::Wake,
 };
 
@@ -57,9 +57,6 @@ pub(crate) enum Error {
     /// The firmware states something that is not a serial.
     #[error("the firmware's serial cannot be used")]
     Serial(#[source] NameError),
-    /// The ledger cannot be read.
-    #[error(transparent)]
-    Ledger(#[from] ledger::Error),
     /// The blob store cannot be opened.
     #[error("the blob store cannot be opened")]
     Store(#[from] catenoid_guests::StoreError),
@@ -92,23 +89,31 @@ pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
     let data = Path::new(DATA);
     let audit = Audit::open(&data.join("audit"), &device.boot_id);
     let audit = Arc::new(audit.map_err(|source| Error::Read { what: "audit log", source })?);
+    if let Some(ended) = how_the_last_ended() {
+        audit.note(ended);
+    }
     audit.note(Happening::by_device("AgentStarted", None, format!("version {}", device.agent)));
-    let store = Store::open(data)?;
+    let store = Arc::new(Store::open(data)?);
+    let generation = store.generation();
     let gate = Arc::new(tokio::sync::Mutex::new(()));
-    let intake = Intake::open(anchors()?, device.serial.clone(), data, audit.clone(), gate.clone())?;
+    let (serial, state) = (device.serial.clone(), (data, Path::new(LEDGER_COPY)));
+    let intake = Intake::open(anchors()?, serial, state, audit.clone(), generation.clone(), gate.clone());
+    let intake = Arc::new(intake);
+    store.settle()?;
     let holds_nothing = intake.watch().borrow().is_none();
     if holds_nothing && let Err(error) = storage::take_factory_bundle(&intake, &store) {
         audit.note(Happening::by_device("FactoryBundleRefused", None, chain(&error)));
     }
     let containers = Arc::new(Containers::open(Paths::default(), Path::new(LAUNCHER))?);
-    let pass = Pass::open(audit.clone(), containers.clone(), gate)?;
+    let pass = Pass::open(audit.clone(), containers.clone(), generation, gate)?;
     let (told, snapshot) = watch::channel(Arc::new(Snapshot::default()));
     let accepted = intake.watch();
+    let upkeep = Upkeep { intake: intake.clone(), store: store.clone(), audit: audit.clone() };
     let agent = control::Agent { intake, store, containers, audit: audit.clone(), snapshot, device, started };
     let passes = std::thread::Builder::new().name("pass".to_owned());
     let bell = Bell::new().map_err(|source| Error::Runtime { what: "no bell for the pass", source })?;
     let (targets, rung) = (accepted.clone(), bell.clone());
-    let passing = passes.spawn(move || reconcile(pass, &audit, &targets, &told, rung));
+    let passing = passes.spawn(move || reconcile(pass, &upkeep, &targets, &told, rung));
     let passing = passing.map_err(|source| Error::Runtime { what: "no thread for the pass", source })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| Error::Runtime { what: "no runtime", source })?;
@@ -122,6 +127,16 @@ pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
             },
         }
     })
+}
+
+/// What PID 1 wrote down about the agent before this one; told once.
+fn how_the_last_ended() -> Option<Happening> {
+    let text = fs::read_to_string(AGENT_END).ok()?;
+    // It stays where it cannot be removed: then it is told twice.
+    let _ = fs::remove_file(AGENT_END);
+    let end: End = serde_json::from_str(&text).ok()?;
+    let kind = if end == End::OutOfMemory { "AgentOutOfMemory" } else { "AgentEnded" };
+    Some(Happening::by_device(kind, None, format!("the agent before this one {end}")))
 }
 
 fn device() -> Result<Device, Error> {
@@ -143,7 +158,7 @@ fn anchors() -> Result<Anchors, Error> {
 /// Runs a pass whenever something wakes it.
 fn reconcile(
     mut pass: Pass,
-    audit: &Arc<Audit>,
+    upkeep: &Upkeep,
     accepted: &watch::Receiver<Option<Arc<Target>>>,
     told: &watch::Sender<Arc<Snapshot>>,
     bell: Bell,
@@ -158,9 +173,9 @@ fn reconcile(
         let target = accepted.borrow().clone();
         let mut again = None;
         if let Some(target) = target {
-            let turn = runtime.block_on(pass.run(&target, accepted));
+            let turn = runtime.block_on(pass.run(&target, upkeep.look(), accepted));
             told.send_replace(Arc::new(turn.snapshot));
-            turn.ended.into_iter().for_each(|ended| audit.note(ended));
+            turn.ended.into_iter().for_each(|ended| upkeep.audit.note(ended));
             again = turn.again;
             // What happened before it was watched woke nobody: then the next pass looks at once.
             let any_file = wake.watch(pass.watched(&target));

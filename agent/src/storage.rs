@@ -130,7 +130,7 @@ pub(crate) fn take_bundle(intake: &Intake, store: &Store, tar: impl Read) -> Res
             return Err(BundleError::Entry(path.escape_default().take(80).collect()));
         }
     }
-    intake.accept(&manifest.ok_or(BundleError::NoManifest)?, "factory bundle").map(drop).map_err(Into::into)
+    Ok(intake.accept_factory(&manifest.ok_or(BundleError::NoManifest)?)?)
 }
 
 fn take_blob(store: &Store, digest: Digest, from: &mut impl Read) -> Result<(), BundleError> {

@@ -5,7 +5,7 @@ use std::{error::Error, io::Read, path::Path, sync::Arc};
 
 use catenoid_containers::{Containers, Paths};
 use catenoid_guests::Store;
-use catenoid_schema::{anchors::Anchors, digest::Digest, name::Serial, status};
+use catenoid_schema::{anchors::Anchors, cbor, digest::Digest, name::Serial, status, units::Timestamp};
 use tokio::{net::UnixStream, sync::watch};
 
 use crate::{
@@ -27,13 +27,15 @@ impl Agent {
     pub fn start(data: &Path, anchors: Anchors, serial: Serial) -> Result<Self, Box<dyn Error>> {
         let audit = Arc::new(Audit::open(&data.join("audit"), "boot")?);
         let store = Store::open(data)?;
-        let intake = Intake::open(anchors, serial.clone(), data, audit.clone(), Arc::default())?;
+        let (copy, generation) = (data.join("copy"), store.generation());
+        let intake = Intake::open(anchors, serial.clone(), (data, &copy), audit.clone(), generation, Arc::default());
         let paths = Paths { run: data.to_owned(), cgroup: data.to_owned() };
         let containers = Arc::new(Containers::open(paths, Path::new("/nowhere"))?);
         let (_, snapshot) = watch::channel(Arc::default());
         let text = || "fuzz".to_owned();
         let device = status::Device { serial, boot_id: text(), agent: text(), kernel: text() };
         let started = clock::now();
+        let (intake, store) = (intake.into(), store.into());
         Ok(Self(Arc::new(control::Agent { intake, store, containers, audit, snapshot, device, started })))
     }
 
@@ -65,6 +67,14 @@ impl Agent {
         let (container, root) = CORE;
         control::answer_calls(self.0.clone(), Peer::new(container, root, root + user), stream).await;
     }
+}
+
+/// The body of a slot: an entry with this floor (epoch, sequence).
+#[must_use]
+pub fn ledger_entry(generation: u64, [epoch, sequence]: [u64; 2], accepted_at: Timestamp, envelope: &[u8]) -> Vec<u8> {
+    let floor = ledger::Floor { epoch, sequence };
+    let entry = ledger::Entry { generation, floor, accepted_at, envelope: envelope.to_vec() };
+    cbor::encode(&entry).expect("an entry is bytes and numbers")
 }
 
 /// A slot of the ledger that holds `body`, with the checksum it would have.

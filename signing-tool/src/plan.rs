@@ -141,10 +141,9 @@ pub(crate) fn plan(input: &Input<'_>, anchors: Option<&Anchors>, now: Timestamp)
         source,
     })?;
     let as_of = status.heartbeat.at;
-    let accepted_at = match (verdict, &status.accepted) {
-        (Verdict::Unchanged, Some(accepted)) => accepted.since,
-        _ => as_of,
-    };
+    if verdict == Verdict::New {
+        observed.guests.settle();
+    }
     let mut guests = BTreeMap::new();
     let mut push = Vec::new();
     for (name, reference) in &manifest.guests {
@@ -154,12 +153,12 @@ pub(crate) fn plan(input: &Input<'_>, anchors: Option<&Anchors>, now: Timestamp)
         for (digest, size, what) in needed {
             observed.guests.blobs.entry(digest).or_insert_with(|| {
                 push.push(Push { digest, size, what: format!("{what} of {}", reference.reference) });
-                catenoid_guests::Blob { size: size.bytes(), pushed_at: as_of }
+                catenoid_guests::Blob { size: size.bytes(), fresh: true }
             });
         }
         guests.insert(name.clone(), (descriptor.digest, guest));
     }
-    let wanted = Wanted { manifest: &manifest, guests: &guests, accepted_at, paths: &Paths::default() };
+    let wanted = Wanted { manifest: &manifest, guests: &guests, paths: &Paths::default() };
     let plan = forecast(&wanted, &observed);
     let (manifest, sequence) = (manifest.metadata.name.clone(), manifest.metadata.sequence);
     Ok(Forecast { device: serial, as_of, manifest, sequence, digest, push, plan })

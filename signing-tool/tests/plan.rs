@@ -7,9 +7,7 @@ use std::collections::BTreeMap;
 
 use catenoid_core::{Planner, simulate};
 use catenoid_forecast::{Observed, Paths, Wanted};
-use catenoid_schema::{
-    cbor, digest::Digest, document::Document, guest::Guest, manifest::Manifest, name::Name, units::Timestamp,
-};
+use catenoid_schema::{cbor, digest::Digest, document::Document, guest::Guest, manifest::Manifest, name::Name};
 use common::{Desk, manifest, run, seen, succeed};
 use serde_json::{Value, json};
 
@@ -38,12 +36,11 @@ fn converged(manifest: &Manifest, guests: &BTreeMap<Name, (Digest, Guest)>) -> B
         assert!(P::satisfied(desired, &after), "{}: {after:?}", P::NAME);
         after
     }
-    let since: Timestamp = "2026-05-01T12:00:00Z".parse().unwrap();
-    let wanted = Wanted { manifest, guests, accepted_at: since, paths: &Paths::default() };
+    let wanted = Wanted { manifest, guests, paths: &Paths::default() };
     let mut start = Observed::default();
     for (digest, guest) in guests.values() {
         for (digest, size) in [(*digest, 1000), (guest.image.digest, guest.image.size.bytes())] {
-            start.guests.blobs.insert(digest, catenoid_guests::Blob { size, pushed_at: since });
+            start.guests.blobs.insert(digest, catenoid_guests::Blob { size, fresh: true });
         }
     }
     let guests = room::<catenoid_guests::Planning>(&wanted.guests(), &start.guests);

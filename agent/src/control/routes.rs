@@ -53,9 +53,9 @@ const UPLOAD_COMPLETE: HeaderName = HeaderName::from_static("upload-complete");
 /// What the calls reach: everything that this holds, and nothing else.
 pub(crate) struct Agent {
     /// The gate for manifests.
-    pub intake: Intake,
+    pub intake: Arc<Intake>,
     /// Where blobs are pushed to.
-    pub store: Store,
+    pub store: Arc<Store>,
     /// What runs, for its output.
     pub containers: Arc<Containers>,
     /// What happened.
@@ -224,12 +224,12 @@ fn take_manifest(agent: &Agent, peer: &Peer, envelope: &[u8], dry_run: bool) -> 
     let observed = agent.snapshot.borrow().observed.clone();
     if dry_run {
         let candidate = agent.intake.consider(envelope)?;
-        let plan = pass::foresee(&candidate.target, &observed);
+        let plan = pass::foresee(&candidate.target, candidate.outcome, &observed);
         return Ok(Json(Accepted { manifest: candidate.target.state(), outcome: Outcome::DryRun, plan }));
     }
     match agent.intake.accept(envelope, &peer.actor()) {
         Ok((target, outcome)) => {
-            let plan = pass::foresee(&target, &observed);
+            let plan = pass::foresee(&target, outcome, &observed);
             Ok(Json(Accepted { manifest: target.state(), outcome, plan }))
         }
         Err(refused) => {

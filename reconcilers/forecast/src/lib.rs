@@ -14,7 +14,6 @@ use catenoid_schema::{
     guest::Guest,
     manifest::Manifest,
     name::Name,
-    units::Timestamp,
 };
 use serde::Deserialize as _;
 use serde_json::Value;
@@ -26,8 +25,6 @@ pub struct Wanted<'a> {
     pub manifest: &'a Manifest,
     /// Its guests by their name in it, each with the digest of its descriptor. One that could not be read is not here.
     pub guests: &'a BTreeMap<Name, (Digest, Guest)>,
-    /// When it was accepted.
-    pub accepted_at: Timestamp,
     /// Where things are on the device.
     pub paths: &'a Paths,
 }
@@ -70,7 +67,7 @@ impl Wanted<'_> {
         let read: BTreeMap<Digest, Guest> = self.guests.values().cloned().collect();
         let named = self.manifest.guests.values().filter_map(|reference| reference.descriptor);
         let unread: BTreeSet<Digest> = named.filter(|descriptor| !read.contains_key(descriptor)).collect();
-        catenoid_guests::desired(&read, &unread, self.accepted_at)
+        catenoid_guests::desired(&read, &unread)
     }
 
     /// What the manifest asks of the room of limits.

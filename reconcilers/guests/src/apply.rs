@@ -18,7 +18,7 @@ use catenoid_schema::{
     status::Blame,
 };
 
-use crate::{Observed, Planning, Step, observe, store};
+use crate::{Generation, Observed, Planning, Step, observe, store};
 
 /// What went wrong with a guest or a blob.
 #[derive(Debug, thiserror::Error)]
@@ -157,19 +157,21 @@ pub struct Guests {
 
 #[derive(Debug)]
 struct Doors {
-    blobs: Folder,
-    incoming: Folder,
+    data: PathBuf,
     mounts: PathBuf,
+    generation: Generation,
 }
 
 impl Guests {
-    /// Opens the folders of the store below `paths`, and makes them if they are not there.
+    /// Opens the folders of the store below `paths`, and makes them if they are not there. `generation` is the one of the
+    /// store that blobs are pushed to.
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub fn new(paths: &Paths) -> Result<Self, Error> {
-        let (blobs, incoming) = store::folders(&paths.data).map_err(Error::Store)?;
-        Ok(Self { doors: Arc::new(Doors { blobs, incoming, mounts: paths.run.join("guests") }) })
+    pub fn new(paths: &Paths, generation: Generation) -> Result<Self, Error> {
+        store::folders(&paths.data).map_err(Error::Store)?;
+        let doors = Doors { data: paths.data.clone(), mounts: paths.run.join("guests"), generation };
+        Ok(Self { doors: Arc::new(doors) })
     }
 
     /// Where the guest whose descriptor has `digest` is mounted once this room has done its part.
@@ -185,7 +187,10 @@ impl Reconciler for Guests {
 
     async fn observe(&self) -> Result<Observed, Error> {
         let doors = self.doors.clone();
-        let observe = move || observe::observe(&doors.blobs, &doors.incoming, &doors.mounts);
+        let observe = move || {
+            let (blobs, incoming) = store::folders(&doors.data).map_err(Error::Store)?;
+            observe::observe(&blobs, &incoming, &doors.generation, &doors.mounts)
+        };
         tokio::task::spawn_blocking(observe).await.map_err(Error::BrokenOff)?
     }
 
@@ -198,9 +203,10 @@ impl Reconciler for Guests {
 
 impl Doors {
     fn apply(&self, step: Step) -> Result<(), Error> {
+        let (blobs, incoming) = store::folders(&self.data).map_err(Error::Store)?;
         let remove = |blob, result: Result<(), blobs::Error>| result.map_err(|source| Error::Remove { blob, source });
         match step {
-            Step::MapVerity { guest, label, image, verity } => self.map(&guest, label, &image, &verity),
+            Step::MapVerity { guest, label, image, verity } => self.map(&blobs, &guest, label, &image, &verity),
             Step::MountGuest { guest, label } => self.mount(&guest, label),
             Step::UnmountGuest { guest, label } => {
                 unmount_all(&self.mounts.join(guest)).map_err(|source| match &source {
@@ -217,20 +223,20 @@ impl Doors {
                     source => Error::Unmap { guest: label, source },
                 })
             }
-            Step::DiscardAltered { image, .. } => remove(image, store::discard_altered(&self.blobs, &image)),
-            Step::RemoveBlob { blob } => remove(blob, self.blobs.remove(&blob.to_hex())),
-            Step::RemovePartial { blob } => remove(blob, self.incoming.remove(&store::partial_name(&blob))),
-            Step::ForgetAltered { image } => remove(image, self.blobs.remove(&store::altered_name(&image))),
+            Step::DiscardAltered { image, .. } => remove(image, store::discard_altered(&blobs, &image)),
+            Step::RemoveBlob { blob } => remove(blob, blobs.remove(&blob.to_hex())),
+            Step::RemovePartial { blob } => remove(blob, incoming.remove(&store::partial_name(&blob))),
+            Step::ForgetAltered { image } => remove(image, blobs.remove(&store::altered_name(&image))),
         }
     }
 
     // [req->TSF-INIT] [req->SF-4]
-    fn map(&self, guest: &str, label: String, image: &Digest, verity: &Verity) -> Result<(), Error> {
+    fn map(&self, blobs: &Folder, guest: &str, label: String, image: &Digest, verity: &Verity) -> Result<(), Error> {
         let open = |source| Error::Open { guest: label.clone(), source };
         let map = |source| Error::Map { guest: label.clone(), source };
         let name = image.to_hex();
-        let file = self.blobs.read(&name).map_err(open)?;
-        let inode = self.blobs.entry(&name).map_err(open)?.map(|entry| entry.inode);
+        let file = blobs.read(&name).map_err(open)?;
+        let inode = blobs.entry(&name).map_err(open)?.map(|entry| entry.inode);
         let table = verity::Table {
             root_hash: *verity.root_hash.as_bytes(),
             salt: *verity.salt.as_bytes(),

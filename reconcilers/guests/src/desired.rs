@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use catenoid_schema::{
     digest::Digest,
     guest::{Guest, Verity},
-    units::{ByteSize, Timestamp},
+    units::ByteSize,
 };
 use serde::{Deserialize, Serialize};
 
@@ -21,9 +21,6 @@ pub struct Desired {
     /// is removed, since it could be an image of theirs.
     #[serde(default)]
     pub unread: BTreeSet<Digest>,
-    /// When the manifest was accepted. What was pushed before and is not needed is removed; what was pushed since may be
-    /// for the next manifest.
-    pub accepted_at: Timestamp,
 }
 
 /// One guest.
@@ -65,7 +62,7 @@ impl Desired {
 /// What `guests`, by the digests of their verified descriptors, ask of this room. `unread` are the descriptors that the
 /// manifest names as well but that could not be read or verified.
 #[must_use]
-pub fn desired(guests: &BTreeMap<Digest, Guest>, unread: &BTreeSet<Digest>, accepted_at: Timestamp) -> Desired {
+pub fn desired(guests: &BTreeMap<Digest, Guest>, unread: &BTreeSet<Digest>) -> Desired {
     let name = |guest: &Guest| format!("{}@{}", guest.metadata.name, guest.metadata.version);
     let wanted = |(descriptor, guest): (&Digest, &Guest)| {
         // Two descriptors can bear the same name and version: then their digests tell them apart.
@@ -74,5 +71,5 @@ pub fn desired(guests: &BTreeMap<Digest, Guest>, unread: &BTreeSet<Digest>, acce
         let (image, size) = (guest.image.digest, guest.image.size);
         (*descriptor, Wanted { label, image, size, verity: guest.image.verity.clone() })
     };
-    Desired { guests: guests.iter().map(wanted).collect(), unread: unread.clone(), accepted_at }
+    Desired { guests: guests.iter().map(wanted).collect(), unread: unread.clone() }
 }

@@ -22,4 +22,4 @@ pub use apply::{Error, Guests, Paths};
 pub use desired::{Desired, Wanted, desired};
 pub use plan::{Blob, Device, Mount, Observed, Planning, Step};
 #[cfg(feature = "kernel")]
-pub use store::{Quotas, Store, StoreError};
+pub use store::{Generation, Quotas, Room, Store, StoreError};

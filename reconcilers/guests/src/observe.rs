@@ -3,32 +3,37 @@
 use std::{collections::BTreeMap, path::Path};
 
 use catenoid_kernel::{
-    blobs::{Entry, Folder},
+    blobs::Folder,
     mount::mounts_in,
     name,
     verity::{self, DeviceMapper},
 };
-use catenoid_schema::{digest::Digest, guest::Verity, units::Timestamp};
+use catenoid_schema::{digest::Digest, guest::Verity};
 
 use crate::{
     Blob, Device, Mount, Observed,
     apply::Error,
-    store::{altered_digest, partial_digest},
+    store::{Generation, altered_digest, partial_digest},
 };
 
 /// All blobs, all devices of guests, all that is mounted in `mounts`, the folder of mount points.
-pub(crate) fn observe(blobs: &Folder, incoming: &Folder, mounts: &Path) -> Result<Observed, Error> {
+pub(crate) fn observe(
+    blobs: &Folder,
+    incoming: &Folder,
+    generation: &Generation,
+    mounts: &Path,
+) -> Result<Observed, Error> {
     let mut observed = Observed::default();
     let mut inodes = BTreeMap::new();
     for entry in blobs.list().map_err(Error::Store)? {
         if let Ok(digest) = Digest::from_hex(&entry.name) {
             inodes.insert(entry.inode, digest);
-            observed.blobs.insert(digest, Blob { size: entry.size, pushed_at: time(&entry) });
+            observed.blobs.insert(digest, Blob { size: entry.size, fresh: generation.is_of(&entry) });
         }
         observed.altered.extend(altered_digest(&entry.name));
     }
     for entry in incoming.list().map_err(Error::Store)? {
-        observed.partials.extend(partial_digest(&entry.name).map(|digest| (digest, time(&entry))));
+        observed.partials.extend(partial_digest(&entry.name).map(|digest| (digest, generation.is_of(&entry))));
     }
     let devices = DeviceMapper::open().and_then(|dm| dm.devices()).map_err(Error::Devices)?;
     for device in &devices {
@@ -61,9 +66,4 @@ pub(crate) fn read_mounts(folder: &Path, devices: &[verity::Device]) -> Result<B
         mounts.insert(id, if stacked { Mount { device: None, locked: false } } else { Mount { device, locked } });
     }
     Ok(mounts)
-}
-
-/// When the last byte was written; a time that no clock of ours can have shown counts as the earliest.
-fn time(entry: &Entry) -> Timestamp {
-    Timestamp::from_seconds(entry.modified).unwrap_or_else(|| Timestamp::from_seconds(0).expect("1970 can be written"))
 }

@@ -10,7 +10,6 @@ use catenoid_schema::{
     digest::Digest,
     guest::Verity,
     status::{Subject, SubjectStatus},
-    units::Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -29,9 +28,9 @@ pub struct Observed {
     /// Images that were found to be altered since, and removed for that.
     #[serde(default)]
     pub altered: BTreeSet<Digest>,
-    /// Blobs that are pushed in part, with the time of the last byte.
+    /// Blobs that are pushed in part, and whether any of it came since the last manifest was accepted.
     #[serde(default)]
-    pub partials: BTreeMap<Digest, Timestamp>,
+    pub partials: BTreeMap<Digest, bool>,
     /// The verity devices of guests, by id.
     #[serde(default)]
     pub devices: BTreeMap<String, Device>,
@@ -46,8 +45,8 @@ pub struct Observed {
 pub struct Blob {
     /// Bytes.
     pub size: u64,
-    /// When its last byte was pushed.
-    pub pushed_at: Timestamp,
+    /// Whether it was pushed since the last manifest was accepted: then it may be for the next one, and stays.
+    pub fresh: bool,
 }
 
 /// A verity device.
@@ -98,6 +97,11 @@ impl Observed {
     /// Whether the guest is mounted as it should be.
     pub(crate) fn is_mounted(&self, id: &str) -> bool {
         self.mounts.get(id).is_some_and(|mount| mount.fits(id))
+    }
+
+    /// How this will be seen once another manifest is accepted: nothing was pushed since.
+    pub fn settle(&mut self) {
+        self.blobs.values_mut().map(|blob| &mut blob.fresh).chain(self.partials.values_mut()).for_each(|f| *f = false);
     }
 
     /// What was named `blob` has no such name any more. Whoever had it open goes on reading it.
@@ -259,11 +263,11 @@ impl Planner for Planning {
             let sizes: Vec<u64> = images().filter(|(image, _)| image == digest).map(|(_, size)| size).collect();
             let whole = sizes.is_empty() || sizes.contains(&blob.size);
             let reached = !sizes.is_empty() || desired.guests.contains_key(digest);
-            whole && (reached || !desired.unread.is_empty() || blob.pushed_at >= desired.accepted_at)
+            whole && (reached || !desired.unread.is_empty() || blob.fresh)
         });
         let altered =
             observed.altered.iter().all(|i| !observed.blobs.contains_key(i) && images().any(|(image, _)| image == *i));
-        guests && no_others && blobs && altered && observed.partials.values().all(|at| *at >= desired.accepted_at)
+        guests && no_others && blobs && altered && observed.partials.values().all(|fresh| *fresh)
     }
 
     fn plan(desired: &Desired, observed: &Observed) -> Plan<Step> {
@@ -327,9 +331,9 @@ fn retire(desired: &Desired, observed: &Observed) -> Vec<Step> {
     let blobs = observed.blobs.iter().filter(|(digest, blob)| {
         let mut guests = desired.guests.values().filter(|wanted| wanted.image == **digest).peekable();
         let cut = guests.peek().is_some() && guests.all(|wanted| wanted.size.bytes() != blob.size);
-        cut || (!desired.reaches(digest) && desired.unread.is_empty() && blob.pushed_at < desired.accepted_at)
+        cut || (!desired.reaches(digest) && desired.unread.is_empty() && !blob.fresh)
     });
-    let partials = observed.partials.iter().filter(|(_, at)| **at < desired.accepted_at);
+    let partials = observed.partials.iter().filter(|(_, fresh)| !**fresh);
     let is_image = |digest: &Digest| desired.guests.values().any(|wanted| wanted.image == *digest);
     let altered = observed.altered.iter().filter(|image| observed.blobs.contains_key(image) || !is_image(image));
     unmounts

@@ -3,10 +3,20 @@
 //! A push in progress is `incoming/<64 hex>.part`; it survives a crash, and its digest is computed over all of it when it
 //! is finished, so nothing is believed that was not read back. What is in `blobs/` had the right digest once; what
 //! became of it since is for dm-verity and for who opens a descriptor to find out.
+//!
+//! The time of a file's last change is no time here: it is the [`Generation`] in which it was pushed, in seconds since
+//! 1970. It lies with the file, outlives crashes, and no clock that is set moves it.
 
-use std::{io, path::Path};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
-use catenoid_kernel::blobs::{self, Folder, Writing};
+use catenoid_kernel::blobs::{self, Entry, Folder, Writing};
 use catenoid_schema::{
     control::{BLOB_LIMIT, BlobState},
     digest::Digest,
@@ -116,12 +126,48 @@ pub enum StoreError {
     Files(#[from] blobs::Error),
 }
 
-/// The store. Calls may come from several threads at once.
+/// The number of the accepted manifest, which rises with each; 0 before the first. What was pushed in an earlier
+/// generation and is not needed is garbage; what was pushed in this one may be for the next manifest. All clones are one.
+#[derive(Debug, Clone, Default)]
+pub struct Generation(Arc<AtomicU64>);
+
+impl Generation {
+    /// Another manifest was accepted, with this number.
+    pub fn begin(&self, number: u64) {
+        self.0.store(number, Ordering::Release);
+    }
+
+    /// The number of the accepted manifest.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// Whether a file was pushed in this generation. A time that is none of ours counts as this generation: better some
+    /// garbage than a push that is lost.
+    pub(crate) fn is_of(&self, file: &Entry) -> bool {
+        u64::try_from(file.modified).is_ok_and(|generation| generation >= self.number())
+    }
+}
+
+/// The store. Calls may come from several threads at once. Its folders are looked up in each: one that was removed is made
+/// again.
 #[derive(Debug)]
 pub struct Store {
-    blobs: Folder,
-    incoming: Folder,
+    data: PathBuf,
     quotas: Quotas,
+    generation: Generation,
+}
+
+/// What is left of the data partition, for status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Bytes that can still be written.
+    pub bytes: ByteSize,
+    /// Files that can still be made.
+    pub files: u64,
+    /// Whether a push would be refused for want of either.
+    pub is_full: bool,
 }
 
 impl Store {
@@ -138,8 +184,41 @@ impl Store {
     /// # Errors
     /// [`StoreError::Files`].
     pub fn with_quotas(data: &Path, quotas: Quotas) -> Result<Self, StoreError> {
-        let (blobs, incoming) = folders(data)?;
-        Ok(Self { blobs, incoming, quotas })
+        folders(data)?;
+        Ok(Self { data: data.to_owned(), quotas, generation: Generation::default() })
+    }
+
+    /// The generation that pushes belong to; whoever accepts manifests begins the next.
+    #[must_use]
+    pub fn generation(&self) -> Generation {
+        self.generation.clone()
+    }
+
+    /// Puts into the present generation what bears a later one: a power cut came between the bytes and their generation,
+    /// and the file has the time of the wall clock. To be called once the generation is known, before anything is pushed.
+    ///
+    /// # Errors
+    /// [`StoreError::Files`].
+    pub fn settle(&self) -> Result<(), StoreError> {
+        let (blobs, incoming) = folders(&self.data)?;
+        for folder in [&blobs, &incoming] {
+            for entry in folder.list()? {
+                if u64::try_from(entry.modified).is_ok_and(|generation| generation > self.generation.number()) {
+                    folder.write(&entry.name)?.mark(self.generation.number())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What is left of the data partition.
+    ///
+    /// # Errors
+    /// [`StoreError::Files`].
+    pub fn room(&self) -> Result<Room, StoreError> {
+        let (_, incoming) = folders(&self.data)?;
+        let (bytes, files) = (ByteSize::from_bytes(incoming.free()?), incoming.free_files()?);
+        Ok(Room { bytes, files, is_full: bytes <= self.quotas.reserve || files <= self.quotas.files })
     }
 
     /// How much of a blob is held; `None` if nothing is.
@@ -147,10 +226,11 @@ impl Store {
     /// # Errors
     /// [`StoreError::Files`].
     pub fn state(&self, digest: Digest) -> Result<Option<BlobState>, StoreError> {
-        if let Some(blob) = self.blobs.entry(&digest.to_hex())? {
+        let (blobs, incoming) = folders(&self.data)?;
+        if let Some(blob) = blobs.entry(&digest.to_hex())? {
             return Ok(Some(BlobState { digest, held: blob.size, complete: true }));
         }
-        let partial = self.incoming.entry(&partial_name(&digest))?;
+        let partial = incoming.entry(&partial_name(&digest))?;
         Ok(partial.map(|partial| BlobState { digest, held: partial.size, complete: false }))
     }
 
@@ -159,13 +239,14 @@ impl Store {
     /// # Errors
     /// [`StoreError::Files`].
     pub fn list(&self) -> Result<Vec<BlobState>, StoreError> {
+        let (blobs, incoming) = folders(&self.data)?;
         let mut states = std::collections::BTreeMap::new();
-        for entry in self.incoming.list()? {
+        for entry in incoming.list()? {
             if let Some(digest) = partial_digest(&entry.name) {
                 states.insert(digest, BlobState { digest, held: entry.size, complete: false });
             }
         }
-        for entry in self.blobs.list()? {
+        for entry in blobs.list()? {
             if let Ok(digest) = Digest::from_hex(&entry.name) {
                 states.insert(digest, BlobState { digest, held: entry.size, complete: true });
             }
@@ -181,16 +262,18 @@ impl Store {
     /// [`StoreError::TooMany`], [`StoreError::Crowded`], [`StoreError::NoFiles`] and [`StoreError::Full`]; some may be
     /// after [`StoreError::Files`].
     pub fn append(&self, digest: Digest, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
-        if self.blobs.entry(&digest.to_hex())?.is_some() {
+        let (blobs, incoming) = folders(&self.data)?;
+        if blobs.entry(&digest.to_hex())?.is_some() {
             return Ok(());
         }
-        self.admit(digest, offset, bytes.len() as u64)?;
-        let partial = self.write(digest)?;
+        self.admit(&blobs, &incoming, digest, offset, bytes.len() as u64)?;
+        let partial = write(&incoming, digest)?;
         let held = partial.size()?;
         if held != offset {
             return Err(StoreError::Offset { digest, held, offset });
         }
-        Ok(partial.write_at(bytes, offset)?)
+        partial.write_at(bytes, offset)?;
+        Ok(partial.mark(self.generation.number())?)
     }
 
     /// Verifies the digest of all that was pushed of a blob and makes it a blob of the store, on the disk when this
@@ -206,54 +289,61 @@ impl Store {
             Some(state) if state.complete => return Ok(state),
             Some(_) => {}
         }
-        let (name, partial) = (partial_name(&digest), self.write(digest)?);
+        let (blobs, incoming) = folders(&self.data)?;
+        let (name, partial) = (partial_name(&digest), write(&incoming, digest)?);
         let actual = Digest::from_bytes(partial.hash()?);
         if actual != digest {
-            self.incoming.remove(&name)?;
+            incoming.remove(&name)?;
             return Err(StoreError::Mismatch { digest, actual });
         }
+        partial.mark(self.generation.number())?;
         partial.sync()?;
         let held = partial.size()?;
-        self.incoming.rename(&name, &self.blobs, &digest.to_hex())?;
+        incoming.rename(&name, &blobs, &digest.to_hex())?;
         Ok(BlobState { digest, held, complete: true })
     }
 
     /// Whether `length` more bytes of a blob can be taken.
-    fn admit(&self, digest: Digest, offset: u64, length: u64) -> Result<(), StoreError> {
-        let Quotas { blob: limit, reserve, partials, blobs, files } = self.quotas;
+    fn admit(
+        &self,
+        blobs: &Folder,
+        incoming: &Folder,
+        digest: Digest,
+        offset: u64,
+        length: u64,
+    ) -> Result<(), StoreError> {
+        let Quotas { blob: limit, reserve, partials, blobs: most, files } = self.quotas;
         if offset.checked_add(length).is_none_or(|size| size > limit.bytes()) {
             return Err(StoreError::TooLarge { digest, limit });
         }
-        let free = self.incoming.free()?;
+        let free = incoming.free()?;
         if free < length.saturating_add(reserve.bytes()) {
             return Err(StoreError::Full { digest, free: ByteSize::from_bytes(free), reserve });
         }
-        if self.incoming.entry(&partial_name(&digest))?.is_some() {
+        if incoming.entry(&partial_name(&digest))?.is_some() {
             return Ok(());
         }
-        let begun = self.incoming.list()?.len();
+        let begun = incoming.list()?.len();
         if begun >= partials {
             return Err(StoreError::TooMany { limit: partials });
         }
         // What has begun is counted with what is finished, so that none is refused when it is to be finished.
-        if begun + self.blobs.list()?.len() >= blobs {
-            return Err(StoreError::Crowded { limit: blobs });
+        if begun + blobs.list()?.len() >= most {
+            return Err(StoreError::Crowded { limit: most });
         }
-        let free = self.incoming.free_files()?;
+        let free = incoming.free_files()?;
         if free <= files {
             return Err(StoreError::NoFiles { digest, free, reserve: files });
         }
         Ok(())
     }
+}
 
-    fn write(&self, digest: Digest) -> Result<Writing, StoreError> {
-        self.incoming.write(&partial_name(&digest)).map_err(|error| match error {
-            blobs::Error::Open { source, .. } if source.kind() == io::ErrorKind::WouldBlock => {
-                StoreError::Busy { digest }
-            }
-            error => error.into(),
-        })
-    }
+fn write(incoming: &Folder, digest: Digest) -> Result<Writing, StoreError> {
+    incoming.write(&partial_name(&digest)).map_err(|error| match error {
+        blobs::Error::Open { source, .. } if source.kind() == io::ErrorKind::WouldBlock => StoreError::Busy { digest },
+        error => error.into(),
+    })
 }
 
 /// The folders of finished blobs and of pushes in progress.

@@ -17,7 +17,7 @@ use catenoid_schema::{
     digest::Digest,
     guest::Verity,
     status::{Blame, Health, Sync},
-    units::{ByteSize, Timestamp},
+    units::ByteSize,
 };
 use nix::{
     mount::{MsFlags, mount},
@@ -40,8 +40,8 @@ impl Device {
         let folder = tempfile::tempdir().unwrap();
         let (data, run) = (folder.path().join("data"), folder.path().canonicalize().unwrap().join("run"));
         fs::create_dir(&data).unwrap();
-        let room = Guests::new(&Paths { data: data.clone(), run }).unwrap();
         let store = Store::open(&data).unwrap();
+        let room = Guests::new(&Paths { data, run }, store.generation()).unwrap();
         Self { folder, room, store }
     }
 
@@ -71,6 +71,9 @@ impl Device {
         let digest = Digest::of(&blob);
         self.store.append(digest, 0, &blob).unwrap();
         self.store.finish(digest).unwrap();
+        // What is not needed goes.
+        let generation = self.store.generation();
+        generation.begin(generation.number() + 1);
         let verity = Verity { root_hash: Digest::from_hex(root).unwrap(), salt, data_blocks: blocks };
         let size = ByteSize::from_bytes(blob.len() as u64);
         let label = format!("{content}@1.0");
@@ -119,9 +122,7 @@ fn run(program: &str, arguments: &[&str]) -> String {
 
 fn desired(guests: &[&(Digest, Wanted)]) -> Desired {
     let guests = guests.iter().map(|guest| (*guest).clone()).collect();
-    // Long after everything was pushed, so that what is not needed goes.
-    let accepted_at = Timestamp::from_seconds(4_000_000_000).unwrap();
-    Desired { guests, unread: Default::default(), accepted_at }
+    Desired { guests, unread: Default::default() }
 }
 
 /// Flips one bit of the marker in the file at `path`.
@@ -143,7 +144,8 @@ async fn mountns_guests_come_and_go_as_the_model_says() {
     assert_eq!(fs::read_to_string(device.guest(&old.0).join("hello")).unwrap(), "old");
     assert!(fs::write(device.guest(&old.0).join("hello"), "x").is_err());
     // Another look at the same, by somebody who does not remember: an agent that was started anew.
-    let again = Guests::new(&Paths { data: device.path("data"), run: device.path("run") }).unwrap();
+    let paths = Paths { data: device.path("data"), run: device.path("run") };
+    let again = Guests::new(&paths, device.store.generation()).unwrap();
     assert!(Planning::plan(&desired(&[&old]), &again.observe().await.unwrap()).is_empty());
 
     let new = device.push("new");

@@ -8,7 +8,7 @@ use catenoid_schema::{
     digest::Digest,
     guest::Verity,
     status::{Blame, Health, Sync},
-    units::{ByteSize, Timestamp},
+    units::ByteSize,
 };
 use proptest::{
     collection::{btree_map, btree_set},
@@ -31,10 +31,6 @@ fn id() -> impl Strategy<Value = String> {
     digest().prop_map(|digest| digest.short())
 }
 
-fn time() -> impl Strategy<Value = Timestamp> {
-    (9..12i64).prop_map(|seconds| Timestamp::from_seconds(seconds).expect("it is soon after 1970"))
-}
-
 fn verity() -> impl Strategy<Value = Verity> {
     (1..3u64, 0..2u8).prop_map(|(data_blocks, byte)| {
         let digest = Digest::from_bytes([byte; 32]);
@@ -54,11 +50,7 @@ fn desired() -> impl Strategy<Value = Desired> {
         verity,
     });
     let unread = prop_oneof![3 => Just(Default::default()), 1 => btree_set(digest(), 0..2)];
-    (btree_map(digest(), wanted, 0..4), unread, time()).prop_map(|(guests, unread, accepted_at)| Desired {
-        guests,
-        unread,
-        accepted_at,
-    })
+    (btree_map(digest(), wanted, 0..4), unread).prop_map(|(guests, unread)| Desired { guests, unread })
 }
 
 fn device() -> impl Strategy<Value = Device> {
@@ -74,11 +66,11 @@ fn mount() -> impl Strategy<Value = Mount> {
 }
 
 fn observed() -> impl Strategy<Value = Observed> {
-    let blob = (size(), time()).prop_map(|(size, pushed_at)| Blob { size, pushed_at });
+    let blob = (size(), any::<bool>()).prop_map(|(size, fresh)| Blob { size, fresh });
     (
         btree_map(digest(), blob, 0..6),
         btree_set(digest(), 0..3),
-        btree_map(digest(), time(), 0..3),
+        btree_map(digest(), any::<bool>(), 0..3),
         btree_map(id(), device(), 0..5),
         btree_map(id(), mount(), 0..5),
     )
@@ -175,10 +167,9 @@ fn web() -> (Digest, Desired, Observed) {
     let verity = Verity { root_hash: Digest::of(b"root"), salt: Digest::of(b"salt"), data_blocks: 1 };
     let size = ByteSize::from_bytes(12288);
     let wanted = Wanted { label: "web@1.0".to_owned(), image, size, verity };
-    let at = Timestamp::from_seconds(10).expect("it is soon after 1970");
     let guests = BTreeMap::from([(descriptor, wanted)]);
-    let desired = Desired { guests, unread: Default::default(), accepted_at: at };
-    let blobs = BTreeMap::from([(image, Blob { size: 12288, pushed_at: at })]);
+    let desired = Desired { guests, unread: Default::default() };
+    let blobs = BTreeMap::from([(image, Blob { size: 12288, fresh: false })]);
     (descriptor, desired, Observed { blobs, ..Observed::default() })
 }
 

@@ -217,6 +217,37 @@ impl Hierarchy {
         self.children(name::CGROUP)
     }
 
+    /// Makes the agent's own group, beside `catenoid/`: it may use `memory` bytes, and is ended as a whole when it needs
+    /// more. A limit that was changed by hand is set again.
+    ///
+    /// # Errors
+    /// [`Error::Make`], [`Error::Read`], [`Error::Write`].
+    pub fn prepare_agent(&self, memory: u64) -> Result<(), Error> {
+        self.enable("", &["memory"])?;
+        self.make(name::AGENT_CGROUP)?;
+        self.write(&format!("{}/{}", name::AGENT_CGROUP, Control::MemoryMax), &memory.to_string())?;
+        self.write(&format!("{}/{}", name::AGENT_CGROUP, Control::MemoryOomGroup), "1")
+    }
+
+    /// Moves the process `pid` with all its threads into the agent's group; what it uses from then on counts there.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn move_to_agent(&self, pid: u32) -> Result<(), Error> {
+        self.write(&format!("{}/cgroup.procs", name::AGENT_CGROUP), &pid.to_string())
+    }
+
+    /// Processes of the agent's group that were ended for want of memory so far.
+    ///
+    /// # Errors
+    /// [`Error::Read`], [`Error::Format`].
+    pub fn agent_memory_kills(&self) -> Result<u64, Error> {
+        let file = format!("{}/memory.events", name::AGENT_CGROUP);
+        let text = self.read(&file)?;
+        let count = text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.parse().ok());
+        count.ok_or_else(|| Error::Format { path: self.path.join(&file), text: text.chars().take(80).collect() })
+    }
+
     /// Makes the group of `container`.
     ///
     /// # Errors

@@ -6,6 +6,8 @@
 
 /// The cgroup below the root of the hierarchy that holds one group for each container.
 pub const CGROUP: &str = "catenoid";
+/// The cgroup of the agent and of the tools that it runs.
+pub const AGENT_CGROUP: &str = "catenoid-agent";
 /// Leaf cgroups in which a container's processes live: `run.<16 hex of the launch order's digest>`.
 const LEAF: &str = "run.";
 /// Device-mapper devices of guests: `catenoid1-guest-<16 hex of the descriptor's digest>`.

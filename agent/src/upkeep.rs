@@ -1,0 +1,62 @@
+//! What the agent keeps for itself on the data partition (ledger, audit log, room for pushes): looked after in each pass.
+//! What can be mended is mended; the rest is told as subjects of the status, as long as it lasts.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use catenoid_guests::Store;
+use catenoid_schema::status::{Blame, Condition, Health, Subject, SubjectStatus, Sync};
+
+use crate::{
+    audit::Audit,
+    intake::{Intake, chain},
+};
+
+/// The kind of these subjects.
+pub(crate) const KIND: &str = "state";
+
+/// What is looked after.
+pub(crate) struct Upkeep {
+    /// Has the ledger.
+    pub intake: Arc<Intake>,
+    /// Where blobs are pushed to.
+    pub store: Arc<Store>,
+    /// What happened.
+    pub audit: Arc<Audit>,
+}
+
+impl Upkeep {
+    /// Looks after everything; the subjects that something is wrong with.
+    pub(crate) fn look(&self) -> Vec<SubjectStatus> {
+        let ledger = self.intake.look_after();
+        let audit = self.audit.look_after().map(|fault| {
+            let message = format!("events wait in memory until they can be written: {fault}");
+            condition("AuditLogUnwritable", message)
+        });
+        let subjects = [("ledger", ledger), ("audit", audit.into_iter().collect()), ("disk", self.disk())];
+        let wrong = subjects.into_iter().filter(|(_, conditions)| !conditions.is_empty());
+        wrong.map(|(name, conditions)| subject(name, conditions)).collect()
+    }
+
+    fn disk(&self) -> Vec<Condition> {
+        let told = match self.store.room() {
+            Ok(room) if !room.is_full => return Vec::new(),
+            Ok(room) => {
+                let left = format!("{} and {} files are left on the data partition", room.bytes, room.files);
+                condition("DiskFull", format!("{left}: nothing can be pushed; a manifest that needs less makes room"))
+            }
+            Err(error) => condition("DiskUnreadable", chain(&error)),
+        };
+        vec![told]
+    }
+}
+
+/// What is wrong with this part of the device itself is no difference from the manifest.
+fn subject(name: &str, conditions: Vec<Condition>) -> SubjectStatus {
+    let (sync, health, facts) = (Sync::Synced, Health::Degraded, BTreeMap::new());
+    SubjectStatus { subject: Subject::new(KIND, name), sync, health, conditions, facts }
+}
+
+fn condition(reason: &str, message: String) -> Condition {
+    let (reason, blame) = (reason.to_owned(), Some(Blame::Administrator));
+    Condition { reason, message, blame, since: None, observed_sequence: None }
+}
