@@ -22,7 +22,7 @@ use rustix::{
 };
 use sha2::{Digest as _, Sha256};
 
-use crate::fault::at;
+use crate::fault::{at, look};
 
 /// Bytes that are read at a time.
 const CHUNK: usize = 1024 * 1024;
@@ -149,7 +149,7 @@ impl Folder {
     pub fn list(&self) -> Result<Vec<Entry>, Error> {
         let failed = |source: io::Error| Error::List { path: self.path.clone(), source };
         let mut entries = Vec::new();
-        for entry in at("blobs.list", || Dir::read_from(&self.fd)).map_err(|e| failed(e.into()))? {
+        for entry in look("blobs.list", || Dir::read_from(&self.fd)).map_err(|e| failed(e.into()))? {
             let entry = entry.map_err(|e| failed(e.into()))?;
             if let (Ok(name), FileType::RegularFile | FileType::Unknown) =
                 (entry.file_name().to_str(), entry.file_type())
@@ -170,7 +170,7 @@ impl Folder {
     /// [`Error::Name`], [`Error::Open`].
     pub fn entry(&self, name: &str) -> Result<Option<Entry>, Error> {
         let name = component(name)?;
-        let stat = match at("blobs.look", || statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)) {
+        let stat = match look("blobs.look", || statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)) {
             Ok(stat) => stat,
             Err(Errno::NOENT) => return Ok(None),
             Err(source) => return Err(Error::Open { path: self.path.join(name), source: source.into() }),
@@ -241,7 +241,7 @@ impl Folder {
     /// # Errors
     /// [`Error::Folder`].
     pub fn free(&self) -> Result<u64, Error> {
-        let free = at("blobs.free", || fstatvfs(&self.fd))
+        let free = look("blobs.free", || fstatvfs(&self.fd))
             .map_err(|e| Error::Folder { path: self.path.clone(), source: e.into() })?;
         Ok(free.f_bavail.saturating_mul(free.f_frsize))
     }
@@ -252,7 +252,7 @@ impl Folder {
     /// # Errors
     /// [`Error::Folder`].
     pub fn free_files(&self) -> Result<u64, Error> {
-        let free = at("blobs.free", || fstatvfs(&self.fd))
+        let free = look("blobs.free", || fstatvfs(&self.fd))
             .map_err(|e| Error::Folder { path: self.path.clone(), source: e.into() })?;
         Ok(if free.f_files == 0 { u64::MAX } else { free.f_favail })
     }
@@ -322,7 +322,7 @@ impl Writing {
     /// [`Error::Read`].
     pub fn hash(&self) -> Result<[u8; 32], Error> {
         let mut hash = Sha256::new();
-        at("blobs.hash", || read_through(&self.file, |bytes| hash.update(bytes)))
+        look("blobs.hash", || read_through(&self.file, |bytes| hash.update(bytes)))
             .map_err(|source| Error::Read { path: self.path.clone(), source })?;
         Ok(hash.finalize().into())
     }
@@ -336,7 +336,7 @@ pub fn read_device(path: &Path) -> Result<(), Error> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let file = rustix::fs::open(path, flags, Mode::empty())
         .map_err(|source| Error::Open { path: path.to_owned(), source: source.into() })?;
-    at("blobs.read_device", || read_through(&File::from(file), |_| {}))
+    look("blobs.read_device", || read_through(&File::from(file), |_| {}))
         .map_err(|source| Error::Read { path: path.to_owned(), source })
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use nix::mount::{MsFlags, mount};
 
-use crate::fault::at;
+use crate::fault::{at, look};
 
 /// Bytes at each end of a partition that are looked at: every superblock and signature that `blkid` knows lies there.
 /// The file system leaves this much free at the end.
@@ -57,7 +57,7 @@ pub enum Error {
 /// [`Error::List`].
 pub fn partition(label: &str) -> Result<Option<PathBuf>, Error> {
     let wanted = format!("PARTNAME={label}");
-    for entry in at("block.list", || fs::read_dir("/sys/class/block")).map_err(Error::List)? {
+    for entry in look("block.list", || fs::read_dir("/sys/class/block")).map_err(Error::List)? {
         let path = entry.map_err(Error::List)?.path();
         // A device can vanish while it is looked at: then it is not the one.
         let Ok(uevent) = fs::read_to_string(path.join("uevent")) else { continue };
@@ -96,7 +96,7 @@ const OURS: &[u8] = b"catenoid data 1 made\n";
 /// [`Error::Read`].
 pub fn content(device: &Path) -> Result<Content, Error> {
     let error = |source| Error::Read { device: device.to_owned(), source };
-    let mut file = at("block.open", || File::open(device)).map_err(error)?;
+    let mut file = look("block.open", || File::open(device)).map_err(error)?;
     let size = file.seek(SeekFrom::End(0)).map_err(error)?;
     let mark = read_at(&mut file, size.saturating_sub(MARK_ROOM), MARK_ROOM).map_err(error)?;
     if mark.starts_with(OURS) {

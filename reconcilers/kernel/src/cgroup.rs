@@ -17,7 +17,10 @@ use rustix::{
     io::Errno,
 };
 
-use crate::{fault::at, name};
+use crate::{
+    fault::{at, look},
+    name,
+};
 
 /// The most bytes that are read of one control file: the pids of a leaf with as many processes as a kernel has pids by
 /// default (32768, 6 bytes each), with room.
@@ -459,7 +462,7 @@ impl Hierarchy {
     fn open_below(&self, path: &str, flags: OFlags) -> io::Result<OwnedFd> {
         let resolve =
             ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
-        Ok(at("cgroup.open", || openat2(&self.base, path, flags, Mode::empty(), resolve))?)
+        Ok(look("cgroup.open", || openat2(&self.base, path, flags, Mode::empty(), resolve))?)
     }
 }
 

@@ -1,22 +1,37 @@
 //! Fault points: the places where a test build can be made to crash, to fail or to wait.
 //!
-//! Every effect and every look of a door goes through [`at`]. Without the feature `faults` that is all it does. With it,
+//! Every effect of a door goes through [`at`], every look through [`look`]. Without the feature `faults` that is all. With it,
 //! the points that a process passes are counted from the moment on that a file in [`FOLDER`] arms it, and at one of them
 //! the fault happens. The tests that enumerate them are in `e2e/tests/scenarios/crash_points.rs`; the image for a device
 //! is refused by the build if its programs have this feature.
 
 #[cfg(not(feature = "faults"))]
-/// Does `work`.
-///
-/// # Errors
-/// Those of `work`.
-#[inline]
-pub fn at<T, E: Failure>(_point: &'static str, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
-    work()
+mod unarmed {
+    use super::Failure;
+
+    /// Does `work`, which changes something.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    #[inline]
+    pub fn at<T, E: Failure>(_point: &'static str, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        work()
+    }
+
+    /// Does `work`, which only looks.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    #[inline]
+    pub fn look<T, E: Failure>(_point: &'static str, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        work()
+    }
 }
 
 #[cfg(feature = "faults")]
-pub use armed::{FOLDER, KEPT, at};
+pub use armed::{FOLDER, KEPT, at, look};
+#[cfg(not(feature = "faults"))]
+pub use unarmed::{at, look};
 
 /// What a call that a test makes fail answers: an I/O error.
 pub trait Failure {
@@ -63,7 +78,7 @@ mod armed {
 
     /// Where a test arms a process: it writes `<what> <n>` (and milliseconds for `delay`) to `<program>.arm`, which the
     /// program takes away when it passes its next point. In `trace`, if a test made that file, every point that an armed
-    /// process passes leaves a line: program, number, name.
+    /// process passes leaves a line: program, number, `at` or `look`, name.
     pub const FOLDER: &str = "/run/catenoid-faults";
 
     /// The same for a process that is not there yet: it survives a boot.
@@ -109,13 +124,25 @@ mod armed {
     /// What the process was at its first point: a container's first process counts on as the launcher that it was.
     static PROGRAM: OnceLock<Option<String>> = OnceLock::new();
 
-    /// Does `work`, unless a test has something else happen here.
+    /// Does `work`, which changes something, unless a test has something else happen here.
     ///
     /// # Errors
     /// Those of `work`, and the one that a test asked for.
-    #[expect(clippy::disallowed_methods, reason = "the fault is to wait for nothing")]
     pub fn at<T, E: Failure>(point: &'static str, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
-        match due(point) {
+        pass("at", point, work)
+    }
+
+    /// The same with `work` that only looks.
+    ///
+    /// # Errors
+    /// Those of `work`, and the one that a test asked for.
+    pub fn look<T, E: Failure>(point: &'static str, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        pass("look", point, work)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the fault is to wait for nothing")]
+    fn pass<T, E: Failure>(kind: &str, point: &'static str, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        match due(kind, point) {
             None => work(),
             Some(Fault::Crash) => {
                 // It cannot fail for the process itself; what follows ends it all the same.
@@ -131,7 +158,7 @@ mod armed {
     }
 
     /// The fault that is due at this point.
-    fn due(point: &'static str) -> Option<Fault> {
+    fn due(kind: &str, point: &str) -> Option<Fault> {
         let mut armed = ARMED.lock().unwrap_or_else(PoisonError::into_inner);
         let program = PROGRAM.get_or_init(program).as_deref()?;
         for folder in [FOLDER, KEPT] {
@@ -146,7 +173,7 @@ mod armed {
         state.passed += 1;
         if let Some(trace) = &mut state.trace {
             // What is lost of a trace is missed by the test that reads it.
-            let _ = writeln!(trace, "{program} {} {point}", state.passed);
+            let _ = writeln!(trace, "{program} {} {kind} {point}", state.passed);
         }
         state.left = state.left.checked_sub(1)?;
         let fault = state.fault;

@@ -155,7 +155,10 @@ const OPEN_FILES: (u64, u64) = (1024, 524_288);
 
 /// Settings of the device, beside those of its signed command line: files that containers and agent draw on together.
 /// Each container's own share is bounded in its user namespace.
-const SETTINGS: [(&str, &str); 3] = [
+const SETTINGS: [(&str, &str); 4] = [
+    // Without an end (the kernel's own is a tenth of the memory in KiB, for everybody): each open file is paid for with the
+    // memory of the container that opens it.
+    ("/proc/sys/fs/file-max", "9223372036854775807"),
     ("/proc/sys/fs/inotify/max_user_instances", "65536"),
     ("/proc/sys/fs/inotify/max_user_watches", "1048576"),
     // PID 1 and the agent are the last to be killed for want of memory; the launcher puts this back for containers.

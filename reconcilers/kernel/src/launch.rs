@@ -15,7 +15,7 @@ use std::{
 
 use nix::sched::CloneFlags;
 use rustix::{
-    fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, mkdirat, openat2, symlinkat},
+    fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, mkdirat, openat2, symlinkat},
     mount::{
         FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
         fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount, open_tree,
@@ -169,7 +169,7 @@ impl Error {
     }
 }
 
-/// What a mount forbids, on top of devices and set-id programs, which every mount forbids.
+/// What a mount forbids, on top of set-id programs, which every mount forbids, and devices, which all but one forbid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Forbid {
     /// Nothing more.
@@ -180,6 +180,8 @@ pub enum Forbid {
     Execute,
     /// Both.
     WriteExecute,
+    /// Executing, while nodes of devices can be opened.
+    ExecuteNotDevices,
 }
 
 impl Forbid {
@@ -190,6 +192,7 @@ impl Forbid {
             Self::Write => base | MountAttrFlags::MOUNT_ATTR_RDONLY,
             Self::Execute => base | MountAttrFlags::MOUNT_ATTR_NOEXEC,
             Self::WriteExecute => base | MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NOEXEC,
+            Self::ExecuteNotDevices => MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC,
         }
     }
 }
@@ -241,7 +244,7 @@ impl Place {
     pub fn is_folder(&self) -> Result<bool, Error> {
         let stat = rustix::fs::fstat(&self.fd)
             .map_err(|source| Error::Open { path: self.path.clone(), source: source.into() })?;
-        Ok(rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir())
+        Ok(FileType::from_raw_mode(stat.st_mode).is_dir())
     }
 }
 
@@ -282,16 +285,6 @@ impl Tree {
     /// [`Error::Restrict`].
     pub fn restrict(&self, forbid: Forbid) -> Result<(), Error> {
         self.set_attributes(u64::from(forbid.flags().bits()), None)
-            .map_err(|source| Error::Restrict { path: self.path.clone(), source })
-    }
-
-    /// Forbids more, but lets device nodes be opened.
-    ///
-    /// # Errors
-    /// [`Error::Restrict`].
-    pub fn restrict_device(&self) -> Result<(), Error> {
-        let flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-        self.set_attributes(u64::from(flags.bits()), None)
             .map_err(|source| Error::Restrict { path: self.path.clone(), source })
     }
 
@@ -383,6 +376,19 @@ impl Tree {
         at("launch.make_file", || rustix::fs::openat(&self.fd, name, flags, Mode::from_raw_mode(0o666)))
             .map(drop)
             .map_err(|source| self.make_error(name, source))
+    }
+
+    /// Makes the node of a character device in the root of this mount, for everybody to read and write.
+    ///
+    /// # Errors
+    /// [`Error::Make`].
+    pub fn make_device(&self, name: &str, major: u32, minor: u32) -> Result<(), Error> {
+        let error = |source| self.make_error(name, source);
+        let device = rustix::fs::makedev(major, minor);
+        let make = || rustix::fs::mknodat(&self.fd, name, FileType::CharacterDevice, Mode::empty(), device);
+        at("launch.make_device", make).map_err(error)?;
+        // The mask of new files does not count here.
+        rustix::fs::chmodat(&self.fd, name, Mode::from_raw_mode(0o666), AtFlags::empty()).map_err(error)
     }
 
     /// Makes a link in the root of this mount.

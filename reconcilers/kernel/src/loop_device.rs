@@ -16,7 +16,7 @@ use std::{
 
 use nix::errno::Errno;
 
-use crate::fault::at;
+use crate::fault::{at, look};
 
 /// The device that hands out free loop devices.
 const CONTROL: &str = "/dev/loop-control";
@@ -171,7 +171,7 @@ pub fn file_behind(number: (u32, u32)) -> Result<Option<(u64, u64)>, Error> {
     // SAFETY: all fields are integers or arrays of them, for which zeros are values.
     let mut info: LoopInfo = unsafe { zeroed() };
     // SAFETY: the descriptor is open, and `info` is laid out as the request fills it.
-    match at("loop.look", || unsafe { request::get_status(device.as_raw_fd(), &raw mut info) }) {
+    match look("loop.look", || unsafe { request::get_status(device.as_raw_fd(), &raw mut info) }) {
         Ok(_) => Ok(Some((info.device, info.inode))),
         Err(Errno::ENXIO) => Ok(None),
         Err(source) => Err(Error::Status { path, source: source.into() }),

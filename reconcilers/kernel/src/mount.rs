@@ -16,7 +16,7 @@ use rustix::{
     },
 };
 
-use crate::fault::at;
+use crate::fault::{at, look};
 
 /// The most bytes of a mount table that are read: some 300 for each of a thousand containers and guests, with room.
 const TABLE_LIMIT: u64 = 4 * 1024 * 1024;
@@ -132,7 +132,7 @@ pub fn unmount_all(target: &Path) -> Result<(), Error> {
 /// # Errors
 /// [`Error::Table`], [`Error::Format`].
 pub fn mounts_in(folder: &Path) -> Result<Vec<Mount>, Error> {
-    let mut mounts = parse(&at("mount.table", read_table).map_err(Error::Table)?)?;
+    let mut mounts = parse(&look("mount.table", read_table).map_err(Error::Table)?)?;
     mounts.retain(|mount| mount.target.parent() == Some(folder));
     Ok(mounts)
 }

@@ -40,7 +40,7 @@ use rustix::{
     mount::{UnmountFlags, mount_bind, unmount},
 };
 
-use crate::fault::at;
+use crate::fault::{at, look};
 
 /// The file of the user namespace in a pair's folder.
 pub const USER: &str = "user";
@@ -221,7 +221,7 @@ pub fn list(base: &Path) -> Result<Vec<String>, Error> {
         }
         Ok(names)
     };
-    at("namespace.list", read).map_err(|source| Error::Read { path: base.to_owned(), source })
+    look("namespace.list", read).map_err(|source| Error::Read { path: base.to_owned(), source })
 }
 
 /// The pair in `folder`; none if it is not whole: a file is missing or no namespace of its kind, or the network namespace
@@ -240,7 +240,7 @@ pub fn read(folder: &Path) -> Result<Option<Pair>, Error> {
             }
         }
     };
-    let user = at("namespace.look", || open(USER, CloneFlags::CLONE_NEWUSER)).map_err(error)?;
+    let user = look("namespace.look", || open(USER, CloneFlags::CLONE_NEWUSER)).map_err(error)?;
     let net = open(NET, CloneFlags::CLONE_NEWNET).map_err(error)?;
     let (Some(user), Some(net)) = (user, net) else { return Ok(None) };
     let owner = owner(net.as_fd()).map_err(error)?;
@@ -288,7 +288,7 @@ pub fn current() -> Result<OwnedFd, Error> {
 pub fn inside<T: Send>(net: BorrowedFd<'_>, work: impl FnOnce() -> T + Send) -> Result<T, Error> {
     std::thread::scope(|scope| {
         let entered = std::thread::Builder::new().name("namespace".to_owned()).spawn_scoped(scope, || {
-            at("namespace.enter", || setns(net, CloneFlags::CLONE_NEWNET))?;
+            look("namespace.enter", || setns(net, CloneFlags::CLONE_NEWNET))?;
             Ok(work())
         });
         match entered.map(std::thread::ScopedJoinHandle::join) {
@@ -305,7 +305,7 @@ pub fn inside<T: Send>(net: BorrowedFd<'_>, work: impl FnOnce() -> T + Send) -> 
 /// # Errors
 /// [`Error::Setting`].
 pub fn setting(key: &str) -> Result<Option<String>, Error> {
-    match at("namespace.read_setting", || fs::read_to_string(format!("/proc/sys/net/{key}"))) {
+    match look("namespace.read_setting", || fs::read_to_string(format!("/proc/sys/net/{key}"))) {
         Ok(value) => Ok(Some(value.trim_end().to_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(Error::Setting { key: key.to_owned(), source }),

@@ -17,7 +17,7 @@ use rustix::{
     process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid},
 };
 
-use crate::fault::at;
+use crate::fault::{at, look};
 
 /// The most bytes that are read of a file in `/proc/<pid>` or a record: those that we read have 2 KiB at most.
 const FILE_LIMIT: u64 = 64 * 1024;
@@ -243,7 +243,7 @@ pub fn identity(pid: u32) -> Result<Option<Identity>, Error> {
     let folder = PathBuf::from(format!("/proc/{pid}"));
     let read = |name: &str| {
         let path = folder.join(name);
-        match at("process.look", || read_bounded(&path)) {
+        match look("process.look", || read_bounded(&path)) {
             Err(source) if gone(&source) => Ok(None),
             Err(source) => Err(Error::Read { path, source }),
             Ok(text) => Ok(Some((path, text))),
@@ -413,7 +413,7 @@ pub fn make_fifo(path: &Path) -> Result<(), Error> {
 /// [`Error::Read`].
 pub fn open_fifo(path: &Path) -> Result<Option<OwnedFd>, Error> {
     let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    match at("process.open_fifo", || rustix::fs::open(path, flags, Mode::empty())) {
+    match look("process.open_fifo", || rustix::fs::open(path, flags, Mode::empty())) {
         Ok(fd) => Ok(Some(fd)),
         Err(Errno::NOENT) => Ok(None),
         Err(source) => Err(Error::Read { path: path.to_owned(), source: source.into() }),
@@ -425,7 +425,7 @@ pub fn open_fifo(path: &Path) -> Result<Option<OwnedFd>, Error> {
 /// # Errors
 /// [`Error::Read`].
 pub fn read_record(path: &Path) -> Result<Option<String>, Error> {
-    match at("process.read_record", || read_bounded(path)) {
+    match look("process.read_record", || read_bounded(path)) {
         Ok(text) => Ok(Some(text)),
         Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(Error::Read { path: path.to_owned(), source }),

@@ -11,7 +11,7 @@ use devicemapper::{DM, DevId, Device as Number, DmError, DmFlags, DmName, DmOpti
 use nix::errno::Errno;
 
 use crate::{
-    fault::at,
+    fault::{at, look},
     loop_device::{self, LoopDevice},
     name,
 };
@@ -161,7 +161,7 @@ impl DeviceMapper {
     /// [`Error::List`], [`Error::Read`], [`Error::Behind`].
     pub fn devices(&self) -> Result<Vec<Device>, Error> {
         let mut devices = Vec::new();
-        for (name, _, _) in at("verity.list", || self.dm.list_devices()).map_err(|e| Error::List(cause(e)))? {
+        for (name, _, _) in look("verity.list", || self.dm.list_devices()).map_err(|e| Error::List(cause(e)))? {
             let name = name.to_string();
             if let Some(guest) = name::verity_guest(&name) {
                 devices.extend(self.device(guest)?);
@@ -179,7 +179,7 @@ impl DeviceMapper {
         let id = DevId::Name(parse(&device)?);
         let ask = |flags| self.dm.table_status(&id, DmOptions::default().set_flags(flags));
         let read = || -> Result<_, DmError> { Ok((ask(DmFlags::DM_STATUS_TABLE)?, ask(DmFlags::empty())?)) };
-        let ((info, tables), (_, states)) = match at("verity.look", read) {
+        let ((info, tables), (_, states)) = match look("verity.look", read) {
             Ok(both) => both,
             Err(error) if errno(&error) == Some(Errno::ENXIO) => return Ok(None),
             Err(error) => return Err(Error::Read { device, source: cause(error) }),

@@ -374,7 +374,7 @@ impl Netlink {
     }
 
     fn change(&self, request: Message, what: &'static str, interface: &str) -> Result<(), Error> {
-        let done = exchange(&self.0, request, |_| ());
+        let done = at("netlink.change", || exchange(&self.0, request, |_| ()));
         done.map_err(|source| Error::Change { what, interface: interface.to_owned(), source })
     }
 
@@ -463,7 +463,7 @@ pub(crate) mod flags {
 }
 use flags::{ACKNOWLEDGED, CREATE, CREATE_ONLY, DUMP, REPLACE, REQUEST};
 
-use crate::fault::at;
+use crate::fault::{at, look};
 
 /// A request for all there is of something.
 pub(crate) fn listing(kind: u16, fixed: &[u8]) -> Message {
@@ -473,7 +473,7 @@ pub(crate) fn listing(kind: u16, fixed: &[u8]) -> Message {
 /// A netlink socket in the calling thread's network namespace.
 pub(crate) fn open(protocol: SockProtocol, flags: SockFlag, groups: u32) -> io::Result<OwnedFd> {
     let flags = flags | SockFlag::SOCK_CLOEXEC;
-    let fd = at("netlink.open", || socket(AddressFamily::Netlink, SockType::Raw, flags, protocol))?;
+    let fd = look("netlink.open", || socket(AddressFamily::Netlink, SockType::Raw, flags, protocol))?;
     if groups != 0 {
         setsockopt(&fd, RcvBuf, &NOTIFICATIONS)?;
     }
@@ -486,7 +486,7 @@ pub(crate) fn exchange(fd: &OwnedFd, request: Message, mut each: impl FnMut(Rece
     /// The answer to this request, and not to one that was given up: one request is under way at a time.
     const SEQUENCE: u32 = 1;
     let fd = fd.as_fd().as_raw_fd();
-    at("netlink.ask", || send(fd, &request.finish(SEQUENCE), MsgFlags::empty()))?;
+    look("netlink.ask", || send(fd, &request.finish(SEQUENCE), MsgFlags::empty()))?;
     let mut buffer = vec![0; DATAGRAM];
     let mut seen = 0;
     loop {
