@@ -28,12 +28,21 @@ pub fn platform_keys(pki: &Path) -> Result<PlatformKeys> {
 /// A machine for the scenario `name`, not started: the test image's disk, our platform keys, root's eyes open. What an
 /// earlier run of the scenario left is removed.
 pub fn machine(artefacts: &Artefacts, name: &str) -> Result<Builder> {
+    machine_of(artefacts, name, "test")
+}
+
+/// The same with the image that has fault points.
+pub fn faulty_machine(artefacts: &Artefacts, name: &str) -> Result<Builder> {
+    machine_of(artefacts, name, "faults")
+}
+
+fn machine_of(artefacts: &Artefacts, name: &str, variant: &str) -> Result<Builder> {
     let dir = artefacts.vm(name);
     if dir.exists() {
         fs::remove_dir_all(&dir).with_context(|| format!("failed to remove `{}`", dir.display()))?;
     }
-    let disk = artefacts.image().join("test/disk.img");
-    ensure!(disk.exists(), "no `{}` (hint: `cargo xtask image --variant test`)", disk.display());
+    let disk = artefacts.image().join(variant).join("disk.img");
+    ensure!(disk.exists(), "no `{}` (hint: `cargo xtask image --variant {variant}`)", disk.display());
     Ok(Vm::builder(dir).disk(disk).keys(platform_keys(&artefacts.pki())?).root_shell())
 }
 
@@ -49,8 +58,13 @@ impl Device {
     /// Boots a factory-new device for the scenario `name` and waits for c0.
     pub fn boot(name: &str) -> Result<Self> {
         let artefacts = Artefacts::new();
-        let vm = machine(&artefacts, name)?.start()?;
-        Self::wait(artefacts, vm)
+        let machine = machine(&artefacts, name)?;
+        Self::start(artefacts, machine)
+    }
+
+    /// Switches `machine` on and waits for c0.
+    pub fn start(artefacts: Artefacts, machine: Builder) -> Result<Self> {
+        Self::wait(artefacts, machine.start()?)
     }
 
     /// Cuts the power and switches the same device on again.
@@ -59,6 +73,11 @@ impl Device {
         self.vm.kill();
         let vm = Vm::builder(dir).root_shell().start()?;
         Self::wait(self.artefacts, vm)
+    }
+
+    /// Cuts the power.
+    pub fn power_off(self) {
+        self.vm.kill();
     }
 
     /// Presses the power button; how long the device took to go off.

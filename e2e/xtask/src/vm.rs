@@ -31,7 +31,7 @@ pub(crate) fn up(artefacts: &Artefacts, variant: Variant, fresh: bool) -> Result
         image::install(artefacts, variant, &dir.join("disk.img"))?;
     }
     let builder = Vm::builder(&dir).disk(disk).keys(platform_keys(&artefacts.pki())?).detached();
-    let builder = if variant == Variant::Test { builder.root_shell() } else { builder };
+    let builder = if variant == Variant::Production { builder } else { builder.root_shell() };
     let vm = builder.start()?;
     let ssh = Ssh::new(vm.ssh_port(), artefacts.ssh_key());
     ssh.wait(vm.console(), BOOT)?;

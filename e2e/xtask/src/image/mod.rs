@@ -5,6 +5,7 @@
 //! target/catenoid/image/
 //!   production/{initramfs.cpio.zst, unsigned.efi, signed.efi, disk.img}
 //!   test/{...}          the production initramfs, unchanged, and a probe beside it: see probe/init
+//!   faults/{...}        the same as test, with programs that can be made to fail: see the door `fault`
 //! ```
 
 mod cpio;
@@ -18,12 +19,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use catenoid_e2e::Artefacts;
 
 use crate::{development, run};
 use initramfs::Initramfs;
 use kernel::Kernel;
+
+/// What only a program with fault points has in it: where a test arms them.
+const FAULTS: &str = "/run/catenoid-faults";
 
 /// Which image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +36,8 @@ pub(crate) enum Variant {
     Production,
     /// The same with a root shell on the second serial port.
     Test,
+    /// The test image with fault points.
+    Faults,
 }
 
 impl Variant {
@@ -41,6 +47,7 @@ impl Variant {
         match self {
             Self::Production => "production",
             Self::Test => "test",
+            Self::Faults => "faults",
         }
     }
 
@@ -50,7 +57,7 @@ impl Variant {
                      slab_nomerge randomize_kstack_offset=on vsyscall=none";
         match self {
             Self::Production => fixed.to_owned(),
-            Self::Test => format!("{fixed} rdinit=/run/probe/init"),
+            Self::Test | Self::Faults => format!("{fixed} rdinit=/run/probe/init"),
         }
     }
 }
@@ -59,9 +66,7 @@ impl Variant {
 pub(crate) fn build(artefacts: &Artefacts, variant: Variant) -> Result<PathBuf> {
     let started = Instant::now();
     development::prepare(artefacts)?;
-    let mut cargo = run::cargo();
-    cargo.args(["build", "--quiet", "--profile", "device", "-p", "catenoid-agent", "-p", "catenoid-launcher"]);
-    run::visibly(cargo.current_dir(artefacts.workspace()))?;
+    programs(artefacts, variant)?;
     let kernel = Kernel::obtain(&artefacts.cache().join("kernel"))?;
     let dir = artefacts.image().join(variant.name());
     fs::create_dir_all(&dir).with_context(|| format!("failed to make `{}`", dir.display()))?;
@@ -75,7 +80,7 @@ pub(crate) fn build(artefacts: &Artefacts, variant: Variant) -> Result<PathBuf> 
     initramfs.add_modules(&kernel, &dir.join("modules"))?;
     initramfs.add_file("/etc/catenoid/anchors.cbor", 0o644, read(&artefacts.pki().join("anchors.cbor"))?);
     let mut archive = initramfs.bytes();
-    if variant == Variant::Test {
+    if variant != Variant::Production {
         archive.extend(initramfs::probe(&kernel)?);
     }
     let packed = dir.join("initramfs.cpio.zst");
@@ -100,6 +105,26 @@ pub(crate) fn build(artefacts: &Artefacts, variant: Variant) -> Result<PathBuf> 
         started.elapsed().as_secs_f32(),
     );
     Ok(disk)
+}
+
+/// Builds the device's programs.
+pub(crate) fn programs(artefacts: &Artefacts, variant: Variant) -> Result<()> {
+    let faults = variant == Variant::Faults;
+    let mut cargo = run::cargo();
+    cargo.args(["build", "--quiet", "--profile", "device", "-p", "catenoid-agent", "-p", "catenoid-launcher"]);
+    if faults {
+        cargo.args(["--features", "catenoid-agent/faults,catenoid-launcher/faults"]);
+    }
+    run::visibly(cargo.current_dir(artefacts.workspace()))?;
+    for program in ["catenoid-agent", "catenoid-launcher"] {
+        let has_faults = contains(&read(&artefacts.binary("device", program))?, FAULTS);
+        ensure!(has_faults == faults, "`{program}` of the {} image: fault points: {has_faults}", variant.name());
+    }
+    Ok(())
+}
+
+fn contains(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|window| window == text.as_bytes())
 }
 
 /// Puts the UKI of `variant` on the disk of a device that exists already: its data stays.
