@@ -47,12 +47,12 @@ const RUN: Mount = Mount {
     options: &[("mode", "0755"), ("size", "16m"), ("nr_inodes", "4096")],
 };
 const REST: [Mount; 4] = [
-    // Group 5 is `tty`, as glibc expects it of new terminals.
+    // Group 5 is `tty`, as glibc expects it of new terminals. The kernel has 4096 of them for all instances together.
     Mount {
         kind: "devpts",
         at: "/dev/pts",
-        forbid: Forbid::Execute,
-        options: &[("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5")],
+        forbid: Forbid::ExecuteNotDevices,
+        options: &[("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5"), ("max", "64")],
     },
     Mount {
         kind: "tmpfs",
@@ -70,14 +70,16 @@ const REST: [Mount; 4] = [
 ];
 
 /// Out of sight: state of the whole device, which no namespace divides. The list of the OCI runtimes (`runc spec`,
-/// Moby's default), with what newer kernels added.
-const MASKED: [&str; 12] = [
+/// Moby's default), with what newer kernels added, and how much the device is in want (its own groups tell a container of
+/// itself).
+const MASKED: [&str; 13] = [
     "/proc/acpi",
     "/proc/asound",
     "/proc/interrupts",
     "/proc/kcore",
     "/proc/keys",
     "/proc/latency_stats",
+    "/proc/pressure",
     "/proc/sched_debug",
     "/proc/scsi",
     "/proc/timer_list",
@@ -136,7 +138,7 @@ impl Mount {
     }
 }
 
-/// A small `/dev`: the host's own nodes, as nodes made in a user namespace cannot be opened.
+/// A small `/dev`.
 fn devices(root: &Tree, devices: &[(&'static str, Tree)]) -> Result<(), Error> {
     let dev = DEV.make()?;
     for (name, _) in devices {

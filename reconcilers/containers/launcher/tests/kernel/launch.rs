@@ -124,17 +124,17 @@ fn mountns_every_mount_is_as_narrow_as_it_can_be() {
         .collect();
     mounts.sort();
     insta::assert_snapshot!(mounts.join("\n"), @r"
-    / ro,nosuid,nodev,relatime,idmapped erofs
+    / ro,nosuid,nodev,relatime overlay
     /dev rw,nosuid,nodev,noexec,relatime tmpfs
-    /dev/full rw,nosuid,noexec,relatime devtmpfs
+    /dev/full rw,nosuid,noexec,relatime tmpfs
     /dev/mqueue rw,nosuid,nodev,noexec,relatime mqueue
-    /dev/null rw,nosuid,noexec,relatime devtmpfs
-    /dev/pts rw,nosuid,nodev,noexec,relatime devpts
-    /dev/random rw,nosuid,noexec,relatime devtmpfs
+    /dev/null rw,nosuid,noexec,relatime tmpfs
+    /dev/pts rw,nosuid,noexec,relatime devpts
+    /dev/random rw,nosuid,noexec,relatime tmpfs
     /dev/shm rw,nosuid,nodev,noexec,relatime tmpfs
-    /dev/tty rw,nosuid,noexec,relatime devtmpfs
-    /dev/urandom rw,nosuid,noexec,relatime devtmpfs
-    /dev/zero rw,nosuid,noexec,relatime devtmpfs
+    /dev/tty rw,nosuid,noexec,relatime tmpfs
+    /dev/urandom rw,nosuid,noexec,relatime tmpfs
+    /dev/zero rw,nosuid,noexec,relatime tmpfs
     /proc rw,nosuid,nodev,noexec,relatime proc
     /run rw,nosuid,nodev,noexec,relatime tmpfs
     /sys ro,nosuid,nodev,noexec,relatime sysfs
@@ -155,7 +155,7 @@ fn mountns_state_of_the_whole_device_is_masked() {
         "for file in /proc/kcore /proc/timer_list /proc/interrupts /proc/keys /proc/sched_debug; do
              test -e $file && echo masked $(head -c 1 $file | wc -c)
          done
-         for folder in /proc/acpi /proc/scsi /sys/firmware; do test -e $folder && echo masked $(ls -A $folder | wc -l); done
+         for folder in /proc/acpi /proc/pressure /proc/scsi /sys/firmware; do test -e $folder && echo masked $(ls -A $folder | wc -l); done
          for file in /proc/sys/kernel/hostname /proc/sys/vm/drop_caches /sys/fs/cgroup/cgroup.procs /etc/new; do
              (echo 0 > $file) 2>&1 | grep -o '[A-Z][a-z -]*$'
          done
@@ -272,6 +272,31 @@ fn mountns_dev_has_only_harmless_devices() {
     ptmx
     mknod: /tmp/sda: Operation not permitted
     ");
+}
+
+/// What the kernel keeps with a file, beside what is in it, is not shared with who else has the image or the device.
+// [req->TSF-ISOLATION]
+#[test]
+fn mountns_locks_on_its_files_and_devices_are_its_own() {
+    let mut device = plain();
+    let mut order = device.order("web", "probe lock /srv/page; probe lock /dev/full");
+    // As another container of the same guest has it, and another one of the same device.
+    let held = [device.path("image/srv/page"), "/dev/full".into()].map(|path| fs::File::open(path).unwrap());
+    held.iter().for_each(|file| file.try_lock().unwrap());
+    assert_eq!(device.output(&order), "flock 0\nflock 0\n");
+    order.root = RootMode::Tmpfs { size: ByteSize::from_mebibytes(1) };
+    assert_eq!(device.output(&order), "flock 0\nflock 0\n");
+}
+
+#[test]
+fn mountns_terminals_can_be_had_and_are_bounded() {
+    let mut device = plain();
+    let order = device.order(
+        "web",
+        "hold() { exec 3<>/dev/ptmx || exit 1; sleep 9 & }
+         n=0; while [ $n -lt 70 ]; do (hold) 2>/dev/null || break; n=$((n+1)); done; echo $n",
+    );
+    assert_eq!(device.output(&order), "64\n");
 }
 
 #[test]

@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -72,8 +73,17 @@ static int say(const char *path)
     return 0;
 }
 
+/* Whether a lock on the file can be had. */
+static int lock(const char *path)
+{
+    tell("flock", flock(open(path, O_RDONLY), LOCK_EX | LOCK_NB));
+    return 0;
+}
+
 int main(int count, char **arguments)
 {
+    if (count > 2)
+        return lock(arguments[2]);
     if (count > 1)
         return say(arguments[1]);
     tell_child("clone NEWUSER", clone_user);
