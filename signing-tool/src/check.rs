@@ -22,7 +22,8 @@ pub(crate) fn refuse(source: &Source, violations: &[Violation]) -> Failure {
     source.refuse(&findings(source, violations))
 }
 
-fn findings(source: &Source, violations: &[Violation]) -> Vec<Finding> {
+/// Violations as findings at their places, in the order of the file.
+pub(crate) fn findings(source: &Source, violations: &[Violation]) -> Vec<Finding> {
     let places = source.places();
     let mut findings: Vec<_> = violations
         .iter()

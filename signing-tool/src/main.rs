@@ -1,32 +1,7 @@
-//! `catenoid-sign`: the offline side of Catenoid, for the build host and the signer's desk.
-//!
-//! Owns the way from what people write (YAML, folders, packages) to what devices believe (envelopes): `pki`, `guest`,
-//! `check`, `plan`, `sign`, `bundle`, `inspect`, `schema`. Needs `catenoid-schema`, `catenoid-envelope` and the pure halves
-//! of the rooms (`catenoid-forecast`), and no kernel of a device. Start reading at [`cli`].
-
-mod bundle;
-mod check;
-mod cli;
-mod failure;
-mod files;
-mod flows;
-mod guest;
-mod inspect;
-mod key;
-mod pki;
-mod plan;
-mod schema;
-mod sign;
-mod table;
-mod yaml;
+//! `catenoid-sign`. What it does is in the library beside it.
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 fn main() -> ExitCode {
-    match cli::run(cli::Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
-    }
+    catenoid_sign::main()
 }

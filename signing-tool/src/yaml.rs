@@ -60,7 +60,7 @@ impl Source {
     }
 
     /// A file that is not there, for tests of those who read documents.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn from_text(path: &str, text: &str) -> Self {
         Self { path: path.into(), text: text.to_owned() }
     }

@@ -4,8 +4,13 @@
 //! libFuzzer, with coverage; `tests/replay.rs` runs each of them over all that was ever found worth keeping: `corpus/`
 //! has what reaches different code, `regressions/` what once broke a promise. Start reading at [`TARGETS`].
 
+pub mod control;
+mod disk;
 mod document;
 mod envelope;
+pub mod fixture;
+mod ledger;
+mod yaml;
 
 /// The environment variable by which the program is told its target.
 pub const TARGET_VARIABLE: &str = "CATENOID_FUZZ_TARGET";
@@ -20,5 +25,11 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: &[Target] =
-    &[Target { name: "envelope", run: envelope::open_any }, Target { name: "document", run: document::decode_any }];
+pub const TARGETS: &[Target] = &[
+    Target { name: "envelope", run: envelope::open_any },
+    Target { name: "document", run: document::decode_any },
+    Target { name: "yaml", run: yaml::check_any },
+    Target { name: "control", run: control::converse },
+    Target { name: "ledger", run: ledger::start_on_any },
+    Target { name: "disk", run: disk::read_any },
+];

@@ -4,6 +4,7 @@
 use std::sync::LazyLock;
 
 use catenoid_fuzz::{TARGET_VARIABLE, TARGETS, Target};
+use tokio::signal::unix::{SignalKind, signal};
 
 static TARGET: LazyLock<Target> = LazyLock::new(|| {
     let name = std::env::var(TARGET_VARIABLE).unwrap_or_default();
@@ -11,4 +12,12 @@ static TARGET: LazyLock<Target> = LazyLock::new(|| {
     *found.unwrap_or_else(|| panic!("`{TARGET_VARIABLE}` names no target: `{name}`"))
 });
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| (TARGET.run)(bytes));
+libfuzzer_sys::fuzz_target!(init: outlive_broken_pipes(), |bytes: &[u8]| (TARGET.run)(bytes));
+
+/// As Rust's own start does, in whose place libFuzzer's is. The handler stays when nobody listens any more.
+fn outlive_broken_pipes() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime can be made");
+    let _inside = runtime.enter();
+    let _ = signal(SignalKind::pipe()).expect("a signal can be handled");
+}

@@ -4,6 +4,7 @@
 mod bench;
 mod demo;
 mod development;
+mod fuzz;
 mod image;
 mod requirements;
 mod rooms;
@@ -15,6 +16,7 @@ mod walls;
 
 use std::fs::{self, File};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use catenoid_e2e::Artefacts;
@@ -34,6 +36,7 @@ Usage: cargo xtask COMMAND
   bench NAME [--json]          measure: start, idle, pass, boot or push; what was found is in docs/performance.md
   walls                        check who may use what: dependencies, unsafe, effects in rooms
   requirements [--json]        each requirement: where implemented, where tested, gaps
+  fuzz [TARGET] [--seconds N] [--keep]   any bytes to the fuzz targets, 60 s each unless told; --keep what reaches new code
   test [unit|namespace|vm] [FILTER]   setup, walls, fmt, clippy, then the tests (all of them unless told)
 ";
 
@@ -84,6 +87,11 @@ fn command() -> Result<ExitCode> {
         "requirements" => {
             let json = options(&mut parser)?.json;
             return requirements::report(&artefacts, json);
+        }
+        "fuzz" => {
+            let options = fuzz_options(&mut parser)?;
+            let _alone = begin(&artefacts)?;
+            fuzz::run(&artefacts, &options)?;
         }
         "test" => {
             let group = word(&mut parser)?;
@@ -159,6 +167,19 @@ fn options(parser: &mut Parser) -> Result<Options> {
                     other => bail!("no variant `{other}` (hint: production, test)"),
                 };
             }
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    Ok(options)
+}
+
+fn fuzz_options(parser: &mut Parser) -> Result<fuzz::Options> {
+    let mut options = fuzz::Options { target: None, time: Duration::from_secs(60), keep: false };
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Arg::Value(target) if options.target.is_none() => options.target = Some(target.string()?),
+            Arg::Long("seconds") => options.time = Duration::from_secs(parser.value()?.parse()?),
+            Arg::Long("keep") => options.keep = true,
             other => return Err(other.unexpected().into()),
         }
     }

@@ -1,16 +1,19 @@
 //! `cargo xtask test`: everything that must hold before a commit, in the order in which it fails fastest.
 
 use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use catenoid_e2e::Artefacts;
 
 use crate::image::{self, Variant};
-use crate::{development, rooms, run, walls};
+use crate::{development, fuzz, rooms, run, walls};
 
 /// A test's group is its name's prefix: what it needs to run.
 const NAMESPACE: &str = "test(/(^|::)(netns|mountns)_/)";
 const VM: &str = "test(/(^|::)vm_/)";
+/// How long each fuzz target runs.
+const FUZZ_TIME: Duration = Duration::from_secs(20);
 
 /// Runs the checks and the tests of `group` (all groups if `None`) whose names contain `filter`.
 pub(crate) fn run(artefacts: &Artefacts, group: Option<&str>, filter: Option<&str>) -> Result<()> {
@@ -39,7 +42,11 @@ pub(crate) fn run(artefacts: &Artefacts, group: Option<&str>, filter: Option<&st
     }
     let mut nextest = vec!["nextest", "run", "--workspace", "--all-features", "--filterset", &expression];
     nextest.extend(filter);
-    cargo(&nextest)
+    cargo(&nextest)?;
+    if group.is_none() && filter.is_none() {
+        fuzz::run(artefacts, &fuzz::Options { target: None, time: FUZZ_TIME, keep: false })?;
+    }
+    Ok(())
 }
 
 /// `cargo deny` where it is installed; its absence is said, not hidden.

@@ -20,7 +20,7 @@ mod folder;
 mod leftovers;
 mod path;
 mod progress;
-mod recipe;
+pub(crate) mod recipe;
 mod stage;
 mod tool;
 mod tree;

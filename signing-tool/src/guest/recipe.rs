@@ -260,7 +260,7 @@ pub(crate) fn read(path: &Path) -> Result<Recipe, Failure> {
 }
 
 /// Reads a recipe from its text.
-fn parse(source: &Source) -> Result<Recipe, Finding> {
+pub(crate) fn parse(source: &Source) -> Result<Recipe, Finding> {
     let recipe: Recipe = source.parse()?;
     check_counts(&recipe).and_then(|()| check_defaults(&recipe.defaults)).map_err(|error| Finding {
         place: source.place_of(&source.places(), error.field()),

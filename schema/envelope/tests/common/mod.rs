@@ -52,6 +52,8 @@ pub struct Spec {
     pub key: SigningKey,
     pub info: SubjectPublicKeyInfoOwned,
     pub ca: bool,
+    /// How many authorities may follow below it.
+    pub path_length: Option<u8>,
     pub usage: Option<FlagSet<KeyUsages>>,
     pub purposes: Vec<&'static str>,
     pub start: i64,
@@ -74,6 +76,7 @@ pub fn authority(name: &str, seed: u8, role: Option<Role>) -> Spec {
         info: SubjectPublicKeyInfoOwned::from_key(key.verifying_key()).unwrap(),
         key,
         ca: true,
+        path_length: None,
         usage: Some(KeyUsages::KeyCertSign | KeyUsages::CRLSign),
         purposes: role.map(Role::extended_key_usage).into_iter().collect(),
         start: NOW - 100 * DAY,
@@ -136,7 +139,7 @@ impl BuilderProfile for Profile<'_> {
         tbs: &TbsCertificate,
     ) -> builder::Result<Vec<Extension>> {
         let named = tbs.subject();
-        let basic = BasicConstraints { ca: self.spec.ca, path_len_constraint: None };
+        let basic = BasicConstraints { ca: self.spec.ca, path_len_constraint: self.spec.path_length };
         let mut extensions = vec![
             (&basic).to_extension(named, &[])?,
             (&SubjectKeyIdentifier::try_from(key)?).to_extension(named, &[])?,

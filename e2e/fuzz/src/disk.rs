@@ -1,0 +1,50 @@
+//! Partitions: whatever the factory partition holds, nothing of it is in force but what was signed; whatever the audit
+//! log holds, it goes on; whatever the data partition holds, only one that is empty or ours is ours.
+//!
+//! The first byte says which of the three the rest is.
+
+use std::fs;
+
+use catenoid_kernel::block::{self, Content};
+use catenoid_schema::digest::Digest;
+
+use crate::fixture::{FIXTURE, folder};
+
+pub(crate) fn read_any(bytes: &[u8]) {
+    let Some((place, rest)) = bytes.split_first() else { return };
+    match place % 3 {
+        0 => take_bundle(rest),
+        1 => go_on_with_log(rest),
+        _ => tell_content(rest),
+    }
+}
+
+fn take_bundle(tar: &[u8]) {
+    let data = folder();
+    let agent = FIXTURE.agent(data.path());
+    let taken = agent.take_bundle(tar);
+    assert_eq!(agent.accepted().is_some(), taken.is_ok());
+    for blob in fs::read_dir(data.path().join("blobs")).expect("the store made it") {
+        let path = blob.expect("nobody else changes it").path();
+        let name = path.file_name().and_then(|name| name.to_str()).expect("names are digests");
+        let content = fs::read(&path).expect("it can be read");
+        assert_eq!(Digest::of(&content).to_hex(), name, "a blob is what its name says");
+    }
+}
+
+fn go_on_with_log(log: &[u8]) {
+    let data = folder();
+    fs::create_dir(data.path().join("audit")).expect("the folder is new");
+    fs::write(data.path().join("audit/audit.jsonl"), log).expect("the folder can be written to");
+    drop(FIXTURE.agent(data.path()).take_bundle(&[][..]));
+    FIXTURE.agent(data.path());
+}
+
+fn tell_content(partition: &[u8]) {
+    let folder = folder();
+    let path = folder.path().join("partition");
+    fs::write(&path, partition).expect("the folder can be written to");
+    let content = block::content(&path).expect("it can be read");
+    let zeros = partition.iter().all(|byte| *byte == 0);
+    assert_eq!(content == Content::Empty, zeros, "only zeros are empty");
+}

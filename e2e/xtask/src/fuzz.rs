@@ -1,0 +1,205 @@
+//! `cargo xtask fuzz`: the targets of `e2e/fuzz` under libFuzzer, with coverage, on the toolchain that builds the rest.
+//!
+//! What a run finds new lies in `target/fuzz/found` and is taken up by the next one; `--keep` brings the little of it that
+//! reaches other code into the committed corpus. An input that breaks a promise is written to `e2e/fuzz/regressions`,
+//! where a test replays it from then on.
+
+use std::{
+    collections::VecDeque,
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+use catenoid_e2e::Artefacts;
+
+use crate::run;
+
+/// What libFuzzer needs of the compiler: a counter on each edge, and every comparison told. No sanitizer: what is fuzzed is
+/// safe Rust, and overflows and broken assumptions panic in this profile.
+const COVERAGE: &[&str] = &[
+    "-Cpasses=sancov-module",
+    "-Cllvm-args=-sanitizer-coverage-level=4",
+    "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
+    "-Cllvm-args=-sanitizer-coverage-pc-table",
+    "-Cllvm-args=-sanitizer-coverage-trace-compares",
+    "-Cllvm-args=-simplifycfg-branch-fold-threshold=0",
+    "-Ccodegen-units=1",
+];
+/// The longest that one input may take, in seconds: what takes milliseconds here is held up by others on a busy machine.
+const INPUT_SECONDS: u32 = 20;
+/// The most memory of a target, in MiB.
+const MEMORY: u32 = 1024;
+
+/// What is to be done.
+pub(crate) struct Options {
+    /// Only this target.
+    pub(crate) target: Option<String>,
+    /// How long each target runs.
+    pub(crate) time: Duration,
+    /// Whether the corpus takes up what was found.
+    pub(crate) keep: bool,
+}
+
+/// Runs the targets, as many at once as there are processors.
+pub(crate) fn run(artefacts: &Artefacts, options: &Options) -> Result<()> {
+    let house = House { workspace: artefacts.workspace(), program: build(artefacts.workspace())? };
+    let mut targets = house.targets()?;
+    if let Some(wanted) = &options.target {
+        targets.retain(|target| target == wanted);
+        if targets.is_empty() {
+            bail!("no fuzz target `{wanted}` (hint: {})", house.targets()?.join(", "));
+        }
+    }
+    let (waiting, failed) = (Mutex::new(VecDeque::from(targets)), Mutex::new(Vec::new()));
+    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    println!("fuzz: {:<10} {:>12} {:>8} {:>8} {:>8}", "target", "executions", "a second", "edges", "inputs");
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while let Some(target) = next() {
+                    match house.fuzz(&target, options) {
+                        Ok(line) => println!("fuzz: {line}"),
+                        Err(error) => failed.lock().unwrap_or_else(PoisonError::into_inner).push(error),
+                    }
+                }
+            });
+        }
+    });
+    match failed.into_inner().unwrap_or_else(PoisonError::into_inner).pop() {
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
+}
+
+/// Builds the program with coverage, and with it everything that it links; the path of it.
+fn build(workspace: &Path) -> Result<PathBuf> {
+    let version = run::output(Command::new("rustc").arg("-vV"))?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: ")).context("`rustc -vV` names no host")?;
+    let folder = workspace.join("target/fuzz");
+    let mut cargo = run::cargo();
+    // With `--target`, build scripts and macros of the compiler are built without coverage.
+    cargo.args(["build", "--quiet", "--profile", "fuzz", "--package", "catenoid-fuzz", "--features", "libfuzzer"]);
+    cargo.args(["--target", host, "--target-dir"]).arg(&folder).current_dir(workspace);
+    run::visibly(cargo.env("RUSTFLAGS", COVERAGE.join(" ")).env("CXX", "clang++"))?;
+    Ok(folder.join(host).join("fuzz/catenoid-fuzz"))
+}
+
+struct House<'a> {
+    workspace: &'a Path,
+    program: PathBuf,
+}
+
+impl House<'_> {
+    /// The names of all targets: each has a corpus.
+    fn targets(&self) -> Result<Vec<String>> {
+        let folder = self.workspace.join("e2e/fuzz/corpus");
+        let entries = fs::read_dir(&folder).with_context(|| format!("failed to read `{}`", folder.display()))?;
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()))
+            .collect::<Result<_, _>>()?;
+        names.sort();
+        Ok(names)
+    }
+
+    /// Runs one target; the line that sums it up.
+    fn fuzz(&self, target: &str, options: &Options) -> Result<String> {
+        let kept = self.workspace.join("e2e/fuzz");
+        let [corpus, regressions] = ["corpus", "regressions"].map(|folder| kept.join(folder).join(target));
+        let found = self.workspace.join("target/fuzz/found").join(target);
+        for folder in [&found, &regressions] {
+            fs::create_dir_all(folder).with_context(|| format!("failed to make `{}`", folder.display()))?;
+        }
+        let seconds = options.time.as_secs();
+        let mut fuzzer = self.fuzzer(target);
+        fuzzer.args([&found, &corpus]).arg(format!("-max_total_time={seconds}"));
+        fuzzer.arg(format!("-artifact_prefix={}/", regressions.display())).arg("-print_final_stats=1");
+        let dictionary = kept.join("dictionaries").join(target);
+        if dictionary.exists() {
+            fuzzer.arg(format!("-dict={}", dictionary.display()));
+        }
+        let log = self.log(target, &mut fuzzer)?;
+        let line = summary(target, seconds, &log).with_context(|| format!("`{target}` did not say what it did"))?;
+        if options.keep {
+            self.merge(target, &corpus, &found)?;
+        }
+        Ok(line)
+    }
+
+    /// Replaces the corpus by the fewest and smallest of its inputs and of those found that reach the same code.
+    fn merge(&self, target: &str, corpus: &Path, found: &Path) -> Result<()> {
+        let merged = self.workspace.join("target/fuzz/merged").join(target);
+        let fail = || format!("failed to replace `{}`", corpus.display());
+        if merged.exists() {
+            fs::remove_dir_all(&merged).with_context(fail)?;
+        }
+        fs::create_dir_all(&merged).with_context(fail)?;
+        self.log(target, self.fuzzer(target).arg("-merge=1").args([merged.as_path(), corpus, found]))?;
+        let is_seed = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("seed-"));
+        for entry in fs::read_dir(corpus).with_context(fail)? {
+            let path = entry.with_context(fail)?.path();
+            if !is_seed(&path) {
+                fs::remove_file(&path).with_context(fail)?;
+            }
+        }
+        for entry in fs::read_dir(&merged).with_context(fail)? {
+            let path = entry.with_context(fail)?.path();
+            fs::copy(&path, corpus.join(path.file_name().context("an entry of a folder has a name")?))
+                .with_context(fail)?;
+        }
+        Ok(())
+    }
+
+    fn fuzzer(&self, target: &str) -> Command {
+        let mut fuzzer = Command::new(&self.program);
+        fuzzer.env("CATENOID_FUZZ_TARGET", target).current_dir(self.workspace);
+        fuzzer.args([format!("-timeout={INPUT_SECONDS}"), format!("-rss_limit_mb={MEMORY}")]);
+        fuzzer
+    }
+
+    /// Runs to the end; what was printed, which is a file too.
+    fn log(&self, target: &str, fuzzer: &mut Command) -> Result<String> {
+        let path = self.workspace.join("target/fuzz").join(format!("{target}.log"));
+        let fail = || format!("failed to write `{}`", path.display());
+        let file = File::create(&path).with_context(fail)?;
+        let status = fuzzer.stdout(file.try_clone().with_context(fail)?).stderr(file).status();
+        let log = String::from_utf8_lossy(&fs::read(&path).with_context(fail)?).into_owned();
+        if status.with_context(|| format!("failed to run `{}`", self.program.display()))?.success() {
+            return Ok(log);
+        }
+        let end: Vec<_> = log.lines().rev().take(40).collect();
+        let end: Vec<_> = end.into_iter().rev().collect();
+        bail!("fuzz target `{target}` has a finding (hint: mend it and commit the input)\n{}", end.join("\n"))
+    }
+}
+
+/// Executions, executions a second, edges that were reached and inputs that reach them, as libFuzzer's log has them.
+fn summary(target: &str, seconds: u64, log: &str) -> Option<String> {
+    let executions: u64 =
+        log.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"))?.trim().parse().ok()?;
+    let last = log.lines().rfind(|line| line.starts_with('#') && line.contains(" cov: "))?;
+    let after = |name: &str| last.split_once(name)?.1.split([' ', '/']).next();
+    let (edges, inputs) = (after(" cov: ")?, after(" corp: ")?);
+    Some(format!("{target:<16} {executions:>12} {:>8} {edges:>8} {inputs:>8}", executions / seconds.max(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_is_read_from_the_log() {
+        let log = "#2\tINITED cov: 10 ft: 20 corp: 1/1b exec/s: 0 rss: 30Mb\n\
+                   #1000\tDONE   cov: 2973 ft: 4974 corp: 784/1121Kb lim: 20968 exec/s: 500 rss: 33Mb\n\
+                   Done 1000 runs in 2 second(s)\nstat::number_of_executed_units: 1000\n";
+        assert_eq!(
+            summary("envelope", 2, log).as_deref(),
+            Some("envelope                 1000      500     2973      784")
+        );
+        assert_eq!(summary("envelope", 2, "nothing"), None);
+    }
+}

@@ -1,0 +1,40 @@
+//! Ways in for fuzz targets and differential tests: the readers of what authors write, without a file and a screen.
+
+use catenoid_schema::manifest::{
+    Manifest,
+    check::{self as rules, Stage},
+};
+
+use crate::{
+    check, flows,
+    guest::recipe,
+    yaml::{Finding, Source},
+};
+
+/// The manifest in `text` as its author means it, or what `check` shows of it.
+///
+/// # Errors
+/// Everything that is wrong with it, as a person sees it.
+pub fn read_manifest(text: &str) -> Result<Manifest, String> {
+    let source = Source::from_text("manifest.yaml", text);
+    let manifest: Manifest = source.parse().map_err(|finding| shown(&source, &[finding]))?;
+    let violations = rules::check(&manifest, Stage::Authored);
+    if violations.is_empty() {
+        let _ = flows::permissions(&manifest);
+        return Ok(manifest);
+    }
+    Err(shown(&source, &check::findings(&source, &violations)))
+}
+
+/// Reads the recipe in `text`.
+///
+/// # Errors
+/// What is wrong with it, as a person sees it.
+pub fn read_recipe(text: &str) -> Result<(), String> {
+    let source = Source::from_text("recipe.yaml", text);
+    recipe::parse(&source).map(drop).map_err(|finding| shown(&source, &[finding]))
+}
+
+fn shown(source: &Source, findings: &[Finding]) -> String {
+    findings.iter().map(|finding| source.render(finding) + "\n").collect()
+}
