@@ -20,12 +20,17 @@ use catenoid_schema::{control::Event, digest::Digest, status::Subject};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
+use crate::budget::Budget;
+
 /// One file's most bytes; two are kept.
 const FILE_LIMIT: u64 = 16 * 1024 * 1024;
 /// Events kept in memory for who asks what happened before.
 const BACKLOG: usize = 1000;
 /// A record's most bytes: a message is cut before it gets there.
 const MESSAGE_LIMIT: usize = 4096;
+
+/// The actor of what the device does by itself.
+pub(crate) const DEVICE: &str = "device";
 
 /// One line of the log.
 #[derive(Debug, Serialize, Deserialize)]
@@ -67,6 +72,7 @@ struct State {
     previous: Digest,
     boot_id: String,
     backlog: VecDeque<Event>,
+    budget: Budget,
 }
 
 /// What happened, before it has a number.
@@ -85,7 +91,7 @@ pub(crate) struct Happening {
 impl Happening {
     /// Something the device did by itself.
     pub(crate) fn by_device(kind: &'static str, subject: Option<Subject>, message: impl Into<String>) -> Self {
-        Self { kind, subject, actor: "device".to_owned(), message: message.into() }
+        Self { kind, subject, actor: DEVICE.to_owned(), message: message.into() }
     }
 }
 
@@ -103,24 +109,41 @@ impl Audit {
         }
         let next = backlog.back().map_or(1, |event| event.number + 1);
         let boot_id = boot_id.to_owned();
-        let (pending, lost, fault) = (VecDeque::new(), 0, None);
-        let mut state =
-            State { path, file: None, pending, lost, fault, size: 0, torn: false, next, previous, boot_id, backlog };
+        let (pending, lost, fault, budget) = (VecDeque::new(), 0, None, Budget::default());
+        let mut state = State {
+            path,
+            file: None,
+            pending,
+            lost,
+            fault,
+            size: 0,
+            torn: false,
+            next,
+            previous,
+            boot_id,
+            backlog,
+            budget,
+        };
         state.reopen()?;
         Ok(Self { state: Mutex::new(state), live: broadcast::channel(BACKLOG).0 })
     }
 
     /// Writes an event and tells everyone who watches. That it could not be written is itself an event, told and kept
     /// in memory; the device goes on.
+    /// Of a source that causes more than its share ([`Budget`]), several are told as one.
     pub(crate) fn note(&self, happening: Happening) {
         let mut state = self.state.lock().expect("nobody panics while holding it");
-        self.tell(&mut state, happening);
-        self.write(&mut state);
+        if let Some(happening) = state.budget.admit(happening, crate::clock::since_boot_ms()) {
+            self.tell(&mut state, happening);
+            self.write(&mut state);
+        }
     }
 
-    /// Writes what waits for it, and looks whether the log is still there; why it cannot be written, if so.
+    /// Writes what waits for it or was only counted, and looks whether the log is still there; why it cannot be written, if so.
     pub(crate) fn look_after(&self) -> Option<String> {
         let mut state = self.state.lock().expect("nobody panics while holding it");
+        let counted = state.budget.settle(crate::clock::since_boot_ms());
+        counted.into_iter().for_each(|happening| self.tell(&mut state, happening));
         self.write(&mut state);
         state.fault.clone()
     }

@@ -6,6 +6,7 @@
 
 mod audit;
 mod boot;
+mod budget;
 mod clock;
 mod control;
 mod intake;
