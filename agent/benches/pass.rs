@@ -25,7 +25,6 @@ use catenoid_schema::digest::Digest;
 use catenoid_schema::guest::Guest;
 use catenoid_schema::manifest::Manifest;
 use catenoid_schema::name::Name;
-use catenoid_schema::units::Timestamp;
 use catenoid_zones::{Planning as Zoning, Zones};
 use serde_json::json;
 
@@ -101,8 +100,7 @@ impl Device {
     }
 
     fn wanted(&self) -> Wanted<'_> {
-        let accepted_at = Timestamp::from_seconds(1_800_000_000).expect("a time of this century can be written");
-        Wanted { manifest: &self.manifest, guests: &self.guests, accepted_at, paths: &self.paths }
+        Wanted { manifest: &self.manifest, guests: &self.guests, paths: &self.paths }
     }
 
     /// What is seen once everything was done: the rooms' own models of their steps say.
@@ -111,9 +109,11 @@ impl Device {
         let mut seen = Observed::default();
         seen.limits.offered = catenoid_limits::Control::ALL.into();
         let (_, guest) = self.guests.values().next().context("no guest")?;
-        let blob = catenoid_guests::Blob { size: guest.image.size.bytes(), pushed_at: wanted.accepted_at };
-        let descriptor = catenoid_guests::Blob { size: 1024, pushed_at: wanted.accepted_at };
-        seen.guests.blobs = BTreeMap::from([(guest.image.digest, blob), (Digest::of(b"descriptor"), descriptor)]);
+        let blob = |size| catenoid_guests::Blob { size, fresh: false };
+        seen.guests.blobs = BTreeMap::from([
+            (guest.image.digest, blob(guest.image.size.bytes())),
+            (Digest::of(b"descriptor"), blob(1024)),
+        ]);
         seen.guests = simulate::<Guesting>(&Guesting::plan(&wanted.guests(), &seen.guests), &seen.guests);
         seen.limits = simulate::<Limiting>(&Limiting::plan(&wanted.limits(), &seen.limits), &seen.limits);
         seen.zones = simulate::<Zoning>(&Zoning::plan(&wanted.zones(), &seen.zones), &seen.zones);

@@ -12,6 +12,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("busybox-static", "guests: the tiny guest; test image: the probe"),
     ("clang", "building: bindings to libdevmapper"),
     ("cmake", "building: aws-lc"),
+    ("crun", "bench start: to compare with"),
     ("cryptsetup-bin", "tests: veritysetup as the second opinion"),
     ("curl", "demo and tests"),
     ("dmsetup", "tests: dmsetup as the second opinion; test image"),
@@ -34,10 +35,12 @@ const PACKAGES: &[(&str, &str)] = &[
     ("ovmf", "vm: firmware"),
     ("pkg-config", "building: libdevmapper"),
     ("qemu-system-x86", "vm"),
+    ("runc", "bench start: to compare with"),
     ("sbsigntool", "image: signing the UKI"),
     ("swtpm", "vm: TPM"),
     ("swtpm-tools", "vm: TPM"),
     ("systemd-boot-efi", "image: the UKI's stub"),
+    ("systemd-container", "bench start: systemd-nspawn to compare with"),
     ("zstd", "image: initramfs"),
 ];
 

@@ -5,6 +5,7 @@
 
 mod figures;
 mod pass;
+mod start;
 
 use std::fs;
 use std::path::PathBuf;
@@ -31,6 +32,7 @@ struct Report {
 pub(crate) fn run(artefacts: &Artefacts, name: &str, only_json: bool) -> Result<()> {
     let before = load();
     let report = match name {
+        "start" => start::measure(artefacts)?,
         "pass" => pass::measure(artefacts)?,
         other => bail!("no bench `{other}` (hint: start, idle, pass, boot, push)"),
     };
