@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use catenoid_schema::{anchors::Anchors, digest::Digest, document::Role, units::Timestamp};
 use rustls_pki_types::{CertificateDer, UnixTime};
-use webpki::{EndEntityCert, KeyUsage};
+use webpki::{Cert, EndEntityCert, KeyUsage, VerifiedPath};
 use x509_cert::{
     Certificate,
     der::{Decode, Encode, asn1::ObjectIdentifier},
-    ext::pkix::KeyUsage as KeyUsageExtension,
+    ext::pkix::{BasicConstraints, KeyUsage as KeyUsageExtension},
 };
 
 use crate::{format::Place, open::Error};
@@ -76,7 +76,7 @@ pub(crate) fn verify(
 /// The outer error is about the anchors, the inner one about the chain.
 fn path(chain: &[Vec<u8>], anchors: &Anchors, role: Role, at: Timestamp) -> Result<Result<(), webpki::Error>, Error> {
     let certificates: Vec<_> = chain.iter().map(|c| CertificateDer::from(c.as_slice())).collect();
-    let authorities: Vec<_> = anchors
+    let believed: Vec<_> = anchors
         .roles
         .get(&role)
         .filter(|believed| believed.threshold > 0 && !believed.certificates.is_empty())
@@ -85,7 +85,7 @@ fn path(chain: &[Vec<u8>], anchors: &Anchors, role: Role, at: Timestamp) -> Resu
         .iter()
         .map(|c| CertificateDer::from(c.as_bytes()))
         .collect();
-    let authorities = authorities
+    let authorities = believed
         .iter()
         .map(|c| webpki::anchor_from_trusted_cert(c).map_err(|source| Error::Anchor { role, source }))
         .collect::<Result<Vec<_>, _>>()?;
@@ -100,7 +100,44 @@ fn path(chain: &[Vec<u8>], anchors: &Anchors, role: Role, at: Timestamp) -> Resu
     let time = UnixTime::since_unix_epoch(Duration::from_secs(at.seconds().unsigned_abs()));
     let usage = KeyUsage::required(extended_key_usage(role));
     let algorithms = &[webpki::aws_lc_rs::ECDSA_P384_SHA384];
-    Ok(leaf.verify_for_usage(algorithms, &authorities, intermediates, time, usage, None, None).map(|_| ()))
+    let issuers = |path: &VerifiedPath<'_>| {
+        let anchor = authorities.iter().position(|anchor| anchor == path.anchor()).and_then(|at| believed.get(at));
+        let above = path.intermediate_certificates().map(Cert::der).chain(anchor.cloned());
+        above.enumerate().try_for_each(|(below, certificate)| issuer(&certificate, below, at))
+    };
+    Ok(leaf.verify_for_usage(algorithms, &authorities, intermediates, time, usage, None, Some(&issuers)).map(|_| ()))
+}
+
+/// What the path building does not look at: that an issuer's key is for certificates (RFC 5280 section 6.1.4, step n),
+/// and what an anchor's own certificate says, which to RFC 5280 is only a name and a key: that it is an authority, for so
+/// many others `below` it, at that time.
+fn issuer(der: &[u8], below: usize, at: Timestamp) -> Result<(), webpki::Error> {
+    let certificate = Certificate::from_der(der).map_err(|_| webpki::Error::BadDer)?;
+    let tbs = certificate.tbs_certificate();
+    let usage = tbs.get_extension::<KeyUsageExtension>().map_err(|_| webpki::Error::BadDer)?;
+    let constraints = tbs.get_extension::<BasicConstraints>().map_err(|_| webpki::Error::BadDer)?;
+    let Some((_, BasicConstraints { ca: true, path_len_constraint })) = constraints else {
+        return Err(webpki::Error::EndEntityUsedAsCa);
+    };
+    if !usage.is_some_and(|(_, usage)| usage.key_cert_sign()) {
+        return Err(webpki::Error::EndEntityUsedAsCa);
+    }
+    if path_len_constraint.is_some_and(|most| below > usize::from(most)) {
+        return Err(webpki::Error::PathLenConstraintViolated);
+    }
+    let [time, not_before, not_after] = [
+        Duration::from_secs(at.seconds().unsigned_abs()),
+        tbs.validity().not_before.to_unix_duration(),
+        tbs.validity().not_after.to_unix_duration(),
+    ];
+    let unix = UnixTime::since_unix_epoch;
+    if time < not_before {
+        return Err(webpki::Error::CertNotValidYet { time: unix(time), not_before: unix(not_before) });
+    }
+    if time > not_after {
+        return Err(webpki::Error::CertExpired { time: unix(time), not_after: unix(not_after) });
+    }
+    Ok(())
 }
 
 /// What the path building does not look at: the leaf's own key and what it is for (RFC 5280 section 4.2.1.3).

@@ -21,7 +21,7 @@ use catenoid_schema::{
     guest::Guest,
     manifest::Manifest,
 };
-use common::{DAY, Issued, NOW, anchors, authority, fleet, guest, leaf, manifest, now, seal, sign};
+use common::{DAY, Issued, NOW, anchors, authority, fleet, guest, key, leaf, manifest, now, seal, sign};
 use cose::{agent::CoseAgent, algs, headers::ContentTypeTypes, keys, message::CoseMessage};
 use p384::ecdsa::{Signature, SigningKey, VerifyingKey, signature::Verifier};
 use p384::pkcs8::EncodePrivateKey;
@@ -29,6 +29,7 @@ use proptest::prelude::*;
 use x509_cert::{
     Certificate,
     der::{Decode, EncodePem, pem::LineEnding},
+    ext::pkix::KeyUsages,
 };
 
 fn cose_key(signer: &Issued) -> keys::CoseKey {
@@ -250,6 +251,152 @@ fn openssl_agrees_on_chains() {
             good,
             "row {index} by openssl"
         );
+    }
+}
+
+/// How a certificate of a generated chain is not as it should be; most are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bend {
+    Nothing,
+    Ended,
+    NotBegun,
+    NoAuthority,
+    Authority,
+    NoUsage,
+    UsageOfALeaf,
+    UsageOfAnAuthority,
+    NoPurpose,
+    OtherPurpose,
+    BothPurposes,
+    PathLength(u8),
+    ForeignIssuer,
+    OtherName,
+}
+
+fn bend() -> impl Strategy<Value = Bend> {
+    let bends = [
+        Bend::Ended,
+        Bend::NotBegun,
+        Bend::NoAuthority,
+        Bend::Authority,
+        Bend::NoUsage,
+        Bend::UsageOfALeaf,
+        Bend::UsageOfAnAuthority,
+        Bend::NoPurpose,
+        Bend::OtherPurpose,
+        Bend::BothPurposes,
+        Bend::PathLength(0),
+        Bend::PathLength(1),
+        Bend::ForeignIssuer,
+        Bend::OtherName,
+    ];
+    prop_oneof![4 => Just(Bend::Nothing), 1 => prop::sample::select(bends.to_vec())]
+}
+
+impl Bend {
+    fn apply(self, spec: &mut common::Spec) {
+        match self {
+            Self::Nothing | Self::ForeignIssuer | Self::OtherName => {}
+            Self::Ended => spec.end = NOW - DAY,
+            Self::NotBegun => spec.start = NOW + DAY,
+            Self::NoAuthority => spec.ca = false,
+            Self::Authority => spec.ca = true,
+            Self::NoUsage => spec.usage = None,
+            Self::UsageOfALeaf => spec.usage = Some(KeyUsages::DigitalSignature.into()),
+            Self::UsageOfAnAuthority => spec.usage = Some(KeyUsages::KeyCertSign.into()),
+            Self::NoPurpose => spec.purposes.clear(),
+            Self::OtherPurpose => spec.purposes = vec![Role::Software.extended_key_usage()],
+            Self::BothPurposes => spec.purposes.push(Role::Software.extended_key_usage()),
+            Self::PathLength(length) => spec.path_length = spec.ca.then_some(length),
+        }
+    }
+}
+
+/// What is done to the certificates of a chain before they are shown.
+#[derive(Debug, Clone, Copy)]
+enum Shown {
+    AsTheyAre,
+    WithoutOne(usize),
+    Swapped,
+    OneTwice,
+    WithAStranger,
+}
+
+/// An anchor, and a signer below it by as many authorities as there are bends but two.
+fn chain(bends: &[Bend], shown: Shown) -> (Issued, Issued) {
+    let mut spec = authority("anchor", 40, Some(Role::Operator));
+    bends[0].apply(&mut spec);
+    let anchor = spec.self_signed();
+    let mut above = anchor.clone();
+    above.chain.clear();
+    for (seed, bend) in (41..).zip(&bends[1..]) {
+        let is_leaf = usize::from(seed) == 39 + bends.len();
+        let name = format!("certificate {seed}");
+        let mut spec =
+            if is_leaf { leaf(&name, seed, Role::Operator) } else { authority(&name, seed, Some(Role::Operator)) };
+        bend.apply(&mut spec);
+        let mut issuer = above.clone();
+        match bend {
+            Bend::ForeignIssuer => issuer.key = key(90),
+            Bend::OtherName => issuer.certificate = authority("another", 91, None).self_signed().certificate,
+            _ => {}
+        }
+        above = spec.by_intermediate(&Issued { chain: above.chain.clone(), ..issuer });
+    }
+    let stranger = authority("stranger", 92, None).self_signed();
+    let length = above.chain.len();
+    match shown {
+        Shown::WithoutOne(at) if length > 1 => drop(above.chain.remove(1 + at % (length - 1))),
+        Shown::Swapped => above.chain.swap(length.saturating_sub(2).max(1).min(length - 1), length - 1),
+        Shown::OneTwice => above.chain.push(above.chain[length - 1].clone()),
+        Shown::WithAStranger => above.chain.push(stranger.chain[0].clone()),
+        Shown::AsTheyAre | Shown::WithoutOne(_) => {}
+    }
+    (anchor, above)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn openssl_agrees_on_generated_chains(
+        bends in prop::collection::vec(bend(), 2..5),
+        shown in prop_oneof![
+            6 => Just(Shown::AsTheyAre),
+            1 => (0usize..4).prop_map(Shown::WithoutOne),
+            1 => Just(Shown::Swapped),
+            1 => Just(Shown::OneTwice),
+            1 => Just(Shown::WithAStranger),
+        ],
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let (anchor, signer) = chain(&bends, shown);
+        let opened = open::<Manifest>(&seal(&manifest(), &[&signer]), &anchors(&[(Role::Operator, 1, &anchor)]), now());
+        let openssl = openssl_verifies(folder.path(), &signer, &anchor.chain[0], Role::Operator);
+        // Asked for a private purpose, it looks at the signer alone; to us, the authorities between are bound by theirs.
+        let bound = bends[1..bends.len() - 1].iter().any(|bend| matches!(bend, Bend::NoPurpose | Bend::OtherPurpose));
+        prop_assert_eq!(opened.is_ok(), openssl && !bound, "{:?}", opened);
+    }
+}
+
+/// What generated chains found: openssl refused them, and we did not.
+#[test]
+fn issuers_are_what_their_certificates_say() {
+    use Bend::{Ended, NoAuthority, NoUsage, NotBegun, Nothing, PathLength, UsageOfALeaf};
+    let folder = tempfile::tempdir().unwrap();
+    for (bends, name) in [
+        (&[Nothing, UsageOfALeaf, Nothing][..], "certificate-untrusted"),
+        (&[Nothing, NoUsage, Nothing], "certificate-untrusted"),
+        (&[UsageOfALeaf, Nothing], "certificate-untrusted"),
+        (&[NoAuthority, Nothing], "certificate-untrusted"),
+        (&[PathLength(0), Nothing, Nothing], "certificate-untrusted"),
+        (&[Ended, Nothing], "certificate-expired"),
+        (&[NotBegun, Nothing], "certificate-not-yet-valid"),
+    ] {
+        let (anchor, signer) = chain(bends, Shown::AsTheyAre);
+        let opened = open::<Manifest>(&seal(&manifest(), &[&signer]), &anchors(&[(Role::Operator, 1, &anchor)]), now());
+        assert_eq!(opened.unwrap_err().name(), name, "{bends:?}");
+        assert!(!openssl_verifies(folder.path(), &signer, &anchor.chain[0], Role::Operator), "{bends:?}");
     }
 }
 
