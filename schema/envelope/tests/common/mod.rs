@@ -61,7 +61,7 @@ pub struct Spec {
 }
 
 /// An issued certificate and its key.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Issued {
     pub key: SigningKey,
     pub certificate: Certificate,
