@@ -14,6 +14,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use catenoid_kernel::fault::at;
 use catenoid_schema::{cbor, control::MANIFEST_LIMIT, digest::Digest, units::Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -252,9 +253,9 @@ impl Ledger {
         let path = self.folder.join(self.older_slot());
         let error = |source| Error::Write { slot: path.clone(), source };
         if !self.folder.exists() {
-            fs::create_dir_all(&self.folder).map_err(error)?;
+            at("ledger.folder", || fs::create_dir_all(&self.folder)).map_err(error)?;
             let parent = self.folder.parent().unwrap_or(Path::new("/"));
-            File::open(parent).and_then(|parent| parent.sync_all()).map_err(error)?;
+            at("ledger.sync_parent", || File::open(parent)?.sync_all()).map_err(error)?;
         }
         replace(&path, &bytes)
     }
@@ -291,10 +292,13 @@ fn read(path: &Path) -> Option<Result<Entry, Corrupt>> {
 fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let temporary = path.with_extension("new");
     let folder = path.parent().unwrap_or(Path::new("/"));
-    let written = File::create(&temporary)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&temporary, path))
-        .and_then(|()| File::open(folder)?.sync_all());
+    let written = at("ledger.create", || File::create(&temporary))
+        .and_then(|mut file| {
+            at("ledger.write", || file.write_all(bytes))?;
+            at("ledger.sync", || file.sync_all())
+        })
+        .and_then(|()| at("ledger.rename", || fs::rename(&temporary, path)))
+        .and_then(|()| at("ledger.sync_folder", || File::open(folder)?.sync_all()));
     written.map_err(|source| {
         // It may not be there; and if it stays, the next write takes its place.
         let _ = fs::remove_file(&temporary);
