@@ -1,0 +1,415 @@
+//! A fault at every point that matters: the agent (or a launcher) is killed before it does something, or what it does
+//! fails. It converges afterwards, leaves nothing behind and touches no container that needed no change.
+//!
+//! A device goes round: two containers, then a third one (with a zone and an image of its own), then that one updated and
+//! a fourth, then back. The first round is watched only: what there is in the kernel after each manifest is the model,
+//! and what the programs passed are the points (the door `fault`). Each later round has one fault in each part of it. A
+//! fault between two looks is none of its own: nothing was changed since the first of them. So the points are every
+//! change, and the first look after each. A sample runs each time, all of them with `CATENOID_WHOLE=1`.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use catenoid_e2e::chance::{Chance, whole};
+use catenoid_e2e::device::faulty_machine;
+
+use crate::bench::{Bench, Process, author};
+
+/// Faults of a sample in each part of a round.
+const SAMPLE: usize = 2;
+/// Reboots with a fault, in a sample and in the whole set: each costs a boot, and not all of them fit into an hour.
+const REBOOTS: [usize; 2] = [0, 12];
+/// Rounds before a fault that was not reached is given up: a run does not pass exactly the points of another one.
+const TRIES: u32 = 2;
+/// Where the device keeps what arms it: see the door `fault`.
+const FAULTS: &str = "/run/catenoid-faults";
+const KEPT: &str = "/data/faults";
+
+const STEADY: &str = "  steady:
+    guest: first
+    zones: [plant]
+    limits: { memory: 16MiB, cpu: 0.25, pids: 16 }
+    stop: { grace: 2s }
+";
+const ADDED: &str = "  added:
+    guest: GUEST
+    zones: [plant, lab]
+    limits: { memory: MEMORY, cpu: 0.25, pids: 16 }
+    stop: { grace: 2s }
+";
+const LAB: &str = "  lab:
+    subnet: [10.30.0.0/24, \"fd30::/64\"]
+    flows: [{ to: core, tcp: [22] }]
+";
+
+/// What there is of ours in the kernel and on the disk, without what has another number each time.
+const MODEL: &str = r#"
+    echo '# mounts'; awk '$5 ~ "^/run/catenoid|^/data" { print $5, $6 }' /proc/1/mountinfo | sort
+    awk 'END { print NR, "mounts" }' /proc/1/mountinfo
+    echo '# loops'; cat /sys/block/loop*/loop/backing_file 2>/dev/null | sort
+    echo '# device-mapper'; cat /sys/block/dm-*/dm/name 2>/dev/null | sort
+    echo '# namespaces'; find /run/catenoid/namespaces | sort
+    for n in /proc/[0-9]*/ns/net; do readlink $n; done 2>/dev/null | sort -u | wc -l
+    echo '# links'
+    for n in /run/catenoid/namespaces/*; do
+      echo "${n##*/}"; nsenter --net=$n/net ip -o addr show 2>/dev/null | awk '{ print $2, $3, $4 }' | sort
+    done
+    ls /sys/class/net | sort
+    echo '# groups'; find /sys/fs/cgroup/catenoid -type d | sort
+    for g in /sys/fs/cgroup/catenoid/*; do (cd $g && grep . memory.max cpu.max pids.max memory.swap.max 2>/dev/null); done
+    echo '# rules'; nft list ruleset; nsenter --net=/run/catenoid/namespaces/core0/net nft list ruleset
+    echo '# files'; (cd /data && find blobs incoming -type f -exec ls -l {} + | awk '{ print $5, $9 }' | sort)
+    ls /run/catenoid | sort; ls /run/catenoid/output /run/catenoid/control 2>/dev/null | sort
+    echo '# processes'; ps -o comm,stat | awk '$1 ~ "launcher" || $2 ~ "Z"' | sort"#;
+
+/// Kills the agent.
+const KILL: &str = r#"
+    for p in /proc/[0-9]*; do
+      [ "$(tr '\0' ' ' <$p/cmdline 2>/dev/null)" = "/init agent " ] && kill -9 ${p#/proc/}
+    done; :"#;
+
+/// The parts of a round, by the manifest that each leads to.
+const PARTS: [&str; 3] = ["first apply", "update", "removal"];
+const RESTART: &str = "agent start";
+const REBOOT: &str = "reboot";
+
+#[derive(Debug, Clone)]
+struct Fault {
+    program: String,
+    /// `crash` or `fail`.
+    what: &'static str,
+    /// How many points are passed by then, this one counted.
+    number: u64,
+    point: String,
+    tries: u32,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} at {} ({})", self.program, self.what, self.number, self.point)
+    }
+}
+
+/// A point that was passed.
+struct Passed {
+    program: String,
+    number: u64,
+    changes: bool,
+    name: String,
+}
+
+struct Round {
+    bench: Bench,
+    folder: std::path::PathBuf,
+    sequence: u64,
+    /// After each part; the last one is where a round begins.
+    models: Vec<String>,
+    untouched: BTreeMap<String, Process>,
+}
+
+#[test]
+fn vm_every_crash_point() -> Result<()> {
+    let mut bench = Bench::start("crash-points", faulty_machine(&catenoid_e2e::Artefacts::new(), "crash-points")?)?;
+    let folder = bench.folder("documents")?;
+    bench.deliver(&["busybox-1.0.0", "busybox-1.0.1"])?;
+    bench.device.root(&format!("mkdir {FAULTS} {KEPT}"))?;
+    let mut round = Round { bench, folder, sequence: 1, models: Vec::new(), untouched: BTreeMap::new() };
+    round.go_to(2, None)?;
+    round.untouched = round.bench.processes()?;
+
+    // Watched only.
+    let mut queues: BTreeMap<&str, VecDeque<Fault>> = BTreeMap::new();
+    let mut chance = Chance::new("crash points");
+    for (part, name) in PARTS.iter().copied().enumerate() {
+        round.trace()?;
+        round.go_to(part, None)?;
+        let passed = round.passed()?;
+        let model = round.model()?;
+        round.models.push(model);
+        let mut faults = faults(name, &passed);
+        // One launch is like another.
+        faults.retain(|fault| part == 0 || fault.program == "agent");
+        queues.insert(name, faults);
+    }
+    round.trace()?;
+    round.restart(None)?;
+    queues.insert(RESTART, faults(RESTART, &round.passed()?));
+    let all: usize = queues.values().map(VecDeque::len).sum();
+    println!("{all} faults");
+    if !whole() {
+        queues.values_mut().for_each(|queue| sample(queue, SAMPLE, &mut chance));
+    }
+
+    let (mut done, mut missed, mut failed) = (BTreeMap::<String, u64>::new(), 0, Vec::new());
+    while queues.values().any(|queue| !queue.is_empty()) {
+        for (name, part) in PARTS.iter().copied().zip(0..).chain([(RESTART, PARTS.len())]) {
+            let fault = queues.get_mut(name).and_then(VecDeque::pop_front);
+            if fault.is_none() && name == RESTART {
+                continue;
+            }
+            match (round.part(part, fault.as_ref()), fault) {
+                (Err(error), fault) => {
+                    let fault = fault.map_or_else(|| "no fault".to_owned(), |fault| fault.to_string());
+                    println!("FAILED: {name}: {fault}: {error:#}");
+                    failed.push(format!("{name}: {fault}: {error:#}"));
+                    round.recover(part)?;
+                }
+                (Ok(true), Some(fault)) => {
+                    *done.entry(format!("{name}: {} {}", fault.program, fault.what)).or_default() += 1;
+                }
+                (Ok(false), Some(fault)) if fault.tries < TRIES => {
+                    queues.entry(name).or_default().push_back(Fault { tries: fault.tries + 1, ..fault });
+                }
+                (Ok(_), Some(_)) => missed += 1,
+                (Ok(_), None) => {}
+            }
+        }
+        if whole() {
+            let left: usize = queues.values().map(VecDeque::len).sum();
+            println!("{} done, {left} left", done.values().sum::<u64>());
+        }
+    }
+    let reboots = REBOOTS[usize::from(whole())];
+    for _ in 0..reboots {
+        round = round.reboot(&mut chance).context(REBOOT)?;
+        round.check(2).context(REBOOT)?;
+        *done.entry(format!("{REBOOT}: agent crash")).or_default() += 1;
+    }
+    println!("{} faults done, {missed} not reached again: {done:#?}", done.values().sum::<u64>());
+    ensure!(failed.is_empty(), "{} faults left something: {}", failed.len(), failed.join("\n"));
+    Ok(())
+}
+
+/// Every change, and the first look after each: once as a crash; every change once more as a failure.
+fn faults(part: &str, passed: &[Passed]) -> VecDeque<Fault> {
+    let mut faults = VecDeque::new();
+    let mut programs: BTreeMap<&str, (usize, usize, bool)> = BTreeMap::new();
+    for point in passed {
+        let (all, kept, after_change) = programs.entry(&point.program).or_insert((0, 0, true));
+        *all += 1;
+        let fault = |what| Fault {
+            program: point.program.clone(),
+            what,
+            number: point.number,
+            point: point.name.clone(),
+            tries: 0,
+        };
+        if point.changes || *after_change {
+            *kept += 1;
+            faults.push_back(fault("crash"));
+        }
+        // A launcher that fails ends as one that is killed does.
+        if point.changes && point.program == "agent" {
+            faults.push_back(fault("fail"));
+        }
+        *after_change = point.changes;
+    }
+    for (program, (all, kept, _)) in programs {
+        println!("{part}: {program} passed {all} points, {kept} of them with something changed before or by them");
+    }
+    faults
+}
+
+fn sample(queue: &mut VecDeque<Fault>, count: usize, chance: &mut Chance) {
+    while queue.len() > count {
+        let victim = chance.below(queue.len() as u64);
+        queue.remove(usize::try_from(victim).unwrap_or(0));
+    }
+}
+
+impl Round {
+    fn manifest(&mut self, part: usize) -> Result<Vec<u8>> {
+        self.sequence += 1;
+        let zones = "  plant:\n    subnet: [10.20.0.0/24, \"fd20::/64\"]\n";
+        let (lab, core_zones, added) = match part {
+            0 => (LAB, "[uplink, plant, lab]", ADDED.replace("GUEST", "second").replace("MEMORY", "16MiB")),
+            1 => {
+                let more = STEADY.replace("steady", "more");
+                (LAB, "[uplink, plant, lab]", ADDED.replace("GUEST", "first").replace("MEMORY", "24MiB") + &more)
+            }
+            _ => ("", "[uplink, plant]", String::new()),
+        };
+        let second = if part == 0 { "  second: { ref: busybox@1.0.1 }\n" } else { "" };
+        let core = "  core: { ref: catenoid-core@0.1.0 }\n";
+        let factory = self.bench.author.example("factory")?;
+        let yaml = factory
+            .replace("sequence: 1,", &format!("sequence: {},", self.sequence))
+            .replace(core, &format!("{core}  first: {{ ref: busybox@1.0.0 }}\n{second}"))
+            .replace("containers:\n", &format!("{zones}{lab}containers:\n"))
+            .replace("zones: [uplink]", &format!("zones: {core_zones}"));
+        self.bench.author.sign(&self.folder, &(yaml + STEADY + &added))
+    }
+
+    /// Arms a program, or nobody, and forgets what was passed.
+    fn arm(&mut self, folder: &str, fault: Option<&Fault>) -> Result<()> {
+        let arm = fault.map_or_else(
+            // Nothing that can be read disarms.
+            || format!("echo none >{folder}/agent.arm; rm -f {folder}/launcher.arm"),
+            |fault| format!("echo {} {} >{folder}/{}.arm", fault.what, fault.number, fault.program),
+        );
+        self.bench.device.root(&format!("{arm}; : >{FAULTS}/trace")).map(drop)
+    }
+
+    /// Watches from now on: armed for a point that is not reached.
+    fn trace(&mut self) -> Result<()> {
+        let never = |program: &str| format!("echo crash 1000000 >{FAULTS}/{program}.arm");
+        self.bench.device.root(&format!(": >{FAULTS}/trace; {}; {}", never("agent"), never("launcher"))).map(drop)
+    }
+
+    /// What was passed since then; nothing is armed any more.
+    fn passed(&mut self) -> Result<Vec<Passed>> {
+        let trace = self.bench.device.root(&format!("cat {FAULTS}/trace"))?;
+        let parse = |line: &str| -> Option<Passed> {
+            let words: Vec<_> = line.split(' ').collect();
+            let [program, number, kind, name] = words.as_slice() else { return None };
+            let (program, name) = ((*program).to_owned(), (*name).to_owned());
+            Some(Passed { program, number: number.parse().ok()?, changes: *kind == "at", name })
+        };
+        let passed = trace.lines().map(|line| parse(line).with_context(|| format!("`{line}`"))).collect();
+        self.arm(FAULTS, None)?;
+        passed
+    }
+
+    /// Applies the manifest of `part`, with a fault on the way; whether that was reached.
+    fn go_to(&mut self, part: usize, fault: Option<&Fault>) -> Result<bool> {
+        let envelope = self.manifest(part)?;
+        let before = self.audited()?;
+        if fault.is_some() {
+            self.arm(FAULTS, fault)?;
+        }
+        // It breaks off when the agent is killed while it answers.
+        let submitted = self.bench.submit(&envelope);
+        let (reached, mut stands) = self.settle(before, fault, 0)?;
+        let digest = author::digest(&envelope)?.to_string();
+        if stands != digest {
+            ensure!(fault.is_some(), "{submitted:?}");
+            let before = self.audited()?;
+            self.bench.submit(&envelope).context("submitted again")?;
+            (_, stands) = self.settle(before, None, 0)?;
+        }
+        ensure!(stands == digest, "as another manifest says: {stands}");
+        Ok(reached)
+    }
+
+    /// Goes through a part of a round with a fault on the way, and looks at what is left; whether that was reached.
+    fn part(&mut self, part: usize, fault: Option<&Fault>) -> Result<bool> {
+        let reached = if part < PARTS.len() { self.go_to(part, fault) } else { self.restart(fault) }?;
+        self.check(part.min(2))?;
+        Ok(reached)
+    }
+
+    /// After a failure: to where the next part begins, whatever there is.
+    fn recover(&mut self, part: usize) -> Result<()> {
+        self.arm(FAULTS, None)?;
+        self.go_to(part.min(2), None)?;
+        self.untouched = self.bench.processes()?;
+        self.untouched.retain(|name, _| ["core0", "steady"].contains(&name.as_str()));
+        Ok(())
+    }
+
+    /// Kills the agent, with a fault in its next start.
+    fn restart(&mut self, fault: Option<&Fault>) -> Result<bool> {
+        let before = self.audited()?;
+        if fault.is_some() {
+            self.arm(FAULTS, fault)?;
+        }
+        self.bench.device.root(KILL)?;
+        self.settle(before, fault, 1).map(|(reached, _)| reached)
+    }
+
+    /// Cuts the power, with a crash of the agent in its next start.
+    fn reboot(mut self, chance: &mut Chance) -> Result<Self> {
+        let fault = Fault {
+            program: "agent".to_owned(),
+            what: "crash",
+            number: 1 + chance.below(400),
+            point: "any".to_owned(),
+            tries: 0,
+        };
+        self.arm(KEPT, Some(&fault))?;
+        self.bench.device.root("sync")?;
+        self.bench = self.bench.power_cycle()?;
+        self.bench.wait("converged after a reboot", |status| crate::bench::converged(status).is_some())?;
+        self.bench.device.root(&format!("mkdir {FAULTS}"))?;
+        self.untouched = self.bench.processes()?;
+        Ok(self)
+    }
+
+    /// Lines in the audit log.
+    fn audited(&mut self) -> Result<u64> {
+        Ok(self.bench.device.root("wc -l </data/audit/audit.jsonl")?.trim().parse()?)
+    }
+
+    /// Waits until the device is as some manifest says, after the fault and after `starts` starts of the agent besides the
+    /// one that a crash costs; whether the fault was reached, and which manifest it is.
+    fn settle(&mut self, before: u64, fault: Option<&Fault>, starts: u64) -> Result<(bool, String)> {
+        let (program, number) = fault.map_or(("", 0), |fault| (fault.program.as_str(), fault.number));
+        let crash = fault.is_some_and(|fault| fault.what == "crash" && fault.program == "agent");
+        // The last event that tells how the device stands; `wait` while there is none or the agent is gone.
+        let script = format!(
+            r#"
+            stands() {{
+              tail -n +{from} /data/audit/audit.jsonl | awk '
+                /"kind":"AgentStarted"/ {{ started++; state = "open" }}
+                /"kind":"Converged"/ {{ state = "converged" }}
+                /"kind":"PassEnded"/ {{ state = (/done, converged"/ ? "converged" : "open") }}
+                /"kind":"(StepFailed|DriftFound|ManifestAccepted)"/ {{ state = "open" }}
+                END {{ print (state == "" ? "open" : state), started + 0 }}'
+            }}
+            reached() {{ grep -q '^{program} {number} ' {FAULTS}/trace; }}
+            i=0
+            while [ $i -lt 600 ]; do
+              set -- $(stands)
+              if [ "$1" = converged ]; then
+                if ! {armed} || ! reached; then late=$((late + 1)); else late=99; fi
+                if [ $late -ge 3 ] && {{ ! {crash} || ! reached || [ $2 -gt {starts} ]; }}; then
+                  {armed} && reached && echo reached || echo passed
+                  grep '"kind":"Converged"' /data/audit/audit.jsonl | tail -n 1 | sed 's/.*(\(sha256:[0-9a-f]*\)).*/\1/'
+                  exit
+                fi
+              fi
+              i=$((i + 1)); usleep 100000
+            done
+            echo late; tail -n +{from} /data/audit/audit.jsonl"#,
+            from = before + 1,
+            armed = if fault.is_some() { "true" } else { "false" },
+            crash = if crash { "true" } else { "false" },
+        );
+        let answer = self.bench.device.root(&script)?;
+        let lines: Vec<_> = answer.lines().collect();
+        let (reached, stands) = match lines.as_slice() {
+            ["reached", stands] => (true, (*stands).to_owned()),
+            ["passed", stands] => (false, (*stands).to_owned()),
+            _ => bail!("not settled: {answer}\n{}", self.bench.device.console().tail()),
+        };
+        if fault.is_some() {
+            self.arm(FAULTS, None)?;
+        }
+        Ok((reached, stands))
+    }
+
+    fn model(&mut self) -> Result<String> {
+        self.bench.device.root(MODEL)
+    }
+
+    /// Compares what there is with the model after `part`, and the containers that nothing asked to change.
+    fn check(&mut self, part: usize) -> Result<()> {
+        let model = self.model()?;
+        ensure!(model == self.models[part], "not as without the fault:\n{}", difference(&self.models[part], &model));
+        let processes = self.bench.processes()?;
+        for (name, process) in &self.untouched {
+            ensure!(processes.get(name) == Some(process), "`{name}` was touched: {process:?}, {processes:?}");
+        }
+        Ok(())
+    }
+}
+
+/// The lines that only one of the two has.
+fn difference(wanted: &str, is: &str) -> String {
+    let only = |of: &str, other: &str, sign: &str| -> Vec<String> {
+        let lines = of.lines().filter(|line| !other.lines().any(|o| o == *line));
+        lines.map(|line| format!("{sign} {line}")).collect()
+    };
+    [only(wanted, is, "-"), only(is, wanted, "+")].concat().join("\n")
+}
