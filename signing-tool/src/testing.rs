@@ -11,18 +11,27 @@ use crate::{
     yaml::{Finding, Source},
 };
 
-/// The manifest in `text` as its author means it, or what `check` shows of it.
+/// The manifest in `text` by its form alone: the rules are not asked.
+///
+/// # Errors
+/// What is wrong with the text, as a person sees it.
+pub fn parse_manifest(text: &str) -> Result<Manifest, String> {
+    let source = Source::from_text("manifest.yaml", text);
+    source.parse().map_err(|finding| shown(&source, &[finding]))
+}
+
+/// Everything that `check` does with the manifest in `text`.
 ///
 /// # Errors
 /// Everything that is wrong with it, as a person sees it.
-pub fn read_manifest(text: &str) -> Result<Manifest, String> {
-    let source = Source::from_text("manifest.yaml", text);
-    let manifest: Manifest = source.parse().map_err(|finding| shown(&source, &[finding]))?;
+pub fn check_manifest(text: &str) -> Result<Manifest, String> {
+    let manifest = parse_manifest(text)?;
     let violations = rules::check(&manifest, Stage::Authored);
     if violations.is_empty() {
         let _ = flows::permissions(&manifest);
         return Ok(manifest);
     }
+    let source = Source::from_text("manifest.yaml", text);
     Err(shown(&source, &check::findings(&source, &violations)))
 }
 

@@ -19,6 +19,10 @@ const NODES_LIMIT: usize = 400_000;
 /// The most characters of a line that is shown.
 const SHOWN_LIMIT: usize = 160;
 
+/// What ends a line in YAML 1.1 and is text in YAML 1.2, and how to write it so that both read the same. Nobody sees them:
+/// what was signed would not be what stands there.
+const AMBIGUOUS_BREAKS: [(char, &str); 3] = [('\u{85}', "\\N"), ('\u{2028}', "\\L"), ('\u{2029}', "\\P")];
+
 /// A YAML file.
 pub(crate) struct Source {
     path: PathBuf,
@@ -67,6 +71,9 @@ impl Source {
 
     /// The document in it: no unknown and no duplicate key, no anchor, no merge, no tag, one document.
     pub(crate) fn parse<T: DeserializeOwned>(&self) -> Result<T, Finding> {
+        if let Some(found) = self.ambiguous_break() {
+            return Err(found);
+        }
         let options = serde_saphyr::options! {
             budget: serde_saphyr::budget! {
                 max_reader_input_bytes: usize::try_from(READ_LIMIT).ok(),
@@ -86,6 +93,22 @@ impl Source {
             with_snippet: false,
         };
         serde_saphyr::from_str_with_options(&self.text, options).map_err(|error| self.finding(&error))
+    }
+
+    /// The first of [`AMBIGUOUS_BREAKS`].
+    fn ambiguous_break(&self) -> Option<Finding> {
+        self.text.lines().zip(1..).find_map(|(text, line)| {
+            let (column, (_, escape)) = text
+                .chars()
+                .zip(1..)
+                .find_map(|(c, column)| Some((column, AMBIGUOUS_BREAKS.into_iter().find(|(found, _)| *found == c)?)))?;
+            Some(Finding {
+                place: Place { line, column, length: 1 },
+                message: "an invisible character stands here that only some readers of YAML take for a line break"
+                    .to_owned(),
+                hint: Some(format!("remove it, or write `{escape}` between double quotes")),
+            })
+        })
     }
 
     fn finding(&self, error: &serde_saphyr::Error) -> Finding {
