@@ -22,6 +22,7 @@ use std::{
     ffi::CStr,
     fs::{self, File},
     io::{self, Read as _},
+    marker::PhantomData,
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
         unix::fs::MetadataExt as _,
@@ -224,12 +225,20 @@ pub fn list(base: &Path) -> Result<Vec<String>, Error> {
     look("namespace.list", read).map_err(|source| Error::Read { path: base.to_owned(), source })
 }
 
-/// The pair in `folder`; none if it is not whole: a file is missing or no namespace of its kind, or the network namespace
-/// belongs to another user namespace.
+/// The pair in `folder`; none if it is not [whole](net).
 ///
 /// # Errors
 /// [`Error::Read`], [`Error::Enter`].
 pub fn read(folder: &Path) -> Result<Option<Pair>, Error> {
+    visit(|visitor| visitor.enter_pair(folder))?
+}
+
+/// The network namespace of the pair in `folder`; none if the pair is not whole: a file is missing or no namespace of its
+/// kind, or the network namespace belongs to another user namespace.
+///
+/// # Errors
+/// [`Error::Read`].
+pub fn net(folder: &Path) -> Result<Option<OwnedFd>, Error> {
     let error = |source| Error::Read { path: folder.to_owned(), source };
     let open = |name: &str, kind: CloneFlags| -> io::Result<Option<OwnedFd>> {
         match File::open(folder.join(name)) {
@@ -244,11 +253,8 @@ pub fn read(folder: &Path) -> Result<Option<Pair>, Error> {
     let net = open(NET, CloneFlags::CLONE_NEWNET).map_err(error)?;
     let (Some(user), Some(net)) = (user, net) else { return Ok(None) };
     let owner = owner(net.as_fd()).map_err(error)?;
-    if identity(owner.as_fd()).map_err(error)? != identity(user.as_fd()).map_err(error)? {
-        return Ok(None);
-    }
-    let base = inside(net.as_fd(), || fs::metadata(OWNED).map(|file| file.uid()))?.map_err(error)?;
-    Ok(Some(Pair { base, net }))
+    let same = identity(owner.as_fd()).map_err(error)? == identity(user.as_fd()).map_err(error)?;
+    Ok(same.then_some(net))
 }
 
 /// The number of a namespace, which no other one of the same kind has while this one lives.
@@ -280,23 +286,53 @@ pub fn current() -> Result<OwnedFd, Error> {
     File::open(path).map(OwnedFd::from).map_err(|source| Error::Read { path: path.to_owned(), source })
 }
 
-/// Runs `work` in the network namespace `net`, on a thread of its own that ends with it: no other thread ever leaves its
-/// namespace. What `work` opens or spawns stays in `net`.
+/// A thread that goes from one network namespace to another and ends with the visit: no other thread ever leaves its own.
+/// What it opens or spawns stays in the namespace that it is in.
+#[derive(Debug)]
+pub struct Visitor(PhantomData<*const ()>);
+
+/// Runs `work` on a visitor, which is in the caller's network namespace at first.
 ///
 /// # Errors
-/// [`Error::Enter`].
-pub fn inside<T: Send>(net: BorrowedFd<'_>, work: impl FnOnce() -> T + Send) -> Result<T, Error> {
+/// [`Error::Enter`] if there is no thread to be had.
+pub fn visit<T: Send>(work: impl FnOnce(&Visitor) -> T + Send) -> Result<T, Error> {
     std::thread::scope(|scope| {
-        let entered = std::thread::Builder::new().name("namespace".to_owned()).spawn_scoped(scope, || {
-            look("namespace.enter", || setns(net, CloneFlags::CLONE_NEWNET))?;
-            Ok(work())
-        });
-        match entered.map(std::thread::ScopedJoinHandle::join) {
-            Ok(Ok(done)) => done.map_err(Error::Enter),
+        let visitor = std::thread::Builder::new().name("namespace".to_owned());
+        match visitor.spawn_scoped(scope, || work(&Visitor(PhantomData))).map(std::thread::ScopedJoinHandle::join) {
+            Ok(Ok(done)) => Ok(done),
             Ok(Err(panic)) => std::panic::resume_unwind(panic),
             Err(error) => Err(Error::Enter(error)),
         }
     })
+}
+
+impl Visitor {
+    /// Goes on to the network namespace `net`.
+    ///
+    /// # Errors
+    /// [`Error::Enter`].
+    pub fn enter(&self, net: BorrowedFd<'_>) -> Result<(), Error> {
+        look("namespace.enter", || setns(net, CloneFlags::CLONE_NEWNET)).map_err(|errno| Error::Enter(errno.into()))
+    }
+
+    /// Goes on to the pair in `folder`, if it is [whole](net).
+    ///
+    /// # Errors
+    /// [`Error::Read`], [`Error::Enter`].
+    pub fn enter_pair(&self, folder: &Path) -> Result<Option<Pair>, Error> {
+        let Some(net) = net(folder)? else { return Ok(None) };
+        self.enter(net.as_fd())?;
+        let owned = fs::metadata(OWNED).map_err(|source| Error::Read { path: folder.to_owned(), source })?;
+        Ok(Some(Pair { base: owned.uid(), net }))
+    }
+}
+
+/// Runs `work` in the network namespace `net`, on a thread of its own that ends with it.
+///
+/// # Errors
+/// [`Error::Enter`].
+pub fn inside<T: Send>(net: BorrowedFd<'_>, work: impl FnOnce() -> T + Send) -> Result<T, Error> {
+    visit(|visitor| visitor.enter(net).map(|()| work()))?
 }
 
 /// The value of a setting below `/proc/sys/net` in the calling thread's network namespace, without the line's end; none

@@ -183,12 +183,12 @@ impl Zones {
     /// [`Error::Observe`], [`Error::Links`].
     pub fn watch_inside(&self, container: &Name, held: Option<Inside>) -> Result<Option<Inside>, Error> {
         let folder = self.0.run.join(container.as_str());
-        let Some(pair) = namespace::read(&folder).map_err(Error::Observe)? else { return Ok(None) };
-        let namespace = namespace::number(&pair.net).map_err(Error::Observe)?;
+        let Some(net) = namespace::net(&folder).map_err(Error::Observe)? else { return Ok(None) };
+        let namespace = namespace::number(&net).map_err(Error::Observe)?;
         if let Some(held) = held.filter(|held| held.namespace == namespace) {
             return Ok(Some(held));
         }
-        Ok(Some(Inside { namespace, announcements: listen(&pair.net)? }))
+        Ok(Some(Inside { namespace, announcements: listen(&net)? }))
     }
 
     /// The work blocks and changes namespaces, so it is not done on the threads that carry the agent.
@@ -266,8 +266,8 @@ impl Ground {
                 .try_clone()
                 .map_err(|source| Error::Observe(namespace::Error::Read { path: PathBuf::from("root"), source })),
             Place::Container(container) => {
-                let pair = namespace::read(&self.folder(container)).map_err(|source| namespaces(container, source))?;
-                pair.map(|pair| pair.net).ok_or_else(|| Error::NoNamespaces { container: container.clone() })
+                let net = namespace::net(&self.folder(container)).map_err(|source| namespaces(container, source))?;
+                net.ok_or_else(|| Error::NoNamespaces { container: container.clone() })
             }
         }
     }
@@ -281,7 +281,7 @@ impl Ground {
     fn make_namespaces(&self, container: &Name, base: u32) -> Result<(), Error> {
         let folder = self.folder(container);
         let failed = |source| namespaces(container, source);
-        if namespace::read(&folder).map_err(failed)?.is_some() {
+        if namespace::net(&folder).map_err(failed)?.is_some() {
             return Ok(());
         }
         let fresh = namespace::make(base, allocate::RANGE).map_err(failed)?;

@@ -8,7 +8,7 @@ use std::{
 
 use catenoid_kernel::{
     firewall,
-    namespace::{self, inside},
+    namespace::{self, Visitor},
     netlink::{Address, DefaultRoute, Link, Netlink},
 };
 use catenoid_schema::{manifest::MacAddress, name::Name};
@@ -61,13 +61,17 @@ impl Listed {
 /// is not whole, a firewall as none of ours. An error is one of the root namespace, which a shortage of ours meets too:
 /// it is read last.
 pub(crate) fn observe(run: &Path, root: &OwnedFd, listed: &mut Listed) -> Result<Observed, Error> {
+    namespace::visit(|visitor| visit(visitor, run, root, listed)).map_err(Error::Observe)?
+}
+
+fn visit(visitor: &Visitor, run: &Path, root: &OwnedFd, listed: &mut Listed) -> Result<Observed, Error> {
     let mut observed = Observed::default();
     let mut there = BTreeSet::new();
     let mut inner = BTreeMap::new();
     for entry in namespace::list(run).map_err(Error::Observe)? {
         let Ok(container) = entry.parse::<Name>() else { continue };
-        let pair = namespace::read(&run.join(container.as_str())).ok().flatten();
-        let whole = pair.and_then(|pair| read(&pair.net, root).ok().map(|content| (pair, content)));
+        let pair = visitor.enter_pair(&run.join(container.as_str())).ok().flatten();
+        let whole = pair.and_then(|pair| read(root).ok().map(|content| (pair, content)));
         let Some((pair, content)) = whole else {
             observed.namespaces.insert(container, None);
             continue;
@@ -91,29 +95,28 @@ pub(crate) fn observe(run: &Path, root: &OwnedFd, listed: &mut Listed) -> Result
             }
         }
     }
+    visitor.enter(root.as_fd()).map_err(Error::Observe)?;
     let unreadable = |source| Error::Firewall { place: Place::Root, source };
-    let state = inside(root.as_fd(), firewall::state).map_err(Error::Observe)?.map_err(unreadable)?;
+    let state = firewall::state().map_err(unreadable)?;
     there.insert(state.namespace);
     note(Place::Root, listed.rules(root.as_fd(), state).map_err(unreadable)?, &mut observed);
     listed.0.retain(|namespace, _| there.contains(namespace));
-    segments(root, inner, &mut observed)?;
+    segments(inner, &mut observed)?;
     Ok(observed)
 }
 
-fn read(net: &OwnedFd, root: &OwnedFd) -> Result<Content, Error> {
-    let content = inside(net.as_fd(), || -> Result<Content, Error> {
-        let netlink = Netlink::open().map_err(Error::Links)?;
-        let [v4, v6] = FORWARDING.map(|key| namespace::setting(key).map_err(Error::Observe));
-        Ok(Content {
-            root: netlink.number_of(root.as_fd()).map_err(Error::Links)?,
-            links: netlink.links().map_err(Error::Links)?,
-            addresses: netlink.addresses().map_err(Error::Links)?,
-            routes: netlink.default_routes().map_err(Error::Links)?,
-            forwarding: forwarding(v4?.as_deref(), v6?.as_deref()),
-            firewall: firewall::state().ok(),
-        })
-    });
-    content.map_err(Error::Observe)?
+/// What is in the network namespace that the visitor is in.
+fn read(root: &OwnedFd) -> Result<Content, Error> {
+    let netlink = Netlink::open().map_err(Error::Links)?;
+    let [v4, v6] = FORWARDING.map(|key| namespace::setting(key).map_err(Error::Observe));
+    Ok(Content {
+        root: netlink.number_of(root.as_fd()).map_err(Error::Links)?,
+        links: netlink.links().map_err(Error::Links)?,
+        addresses: netlink.addresses().map_err(Error::Links)?,
+        routes: netlink.default_routes().map_err(Error::Links)?,
+        forwarding: forwarding(v4?.as_deref(), v6?.as_deref()),
+        firewall: firewall::state().ok(),
+    })
 }
 
 /// What both settings say, if it is the same and one that we write; a family that is not there forwards nothing.
@@ -145,19 +148,15 @@ fn inner_end(container: &Name, link: &Link, content: &Content) -> Option<Inner> 
     })
 }
 
-/// Bridges and outer ends in the root namespace, and the interfaces that are none of ours.
-fn segments(root: &OwnedFd, mut inner: BTreeMap<u32, Inner>, observed: &mut Observed) -> Result<(), Error> {
-    let read = inside(root.as_fd(), || -> Result<_, Error> {
-        let links = Netlink::open().and_then(|netlink| netlink.links()).map_err(Error::Links)?;
-        let mut ipv6 = BTreeSet::new();
-        for link in links.iter().filter(|link| name::is_bridge(&link.name) || name::is_port(&link.name)) {
-            if namespace::setting(&ipv6_off(&link.name)).map_err(Error::Observe)?.is_some_and(|off| off != "1") {
-                ipv6.insert(link.index);
-            }
+/// Bridges and outer ends in the root namespace, which the visitor is in, and the interfaces that are none of ours.
+fn segments(mut inner: BTreeMap<u32, Inner>, observed: &mut Observed) -> Result<(), Error> {
+    let links = Netlink::open().and_then(|netlink| netlink.links()).map_err(Error::Links)?;
+    let mut ipv6 = BTreeSet::new();
+    for link in links.iter().filter(|link| name::is_bridge(&link.name) || name::is_port(&link.name)) {
+        if namespace::setting(&ipv6_off(&link.name)).map_err(Error::Observe)?.is_some_and(|off| off != "1") {
+            ipv6.insert(link.index);
         }
-        Ok((links, ipv6))
-    });
-    let (links, ipv6) = read.map_err(Error::Observe)??;
+    }
     for link in &links {
         let (up, ipv6) = (link.up, ipv6.contains(&link.index));
         match link.kind.as_deref() {
