@@ -36,14 +36,38 @@ pub fn faulty_machine(artefacts: &Artefacts, name: &str) -> Result<Builder> {
     machine_of(artefacts, name, "faults")
 }
 
+/// The same as [`machine`], with a kernel that QEMU loads itself: for scenarios in which firmware and TPM have no part.
+pub fn machine_without_firmware(artefacts: &Artefacts, name: &str) -> Result<Builder> {
+    Ok(without_firmware(artefacts, fresh(artefacts, name)?)?.disk(disk_of(artefacts, "test")?))
+}
+
+/// A machine with the disk that lies in `dir`, and the kernel, initramfs and command line of the test image.
+pub fn without_firmware(artefacts: &Artefacts, dir: PathBuf) -> Result<Builder> {
+    let image = artefacts.image().join("test");
+    let path = image.join("cmdline");
+    let words = fs::read_to_string(&path).with_context(|| format!("failed to read `{}`", path.display()))?;
+    let words = words.trim_end_matches('\0').trim().to_owned();
+    Ok(Vm::builder(dir).kernel(artefacts.rooms().join("kernel"), image.join("initramfs.cpio.zst"), words).root_shell())
+}
+
 fn machine_of(artefacts: &Artefacts, name: &str, variant: &str) -> Result<Builder> {
+    let (dir, disk) = (fresh(artefacts, name)?, disk_of(artefacts, variant)?);
+    Ok(Vm::builder(dir).disk(disk).keys(platform_keys(&artefacts.pki())?).root_shell())
+}
+
+fn disk_of(artefacts: &Artefacts, variant: &str) -> Result<PathBuf> {
+    let disk = artefacts.image().join(variant).join("disk.img");
+    ensure!(disk.exists(), "no `{}` (hint: `cargo xtask image --variant {variant}`)", disk.display());
+    Ok(disk)
+}
+
+/// The directory of a scenario, without what an earlier run left in it.
+fn fresh(artefacts: &Artefacts, name: &str) -> Result<PathBuf> {
     let dir = artefacts.vm(name);
     if dir.exists() {
         fs::remove_dir_all(&dir).with_context(|| format!("failed to remove `{}`", dir.display()))?;
     }
-    let disk = artefacts.image().join(variant).join("disk.img");
-    ensure!(disk.exists(), "no `{}` (hint: `cargo xtask image --variant {variant}`)", disk.display());
-    Ok(Vm::builder(dir).disk(disk).keys(platform_keys(&artefacts.pki())?).root_shell())
+    Ok(dir)
 }
 
 /// A running device whose c0 answers.
@@ -64,15 +88,15 @@ impl Device {
 
     /// Switches `machine` on and waits for c0.
     pub fn start(artefacts: Artefacts, machine: Builder) -> Result<Self> {
-        Self::wait(artefacts, machine.start()?)
+        Self::of(artefacts, machine.start()?)
     }
 
-    /// Cuts the power and switches the same device on again.
+    /// Cuts the power and switches the same device on again, with firmware if it had one.
     pub fn power_cycle(self) -> Result<Self> {
-        let dir: PathBuf = self.vm.dir().to_owned();
+        let (dir, firmware) = (self.vm.dir().to_owned(), self.vm.has_firmware());
         self.vm.kill();
-        let vm = Vm::builder(dir).root_shell().start()?;
-        Self::wait(self.artefacts, vm)
+        let machine = if firmware { Vm::builder(dir).root_shell() } else { without_firmware(&self.artefacts, dir)? };
+        Self::start(self.artefacts, machine)
     }
 
     /// Cuts the power.
@@ -87,7 +111,8 @@ impl Device {
         Ok(pressed.elapsed())
     }
 
-    fn wait(artefacts: Artefacts, vm: Vm) -> Result<Self> {
+    /// Waits for c0 on a machine that is on.
+    pub fn of(artefacts: Artefacts, vm: Vm) -> Result<Self> {
         let ssh = Ssh::new(vm.ssh_port(), artefacts.ssh_key());
         ssh.wait(vm.console(), BOOT)?;
         Ok(Self { artefacts, vm, ssh })

@@ -3,6 +3,7 @@
 //! gives [`Vm`] to the demo, `vm up` and the scenario tests under `tests/`. Start reading at [`vm`].
 
 pub mod artefacts;
+pub mod chance;
 pub mod console;
 pub mod device;
 pub mod direct;
@@ -11,6 +12,7 @@ pub mod qmp;
 pub mod root_shell;
 pub mod ssh;
 pub mod vm;
+pub mod write_log;
 
 pub use artefacts::Artefacts;
 pub use device::Device;

@@ -51,7 +51,8 @@ impl RootShell {
     pub(crate) fn run(&mut self, script: &str) -> Result<Output, RootShellError> {
         self.reader.get_ref().set_read_timeout(Some(PATIENCE))?;
         while !self.ready {
-            self.ready = self.line()? == "ready";
+            // Some firmware clears the screen of every serial port, without a line feed.
+            self.ready = self.line()?.ends_with("ready");
         }
         let line = format!("{}\n", STANDARD.encode(script));
         self.reader.get_mut().write_all(line.as_bytes())?;

@@ -27,6 +27,8 @@ use crate::root_shell::{RootShell, RootShellError};
 const FIRMWARE_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd";
 /// The empty variable store that belongs to it.
 const FIRMWARE_VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+/// The same without Secure Boot, SMM and variables, for a kernel that QEMU hands over.
+const FIRMWARE_WITHOUT_KEYS: &str = "/usr/share/ovmf/OVMF.fd";
 /// The address of the device's only network card; manifests name it.
 pub const MAC: &str = "52:54:00:12:34:56";
 /// The serial number in SMBIOS; manifests target it.
@@ -115,6 +117,27 @@ pub struct Builder {
     root_shell: bool,
     detached: bool,
     forwards: Vec<(u16, u16)>,
+    writes: Writes,
+    kernel: Option<Kernel>,
+}
+
+/// What becomes of the guest's writes to its disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Writes {
+    /// They reach the file as the guest makes them; the guest sees a disk without a cache.
+    Through,
+    /// The guest sees a disk with a cache, and every write and flush is also logged: see [`crate::write_log`].
+    Logged,
+    /// They reach the file some time: for a machine whose disk nobody looks at afterwards.
+    Whenever,
+}
+
+/// What QEMU boots by itself, without firmware and TPM.
+#[derive(Debug)]
+struct Kernel {
+    image: PathBuf,
+    initramfs: PathBuf,
+    command_line: String,
 }
 
 impl Builder {
@@ -160,11 +183,32 @@ impl Builder {
         self
     }
 
+    /// Logs every write and flush of the disk to `writes.log` in the machine's directory: see [`crate::write_log`].
+    #[must_use]
+    pub fn log_writes(mut self) -> Self {
+        self.writes = Writes::Logged;
+        self
+    }
+
+    /// Nobody looks at the disk after the machine was switched off.
+    #[must_use]
+    pub fn disk_is_thrown_away(mut self) -> Self {
+        self.writes = Writes::Whenever;
+        self
+    }
+
+    /// QEMU loads this kernel itself: seconds faster, and nothing is verified on the way. For what happens after the boot.
+    #[must_use]
+    pub fn kernel(mut self, image: PathBuf, initramfs: PathBuf, command_line: String) -> Self {
+        self.kernel = Some(Kernel { image, initramfs, command_line });
+        self
+    }
+
     /// Makes what the directory lacks and gives the disk, for a test that changes it before the machine is on.
     pub fn prepare(&self) -> Result<PathBuf, VmError> {
         fs::create_dir_all(&self.dir).map_err(file("make", &self.dir))?;
         let variables = self.dir.join("vars.fd");
-        if !variables.exists() {
+        if self.kernel.is_none() && !variables.exists() {
             let template = Path::new(FIRMWARE_VARIABLES);
             let mut store = fs::read(template).map_err(file("read", template))?;
             if let Some(keys) = &self.keys {
@@ -175,6 +219,10 @@ impl Builder {
         let disk = self.dir.join("disk.img");
         if let Some(from) = self.disk.as_ref().filter(|_| !disk.exists()) {
             copy_sparse(from, &disk)?;
+        }
+        if self.writes == Writes::Logged {
+            let log = self.dir.join("writes.log");
+            File::create(&log).map_err(file("make", &log))?;
         }
         Ok(disk)
     }
@@ -196,7 +244,10 @@ impl Builder {
         let mut vm = Vm {
             dir: self.dir.clone(),
             qemu: None,
-            tpm: Some(self.start_tpm(&socket("tpm.sock"))?),
+            tpm: match self.kernel {
+                None => Some(self.start_tpm(&socket("tpm.sock"))?),
+                Some(_) => None,
+            },
             console: None,
             root: None,
             qmp: None,
@@ -259,7 +310,6 @@ impl Builder {
             network.push_str(&format!(",hostfwd=tcp:127.0.0.1:{host}-:{guest}"));
         }
         let memory = self.memory_mib.to_string();
-        let code = format!("if=pflash,unit=0,format=raw,readonly=on,file={FIRMWARE_CODE}");
         let card = format!("virtio-net-pci,netdev=uplink,mac={MAC},romfile=");
         let smbios = format!("type=1,serial={SERIAL}");
         let mut arguments = vec![
@@ -267,13 +317,7 @@ impl Builder {
             "-nodefaults -no-user-config -display none -S",
             "-M q35,smm=on,accel=tcg -cpu max -smp 2 -m",
             &memory,
-            "-global driver=cfi.pflash01,property=secure,value=on -global ICH9-LPC.disable_s3=1",
-            "-drive",
-            &code,
-            "-drive if=pflash,unit=1,format=raw,file=vars.fd",
-            // Writes reach the file as the guest makes them, so a killed QEMU is a power cut, not a time machine.
-            "-drive if=none,id=disk,format=raw,file=disk.img,cache=writethrough,discard=unmap",
-            "-device virtio-blk-pci,drive=disk,bootindex=0",
+            self.writes.arguments(),
             "-device virtio-rng-pci -device qemu-xhci,id=usb",
             "-netdev",
             &network,
@@ -281,7 +325,6 @@ impl Builder {
             &card,
             "-smbios",
             &smbios,
-            "-chardev socket,id=tpm,path=tpm.sock -tpmdev emulator,id=tpm,chardev=tpm -device tpm-crb,tpmdev=tpm",
             "-chardev socket,id=console,path=console.sock,server=on,wait=off,logfile=console.log",
             "-serial chardev:console",
             "-qmp unix:qmp.sock,server=on,wait=off -qmp stdio",
@@ -290,6 +333,27 @@ impl Builder {
         .split(' ')
         .map(str::to_owned)
         .collect::<Vec<_>>();
+        match &self.kernel {
+            None => {
+                let firmware = format!(
+                    "-set device.disk0.bootindex=0 -global driver=cfi.pflash01,property=secure,value=on -global ICH9-LPC.disable_s3=1 \
+                     -drive if=pflash,unit=0,format=raw,readonly=on,file={FIRMWARE_CODE} \
+                     -drive if=pflash,unit=1,format=raw,file=vars.fd \
+                     -chardev socket,id=tpm,path=tpm.sock -tpmdev emulator,id=tpm,chardev=tpm -device tpm-crb,tpmdev=tpm"
+                );
+                arguments.extend(firmware.split(' ').map(str::to_owned));
+            }
+            Some(kernel) => arguments.extend([
+                "-bios".to_owned(),
+                FIRMWARE_WITHOUT_KEYS.to_owned(),
+                "-kernel".to_owned(),
+                kernel.image.display().to_string(),
+                "-initrd".to_owned(),
+                kernel.initramfs.display().to_string(),
+                "-append".to_owned(),
+                kernel.command_line.clone(),
+            ]),
+        }
         if self.root_shell {
             let port = "-chardev socket,id=root,path=root.sock,server=on,wait=off -serial chardev:root";
             arguments.extend(port.split(' ').map(str::to_owned));
@@ -308,6 +372,29 @@ impl Builder {
     fn log(&self, name: &str) -> Result<File, VmError> {
         let path = self.dir.join(name);
         File::create(&path).map_err(file("make", &path))
+    }
+}
+
+impl Writes {
+    /// The disk, for QEMU.
+    fn arguments(self) -> &'static str {
+        match self {
+            // A killed QEMU is a power cut then, not a time machine.
+            Self::Through => {
+                "-drive if=none,id=disk,format=raw,file=disk.img,cache=writethrough,discard=unmap \
+                 -device virtio-blk-pci,id=disk0,drive=disk"
+            }
+            Self::Logged => {
+                "-blockdev driver=file,node-name=image,filename=disk.img,discard=unmap \
+                 -blockdev driver=file,node-name=log,filename=writes.log \
+                 -blockdev driver=blklogwrites,node-name=disk,file=image,log=log,discard=unmap \
+                 -device virtio-blk-pci,id=disk0,drive=disk,write-cache=on"
+            }
+            Self::Whenever => {
+                "-drive if=none,id=disk,format=raw,file=disk.img,cache=unsafe,discard=unmap \
+                 -device virtio-blk-pci,id=disk0,drive=disk"
+            }
+        }
     }
 }
 
@@ -336,6 +423,8 @@ impl Vm {
             root_shell: false,
             detached: false,
             forwards: Vec::new(),
+            writes: Writes::Through,
+            kernel: None,
         }
     }
 
@@ -343,6 +432,12 @@ impl Vm {
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Whether it booted through firmware, with a TPM beside it.
+    #[must_use]
+    pub fn has_firmware(&self) -> bool {
+        self.tpm.is_some()
     }
 
     /// The port of 127.0.0.1 behind which c0's sshd is.

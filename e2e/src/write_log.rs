@@ -1,0 +1,263 @@
+//! Power cuts that lose what a disk may lose.
+//!
+//! A killed QEMU loses nothing that the guest wrote: it is in the host's page cache. A disk whose power fails loses any
+//! of the writes that it took after the last flush, in any order, and may tear them between sectors. QEMU's block driver
+//! `blklogwrites` logs every write, discard and flush of a machine; [`Replay`] makes of that log the disk of a machine
+//! whose power was cut at any moment: everything up to the last flush before it, and of the later writes whichever
+//! chance keeps. One recorded run gives any number of cuts.
+//!
+//! The format is dm-log-writes' (`drivers/md/dm-log-writes.c` of Linux; `block/blklogwrites.c` of QEMU): a superblock in
+//! the first sector, then for each entry one sector with four little-endian words (sector, sectors, flags, bytes of data)
+//! and the data.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::chance::Chance;
+
+/// "jsgfwshr" as the kernel writes it.
+const MAGIC: u64 = 0x6a_7366_7773_6872;
+const VERSION: u64 = 1;
+/// QEMU logs in sectors of the disk: virtio-blk's are 512 bytes.
+const SECTOR: u64 = 512;
+const FLUSH: u64 = 1;
+const DISCARD: u64 = 4;
+/// Bytes that are copied at a time.
+const CHUNK: usize = 1 << 20;
+
+/// What is wrong with a log or a disk.
+#[derive(Debug, Error)]
+pub enum LogError {
+    /// A file.
+    #[error("failed to read or write `{}`", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Not a log, or one of sectors of another size.
+    #[error("`{}` is no log of writes in sectors of {SECTOR} bytes", path.display())]
+    Format {
+        /// Which.
+        path: PathBuf,
+    },
+}
+
+/// One entry: where its data lies in the log, and what it did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Entry {
+    data: u64,
+    sector: u64,
+    sectors: u64,
+    flags: u64,
+}
+
+impl Entry {
+    fn end(&self) -> u64 {
+        self.data + if self.flags & DISCARD == 0 { self.sectors * SECTOR } else { 0 }
+    }
+}
+
+/// A log of a machine that is off, or a part of one that is on.
+#[derive(Debug)]
+pub struct WriteLog {
+    file: File,
+    entries: Vec<Entry>,
+}
+
+impl WriteLog {
+    /// Reads the entries of the log at `path`.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn read(path: &Path) -> Result<Self, LogError> {
+        let failed = |source| LogError::File { path: path.to_owned(), source };
+        let file = File::open(path).map_err(failed)?;
+        let length = file.metadata().map_err(failed)?.len();
+        let words = |at: u64| -> io::Result<[u64; 4]> {
+            let mut bytes = [0; 32];
+            file.read_exact_at(&mut bytes, at)?;
+            Ok(std::array::from_fn(|word| {
+                u64::from_le_bytes(bytes[word * 8..][..8].try_into().expect("eight bytes are eight bytes"))
+            }))
+        };
+        let [magic, version, _, sector] = words(0).map_err(failed)?;
+        if (magic, version, sector & 0xffff_ffff) != (MAGIC, VERSION, SECTOR) {
+            return Err(LogError::Format { path: path.to_owned() });
+        }
+        let (mut entries, mut at) = (Vec::new(), SECTOR);
+        while at + SECTOR <= length {
+            let [sector, sectors, flags, _] = words(at).map_err(failed)?;
+            let entry = Entry { data: at + SECTOR, sector, sectors, flags };
+            // The last one may not have been written in full.
+            if (sectors, flags) == (0, 0) || entry.end() > length {
+                break;
+            }
+            at = entry.end();
+            entries.push(entry);
+        }
+        Ok(Self { file, entries })
+    }
+
+    /// How many entries there are: a power cut happens before one of them, or after the last.
+    #[must_use]
+    pub fn entries(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// How many entries a log had when its file had `length` bytes.
+    #[must_use]
+    pub fn entries_at(&self, length: u64) -> usize {
+        self.entries.partition_point(|entry| entry.end() <= length)
+    }
+
+    /// How many of the entries are flushes.
+    #[must_use]
+    pub fn flushes(&self) -> usize {
+        self.entries.iter().filter(|entry| entry.flags & FLUSH != 0).count()
+    }
+
+    /// Does to `disk` what the entry did; of its writes only the first `sectors`.
+    fn apply(&self, entry: &Entry, sectors: u64, disk: &File) -> io::Result<()> {
+        let mut chunk = vec![0; CHUNK];
+        let (mut done, length) = (0, sectors.min(entry.sectors) * SECTOR);
+        while done < length {
+            let count = CHUNK.min(usize::try_from(length - done).unwrap_or(CHUNK));
+            // A discard leaves zeros here; a device may leave anything, and nobody may count on either.
+            if entry.flags & DISCARD == 0 {
+                self.file.read_exact_at(&mut chunk[..count], entry.data + done)?;
+            }
+            disk.write_all_at(&chunk[..count], entry.sector * SECTOR + done)?;
+            done += count as u64;
+        }
+        Ok(())
+    }
+}
+
+/// What a power cut did to the writes after the last flush.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cut {
+    /// The entry before which the power went.
+    pub at: usize,
+    /// Writes that were kept whole.
+    pub kept: usize,
+    /// Writes that were lost.
+    pub lost: usize,
+    /// Writes of which only the first sectors were kept.
+    pub torn: usize,
+}
+
+/// A disk that goes through a log, from cut to cut.
+#[derive(Debug)]
+pub struct Replay<'a> {
+    log: &'a WriteLog,
+    path: PathBuf,
+    disk: File,
+    next: usize,
+}
+
+impl<'a> Replay<'a> {
+    /// Begins with the disk at `path`, which is as it was before the first entry.
+    ///
+    /// # Errors
+    /// [`LogError::File`].
+    pub fn begin(log: &'a WriteLog, path: &Path) -> Result<Self, LogError> {
+        let disk = File::options().read(true).write(true).open(path);
+        let disk = disk.map_err(|source| LogError::File { path: path.to_owned(), source })?;
+        Ok(Self { log, path: path.to_owned(), disk, next: 0 })
+    }
+
+    /// Makes of this disk, in a copy at `to`, the one of a machine whose power was cut before entry `at`. Cuts come in the
+    /// order of entries.
+    ///
+    /// # Errors
+    /// [`LogError::File`].
+    pub fn cut(&mut self, at: usize, chance: &mut Chance, to: &Path) -> Result<Cut, LogError> {
+        let entries = &self.log.entries;
+        let flushed = entries[..at].iter().rposition(|entry| entry.flags & FLUSH != 0).map_or(0, |flush| flush + 1);
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| LogError::File { path, source }
+        };
+        for entry in &entries[self.next.min(flushed)..flushed] {
+            self.log.apply(entry, entry.sectors, &self.disk).map_err(failed(&self.path))?;
+        }
+        self.next = self.next.max(flushed);
+        crate::vm::copy_sparse(&self.path, to)
+            .map_err(|error| LogError::File { path: to.to_owned(), source: io::Error::other(error) })?;
+        let disk = File::options().write(true).open(to).map_err(failed(to))?;
+        let mut cut = Cut { at, ..Cut::default() };
+        for entry in &entries[flushed..at] {
+            let sectors = match chance.below(8) {
+                0 if entry.sectors > 1 => {
+                    cut.torn += 1;
+                    1 + chance.below(entry.sectors - 1)
+                }
+                1..4 => {
+                    cut.lost += 1;
+                    0
+                }
+                _ => {
+                    cut.kept += 1;
+                    entry.sectors
+                }
+            };
+            self.log.apply(entry, sectors, &disk).map_err(failed(to))?;
+        }
+        Ok(cut)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    /// A log as QEMU writes it: two writes, a flush, two writes.
+    fn log(folder: &Path) -> PathBuf {
+        let mut bytes = Vec::new();
+        let sector = |words: [u64; 4]| {
+            let mut sector = words.map(u64::to_le_bytes).concat();
+            sector.resize(512, 0);
+            sector
+        };
+        bytes.extend(sector([MAGIC, VERSION, 5, SECTOR]));
+        for (at, sectors, byte) in [(1, 1, 1), (2, 2, 2)] {
+            bytes.extend(sector([at, sectors, 0, 0]));
+            bytes.extend(vec![byte; usize::try_from(sectors).expect("it is small") * 512]);
+        }
+        bytes.extend(sector([0, 0, FLUSH, 0]));
+        for (at, sectors, byte) in [(1, 1, 3), (4, 1, 4)] {
+            bytes.extend(sector([at, sectors, 0, 0]));
+            bytes.extend(vec![byte; usize::try_from(sectors).expect("it is small") * 512]);
+        }
+        let path = folder.join("writes.log");
+        fs::write(&path, bytes).expect("a file");
+        path
+    }
+
+    #[test]
+    fn what_was_flushed_is_kept_and_what_was_not_may_be_lost() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let log = WriteLog::read(&log(folder.path())).expect("a log");
+        assert_eq!((log.entries(), log.flushes()), (5, 1));
+        let (disk, cut) = (folder.path().join("disk"), folder.path().join("cut"));
+        let mut seen = std::collections::BTreeSet::new();
+        for seed in 0..64 {
+            fs::write(&disk, vec![0; 8 * 512]).expect("a disk");
+            let mut replay = Replay::begin(&log, &disk).expect("a disk");
+            let mut chance = Chance::of(seed);
+            replay.cut(5, &mut chance, &cut).expect("a cut");
+            let bytes = fs::read(&cut).expect("a disk");
+            let first: Vec<u8> = bytes.chunks(512).map(|sector| sector[0]).collect();
+            assert_eq!((first[2], first[3]), (2, 2), "these were flushed");
+            seen.insert((first[1], first[4]));
+        }
+        assert_eq!(seen, [(1, 0), (1, 4), (3, 0), (3, 4)].into(), "of the others any can be lost");
+    }
+}

@@ -1,0 +1,237 @@
+//! The power goes at any moment: the device comes back with the last manifest that it acknowledged, and keeps nothing
+//! that no manifest needs.
+//!
+//! One device is recorded while it is pushed to, updated and updated again, with every write and flush of its disk
+//! (`catenoid_e2e::write_log`). Each cut is a disk that a power cut could have left, booted: what was not flushed is lost
+//! or torn at random. A sample of cuts runs each time, the whole set with `CATENOID_WHOLE=1`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use catenoid_e2e::chance::{Chance, whole};
+use catenoid_e2e::device::{machine_without_firmware, without_firmware};
+use catenoid_e2e::vm::copy_sparse;
+use catenoid_e2e::write_log::{Replay, WriteLog};
+use catenoid_e2e::{Artefacts, Device, Vm};
+use catenoid_schema::cbor;
+use catenoid_schema::digest::Digest;
+use catenoid_schema::document::Document as _;
+use catenoid_schema::guest::Guest;
+
+use crate::bench::{Author, Bench, SOON, author, converged};
+
+/// Cuts of a sample, and of the whole set.
+const CUTS: [usize; 2] = [3, 100];
+/// What the recorded device becomes after its factory manifest: example and sequence. Each step replaces a guest's image
+/// by another, so that one is pushed and one becomes garbage.
+const STEPS: [(&str, u64); 4] = [("demo", 2), ("demo-2", 3), ("demo", 4), ("demo-2", 5)];
+/// One cut of so many goes on until another manifest made an end of what was on its way.
+const TO_THE_END: usize = 10;
+/// The sequence of the manifest that each device is given in the end: the factory's content again.
+const LAST: u64 = 1000;
+/// Events that no power cut may bring about.
+const DAMAGE: [&str; 5] =
+    ["LedgerSlotCorrupt", "LedgerEntryRefused", "LedgerLost", "GuestBroken", "FactoryBundleRefused"];
+
+/// A manifest of the recorded device.
+struct Step {
+    digest: Digest,
+    /// Its number in the ledger.
+    generation: u64,
+    /// What it needs in the store, by name, with its size.
+    needs: BTreeMap<String, u64>,
+    containers: Vec<String>,
+    /// Bytes of the log before the device had heard of it, when it had acknowledged it, and when it was as it says.
+    begun: u64,
+    acknowledged: u64,
+    converged: u64,
+}
+
+/// What a device is given in the end, and what its file system then takes beside its files, in KiB.
+struct Last {
+    envelope: Vec<u8>,
+    overhead: u64,
+}
+
+#[test]
+fn vm_power_cut() -> Result<()> {
+    let artefacts = Artefacts::new();
+    let (steps, last) = record(&artefacts)?;
+    let folder = artefacts.vm("power-cut");
+    let log = WriteLog::read(&folder.join("writes.log"))?;
+    println!("{} writes and flushes were logged, {} of them flushes", log.entries(), log.flushes());
+
+    let mut chance = Chance::new("power cuts");
+    let mut cuts = BTreeSet::new();
+    while cuts.len() < CUTS[usize::from(whole())] {
+        cuts.insert(usize::try_from(chance.below(log.entries() as u64 + 1))?);
+    }
+    // The recorded device is off, and its disk is used up: the cuts begin with the one it was made from.
+    let disk = folder.join("disk.img");
+    fs::remove_file(&disk)?;
+    copy_sparse(&artefacts.image().join("test/disk.img"), &disk)?;
+    let mut replay = Replay::begin(&log, &disk)?;
+    let (mut told, mut failed): (BTreeMap<&str, usize>, Vec<String>) = Default::default();
+    for (number, at) in cuts.iter().enumerate() {
+        let dir = artefacts.vm("power-cut-booted");
+        if dir.exists() {
+            fs::remove_dir_all(&dir)?;
+        }
+        fs::create_dir_all(&dir)?;
+        let cut = replay.cut(*at, &mut chance, &dir.join("disk.img"))?;
+        let moment = moment(&steps, &log, *at);
+        *told.entry(moment).or_default() += 1;
+        // What was acknowledged before the power went is held; what was on its way may be.
+        let by = |length| log.entries_at(length) <= *at;
+        let acknowledged = steps.iter().rposition(|step| by(step.acknowledged)).unwrap_or(0);
+        let begun = steps.iter().rposition(|step| by(step.begun)).unwrap_or(0);
+        let may_be_held: Vec<usize> = (acknowledged..=begun).collect();
+        let to_the_end = number % TO_THE_END == 0;
+        match check(&artefacts, &dir, &steps, &may_be_held, to_the_end.then_some(&last)) {
+            Ok(held) => println!("cut {number}: {moment}: {cut:?}: came back with generation {held}"),
+            Err(error) => {
+                println!("cut {number}: {moment}: {cut:?}: FAILED: {error:#}");
+                failed.push(format!("{cut:?}, {moment}: {error:#}"));
+            }
+        }
+    }
+    println!("{} power cuts: {told:?}", cuts.len());
+    ensure!(failed.is_empty(), "{} of {} cuts: {}", failed.len(), cuts.len(), failed.join("\n"));
+    Ok(())
+}
+
+/// Runs the device that is recorded.
+fn record(artefacts: &Artefacts) -> Result<(Vec<Step>, Last)> {
+    let mut bench = Bench::start("power-cut", machine_without_firmware(artefacts, "power-cut")?.log_writes())?;
+    let folder = bench.folder("documents")?;
+    let log = bench.device.vm().dir().join("writes.log");
+    let logged = || fs::metadata(&log).map(|log| log.len()).context("the log is not there");
+    let factory = bench.author.example("factory")?;
+    let envelope = bench.author.sign(&folder, &factory)?;
+    let mut steps = vec![Step { converged: logged()?, generation: 1, ..step(artefacts, &envelope)? }];
+    bench.deliver(&["nginx-1.0.0", "nginx-1.0.1", "busybox-1.0.0"])?;
+    for (example, sequence) in STEPS {
+        let yaml = resequenced(&bench.author.example(example)?, sequence)?;
+        let envelope = bench.author.sign(&folder, &yaml)?;
+        let begun = logged()?;
+        bench.submit(&envelope)?;
+        let acknowledged = logged()?;
+        let generation = steps.len() as u64 + 1;
+        let step = Step { begun, acknowledged, generation, ..step(artefacts, &envelope)? };
+        bench.wait("the manifest is converged", |status| converged(status) == Some(step.digest))?;
+        steps.push(Step { converged: logged()?, ..step });
+    }
+    let store = Store::look(bench.device.vm())?;
+    let envelope = bench.author.sign(&folder, &resequenced(&factory, LAST)?)?;
+    bench.device.power_off();
+    Ok((steps, Last { envelope, overhead: store.overhead }))
+}
+
+fn step(artefacts: &Artefacts, envelope: &[u8]) -> Result<Step> {
+    let manifest = author::manifest(envelope)?;
+    let mut needs = BTreeMap::new();
+    for reference in manifest.guests.values() {
+        let (name, version) = (&reference.reference.name, &reference.reference.version);
+        let path = artefacts.guests().join(format!("{name}-{version}.guest.cose"));
+        let descriptor = fs::read(&path).with_context(|| format!("failed to read `{}`", path.display()))?;
+        let guest: Guest = cbor::decode(&author::payload(&descriptor)?, Guest::LIMITS)?;
+        needs.insert(Digest::of(&descriptor).to_hex(), descriptor.len() as u64);
+        needs.insert(guest.image.digest.to_hex(), guest.image.size.bytes());
+    }
+    let containers = manifest.containers.keys().map(ToString::to_string).collect();
+    let digest = author::digest(envelope)?;
+    Ok(Step { digest, generation: 0, needs, containers, begun: 0, acknowledged: 0, converged: 0 })
+}
+
+fn resequenced(yaml: &str, sequence: u64) -> Result<String> {
+    let (before, rest) = yaml.split_once("sequence: ").context("the example has no sequence")?;
+    let (_, after) = rest.split_once(',').context("the example has nothing after its sequence")?;
+    Ok(format!("{before}sequence: {sequence},{after}"))
+}
+
+/// What the device was doing when the power went.
+fn moment(steps: &[Step], log: &WriteLog, at: usize) -> &'static str {
+    let before = |length| at < log.entries_at(length);
+    match steps.iter().find(|step| before(step.converged)) {
+        None => "idle",
+        Some(step) if step.acknowledged == 0 => "first boot",
+        Some(step) if before(step.begun) => "idle",
+        Some(step) if before(step.acknowledged) => "push and acceptance",
+        Some(_) => "convergence",
+    }
+}
+
+/// Boots what a cut left; the sequence that it came back with. With `last`, also what becomes of what no manifest needs.
+fn check(artefacts: &Artefacts, dir: &Path, steps: &[Step], held: &[usize], last: Option<&Last>) -> Result<u64> {
+    // Firmware and TPM have no part in this; they are left out for speed.
+    let mut vm = without_firmware(artefacts, dir.to_owned())?.disk_is_thrown_away().start()?;
+    let converged = "kind=\"Converged\"";
+    vm.wait_console(converged, SOON)?;
+    let console = vm.console().text();
+    let line = console.lines().find(|line| line.contains(converged)).context("the line is not whole")?;
+    let held = held.iter().map(|step| &steps[*step]).find(|step| line.contains(&step.digest.to_string()));
+    let held = held.with_context(|| format!("it came back with another manifest: {line}"))?;
+    let damage: Vec<_> = console.lines().filter(|line| DAMAGE.iter().any(|kind| line.contains(kind))).collect();
+    ensure!(damage.is_empty(), "{damage:#?}");
+    let store = Store::look(&mut vm)?;
+    ensure!(store.running == held.containers, "{:?} runs instead of {:?}", store.running, held.containers);
+    // Beside what is needed there may be what was pushed since the manifest was accepted: it may be for the next one.
+    for (name, size) in &held.needs {
+        ensure!(store.files.get(name).is_some_and(|(found, _)| found == size), "`{name}` is missing: {store:?}");
+    }
+    for (name, (_, generation)) in store.files.iter().filter(|(name, _)| !held.needs.contains_key(*name)) {
+        ensure!(*generation == held.generation, "`{name}` is nobody's, and would stay: {store:?}");
+    }
+    if let Some(last) = last {
+        let device = Device::of(artefacts.clone(), vm)?;
+        let mut bench = Bench { device, artefacts: artefacts.clone(), author: Author::new(artefacts) };
+        bench.c0("mkdir -p /tmp/parcel")?;
+        bench.apply(&last.envelope)?;
+        let store = Store::look(bench.device.vm())?;
+        let files: BTreeMap<_, _> = store.files.iter().map(|(name, (size, _))| (name.clone(), *size)).collect();
+        ensure!(files == steps[0].needs, "{files:?} is held, and only {:?} is needed", steps[0].needs);
+        ensure!(store.ledger == ["a", "b"], "{:?}", store.ledger);
+        ensure!(store.overhead == last.overhead, "{} KiB are nobody's", store.overhead.abs_diff(last.overhead));
+    }
+    Ok(held.generation)
+}
+
+/// What lies on the data partition, and what runs.
+#[derive(Debug)]
+struct Store {
+    /// Files of `blobs` and `incoming`, with their sizes and generations.
+    files: BTreeMap<String, (u64, u64)>,
+    ledger: Vec<String>,
+    running: Vec<String>,
+    /// KiB that the file system says are used, less those that its files take.
+    overhead: u64,
+}
+
+impl Store {
+    fn look(vm: &mut Vm) -> Result<Self> {
+        let script = "cd /data; sync; for file in blobs/* incoming/*; do [ -e $file ] && stat -c '%n %s %Y' $file; done
+             echo ledger $(ls ledger); echo used $(df -k /data | awk 'END { print $3 }') $(du -ks /data | cut -f 1)
+             cd /sys/fs/cgroup/catenoid; echo running $(grep -l 'populated 1' */cgroup.events | cut -d / -f 1)";
+        let listed = vm.root(script)?;
+        let mut store = Self { files: BTreeMap::new(), ledger: Vec::new(), running: Vec::new(), overhead: 0 };
+        for line in listed.text.lines() {
+            let words: Vec<&str> = line.split(' ').collect();
+            let owned = |words: &[&str]| words.iter().map(ToString::to_string).collect();
+            match words[..] {
+                ["ledger", ref slots @ ..] => store.ledger = owned(slots),
+                ["running", ref containers @ ..] => store.running = owned(containers),
+                ["used", system, files] => {
+                    store.overhead = system.parse::<u64>()?.checked_sub(files.parse()?).context(line.to_owned())?;
+                }
+                [name, size, generation] => {
+                    let name = name.trim_start_matches("blobs/").to_owned();
+                    store.files.insert(name, (size.parse()?, generation.parse()?));
+                }
+                _ => anyhow::bail!("`{line}` is not what was asked for"),
+            }
+        }
+        Ok(store)
+    }
+}
