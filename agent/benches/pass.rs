@@ -99,8 +99,8 @@ impl Device {
         Ok(Self { manifest, guests, paths: Paths::default() })
     }
 
-    fn wanted(&self) -> Wanted<'_> {
-        Wanted { manifest: &self.manifest, guests: &self.guests, paths: &self.paths }
+    fn wanted(&self) -> Wanted {
+        Wanted::new(&self.manifest, &self.guests, &self.paths)
     }
 
     /// What is seen once everything was done: the rooms' own models of their steps say.
@@ -114,9 +114,9 @@ impl Device {
             (guest.image.digest, blob(guest.image.size.bytes())),
             (Digest::of(b"descriptor"), blob(1024)),
         ]);
-        seen.guests = simulate::<Guesting>(&Guesting::plan(&wanted.guests(), &seen.guests), &seen.guests);
-        seen.limits = simulate::<Limiting>(&Limiting::plan(&wanted.limits(), &seen.limits), &seen.limits);
-        seen.zones = simulate::<Zoning>(&Zoning::plan(&wanted.zones(), &seen.zones), &seen.zones);
+        seen.guests = simulate::<Guesting>(&Guesting::plan(wanted.guests(), &seen.guests), &seen.guests);
+        seen.limits = simulate::<Limiting>(&Limiting::plan(wanted.limits(), &seen.limits), &seen.limits);
+        seen.zones = simulate::<Zoning>(&Zoning::plan(wanted.zones(), &seen.zones), &seen.zones);
         let containers = wanted.containers(&seen.guests);
         seen.containers = simulate::<Containing>(&Containing::plan(&containers, &seen.containers), &seen.containers);
         ensure!(forecast(&wanted, &seen).is_empty(), "the device is not settled: {:#?}", forecast(&wanted, &seen));
@@ -124,14 +124,15 @@ impl Device {
     }
 }
 
-/// The calls of one pass of agent/src/pass.rs between what it reads and what it publishes; the steps' effects are their
-/// models'. Gives how many steps there were.
-fn pass(wanted: &Wanted<'_>, seen: &Observed) -> usize {
+/// The calls of one pass of agent/src/pass.rs on a device that stood as it was wanted, between what it reads and what it
+/// publishes; the steps' effects are their models'. Gives how many steps there were.
+fn pass(wanted: &Wanted, seen: &Observed) -> usize {
     // `reconcile`
-    let guests = Guesting::plan(&wanted.guests(), &seen.guests);
+    black_box(satisfied(wanted, seen));
+    let guests = Guesting::plan(wanted.guests(), &seen.guests);
     let containers = Containing::plan(&wanted.containers(&seen.guests), &seen.containers);
-    let limits = Limiting::plan(&wanted.limits(), &seen.limits);
-    let zones = Zoning::plan(&wanted.zones(), &seen.zones);
+    let limits = Limiting::plan(wanted.limits(), &seen.limits);
+    let zones = Zoning::plan(wanted.zones(), &seen.zones);
     let steps = guests.steps().count() + containers.steps().count() + limits.steps().count() + zones.steps().count();
     let after = (steps > 0).then(|| Observed {
         guests: seen.guests.clone(),
@@ -145,21 +146,28 @@ fn pass(wanted: &Wanted<'_>, seen: &Observed) -> usize {
     if Containing::satisfied(&containers, &seen.containers)
         && Containing::plan(&containers, &seen.containers).is_empty()
     {
-        black_box(Guesting::plan(&wanted.guests(), &seen.guests));
+        black_box(Guesting::plan(wanted.guests(), &seen.guests));
     }
-    // `told`
-    told::<Guesting>(&wanted.guests(), &seen.guests);
-    told::<Limiting>(&wanted.limits(), &seen.limits);
-    told::<Zoning>(&wanted.zones(), &seen.zones);
+    // `tell`
+    black_box(satisfied(wanted, seen));
+    told::<Guesting>(wanted.guests(), &seen.guests);
+    told::<Limiting>(wanted.limits(), &seen.limits);
+    told::<Zoning>(wanted.zones(), &seen.zones);
     told::<Containing>(&wanted.containers(&seen.guests), &seen.containers);
     black_box(forecast(wanted, seen));
     steps
 }
 
+fn satisfied(wanted: &Wanted, seen: &Observed) -> bool {
+    Guesting::satisfied(wanted.guests(), &seen.guests)
+        && Limiting::satisfied(wanted.limits(), &seen.limits)
+        && Zoning::satisfied(wanted.zones(), &seen.zones)
+        && Containing::satisfied(&wanted.containers(&seen.guests), &seen.containers)
+}
+
 fn told<P: Planner>(desired: &P::Desired, observed: &P::Observed) {
     black_box(P::status(desired, observed));
     black_box(serde_json::to_value(observed)).expect("what was observed has text keys");
-    black_box(P::satisfied(desired, observed));
 }
 
 fn pure(rounds: usize, sizes: &[usize]) -> Result<()> {
@@ -171,20 +179,19 @@ fn pure(rounds: usize, sizes: &[usize]) -> Result<()> {
     let devices = devices.collect::<Result<Vec<_>>>()?;
     for _ in 0..rounds {
         for (size, before, after, seen) in &devices {
-            let wanted = before.wanted();
+            let wanted = sample(&format!("worked out once for a manifest, {size}"), || before.wanted());
             let steps = sample(&format!("no-op pass, pure halves, {size}"), || pass(&wanted, seen));
             ensure!(steps == 0, "{steps} steps in a pass that has nothing to do");
-            let steps = sample(&format!("single-change pass, pure halves, {size}"), || pass(&after.wanted(), seen));
+            let changed = after.wanted();
+            let steps = sample(&format!("single-change pass, pure halves, {size}"), || pass(&changed, seen));
             ensure!(steps == 1, "{steps} steps to change one limit");
-            let zones = sample(&format!("zones desired, {size}"), || wanted.zones());
-            sample(&format!("zones plan, {size}"), || Zoning::plan(&zones, &seen.zones));
-            sample(&format!("zones told, {size}"), || told::<Zoning>(&zones, &seen.zones));
-            let containers = sample(&format!("containers desired, {size}"), || wanted.containers(&seen.guests));
+            let containers = wanted.containers(&seen.guests);
+            sample(&format!("zones plan, {size}"), || Zoning::plan(wanted.zones(), &seen.zones));
+            sample(&format!("limits plan, {size}"), || Limiting::plan(wanted.limits(), &seen.limits));
             sample(&format!("containers plan, {size}"), || Containing::plan(&containers, &seen.containers));
+            sample(&format!("zones told, {size}"), || told::<Zoning>(wanted.zones(), &seen.zones));
+            sample(&format!("limits told, {size}"), || told::<Limiting>(wanted.limits(), &seen.limits));
             sample(&format!("containers told, {size}"), || told::<Containing>(&containers, &seen.containers));
-            let limits = sample(&format!("limits desired, {size}"), || wanted.limits());
-            sample(&format!("limits plan, {size}"), || Limiting::plan(&limits, &seen.limits));
-            sample(&format!("limits told, {size}"), || told::<Limiting>(&limits, &seen.limits));
             sample(&format!("forecast, {size}"), || forecast(&wanted, seen));
         }
     }
@@ -201,9 +208,9 @@ async fn kernel(rounds: usize, sizes: &[usize]) -> Result<()> {
         let containers = Containers::open(device.paths.clone(), Path::new("/nowhere"))?;
         let wanted = device.wanted();
         let started = Instant::now();
-        let zones_steps = carry_out(&zones, &wanted.zones()).await?;
+        let zones_steps = carry_out(&zones, wanted.zones()).await?;
         println!("sample {} ns zones steps from nothing ({zones_steps}), {size}", started.elapsed().as_nanos());
-        for (_, step) in Limiting::plan(&wanted.limits(), &limits.observe().await?).steps() {
+        for (_, step) in Limiting::plan(wanted.limits(), &limits.observe().await?).steps() {
             // A kernel without the controllers refuses the limits; the groups are what is observed.
             if let (Err(error), catenoid_limits::Step::MakeGroup { .. }) = (limits.apply(step).await, step) {
                 return Err(error.into());

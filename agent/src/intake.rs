@@ -14,6 +14,7 @@ use std::{
 };
 
 use catenoid_envelope::{Admitted, DeviceFacts, Verified, admit, open};
+use catenoid_forecast::{Paths, Wanted};
 use catenoid_guests::Generation;
 use catenoid_schema::{
     anchors::Anchors,
@@ -51,6 +52,8 @@ pub(crate) struct Target {
     /// Its guests by their name in it, each with the digest of its descriptor. One whose descriptor was lost since it was
     /// accepted is not here; its containers wait.
     pub guests: BTreeMap<Name, (Digest, Guest)>,
+    /// What all of that asks of the rooms.
+    pub wanted: Wanted,
 }
 
 impl Target {
@@ -406,7 +409,8 @@ impl Intake {
                 Err(refused) => broken(name, refused)?,
             }
         }
-        Ok(Target { manifest, digest, accepted_at, generation, guests })
+        let wanted = Wanted::new(&manifest, &guests, &Paths::default());
+        Ok(Target { manifest, digest, accepted_at, generation, guests, wanted })
     }
 
     /// Reads and verifies a descriptor.

@@ -9,7 +9,7 @@
 //! that depends on it: nothing that runs is retired because something could not be read.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -17,7 +17,7 @@ use std::{
 
 use catenoid_containers::{Containers, EarlyEnd};
 use catenoid_core::{Planner, Reconciler, Retries, RoomError as _, Step as _};
-use catenoid_forecast::{Observed, Paths, Wanted, forecast};
+use catenoid_forecast::{Observed, Wanted, forecast};
 use catenoid_guests::{Generation, Guests};
 use catenoid_kernel::netlink::Announcements;
 use catenoid_limits::Limits;
@@ -73,6 +73,9 @@ struct Counted {
 
 /// Closed while a manifest is accepted: see [`crate::intake::Intake`].
 type Gate = Arc<tokio::sync::Mutex<()>>;
+
+/// What is told of each subject.
+type Subjects = BTreeMap<Subject, SubjectStatus>;
 
 /// All rooms.
 pub(crate) struct Rooms {
@@ -177,8 +180,7 @@ impl Pass {
             self.failures.clear();
             self.digest = Some(target.digest);
         }
-        let paths = Paths::default();
-        let wanted = wanted(target, &paths);
+        let wanted = &target.wanted;
         let mut progress = Progress {
             audit: &self.audit,
             retries: &mut self.retries,
@@ -188,13 +190,13 @@ impl Pass {
         };
         let before = &self.snapshot;
         let stood = before.reconciling.is_none() && before.converged.as_ref().map(|state| state.digest) == self.digest;
-        let stood = stood.then_some(before.subjects.as_slice());
-        let mut seen = reconcile(&self.rooms, &wanted, stood, &mut progress, &mut self.counted).await;
+        let stood = stood.then_some(before);
+        let mut seen = reconcile(&self.rooms, wanted, stood, &mut progress, &mut self.counted).await;
         if let Ok(observed) = &mut seen {
             // Until another manifest is accepted: it may need what this one does not.
             let _gate = self.gate.lock().await;
             let current = accepted.borrow().as_ref().is_some_and(|current| current.digest == target.digest);
-            if current && let Err(unobserved) = collect(&self.rooms, &wanted, &mut progress, observed).await {
+            if current && let Err(unobserved) = collect(&self.rooms, wanted, &mut progress, observed).await {
                 seen = Err(unobserved);
             }
         }
@@ -209,7 +211,7 @@ impl Pass {
             }
         };
         let done = progress.done;
-        let mut snapshot = self.tell(target, &wanted, own, observed.as_ref());
+        let mut snapshot = self.tell(target, own, observed.as_ref());
         snapshot.keep_since(&self.snapshot, Some(target.manifest.metadata.sequence));
         let ended = self.ended(&snapshot, done);
         self.snapshot = snapshot.clone();
@@ -258,7 +260,7 @@ impl Pass {
         paths.extend(data);
         for name in target.manifest.containers.keys() {
             let group = groups.join(name.as_str());
-            let launch = self.snapshot.subjects.iter().find(|s| s.subject == Subject::new("container", name));
+            let launch = self.snapshot.subject(&Subject::new("container", name));
             let leaf = launch.and_then(|s| s.facts.get("launch")).map(|id| group.join(catenoid_kernel::name::leaf(id)));
             paths.insert(group);
             paths.extend(leaf);
@@ -287,29 +289,25 @@ impl Pass {
         (listened, any_new)
     }
 
-    fn tell(
-        &mut self,
-        target: &Target,
-        wanted: &Wanted<'_>,
-        own: Vec<SubjectStatus>,
-        observed: Option<&Observed>,
-    ) -> Snapshot {
+    fn tell(&mut self, target: &Target, own: Vec<SubjectStatus>, observed: Option<&Observed>) -> Snapshot {
+        let wanted = &target.wanted;
         let now = Instant::now();
         let mut snapshot = Snapshot { passes: self.snapshot.passes + 1, at: Some(clock::now()), ..Snapshot::default() };
         let state = |since| ManifestState { since, ..target.state() };
         let mut matches = false;
+        let mut told;
         match observed {
             Some(observed) => {
                 matches = satisfied(wanted, observed);
-                snapshot.subjects = subjects(wanted, observed);
+                told = subjects(wanted, observed);
                 snapshot.observed = carried(observed);
                 snapshot.plan = forecast(wanted, observed);
                 self.forget_settled(&snapshot.plan);
             }
             None => {
-                snapshot.subjects = self.snapshot.subjects.clone();
-                snapshot.subjects.retain(|status| status.subject.kind() != upkeep::KIND);
-                for status in &mut snapshot.subjects {
+                let before = self.snapshot.subjects.iter().map(|status| (status.subject.clone(), status.clone()));
+                told = before.filter(|(subject, _)| subject.kind() != upkeep::KIND).collect();
+                for status in told.values_mut() {
                     status.sync = Sync::Unknown;
                     status.conditions.retain(|condition| condition.reason != STEP_FAILED);
                 }
@@ -317,14 +315,14 @@ impl Pass {
                 snapshot.plan = self.snapshot.plan.clone();
             }
         }
-        snapshot.subjects.extend(own);
+        own.into_iter().for_each(|status| join(&mut told, status));
         for (subject, failure) in &self.failures {
-            failure.show(&mut snapshot.subjects, subject);
+            failure.show(&mut told, subject);
             let wait = failure.until.saturating_duration_since(now).as_secs();
             let at = clock::now().seconds().saturating_add_unsigned(wait);
             snapshot.retries.extend(Timestamp::from_seconds(at).map(|at| (subject.clone(), at)));
         }
-        snapshot.subjects.sort_by(|a, b| a.subject.cmp(&b.subject));
+        snapshot.subjects = told.into_values().collect();
         let before = self.snapshot.converged.clone();
         if matches && self.failures.is_empty() {
             snapshot.converged = match before {
@@ -342,14 +340,9 @@ impl Pass {
     }
 }
 
-fn wanted<'a>(target: &'a Target, paths: &'a Paths) -> Wanted<'a> {
-    Wanted { manifest: &target.manifest, guests: &target.guests, paths }
-}
-
 /// What a pass towards `target` would do, from what was observed last and from the images that the intake found there
 /// since.
 pub(crate) fn foresee(target: &Target, outcome: Outcome, observed: &BTreeMap<String, Value>) -> Vec<PlannedStep> {
-    let paths = Paths::default();
     // What a room wrote itself it can read.
     let Ok(mut observed) = Observed::from_status(observed) else { return Vec::new() };
     for (_, guest) in target.guests.values() {
@@ -359,7 +352,7 @@ pub(crate) fn foresee(target: &Target, outcome: Outcome, observed: &BTreeMap<Str
     if outcome != Outcome::Unchanged {
         observed.guests.settle();
     }
-    forecast(&wanted(target, &paths), &observed)
+    forecast(&target.wanted, &observed)
 }
 
 /// A room that could not be observed.
@@ -375,11 +368,11 @@ async fn observe<R: Reconciler>(room: &R) -> Result<<R::Planner as Planner>::Obs
 }
 
 /// One pass. Observes every room before the first step, and every room that had steps after its last. If the device
-/// `stood` as it is wanted, with these subjects, what is otherwise now was changed by somebody else: that is told.
+/// `stood` as it is wanted, and this was told of it, what is otherwise now was changed by somebody else: that is told.
 async fn reconcile(
     rooms: &Rooms,
-    wanted: &Wanted<'_>,
-    stood: Option<&[SubjectStatus]>,
+    wanted: &Wanted,
+    stood: Option<&Snapshot>,
     progress: &mut Progress<'_>,
     counted: &mut Counted,
 ) -> Result<Observed, Unobserved> {
@@ -393,15 +386,15 @@ async fn reconcile(
         drifted(stood, wanted, &seen).into_iter().for_each(|drift| progress.audit.note(drift));
     }
     let desired = wanted.guests();
-    let guests = catenoid_guests::Planning::plan(&desired, &seen.guests);
+    let guests = catenoid_guests::Planning::plan(desired, &seen.guests);
     if progress.run(&rooms.guests, &guests.prepare).await {
         seen.guests = observe(&rooms.guests).await?;
     }
     let containers = wanted.containers(&seen.guests);
     let plan = (
         catenoid_containers::Planning::plan(&containers, &seen.containers),
-        catenoid_limits::Planning::plan(&wanted.limits(), &seen.limits),
-        catenoid_zones::Planning::plan(&wanted.zones(), &seen.zones),
+        catenoid_limits::Planning::plan(wanted.limits(), &seen.limits),
+        catenoid_zones::Planning::plan(wanted.zones(), &seen.zones),
     );
     count_early_ends(&containers, &seen.containers, progress, counted);
     let mut changed = (false, false, false);
@@ -426,7 +419,7 @@ async fn reconcile(
 /// Takes away the guests that nothing runs from any more, once nothing does.
 async fn collect(
     rooms: &Rooms,
-    wanted: &Wanted<'_>,
+    wanted: &Wanted,
     progress: &mut Progress<'_>,
     seen: &mut Observed,
 ) -> Result<(), Unobserved> {
@@ -436,7 +429,7 @@ async fn collect(
     if !nothing_old_runs || !all_ready(wanted, seen) {
         return Ok(());
     }
-    let guests = catenoid_guests::Planning::plan(&wanted.guests(), &seen.guests);
+    let guests = catenoid_guests::Planning::plan(wanted.guests(), &seen.guests);
     if progress.run(&rooms.guests, &guests.retire).await {
         seen.guests = observe(&rooms.guests).await?;
     }
@@ -466,21 +459,19 @@ fn count_early_ends(
 }
 
 /// Whether every guest that the manifest names is there to be run from.
-fn all_ready(wanted: &Wanted<'_>, observed: &Observed) -> bool {
+fn all_ready(wanted: &Wanted, observed: &Observed) -> bool {
     let desired = wanted.guests();
     desired.unread.is_empty() && desired.guests.keys().all(|guest| desired.ready(guest, &observed.guests).is_ok())
 }
 
 /// The subjects that `stood` as they are wanted and do not any more: what each is, and what is wanted of it.
-fn drifted(stood: &[SubjectStatus], wanted: &Wanted<'_>, observed: &Observed) -> Vec<Happening> {
+fn drifted(stood: &Snapshot, wanted: &Wanted, observed: &Observed) -> Vec<Happening> {
     if satisfied(wanted, observed) {
         return Vec::new();
     }
-    let was_synced = |now: &SubjectStatus| {
-        stood.iter().find(|before| before.subject == now.subject).is_none_or(|before| before.sync == Sync::Synced)
-    };
+    let was_synced = |now: &SubjectStatus| stood.subject(&now.subject).is_none_or(|before| before.sync == Sync::Synced);
     let now = subjects(wanted, observed);
-    now.into_iter()
+    now.into_values()
         .filter(|now| now.sync != Sync::Synced && was_synced(now))
         .map(|now| {
             let told: Vec<_> = now.conditions.into_iter().map(|condition| condition.message).collect();
@@ -490,21 +481,21 @@ fn drifted(stood: &[SubjectStatus], wanted: &Wanted<'_>, observed: &Observed) ->
 }
 
 /// Whether everything is as wanted.
-fn satisfied(wanted: &Wanted<'_>, observed: &Observed) -> bool {
-    catenoid_guests::Planning::satisfied(&wanted.guests(), &observed.guests)
-        && catenoid_limits::Planning::satisfied(&wanted.limits(), &observed.limits)
-        && catenoid_zones::Planning::satisfied(&wanted.zones(), &observed.zones)
+fn satisfied(wanted: &Wanted, observed: &Observed) -> bool {
+    catenoid_guests::Planning::satisfied(wanted.guests(), &observed.guests)
+        && catenoid_limits::Planning::satisfied(wanted.limits(), &observed.limits)
+        && catenoid_zones::Planning::satisfied(wanted.zones(), &observed.zones)
         && catenoid_containers::Planning::satisfied(&wanted.containers(&observed.guests), &observed.containers)
         && all_ready(wanted, observed)
 }
 
 /// What the rooms tell of every subject.
-fn subjects(wanted: &Wanted<'_>, observed: &Observed) -> Vec<SubjectStatus> {
-    let mut subjects = Vec::new();
+fn subjects(wanted: &Wanted, observed: &Observed) -> Subjects {
+    let mut subjects = Subjects::new();
     let rooms = [
-        catenoid_guests::Planning::status(&wanted.guests(), &observed.guests),
-        catenoid_limits::Planning::status(&wanted.limits(), &observed.limits),
-        catenoid_zones::Planning::status(&wanted.zones(), &observed.zones),
+        catenoid_guests::Planning::status(wanted.guests(), &observed.guests),
+        catenoid_limits::Planning::status(wanted.limits(), &observed.limits),
+        catenoid_zones::Planning::status(wanted.zones(), &observed.zones),
         catenoid_containers::Planning::status(&wanted.containers(&observed.guests), &observed.containers),
     ];
     rooms.into_iter().flatten().for_each(|status| join(&mut subjects, status));
@@ -525,10 +516,11 @@ fn carried(observed: &Observed) -> BTreeMap<String, Value> {
 }
 
 /// Several rooms tell of one subject: it is as good as the worst of them says, for all their reasons.
-fn join(subjects: &mut Vec<SubjectStatus>, status: SubjectStatus) {
-    match subjects.iter_mut().find(|held| held.subject == status.subject) {
-        None => subjects.push(status),
-        Some(held) => {
+fn join(subjects: &mut Subjects, status: SubjectStatus) {
+    match subjects.entry(status.subject.clone()) {
+        Entry::Vacant(place) => drop(place.insert(status)),
+        Entry::Occupied(held) => {
+            let held = held.into_mut();
             held.sync = held.sync.max(status.sync);
             held.health = held.health.max(status.health);
             held.conditions.extend(status.conditions);
@@ -538,7 +530,7 @@ fn join(subjects: &mut Vec<SubjectStatus>, status: SubjectStatus) {
 }
 
 impl Failure {
-    fn show(&self, subjects: &mut Vec<SubjectStatus>, subject: &Subject) {
+    fn show(&self, subjects: &mut Subjects, subject: &Subject) {
         let condition = Condition {
             reason: STEP_FAILED.to_owned(),
             message: format!("{}: {}", self.room, self.message),

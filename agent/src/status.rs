@@ -13,7 +13,7 @@ use crate::clock;
 /// What the last pass left behind, for everyone who asks.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Snapshot {
-    /// Every subject.
+    /// Every subject, in their order.
     pub subjects: Vec<SubjectStatus>,
     /// What each room observed.
     pub observed: BTreeMap<String, serde_json::Value>,
@@ -35,7 +35,7 @@ impl Snapshot {
     /// Takes over since when a condition holds from `before`, as long as its reason and message stay.
     pub(crate) fn keep_since(&mut self, before: &Self, sequence: Option<u64>) {
         for status in &mut self.subjects {
-            let held = before.subjects.iter().find(|s| s.subject == status.subject);
+            let held = before.subject(&status.subject);
             for condition in &mut status.conditions {
                 let same = |c: &&Condition| c.reason == condition.reason && c.message == condition.message;
                 let held = held.and_then(|h| h.conditions.iter().find(same));
@@ -43,6 +43,12 @@ impl Snapshot {
                 condition.observed_sequence = sequence;
             }
         }
+    }
+
+    /// What is told of one subject.
+    pub(crate) fn subject(&self, subject: &Subject) -> Option<&SubjectStatus> {
+        let place = self.subjects.binary_search_by(|status| status.subject.cmp(subject));
+        place.ok().map(|place| &self.subjects[place])
     }
 
     /// The status of this moment.

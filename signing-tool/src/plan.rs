@@ -158,7 +158,7 @@ pub(crate) fn plan(input: &Input<'_>, anchors: Option<&Anchors>, now: Timestamp)
         }
         guests.insert(name.clone(), (descriptor.digest, guest));
     }
-    let wanted = Wanted { manifest: &manifest, guests: &guests, paths: &Paths::default() };
+    let wanted = Wanted::new(&manifest, &guests, &Paths::default());
     let plan = forecast(&wanted, &observed);
     let (manifest, sequence) = (manifest.metadata.name.clone(), manifest.metadata.sequence);
     Ok(Forecast { device: serial, as_of, manifest, sequence, digest, push, plan })

@@ -36,16 +36,16 @@ fn converged(manifest: &Manifest, guests: &BTreeMap<Name, (Digest, Guest)>) -> B
         assert!(P::satisfied(desired, &after), "{}: {after:?}", P::NAME);
         after
     }
-    let wanted = Wanted { manifest, guests, paths: &Paths::default() };
+    let wanted = Wanted::new(manifest, guests, &Paths::default());
     let mut start = Observed::default();
     for (digest, guest) in guests.values() {
         for (digest, size) in [(*digest, 1000), (guest.image.digest, guest.image.size.bytes())] {
             start.guests.blobs.insert(digest, catenoid_guests::Blob { size, fresh: true });
         }
     }
-    let guests = room::<catenoid_guests::Planning>(&wanted.guests(), &start.guests);
-    let limits = room::<catenoid_limits::Planning>(&wanted.limits(), &start.limits);
-    let zones = room::<catenoid_zones::Planning>(&wanted.zones(), &start.zones);
+    let guests = room::<catenoid_guests::Planning>(wanted.guests(), &start.guests);
+    let limits = room::<catenoid_limits::Planning>(wanted.limits(), &start.limits);
+    let zones = room::<catenoid_zones::Planning>(wanted.zones(), &start.zones);
     let containers = room::<catenoid_containers::Planning>(&wanted.containers(&guests), &start.containers);
     BTreeMap::from([
         (catenoid_guests::Planning::NAME.to_owned(), serde_json::to_value(guests).unwrap()),

@@ -79,16 +79,21 @@ pub struct Launch {
     pub stop: Stop,
 }
 
-/// What `manifest` asks of this room. `guests` are those whose descriptors were verified, by their name in the manifest,
-/// with the descriptor's digest. `ready` answers for a container whether all that other rooms bring is there (image
-/// mounted, namespaces pinned, limits set), or what is missing.
+impl Desired {
+    /// Lets the containers of the guest with this descriptor wait for `reason`.
+    pub fn hold_back(&mut self, descriptor: &Digest, reason: &str) {
+        for wanted in self.containers.values_mut() {
+            if matches!(wanted, Wanted::Ready(launch) if launch.order.guest == *descriptor) {
+                *wanted = Wanted::Waiting { reason: reason.to_owned() };
+            }
+        }
+    }
+}
+
+/// What `manifest` asks of this room, as if all that other rooms bring were there (image mounted, namespaces pinned, limits
+/// set). `guests` are those whose descriptors were verified, by their name in the manifest, with the descriptor's digest.
 #[must_use]
-pub fn desired(
-    manifest: &Manifest,
-    guests: &BTreeMap<Name, (Digest, Guest)>,
-    ready: &dyn Fn(&Name) -> Result<(), String>,
-    paths: &Paths,
-) -> Desired {
+pub fn desired(manifest: &Manifest, guests: &BTreeMap<Name, (Digest, Guest)>, paths: &Paths) -> Desired {
     let ranges = allocate::id_ranges(manifest);
     let wanted = |name: &Name, container: &Container| {
         let waiting = |reason| Wanted::Waiting { reason };
@@ -98,9 +103,6 @@ pub fn desired(
         let Some(base) = ranges.get(name) else {
             return waiting("there is no id range left".to_owned());
         };
-        if let Err(reason) = ready(name) {
-            return waiting(reason);
-        }
         let order = order(name, container, *digest, guest, *base, paths);
         Wanted::Ready(Box::new(Launch { id: order.id(), order, restart: container.restart, stop: container.stop }))
     };

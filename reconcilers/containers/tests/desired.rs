@@ -52,7 +52,7 @@ fn of(manifest: &Manifest, descriptor: &[u8]) -> Desired {
     let guest: Guest = serde_yaml::from_str(GUEST).expect("it is a guest");
     let guests =
         BTreeMap::from(["tiny", "core"].map(|guest_name| (name(guest_name), (Digest::of(descriptor), guest.clone()))));
-    desired(manifest, &guests, &|_| Ok(()), &Paths::default())
+    desired(manifest, &guests, &Paths::default())
 }
 
 fn web(desired: &Desired) -> &Launch {
@@ -99,13 +99,15 @@ fn a_launch_is_named_by_all_that_makes_it_and_by_nothing_else() {
 #[test]
 fn what_is_missing_is_waited_for() {
     let manifest = manifest(str::to_owned);
-    let without = desired(&manifest, &BTreeMap::new(), &|_| Ok(()), &Paths::default());
+    let without = desired(&manifest, &BTreeMap::new(), &Paths::default());
     let waits = Wanted::Waiting { reason: "guest `tiny` is not there".to_owned() };
     assert_eq!(without.containers[&name("web")], waits);
     let guest: Guest = serde_yaml::from_str(GUEST).expect("it is a guest");
     let guests = BTreeMap::from([(name("tiny"), (Digest::of(b""), guest))]);
-    let unready = |container: &Name| Err(format!("namespaces of `{container}` are not there"));
-    let without = desired(&manifest, &guests, &unready, &Paths::default());
-    let waits = Wanted::Waiting { reason: "namespaces of `web` are not there".to_owned() };
+    let mut without = desired(&manifest, &guests, &Paths::default());
+    without.hold_back(&Digest::of(b"another"), "it is not mounted");
+    assert!(matches!(without.containers[&name("web")], Wanted::Ready(_)), "it is none of its business");
+    without.hold_back(&Digest::of(b""), "it is not mounted");
+    let waits = Wanted::Waiting { reason: "it is not mounted".to_owned() };
     assert_eq!(without.containers[&name("web")], waits);
 }

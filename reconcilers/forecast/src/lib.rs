@@ -4,7 +4,10 @@
 //! which. The agent's pass takes its desired states from here; `catenoid plan`, a dry run and `catenoid-sign plan` take
 //! the whole forecast. Needs the rooms without their doors. Start reading at [`forecast`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 pub use catenoid_containers::Paths;
 use catenoid_core::{Plan, Planner, simulate};
@@ -18,15 +21,14 @@ use catenoid_schema::{
 use serde::Deserialize as _;
 use serde_json::Value;
 
-/// A manifest with what was verified for it.
-#[derive(Debug, Clone, Copy)]
-pub struct Wanted<'a> {
-    /// The manifest.
-    pub manifest: &'a Manifest,
-    /// Its guests by their name in it, each with the digest of its descriptor. One that could not be read is not here.
-    pub guests: &'a BTreeMap<Name, (Digest, Guest)>,
-    /// Where things are on the device.
-    pub paths: &'a Paths,
+/// What a manifest asks of every room. It is worked out once, however often it is compared with what is there.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    guests: catenoid_guests::Desired,
+    limits: catenoid_limits::Desired,
+    zones: catenoid_zones::Desired,
+    /// As if every guest were ready to be run from.
+    containers: catenoid_containers::Desired,
 }
 
 /// What each room observed.
@@ -60,51 +62,61 @@ impl Observed {
     }
 }
 
-impl Wanted<'_> {
-    /// What the manifest asks of the room of guests.
+impl Wanted {
+    /// What `manifest` asks. `guests` are those that it names, by their name in it, each with the digest of its
+    /// descriptor; one that could not be read is not among them. `paths` is where things are on the device.
     #[must_use]
-    pub fn guests(&self) -> catenoid_guests::Desired {
-        let read: BTreeMap<Digest, Guest> = self.guests.values().cloned().collect();
-        let named = self.manifest.guests.values().filter_map(|reference| reference.descriptor);
+    pub fn new(manifest: &Manifest, guests: &BTreeMap<Name, (Digest, Guest)>, paths: &Paths) -> Self {
+        let read: BTreeMap<Digest, Guest> = guests.values().cloned().collect();
+        let named = manifest.guests.values().filter_map(|reference| reference.descriptor);
         let unread: BTreeSet<Digest> = named.filter(|descriptor| !read.contains_key(descriptor)).collect();
-        catenoid_guests::desired(&read, &unread)
+        Self {
+            guests: catenoid_guests::desired(&read, &unread),
+            limits: catenoid_limits::desired(manifest),
+            zones: catenoid_zones::desired(manifest),
+            containers: catenoid_containers::desired(manifest, guests, paths),
+        }
     }
 
-    /// What the manifest asks of the room of limits.
+    /// What it asks of the room of guests.
     #[must_use]
-    pub fn limits(&self) -> catenoid_limits::Desired {
-        catenoid_limits::desired(self.manifest)
+    pub fn guests(&self) -> &catenoid_guests::Desired {
+        &self.guests
     }
 
-    /// What the manifest asks of the room of zones.
+    /// What it asks of the room of limits.
     #[must_use]
-    pub fn zones(&self) -> catenoid_zones::Desired {
-        catenoid_zones::desired(self.manifest)
+    pub fn limits(&self) -> &catenoid_limits::Desired {
+        &self.limits
     }
 
-    /// What the manifest asks of the room of containers, given what the room of guests has ready.
+    /// What it asks of the room of zones.
     #[must_use]
-    pub fn containers(&self, guests: &catenoid_guests::Observed) -> catenoid_containers::Desired {
-        let wanted = self.guests();
-        let ready = |container: &Name| {
-            let guest = self.manifest.containers.get(container).map(|container| &container.guest);
-            match guest.and_then(|guest| self.guests.get(guest)) {
-                Some((descriptor, _)) => wanted.ready(descriptor, guests),
-                None => Err("its guest is not on the device".to_owned()),
+    pub fn zones(&self) -> &catenoid_zones::Desired {
+        &self.zones
+    }
+
+    /// What it asks of the room of containers, given what the room of guests has ready.
+    #[must_use]
+    pub fn containers(&self, guests: &catenoid_guests::Observed) -> Cow<'_, catenoid_containers::Desired> {
+        let mut containers = Cow::Borrowed(&self.containers);
+        for descriptor in self.guests.guests.keys() {
+            if let Err(reason) = self.guests.ready(descriptor, guests) {
+                containers.to_mut().hold_back(descriptor, &reason);
             }
-        };
-        catenoid_containers::desired(self.manifest, self.guests, &ready, self.paths)
+        }
+        containers
     }
 }
 
 /// The steps that lead from `observed` to what is `wanted`, in the order of a pass.
 #[must_use]
-pub fn forecast(wanted: &Wanted<'_>, observed: &Observed) -> Vec<PlannedStep> {
-    let guests = catenoid_guests::Planning::plan(&wanted.guests(), &observed.guests);
+pub fn forecast(wanted: &Wanted, observed: &Observed) -> Vec<PlannedStep> {
+    let guests = catenoid_guests::Planning::plan(wanted.guests(), &observed.guests);
     let prepared = simulate::<catenoid_guests::Planning>(&guests, &observed.guests);
     let containers = catenoid_containers::Planning::plan(&wanted.containers(&prepared), &observed.containers);
-    let limits = catenoid_limits::Planning::plan(&wanted.limits(), &observed.limits);
-    let zones = catenoid_zones::Planning::plan(&wanted.zones(), &observed.zones);
+    let limits = catenoid_limits::Planning::plan(wanted.limits(), &observed.limits);
+    let zones = catenoid_zones::Planning::plan(wanted.zones(), &observed.zones);
     let mut steps = Vec::new();
     let mut add = |phase, rooms: [Vec<PlannedStep>; 4]| {
         steps.extend(rooms.into_iter().flatten().filter(|step| step.phase == phase));
