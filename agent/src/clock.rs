@@ -10,6 +10,11 @@ pub(crate) fn now() -> Timestamp {
     i64::try_from(since.as_secs()).ok().and_then(Timestamp::from_seconds).unwrap_or_else(epoch)
 }
 
+/// Seconds by which the wall clock is ahead of the other one: they change when somebody sets it.
+pub(crate) fn ahead_of_boot() -> i64 {
+    now().seconds().saturating_sub_unsigned(since_boot_ms() / 1000)
+}
+
 /// Milliseconds since boot, including suspension.
 pub(crate) fn since_boot_ms() -> u64 {
     catenoid_kernel::machine::since_boot().as_millis().try_into().unwrap_or(u64::MAX)

@@ -31,6 +31,9 @@ use crate::{
     wake::Wake,
 };
 
+/// Seconds by which the wall clock may move against the other one before it counts as set: what time servers correct
+/// little by little does not.
+const NO_JUMP: i64 = 2;
 /// Before a control socket that broke is made again.
 const SOCKET_PAUSE: Duration = Duration::from_secs(5);
 
@@ -169,7 +172,14 @@ fn reconcile(
     let runtime = runtime.map_err(broken("no runtime for the pass"))?;
     let network = pass.announcements()?;
     let mut wake = Wake::listen(bell, network).map_err(broken("nothing can wake the pass"))?;
+    let mut wall = clock::ahead_of_boot();
     loop {
+        let ahead = clock::ahead_of_boot();
+        let jump = ahead - std::mem::replace(&mut wall, ahead);
+        if jump.abs() > NO_JUMP {
+            let way = if jump > 0 { "forward" } else { "back" };
+            upkeep.audit.note(Happening::by_device("ClockSet", None, format!("{} s {way}", jump.abs())));
+        }
         let target = accepted.borrow().clone();
         let mut again = None;
         if let Some(target) = target {

@@ -7,6 +7,7 @@
 //! | `blobs/` (inotify) | a blob was pushed or altered |
 //! | control groups (inotify) | a group, a limit or a freezer was changed by hand, or emptied |
 //! | the mount table (`POLLPRI`) | something was mounted or unmounted |
+//! | a timer that is cancelled | the wall clock was set |
 //! | uevents | a device came or went, dm-verity found a corrupt block |
 //! | rtnetlink, nftables | a link, address, route, rule or forwarding changed in the root namespace, or in a core container's |
 //! | a timer | a failed subject is due; and every [`LOOK_ANYWAY`] all the same |
@@ -27,7 +28,7 @@ use catenoid_kernel::{
     changes::{Changes, mount_table},
     netlink,
     uevent::Announcements,
-    wait::{Bell, For, wait},
+    wait::{Bell, ClockSet, For, wait},
 };
 use catenoid_schema::name::Name;
 use catenoid_zones::Inside;
@@ -47,6 +48,7 @@ pub(crate) struct Wake {
     watched: BTreeSet<PathBuf>,
     devices: Announcements,
     mounts: File,
+    clock: ClockSet,
     network: [netlink::Announcements; 2],
     inside: BTreeMap<Name, Inside>,
 }
@@ -63,6 +65,7 @@ impl Wake {
             watched: BTreeSet::new(),
             devices: Announcements::listen()?,
             mounts: mount_table()?,
+            clock: ClockSet::listen()?,
             network,
             inside: BTreeMap::new(),
         })
@@ -106,6 +109,7 @@ impl Wake {
             input(self.bell.as_fd()),
             input(self.files.as_fd()),
             input(self.devices.as_fd()),
+            input(self.clock.as_fd()),
             input(self.network[0].as_fd()),
             input(self.network[1].as_fd()),
             // The kernel remembers what this open file was told of: polling it is what clears the condition.
@@ -122,6 +126,7 @@ impl Wake {
         self.bell.hush();
         self.files.drain()?;
         self.devices.drain()?;
+        self.clock.drain();
         let inside = self.inside.values().flat_map(|inside| &inside.announcements);
         self.network.iter().chain(inside).try_for_each(|announcements| announcements.drain().map(drop))
     }

@@ -9,7 +9,11 @@ use std::{
 
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::eventfd::{EfdFlags, EventFd},
+    sys::{
+        eventfd::{EfdFlags, EventFd},
+        time::TimeSpec,
+        timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags},
+    },
 };
 
 /// What to wait for on a descriptor.
@@ -37,6 +41,37 @@ pub fn wait(sources: &[(BorrowedFd<'_>, For)], until: Instant) -> io::Result<Vec
     match poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)) {
         Ok(_) | Err(nix::Error::EINTR) => Ok(fds.iter().map(|fd| fd.any().unwrap_or(true)).collect()),
         Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Ready to be read once somebody set the wall clock: a timer that the kernel cancels then (`timerfd_create(2)`,
+/// `TFD_TIMER_CANCEL_ON_SET`).
+#[derive(Debug)]
+pub struct ClockSet(TimerFd);
+
+impl ClockSet {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// If the process is out of descriptors.
+    pub fn listen() -> io::Result<Self> {
+        let timer = TimerFd::new(ClockId::CLOCK_REALTIME, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK)?;
+        // The year 2255, near the end of the kernel's time: as good as never due.
+        let never = Expiration::OneShot(TimeSpec::new(9_000_000_000, 0));
+        timer.set(never, TimerSetTimeFlags::TFD_TIMER_ABSTIME | TimerSetTimeFlags::TFD_TIMER_CANCEL_ON_SET)?;
+        Ok(Self(timer))
+    }
+
+    /// Forgets what it was told; it listens on.
+    pub fn drain(&self) {
+        // `ECANCELED` is what it is for, `EAGAIN` that there was nothing.
+        let _ = self.0.wait();
+    }
+}
+
+impl AsFd for ClockSet {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 
