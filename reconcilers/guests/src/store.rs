@@ -323,6 +323,9 @@ impl Store {
         if incoming.entry(&partial_name(&digest))?.is_some() {
             return Ok(());
         }
+        if offset > 0 {
+            return Err(StoreError::Offset { digest, held: 0, offset });
+        }
         let begun = incoming.list()?.len();
         if begun >= partials {
             return Err(StoreError::TooMany { limit: partials });

@@ -43,6 +43,14 @@ fn a_broken_push_goes_on_where_it_ended() {
 }
 
 #[test]
+fn a_push_that_does_not_begin_at_the_beginning_leaves_nothing() {
+    let (_data, store, digest) = store();
+    let refused = store.append(digest, 10, &CONTENT[10..]).unwrap_err();
+    assert!(matches!(refused, StoreError::Offset { held: 0, offset: 10, .. }), "{refused}");
+    assert_eq!(store.state(digest).unwrap(), None, "it takes no place among the pushes in progress");
+}
+
+#[test]
 fn any_flipped_bit_is_refused_and_the_push_begins_anew() {
     let (data, store, digest) = store();
     for bit in 0..CONTENT.len() * 8 {
