@@ -1,5 +1,7 @@
 //! The description of the control interface (OpenAPI 3.1), from the types that it speaks.
 
+use std::sync::LazyLock;
+
 use catenoid_schema::{control, status};
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Value, json};
@@ -123,8 +125,13 @@ const CALLS: [Call; 11] = [
     },
 ];
 
-/// The document.
-pub(crate) fn document() -> Value {
+/// The document as it is sent. It is made once: whoever asks again and again costs no more than its bytes.
+pub(crate) fn text() -> &'static str {
+    static TEXT: LazyLock<String> = LazyLock::new(|| document().to_string());
+    &TEXT
+}
+
+fn document() -> Value {
     let mut generator =
         SchemaSettings::draft2020_12().with(|s| s.definitions_path = "/components/schemas".into()).into_generator();
     let mut paths = serde_json::Map::new();

@@ -6,7 +6,7 @@ use axum::{
     Json, Router,
     body::Body,
     extract::{DefaultBodyLimit, Path, Query, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE},
     middleware::{self, Next},
     response::{
         IntoResponse, Response, Sse,
@@ -29,7 +29,10 @@ use catenoid_schema::{
 use futures::{Stream, StreamExt as _, stream};
 use http_body_util::BodyExt as _;
 use serde::Deserialize;
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::timeout,
+};
 
 use super::{Peer, answer::Failed, openapi};
 use crate::{
@@ -41,8 +44,12 @@ use crate::{
 
 /// How long a peer may be silent in the middle of a body.
 const SILENCE: Duration = Duration::from_secs(30);
+/// How long a peer may take for a whole manifest: others wait for its turn to end.
+const MANIFEST_TIME: Duration = Duration::from_secs(60);
 /// Bytes of a blob that are gathered before they are written.
 const CHUNK: usize = 256 * 1024;
+/// Manifests that are taken in at once, of all peers: each holds its bytes in memory. Others wait for their turn.
+static MANIFESTS: Semaphore = Semaphore::const_new(4);
 /// The last events that `why` shows.
 const WHY_EVENTS: usize = 10;
 /// How often an idle event stream shows that it lives.
@@ -83,7 +90,7 @@ pub(crate) fn router(agent: Arc<Agent>, peer: Peer) -> Router {
         .route("/v1/events", get(events))
         .route("/v1/blobs", get(blobs))
         .route("/v1/blobs/{digest}", get(head_blob))
-        .route("/v1/openapi.json", get(|| async { Json(openapi::document()) }))
+        .route("/v1/openapi.json", get(|| async { ([(CONTENT_TYPE, "application/json")], openapi::text()) }))
         .merge(for_root)
         .fallback(|| async { not_found("there is no such call").hint("see /v1/openapi.json") })
         .layer(DefaultBodyLimit::disable())
@@ -203,7 +210,9 @@ async fn put_manifest(
     Query(query): Query<ManifestQuery>,
     mut body: Body,
 ) -> Result<Json<Accepted>, Failed> {
-    let envelope = match collect(&mut body, MANIFEST_LIMIT.bytes()).await {
+    let _turn = MANIFESTS.acquire().await.map_err(|e| internal("no manifest is taken any more").caused_by(&e))?;
+    let taken = timeout(MANIFEST_TIME, collect(&mut body, MANIFEST_LIMIT.bytes())).await;
+    let envelope = match taken.unwrap_or_else(|_| Err(silent(MANIFEST_TIME))) {
         Ok(envelope) => envelope,
         Err(failed) => {
             agent.audit.note(Happening {
@@ -265,12 +274,14 @@ async fn next_chunk(body: &mut Body) -> (Vec<u8>, Option<Result<(), Failed>>) {
     (chunk, None)
 }
 
+fn silent(patience: Duration) -> Failed {
+    let title = format!("what was to come did not come within {} s", patience.as_secs());
+    Failed::new(StatusCode::REQUEST_TIMEOUT, "silent", title, Blame::Nobody)
+}
+
 async fn next_data(body: &mut Body) -> Result<Option<axum::body::Bytes>, Failed> {
     loop {
-        let frame = timeout(SILENCE, body.frame()).await.map_err(|_| {
-            let title = format!("nothing came for {} s", SILENCE.as_secs());
-            Failed::new(StatusCode::REQUEST_TIMEOUT, "silent", title, Blame::Nobody)
-        })?;
+        let frame = timeout(SILENCE, body.frame()).await.map_err(|_| silent(SILENCE))?;
         match frame {
             None => return Ok(None),
             Some(Ok(frame)) => {
