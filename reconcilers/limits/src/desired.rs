@@ -18,6 +18,13 @@ pub struct Desired {
     pub containers: BTreeMap<Name, Limits>,
 }
 
+impl Desired {
+    /// Whether the group of this name belongs to a container; one that no container can be called by does not.
+    pub(crate) fn holds(&self, group: &str) -> bool {
+        group.parse::<Name>().is_ok_and(|name| self.containers.contains_key(&name))
+    }
+}
+
 /// What `manifest` asks of this room.
 #[must_use]
 pub fn desired(manifest: &Manifest) -> Desired {

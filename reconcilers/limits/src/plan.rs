@@ -199,7 +199,7 @@ impl Planner for Planning {
     fn plan(desired: &Desired, observed: &Observed) -> Plan<Step> {
         let mut plan = Plan::default();
         for name in observed.groups.keys() {
-            if !desired.containers.keys().any(|wanted| wanted.as_str() == name) {
+            if !desired.holds(name) {
                 plan.retire.push(Step::RemoveGroup { container: name.clone() });
             }
         }

@@ -16,8 +16,7 @@ pub(crate) fn subject(container: &str) -> Subject {
 /// The status of every container that has limits or should have.
 pub(crate) fn status(desired: &Desired, observed: &Observed) -> Vec<SubjectStatus> {
     let wanted = desired.containers.iter().map(|(name, limits)| wanted(name.as_str(), limits, observed));
-    let unwanted =
-        observed.groups.keys().filter(|name| !desired.containers.keys().any(|wanted| wanted.as_str() == *name));
+    let unwanted = observed.groups.keys().filter(|name| !desired.holds(name));
     wanted.chain(unwanted.map(|name| superfluous(name))).collect()
 }
 

@@ -7,12 +7,19 @@ use catenoid_schema::{
     status::{Blame, Condition, Health, Subject, SubjectStatus, Sync},
 };
 
-use crate::{Bridge, Desired, Inner, Namespaces, Observed, Place, Port, Rules};
+use crate::{Bridge, Desired, Inner, Joint, Namespaces, Observed, Place, Port, Rules};
 
 /// The status of every zone, of every container's network and of every firewall that there is or should be.
 pub(crate) fn status(desired: &Desired, observed: &Observed) -> Vec<SubjectStatus> {
     let mut all = zones(desired, observed);
-    all.extend(desired.namespaces.keys().map(|container| network(container, desired, observed)));
+    let mut joints: BTreeMap<&Name, Vec<_>> = BTreeMap::new();
+    for (outer, joint) in &desired.joints {
+        if let Some(inner) = &joint.port.inner {
+            joints.entry(&inner.container).or_default().push((outer.as_str(), joint, inner));
+        }
+    }
+    let joints = |container| joints.get(container).map_or(&[][..], Vec::as_slice);
+    all.extend(desired.namespaces.keys().map(|container| network(container, joints(container), desired, observed)));
     let unwanted = observed.namespaces.keys().filter(|container| !desired.namespaces.contains_key(*container));
     all.extend(unwanted.map(|container| {
         let superfluous =
@@ -82,7 +89,12 @@ fn zones(desired: &Desired, observed: &Observed) -> Vec<SubjectStatus> {
         .collect()
 }
 
-fn network(container: &Name, desired: &Desired, observed: &Observed) -> SubjectStatus {
+fn network(
+    container: &Name,
+    joints: &[(&str, &Joint, &Inner)],
+    desired: &Desired,
+    observed: &Observed,
+) -> SubjectStatus {
     let mut conditions = Vec::new();
     match (observed.namespaces.get(container), desired.namespaces.get(container)) {
         (None, _) => conditions.push(condition("NamespacesMissing", "it has no namespaces".to_owned(), None)),
@@ -92,10 +104,9 @@ fn network(container: &Name, desired: &Desired, observed: &Observed) -> SubjectS
         _ => {}
     }
     let mut facts = BTreeMap::new();
-    for (outer, joint) in &desired.joints {
-        let Some(inner) = joint.port.inner.as_ref().filter(|inner| inner.container == *container) else { continue };
+    for (outer, joint, inner) in joints {
         let zone = &joint.zone;
-        match observed.ports.get(outer) {
+        match observed.ports.get(*outer) {
             Some(port) if *port == joint.port => {
                 facts.insert(inner.name.clone(), addresses(inner));
             }
