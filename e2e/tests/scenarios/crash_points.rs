@@ -63,11 +63,12 @@ const MODEL: &str = r#"
     ls /run/catenoid | sort; ls /run/catenoid/output /run/catenoid/control 2>/dev/null | sort
     echo '# processes'; ps -o comm,stat | awk '$1 ~ "launcher" || $2 ~ "Z"' | sort"#;
 
-/// Kills the agent.
-const KILL: &str = r#"
-    for p in /proc/[0-9]*; do
-      [ "$(tr '\0' ' ' <$p/cmdline 2>/dev/null)" = "/init agent " ] && kill -9 ${p#/proc/}
-    done; :"#;
+/// Sends the agent a signal.
+const SIGNAL: &str = r#"signal() {
+      for p in /proc/[0-9]*; do
+        [ "$(tr '\0' ' ' <$p/cmdline 2>/dev/null)" = "/init agent " ] && kill -$1 ${p#/proc/}
+      done; :
+    }"#;
 
 /// The parts of a round, by the manifest that each leads to.
 const PARTS: [&str; 3] = ["first apply", "update", "removal"];
@@ -280,13 +281,13 @@ impl Round {
         }
         // It breaks off when the agent is killed while it answers.
         let submitted = self.bench.submit(&envelope);
-        let (reached, mut stands) = self.settle(before, fault, 0)?;
+        let (reached, mut stands) = self.settle(before, fault, false)?;
         let digest = author::digest(&envelope)?.to_string();
         if stands != digest {
             ensure!(fault.is_some(), "{submitted:?}");
             let before = self.audited()?;
             self.bench.submit(&envelope).context("submitted again")?;
-            (_, stands) = self.settle(before, None, 0)?;
+            (_, stands) = self.settle(before, None, false)?;
         }
         ensure!(stands == digest, "as another manifest says: {stands}");
         Ok(reached)
@@ -311,11 +312,13 @@ impl Round {
     /// Kills the agent, with a fault in its next start.
     fn restart(&mut self, fault: Option<&Fault>) -> Result<bool> {
         let before = self.audited()?;
+        // Stopped first: what is armed is for the next one.
+        self.bench.device.root(&format!("{SIGNAL}; signal STOP"))?;
         if fault.is_some() {
             self.arm(FAULTS, fault)?;
         }
-        self.bench.device.root(KILL)?;
-        self.settle(before, fault, 1).map(|(reached, _)| reached)
+        self.bench.device.root(&format!("{SIGNAL}; signal KILL"))?;
+        self.settle(before, fault, true).map(|(reached, _)| reached)
     }
 
     /// Cuts the power, with a crash of the agent in its next start.
@@ -341,39 +344,43 @@ impl Round {
         Ok(self.bench.device.root("wc -l </data/audit/audit.jsonl")?.trim().parse()?)
     }
 
-    /// Waits until the device is as some manifest says, after the fault and after `starts` starts of the agent besides the
-    /// one that a crash costs; whether the fault was reached, and which manifest it is.
-    fn settle(&mut self, before: u64, fault: Option<&Fault>, starts: u64) -> Result<(bool, String)> {
-        let (program, number) = fault.map_or(("", 0), |fault| (fault.program.as_str(), fault.number));
+    /// Waits until the device is as some manifest says, after the fault and, with `restarted`, after a start of the agent;
+    /// whether the fault was reached, and which manifest it is.
+    fn settle(&mut self, before: u64, fault: Option<&Fault>, restarted: bool) -> Result<(bool, String)> {
+        let program = fault.map_or("nobody", |fault| fault.program.as_str());
         let crash = fault.is_some_and(|fault| fault.what == "crash" && fault.program == "agent");
-        // The last event that tells how the device stands; `wait` while there is none or the agent is gone.
+        // What the events after the fault say: where nothing was reached, all since `before` count.
         let script = format!(
             r#"
             stands() {{
-              tail -n +{from} /data/audit/audit.jsonl | awk '
-                /"kind":"AgentStarted"/ {{ started++; state = "open" }}
+              tail -n +{from} /data/audit/audit.jsonl | awk -v after="${{1:-0}}" '
+                {{ match($0, /"monotonicMs":[0-9]+/); at = substr($0, RSTART + 14, RLENGTH - 14) }}
+                at + 0 < after + 0 {{ next }}
+                /"kind":"AgentStarted"/ {{ started = 1; state = "open" }}
                 /"kind":"Converged"/ {{ state = "converged" }}
                 /"kind":"PassEnded"/ {{ state = (/done, converged"/ ? "converged" : "open") }}
                 /"kind":"(StepFailed|DriftFound|ManifestAccepted)"/ {{ state = "open" }}
                 END {{ print (state == "" ? "open" : state), started + 0 }}'
             }}
-            reached() {{ grep -q '^{program} {number} ' {FAULTS}/trace; }}
-            i=0
-            while [ $i -lt 600 ]; do
-              set -- $(stands)
-              if [ "$1" = converged ]; then
-                if ! {armed} || ! reached; then late=$((late + 1)); else late=99; fi
-                if [ $late -ge 3 ] && {{ ! {crash} || ! reached || [ $2 -gt {starts} ]; }}; then
-                  {armed} && reached && echo reached || echo passed
-                  grep '"kind":"Converged"' /data/audit/audit.jsonl | tail -n 1 | sed 's/.*(\(sha256:[0-9a-f]*\)).*/\1/'
-                  exit
-                fi
+            until=$(( $(cut -d . -f 1 /proc/uptime) + 90 ))
+            while [ $(cut -d . -f 1 /proc/uptime) -lt $until ]; do
+              at=$(sed -n 's/^{program} fault //p' {FAULTS}/trace)
+              needed={restarted}; [ "$at" ] && {crash} && needed=1
+              # What fails without being told of, or a launcher, leaves no event of its own: what stood before still stands.
+              after=0; [ "$at" ] && {crash} && after=$at
+              set -- $(stands $after)
+              if [ "$1" = converged ] && [ $2 -ge $needed ]; then late=$((late + 1)); else late=0; fi
+              # A fault that was not reached by now may be in a moment.
+              if [ $late -ge 3 ]; then
+                [ "$at" ] && echo reached || echo passed
+                grep '"kind":"Converged"' /data/audit/audit.jsonl | tail -n 1 | sed 's/.*(\(sha256:[0-9a-f]*\)).*/\1/'
+                exit
               fi
-              i=$((i + 1)); usleep 100000
+              usleep 100000
             done
             echo late; tail -n +{from} /data/audit/audit.jsonl"#,
             from = before + 1,
-            armed = if fault.is_some() { "true" } else { "false" },
+            restarted = u8::from(restarted),
             crash = if crash { "true" } else { "false" },
         );
         let answer = self.bench.device.root(&script)?;

@@ -78,7 +78,8 @@ mod armed {
 
     /// Where a test arms a process: it writes `<what> <n>` (and milliseconds for `delay`) to `<program>.arm`, which the
     /// program takes away when it passes its next point. In `trace`, if a test made that file, every point that an armed
-    /// process passes leaves a line: program, number, `at` or `look`, name.
+    /// process passes leaves a line: program, number, `at` or `look`, name; and the fault one: program, `fault`, milliseconds
+    /// from boot to it.
     pub const FOLDER: &str = "/run/catenoid-faults";
 
     /// The same for a process that is not there yet: it survives a boot.
@@ -177,10 +178,14 @@ mod armed {
         }
         state.left = state.left.checked_sub(1)?;
         let fault = state.fault;
-        (state.left == 0).then(|| {
-            *armed = None;
-            fault
-        })
+        if state.left > 0 {
+            return None;
+        }
+        if let Some(trace) = &mut state.trace {
+            let _ = writeln!(trace, "{program} fault {}", crate::machine::since_boot().as_millis());
+        }
+        *armed = None;
+        Some(fault)
     }
 
     /// `agent` or `launcher`: the last part of the program's name. PID 1 has no fault points: its end is that of the
