@@ -244,6 +244,7 @@ async fn socket(agent: Arc<control::Agent>, (container, owner): (Name, u32)) {
         if let Err(error) = served {
             agent.audit.note(Happening::by_device("ControlSocketFailed", None, format!("`{container}`: {error}")));
         }
+        #[expect(clippy::disallowed_methods, reason = "nobody announces that a socket can be made again")]
         tokio::time::sleep(SOCKET_PAUSE).await;
     }
 }

@@ -232,6 +232,7 @@ impl Client {
         loop {
             match self.version().await {
                 Err(error) if error.is_absence() && tokio::time::Instant::now() < deadline => {
+                    #[expect(clippy::disallowed_methods, reason = "nobody announces that somebody listens again")]
                     tokio::time::sleep(ATTEMPT_INTERVAL).await;
                 }
                 Err(error) if error.is_absence() => return Err(error),

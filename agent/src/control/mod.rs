@@ -59,6 +59,7 @@ pub(crate) async fn serve(agent: Arc<Agent>, socket: &Path, container: &str, own
             Ok((stream, _)) => stream,
             Err(error) => {
                 tracing::warn!(%error, "a connection was not taken");
+                #[expect(clippy::disallowed_methods, reason = "nobody announces that there are descriptors again")]
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }

@@ -81,7 +81,7 @@ impl Drop for Follower {
 
 /// Ends only by an error, which a fifo does not give.
 async fn read(pipe: Receiver, tail: Arc<Mutex<Tail>>) {
-    let mut buffer = vec![0; TAIL_LIMIT];
+    #[expect(clippy::disallowed_methods, reason = "it only bounds how often is read what is there")]
     let mut pace = interval(PACE);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -89,6 +89,8 @@ async fn read(pipe: Receiver, tail: Arc<Mutex<Tail>>) {
         if pipe.readable().await.is_err() {
             return;
         }
+        // Held only while it is needed: of a hundred containers hardly one says something at a time.
+        let mut buffer = vec![0; TAIL_LIMIT];
         match pipe.try_read(&mut buffer) {
             Ok(count) => tail.lock().unwrap_or_else(PoisonError::into_inner).push(&buffer[..count]),
             // Somebody else was faster; we are told again.
