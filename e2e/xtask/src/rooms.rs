@@ -44,6 +44,7 @@ pub(crate) fn build(artefacts: &Artefacts) -> Result<()> {
     initramfs.add_program("/bin/busybox", Path::new("/bin/busybox"))?;
     initramfs.add_program("/sbin/modprobe", Path::new("/usr/bin/kmod"))?;
     initramfs.add_program("/usr/bin/mkfs.erofs", Path::new("/usr/bin/mkfs.erofs"))?;
+    initramfs.add_program("/usr/sbin/dmsetup", Path::new("/usr/sbin/dmsetup"))?;
     initramfs.add_program("/usr/sbin/veritysetup", Path::new("/usr/sbin/veritysetup"))?;
     let probe = staging.join("probe");
     let source = artefacts.workspace().join("reconcilers/containers/launcher/tests/kernel/probe.c");

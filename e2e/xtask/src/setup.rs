@@ -16,6 +16,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("cryptsetup-bin", "tests: veritysetup as the second opinion"),
     ("curl", "demo and tests"),
     ("dmsetup", "tests: dmsetup as the second opinion; test image"),
+    ("dmsetup", "tests: dmsetup as the second opinion"),
     ("dosfstools", "image: EFI partition"),
     ("e2fsprogs", "image: mkfs.ext4 on the device"),
     ("erofs-utils", "guests: image files"),

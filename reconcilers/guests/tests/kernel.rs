@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File, OpenOptions},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
@@ -23,6 +23,7 @@ use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
 };
+use proptest::{collection, prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
 
 /// A marker in the data of the image, on a block that no metadata is on.
 const MARKER: &[u8] = b"here is what will be altered";
@@ -51,10 +52,15 @@ impl Device {
 
     /// Makes and pushes an image that says `content`, and answers with the guest made of it.
     fn push(&self, content: &str) -> (Digest, Wanted) {
+        self.push_with(content, &MARKER.repeat(4096))
+    }
+
+    /// The same with `large` in it beside.
+    fn push_with(&self, content: &str, large: &[u8]) -> (Digest, Wanted) {
         let (tree, image) = (self.path("content"), self.path("image"));
         fs::create_dir_all(&tree).unwrap();
         fs::write(tree.join("hello"), content).unwrap();
-        fs::write(tree.join("large"), MARKER.repeat(4096)).unwrap();
+        fs::write(tree.join("large"), large).unwrap();
         // The same content gives the same image.
         let fixed = ["-T0", "-U00000000-0000-0000-0000-000000000000"];
         run("mkfs.erofs", &[fixed[0], fixed[1], image.to_str().unwrap(), tree.to_str().unwrap()]);
@@ -249,4 +255,54 @@ async fn mountns_a_root_hash_that_is_not_the_images_mounts_nothing() {
     assert!(matches!(altered, Error::Altered { .. }), "{altered:?}");
     assert!(!device.guest(&descriptor).exists(), "it was mounted");
     device.converge(&Desired { guests: BTreeMap::new(), ..desired(&[]) }).await;
+}
+
+/// Images of any size, each set of them made of what the one before left; `dmsetup` says what there is.
+#[tokio::test]
+#[ignore = "needs device-mapper: runs in vm_rooms_hold_on_the_device_kernel"]
+async fn mountns_any_guests_are_what_dmsetup_shows() {
+    let device = Device::new();
+    let mut runner = TestRunner::deterministic();
+    // From one block of data to more than one level of the tree.
+    let sizes = collection::vec(prop_oneof![0usize..5000, 0usize..700_000], 1..4);
+    for round in 0..3 {
+        let sizes = sizes.new_tree(&mut runner).unwrap().current();
+        let guests: Vec<_> = (0..)
+            .zip(sizes)
+            .map(|(index, size)| {
+                // Noise: what repeats is not stored again.
+                let noise =
+                    (0u64..).flat_map(|n| *Digest::of(&[n, index, round].map(u64::to_le_bytes).concat()).as_bytes());
+                device.push_with(&format!("guest{round}x{index}"), &noise.take(size).collect::<Vec<_>>())
+            })
+            .collect();
+        device.converge(&desired(&guests.iter().collect::<Vec<_>>())).await;
+
+        let told = run("dmsetup", &["table", "--target", "verity"]);
+        let shown: BTreeSet<String> = told
+            .lines()
+            .filter_map(|line| {
+                // `NAME: START LENGTH verity VERSION DATA TREE BLOCK BLOCK BLOCKS START ALGORITHM ROOT SALT`: the devices
+                // behind are loops of any number, but one and the same.
+                let words: Vec<_> = line.split(' ').collect();
+                assert_eq!(words.get(5), words.get(6), "{line}");
+                words.first()?.starts_with("catenoid").then(|| [&words[..5], &words[7..]].concat().join(" "))
+            })
+            .collect();
+        let line = |(descriptor, wanted): &(Digest, Wanted)| {
+            let Verity { root_hash, salt, data_blocks } = &wanted.verity;
+            let (sectors, tree) = (data_blocks * 8, data_blocks + 1);
+            let numbers = format!("0 {sectors} verity 1 4096 4096 {data_blocks} {tree} sha256");
+            format!("catenoid1-guest-{}: {numbers} {} {}", descriptor.short(), root_hash.to_hex(), salt.to_hex())
+        };
+        assert_eq!(shown, guests.iter().map(line).collect());
+        for (descriptor, _) in &guests {
+            let name = format!("catenoid1-guest-{}", descriptor.short());
+            let info = run("dmsetup", &["info", &name]);
+            assert!(info.contains("ACTIVE (READ-ONLY)"), "{info}");
+            assert_eq!(run("dmsetup", &["status", &name]).trim().rsplit(' ').next(), Some("V"));
+        }
+    }
+    device.converge(&desired(&[])).await;
+    assert!(!run("dmsetup", &["ls"]).contains("catenoid"));
 }

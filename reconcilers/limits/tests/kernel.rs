@@ -3,15 +3,19 @@
 #![cfg(feature = "kernel")]
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
-use std::{fs, path::PathBuf};
+use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use catenoid_core::{Planner, Reconciler, RoomError, Step as _};
 use catenoid_limits::{Control, Desired, Error, Limits, Observed, Planning, Step, Value};
-use catenoid_schema::status::Blame;
+use catenoid_schema::{
+    status::Blame,
+    units::{ByteSize, Cpu},
+};
 use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, unshare},
 };
+use proptest::{prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
 
 struct Kernel {
     mount: tempfile::TempDir,
@@ -129,6 +133,40 @@ async fn mountns_limits_read_back_as_the_model_says() {
         room.apply(step).await.unwrap();
     }
     converge(&room, &desired("web=128MiB,0.5,64")).await;
+    converge(&room, &desired("")).await;
+}
+
+/// Limits of every size that a manifest may have, the least and the most among them.
+fn any_limits() -> impl Strategy<Value = catenoid_schema::manifest::Limits> {
+    let number = |least: u64, most: u64| prop_oneof![Just(least), Just(most), least..=most, least..=least * 100];
+    (number(1024, 1 << 32), number(10, u32::MAX.into()), number(1, 1 << 22)).prop_map(|(pages, cpu, pids)| {
+        let thousandths = |number| u32::try_from(number).unwrap();
+        catenoid_schema::manifest::Limits {
+            memory: ByteSize::from_bytes(pages * 4096),
+            cpu: Cpu::from_thousandths(thousandths(cpu)),
+            pids: thousandths(pids),
+        }
+    })
+}
+
+/// The files themselves, read by nobody of ours.
+#[tokio::test]
+#[ignore = "needs the cpu, memory and pids controllers in cgroup v2: runs in vm_rooms_hold_on_the_device_kernel"]
+async fn mountns_any_limits_are_what_the_files_say() {
+    let kernel = Kernel::mounted("any");
+    let room = Limits::open(&kernel.base).unwrap();
+    let mut runner = TestRunner::deterministic();
+    for _ in 0..60 {
+        let limits = any_limits().new_tree(&mut runner).unwrap().current();
+        converge(&room, &Desired { containers: BTreeMap::from([("web".parse().unwrap(), limits)]) }).await;
+        let file = |name: &str| fs::read_to_string(kernel.base.join("catenoid/web").join(name)).unwrap();
+        let cpu = file("cpu.max");
+        let (quota, period) = cpu.trim().split_once(' ').unwrap();
+        let [quota, period]: [u64; 2] = [quota, period].map(|number| number.parse().unwrap());
+        let seen = ["memory.max", "pids.max", "memory.oom.group"].map(|name| file(name).trim().to_owned());
+        assert_eq!(seen, [limits.memory.bytes().to_string(), limits.pids.to_string(), "1".to_owned()], "{limits:?}");
+        assert_eq!(quota * 1000, u64::from(limits.cpu.thousandths()) * period, "{limits:?}");
+    }
     converge(&room, &desired("")).await;
 }
 
