@@ -7,7 +7,7 @@ use std::{
     fs,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use catenoid_fuzz::{TARGETS, control::answer_to};
@@ -83,4 +83,56 @@ fn conversations_get_their_answers() {
         "silent 408",
     ];
     assert_eq!(seen, expected);
+}
+
+/// A fuzzer's inputs are small. A quarter of a megabyte of one thing after the other takes no time that grows faster than
+/// the bytes: each takes about 0.2 s here.
+#[test]
+fn no_repetition_takes_long() {
+    const BYTES: usize = 1 << 18;
+    const LIMIT: Duration = Duration::from_secs(10);
+    let fragments = [
+        "[",
+        "{",
+        "]",
+        "- ",
+        "? ",
+        "a: ",
+        "a: b\n",
+        "- a\n",
+        "{a: b}, ",
+        "[a, b], ",
+        "\"",
+        "'",
+        "\\",
+        "&a ",
+        "*a ",
+        "!t ",
+        "<<: ",
+        "\t",
+        " ",
+        "#",
+        "|\n ",
+        ">\n ",
+        "%",
+        "---\n",
+        "...\n",
+        "\n",
+        "a",
+        "\u{e9}",
+        "1",
+        "? a\n: b\n",
+        "- - ",
+        "  a:\n",
+    ];
+    let manifest = include_str!("../../../../manifests/golden/smallest/manifest.yaml");
+    let yaml = TARGETS.iter().find(|target| target.name == "yaml").unwrap();
+    for fragment in fragments {
+        let repeated = fragment.repeat(BYTES / fragment.len());
+        for text in [repeated.clone(), format!("{manifest}\n{repeated}")] {
+            let began = Instant::now();
+            (yaml.run)(text.as_bytes());
+            assert!(began.elapsed() < LIMIT, "{fragment:?} took {:?}", began.elapsed());
+        }
+    }
 }
