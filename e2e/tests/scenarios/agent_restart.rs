@@ -1,8 +1,10 @@
 //! The agent's end stops nothing: it comes back, finds what runs, and goes on.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
+use catenoid_e2e::chance::Chance;
+use catenoid_e2e::console::Seen;
 use catenoid_schema::digest::Digest;
 
 use crate::bench::{Bench, Record, SOON, author, converged};
@@ -54,6 +56,81 @@ fn vm_agent_restart_is_invisible() -> Result<()> {
     Ok(())
 }
 
+/// How often the agent is ended at random.
+const KILLS: u64 = 20;
+/// From the moment at which an operator applies a manifest to the one at which it is in force, with room.
+const APPLY: Duration = Duration::from_secs(8);
+/// One more container than the examples have, the same in all.
+const STEADY: &str = "  steady:
+    guest: tiny
+    zones: [plant]
+    limits: { memory: 16MiB, cpu: 0.25, pids: 16 }
+    stop: { grace: 2s }
+";
+
+/// [req->CR-7.2]
+#[test]
+fn vm_agent_killed() -> Result<()> {
+    let mut bench = Bench::boot_without_firmware("agent-killed")?;
+    let folder = bench.folder("documents")?;
+    bench.deliver(&["nginx-1.0.0", "nginx-1.0.1", "busybox-1.0.0"])?;
+    let examples = [("demo", "sequence: 2,"), ("demo-2", "sequence: 3,")];
+    let manifest = |bench: &Bench, number: u64| -> Result<Vec<u8>> {
+        let (example, held) = examples[usize::from(number % 2 == 1)];
+        let yaml = bench.author.example(example)?.replace(held, &format!("sequence: {},", number + 2)) + STEADY;
+        bench.author.sign(&folder, &yaml)
+    };
+    let mut held = manifest(&bench, 0)?;
+    bench.apply(&held)?;
+    let running = bench.processes()?;
+
+    let (mut chance, mut next, mut late) = (Chance::new("agent kills"), 1, Vec::new());
+    for number in 1..=KILLS {
+        let update = !chance.once_in(4);
+        let coming = manifest(&bench, next)?;
+        let applying = if update {
+            bench.c0_with("cat >/tmp/coming.cose", &coming)?;
+            Some(bench.follow("catenoid apply /tmp/coming.cose --guests /tmp/parcel 2>&1")?)
+        } else {
+            None
+        };
+        let moment = chance.shorter_than(APPLY);
+        // Any moment may be the one: nothing prints a NUL.
+        let (console, until) = (bench.device.console(), Instant::now() + moment);
+        ensure!(console.wait("\0", console.mark(), until) == Seen::NotInTime, "the device went off");
+        let killed = kill(&mut bench)?;
+        drop(applying);
+        let (held_digest, coming_digest) = (author::digest(&held)?, author::digest(&coming)?);
+        let status = bench.wait("the device is converged after its agent was killed", |status| {
+            converged(status).is_some_and(|digest| digest == held_digest || (update && digest == coming_digest))
+        })?;
+        let taken = converged(&status) == Some(coming_digest);
+        let (back, settled) = times(&mut bench, killed)?;
+        let doing = if update { "applying" } else { "idle" };
+        println!(
+            "kill {number} after {:.3} s of {doing}: back after {back} ms, converged {settled} ms later{}",
+            moment.as_secs_f32(),
+            if taken { ", with the new manifest" } else { "" }
+        );
+        if settled > LIMIT_MS {
+            late.push(number);
+        }
+        if update && !taken {
+            bench.apply(&coming)?;
+        }
+        if update {
+            (held, next) = (coming, next + 1);
+        }
+        let after = bench.processes()?;
+        for container in ["core0", "steady"] {
+            ensure!(after[container] == running[container], "`{container}` is another process after kill {number}");
+        }
+        ensure!(after.keys().eq(author::manifest(&held)?.containers.keys().map(|name| name.as_str())), "{after:?}");
+    }
+    ensure!(late.is_empty(), "not within {LIMIT_MS} ms after kills {late:?}");
+    Ok(())
+}
+
 fn kill(bench: &mut Bench) -> Result<u64> {
     let printed = bench.device.root(KILL)?;
     printed.parse().with_context(|| format!("`{printed}` is no time"))
@@ -62,13 +139,19 @@ fn kill(bench: &mut Bench) -> Result<u64> {
 /// Waits until the device is converged again, and holds the device's own clock to the limit.
 fn settle(bench: &mut Bench, killed: u64, digest: Digest, when: &str) -> Result<()> {
     bench.wait("the device is converged after its agent's restart", |status| converged(status) == Some(digest))?;
+    let (back, settled) = times(bench, killed)?;
+    println!("{when}: the agent was back after {back} ms and converged {settled} ms later");
+    assert!(settled <= LIMIT_MS, "{when}: {settled} ms");
+    Ok(())
+}
+
+/// Milliseconds from the agent's end to its next start, and from there to a device that is as its manifest says.
+fn times(bench: &mut Bench, killed: u64) -> Result<(u64, u64)> {
     let records = bench.audit(LINES)?;
     let at = |kind: &str| {
         let found = records.iter().find(|record| record.monotonic_ms > killed && record.event.kind == kind);
         found.map(|record: &Record| record.monotonic_ms).with_context(|| format!("no `{kind}` in {records:#?}"))
     };
     let (started, settled) = (at("AgentStarted")?, at("Converged")?);
-    println!("{when}: the agent was back after {} ms and converged {} ms later", started - killed, settled - started);
-    assert!(settled - started <= LIMIT_MS, "{when}: {records:#?}");
-    Ok(())
+    Ok((started - killed, settled - started))
 }
