@@ -2,6 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+/// What the attacker of the scenario tests is built for. Named to cargo, it has a directory of its own: its static libraries
+/// do not mix with what everything else links.
+pub const PROBE_TARGET: &str = "x86_64-unknown-linux-gnu";
+
 /// Paths below `target/catenoid/`. Making one touches nothing.
 #[derive(Debug, Clone)]
 pub struct Artefacts {
@@ -38,6 +42,12 @@ impl Artefacts {
     #[must_use]
     pub fn binary(&self, profile: &str, name: &str) -> PathBuf {
         self.target.join(profile).join(name)
+    }
+
+    /// The attacker of the scenario tests.
+    #[must_use]
+    pub fn probe(&self) -> PathBuf {
+        self.target.join(PROBE_TARGET).join("device/catenoid-probe")
     }
 
     /// `target/catenoid`, below which everything else lies.

@@ -7,6 +7,7 @@ mod altered_guest;
 mod bench;
 mod boot;
 mod changes;
+mod confined;
 mod drift;
 mod first_manifest;
 mod power_cut;

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 use catenoid_e2e::Artefacts;
+use catenoid_e2e::artefacts::PROBE_TARGET;
 
 use crate::run;
 
@@ -32,6 +33,15 @@ const DEMO: &[Recipe] = &[
     },
     Recipe { name: "busybox", version: "1.0.0", path: "manifests/guests/busybox/recipe.yaml", files: &[] },
 ];
+/// The attacker of the scenario tests.
+const PROBE: Recipe = Recipe { name: "probe", version: "1.0.0", path: "e2e/probe/guest/recipe.yaml", files: &[] };
+/// Another version of the demo's smallest guest, with an image of its own: for tests that replace one by the other.
+const SECOND: Recipe = Recipe {
+    name: "busybox",
+    version: "1.0.1",
+    path: "manifests/guests/busybox/recipe.yaml",
+    files: &["/srv/www/index.html=manifests/guests/nginx/index-1.0.1.html"],
+};
 const CORE: Recipe = Recipe { name: "catenoid-core", version: "0.1.0", path: "c0/guest/recipe.yaml", files: &[] };
 
 /// Builds `catenoid` and `catenoid-sign` in one go, apart from the device's programs: built together, features would be
@@ -62,6 +72,18 @@ pub(crate) fn prepare(artefacts: &Artefacts) -> Result<()> {
 /// The guests of the demo.
 pub(crate) fn demo_guests(artefacts: &Artefacts) -> Result<()> {
     DEMO.iter().try_for_each(|recipe| guest(artefacts, recipe, &[]))
+}
+
+/// The guests of the scenario tests: a second version, and the attacker, which is a guest and a program: linked
+/// statically, for guests have no libraries.
+pub(crate) fn test_guests(artefacts: &Artefacts) -> Result<()> {
+    let mut cargo = run::cargo();
+    cargo.args(["build", "--quiet", "--profile", "device", "-p", "catenoid-probe", "--target", PROBE_TARGET]);
+    cargo.env("RUSTFLAGS", "-C target-feature=+crt-static");
+    run::visibly(cargo.current_dir(artefacts.workspace()))?;
+    let program = format!("/usr/bin/catenoid-probe={}", artefacts.probe().display());
+    guest(artefacts, &SECOND, &[])?;
+    guest(artefacts, &PROBE, &[program])
 }
 
 /// The file names of the demo's guests without their endings.

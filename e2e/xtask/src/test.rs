@@ -38,6 +38,7 @@ pub(crate) fn run(artefacts: &Artefacts, group: Option<&str>, filter: Option<&st
     if matches!(group, None | Some("vm")) {
         image::build(artefacts, Variant::Test)?;
         development::demo_guests(artefacts)?;
+        development::test_guests(artefacts)?;
         rooms::build(artefacts)?;
     }
     let mut nextest = vec!["nextest", "run", "--workspace", "--all-features", "--filterset", &expression];

@@ -1,0 +1,110 @@
+//! `catenoid-probe`: the attacker of the tests. It owns attempts to get out of a container and to hurt the agent through its
+//! control socket; it runs on no device but the tests'. It needs nothing: linked statically, it runs in a guest that has
+//! no other program. It gives one line of JSON for each attempt. Start reading at [`table`], then [`rows`].
+
+mod hostile;
+mod neighbour;
+mod rows;
+mod sys;
+mod table;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use table::Place;
+
+const HELP: &str = "\
+Usage: catenoid-probe COMMAND
+  attempt core|service|root VICTIM   every attempt, from there; VICTIM is a process of the root namespace, by its number
+  neighbour                          hold what others must not reach, until ended
+  hog                                take memory until ended for it
+  hostile SOCKET                     everything that may hurt the agent, through its control socket
+";
+
+/// Before a full pipe is tried again.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// The number of the process that is attacked, in the root namespace.
+static VICTIM: OnceLock<i32> = OnceLock::new();
+
+fn victim() -> i32 {
+    VICTIM.get().copied().unwrap_or(1)
+}
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words[..] {
+        ["attempt", place, victim] => match (Place::parse(place), victim.parse()) {
+            (Some(place), Ok(victim)) => attempt(place, victim),
+            _ => usage(),
+        },
+        ["neighbour"] => match neighbour::run() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("error: {error}");
+                ExitCode::FAILURE
+            }
+        },
+        ["hog"] => {
+            println!("{}", rows::limits::hog());
+            ExitCode::FAILURE
+        }
+        ["hostile", socket] => {
+            if hostile::run(socket) {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+        // What a copy of this program tells of itself to whoever gave it a right.
+        ["nothing"] => ExitCode::SUCCESS,
+        ["euid"] => {
+            println!(
+                "{}",
+                rows::status("self", "Uid")
+                    .and_then(|ids| ids.split_whitespace().nth(1).map(str::to_owned))
+                    .unwrap_or_default()
+            );
+            ExitCode::SUCCESS
+        }
+        ["capabilities"] => {
+            println!("{}", rows::status("self", "CapEff").unwrap_or_default());
+            ExitCode::SUCCESS
+        }
+        _ => usage(),
+    }
+}
+
+fn usage() -> ExitCode {
+    eprint!("{HELP}");
+    ExitCode::from(2)
+}
+
+fn attempt(place: Place, victim: i32) -> ExitCode {
+    let _ = VICTIM.set(victim);
+    let mut all = true;
+    for (area, rows) in rows::table(victim) {
+        for row in rows {
+            all &= row.run(area, place);
+        }
+    }
+    if all { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Prints a line. Standard output of a container is a pipe that does not wait for its reader.
+fn say(line: &str) {
+    let mut rest = format!("{line}\n").into_bytes();
+    let mut out = std::io::stdout();
+    while !rest.is_empty() {
+        match out.write(&rest) {
+            Ok(written) => drop(rest.drain(..written)),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => drop(sys::readable(None, PAUSE)),
+            // Nobody listens any more.
+            Err(_) => return,
+        }
+    }
+    let _ = out.flush();
+}
