@@ -114,7 +114,7 @@ fn vm_every_crash_point() -> Result<()> {
     let mut bench = Bench::start("crash-points", faulty_machine(&catenoid_e2e::Artefacts::new(), "crash-points")?)?;
     let folder = bench.folder("documents")?;
     bench.deliver(&["busybox-1.0.0", "busybox-1.0.1"])?;
-    bench.device.root(&format!("mkdir {FAULTS} {KEPT}"))?;
+    bench.device.root(&format!("mkdir {FAULTS} {KEPT}; : >{FAULTS}/trace"))?;
     let mut round = Round { bench, folder, sequence: 1, models: Vec::new(), untouched: BTreeMap::new() };
     round.go_to(2, None)?;
     round.untouched = round.bench.processes()?;
@@ -334,7 +334,7 @@ impl Round {
         self.bench.device.root("sync")?;
         self.bench = self.bench.power_cycle()?;
         self.bench.wait("converged after a reboot", |status| crate::bench::converged(status).is_some())?;
-        self.bench.device.root(&format!("mkdir {FAULTS}"))?;
+        self.bench.device.root(&format!("mkdir {FAULTS}; : >{FAULTS}/trace"))?;
         self.untouched = self.bench.processes()?;
         Ok(self)
     }
