@@ -107,7 +107,8 @@ impl Audit {
             // Cut off between putting the full file aside and the first record of the next.
             (backlog, previous) = tail(&path.with_extension("1.jsonl"))?;
         }
-        let next = backlog.back().map_or(1, |event| event.number + 1);
+        // Past the last number, which only somebody else's record can have, it stays: the device goes on.
+        let next = backlog.back().map_or(1, |event| event.number.saturating_add(1));
         let boot_id = boot_id.to_owned();
         let (pending, lost, fault, budget) = (VecDeque::new(), 0, None, Budget::default());
         let mut state = State {
@@ -198,7 +199,7 @@ impl Audit {
 
     /// The number of the last event; 0 before the first.
     pub(crate) fn last(&self) -> u64 {
-        self.state.lock().expect("nobody panics while holding it").next - 1
+        self.state.lock().expect("nobody panics while holding it").next.saturating_sub(1)
     }
 
     /// The events after number `since` that are still in memory, and all that come.
@@ -226,7 +227,7 @@ impl State {
             message.push_str(" ...");
         }
         let number = self.next;
-        self.next += 1;
+        self.next = self.next.saturating_add(1);
         Event { number, at: crate::clock::now(), kind: kind.to_owned(), subject, actor, message }
     }
 

@@ -135,6 +135,9 @@ pub(crate) enum Corrupt {
         /// The cause.
         source: cbor::Error,
     },
+    /// An entry after which no other could be numbered: somebody else wrote it, for the device would never take another.
+    #[error("ledger slot `{0}` holds the last generation that there is")]
+    LastGeneration(PathBuf),
 }
 
 /// What the two slots and the copy hold.
@@ -321,7 +324,12 @@ fn parse(bytes: &[u8], path: &Path) -> Result<Entry, Corrupt> {
     if Digest::of(body).as_bytes() != digest {
         return Err(Corrupt::Checksum(path.to_owned()));
     }
-    cbor::decode(body, ENTRY_LIMITS).map_err(|source| Corrupt::Entry { path: path.to_owned(), source })
+    let entry: Entry =
+        cbor::decode(body, ENTRY_LIMITS).map_err(|source| Corrupt::Entry { path: path.to_owned(), source })?;
+    if entry.generation == u64::MAX {
+        return Err(Corrupt::LastGeneration(path.to_owned()));
+    }
+    Ok(entry)
 }
 
 #[cfg(test)]

@@ -34,10 +34,16 @@ fn take_bundle(tar: &[u8]) {
 
 fn go_on_with_log(log: &[u8]) {
     let data = folder();
-    fs::create_dir(data.path().join("audit")).expect("the folder is new");
-    fs::write(data.path().join("audit/audit.jsonl"), log).expect("the folder can be written to");
-    drop(FIXTURE.agent(data.path()).take_bundle(&[][..]));
+    for (name, bytes) in [("audit/audit.jsonl", log), ("ledger/a", b"nonsense, which is an event")] {
+        let path = data.path().join(name);
+        fs::create_dir(path.parent().expect("it is in a folder")).expect("the folder is new");
+        fs::write(path, bytes).expect("the folder can be written to");
+    }
     FIXTURE.agent(data.path());
+    let written = fs::read(data.path().join("audit/audit.jsonl")).expect("it can be read");
+    let last = written.strip_suffix(b"\n").and_then(|lines| lines.rsplit(|byte| *byte == b'\n').next());
+    let last: serde_json::Value = serde_json::from_slice(last.unwrap_or_default()).expect("the last line is a record");
+    assert!(last["kind"].is_string(), "the log goes on");
 }
 
 fn tell_content(partition: &[u8]) {

@@ -43,8 +43,12 @@ pub(crate) fn all() -> Vec<(&'static str, String, Vec<u8>)> {
         let length = u16::try_from(a.len()).unwrap().to_be_bytes();
         add("ledger", name, &[&[sealed], &length[..], &a, &b].concat());
     }
+    let at = Timestamp::from_seconds(1_780_272_000).unwrap();
+    let last = ledger_entry(u64::MAX, [0, 0], at, &FIXTURE.manifests[0]);
+    add("ledger", "last-generation", &[&[3], &u16::try_from(last.len()).unwrap().to_be_bytes()[..], &last].concat());
     add("disk", "bundle", &[&[0], &bundle()[..]].concat());
-    add("disk", "log", &[&[1], &log()[..]].concat());
+    add("disk", "log", &[&[1], &log([1, 2])[..]].concat());
+    add("disk", "log-last-number", &[&[1], &log([1, u64::MAX])[..]].concat());
     add("disk", "partition", &[&[2], &[0; 1024][..], b"catenoid data 1 made\n", &[0; 491]].concat());
     seeds
 }
@@ -132,7 +136,7 @@ fn bundle() -> Vec<u8> {
     tar.into_inner().unwrap()
 }
 
-fn log() -> Vec<u8> {
+fn log([first, second]: [u64; 2]) -> Vec<u8> {
     let record = |number: u64, previous: Digest| {
         let record = serde_json::json!({
             "number": number, "at": "2026-06-01T00:00:00Z", "kind": "Test", "subject": null, "actor": "device",
@@ -140,7 +144,7 @@ fn log() -> Vec<u8> {
         });
         serde_json::to_vec(&record).unwrap()
     };
-    let first = record(1, Digest::of(b""));
-    let second = record(2, Digest::of(&first));
+    let first = record(first, Digest::of(b""));
+    let second = record(second, Digest::of(&first));
     [&first[..], b"\n", &second, b"\n", b"{\"torn"].concat()
 }
