@@ -6,7 +6,7 @@
 //! [req->TSF-INIT] [req->TSF-UPDATE] [req->APS-01] [req->APS-02]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io::{self, Read},
     path::{Path, PathBuf},
@@ -214,31 +214,50 @@ impl Intake {
             audit,
         };
         intake.generation.begin(held.entries.first().map_or(0, |newest| newest.generation));
+        intake.take_up(held);
+        intake
+    }
+
+    fn take_up(&self, held: ledger::Held) {
         let floor = held.floor();
         for entry in held.entries {
             // One that is older was superseded; below the security floor it must not run, whatever became of the newer.
             if entry.floor.epoch < floor.epoch {
-                intake.tell(
+                self.tell(
                     "LedgerEntryRefused",
                     format!("generation {}: below epoch {}", entry.generation, floor.epoch),
                 );
                 continue;
             }
-            match intake.replay(&entry) {
+            match self.replay(&entry) {
                 Ok(target) => {
                     let remembered = ledger::Entry { floor, ..entry };
-                    if let Err(error) = intake.ledger().remember(&remembered) {
+                    if let Err(error) = self.ledger().remember(&remembered) {
                         tracing::warn!(error = chain(&error), "the ledger has no copy for now");
                     }
-                    intake.accepted.send_replace(Some(target.into()));
+                    self.accepted.send_replace(Some(target.into()));
                     break;
                 }
                 Err(refused) => {
-                    intake.tell("LedgerEntryRefused", format!("generation {}: {}", entry.generation, chain(&refused)));
+                    self.tell("LedgerEntryRefused", format!("generation {}: {}", entry.generation, chain(&refused)));
                 }
             }
         }
-        intake
+    }
+
+    /// What the accepted manifest needs and the store has lost, as far as that is known.
+    pub(crate) fn lost(&self) -> BTreeSet<Digest> {
+        let Some(target) = self.accepted.borrow().clone() else { return BTreeSet::new() };
+        let descriptors = target.manifest.guests.values().filter_map(|reference| reference.descriptor);
+        let images = target.guests.values().map(|(_, guest)| guest.image.digest);
+        descriptors.chain(images).filter(|digest| !self.blobs.join(digest.to_hex()).exists()).collect()
+    }
+
+    /// Looks for the guests of the accepted manifest once more, after `count` blobs that were lost were found elsewhere.
+    pub(crate) fn found(&self, count: usize) {
+        self.tell("BlobsRestored", format!("{count} of the blobs that were lost are in the factory bundle"));
+        let held = self.ledger().read();
+        self.take_up(held);
     }
 
     /// The accepted manifest, and a call for whoever wants to know of the next.

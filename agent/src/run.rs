@@ -104,7 +104,9 @@ pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
     let intake = Arc::new(intake);
     store.settle()?;
     let holds_nothing = intake.watch().borrow().is_none();
-    if holds_nothing && let Err(error) = storage::take_factory_bundle(&intake, &store) {
+    let taken =
+        if holds_nothing { storage::take_factory_bundle(&intake, &store) } else { storage::refill(&intake, &store) };
+    if let Err(error) = taken {
         audit.note(Happening::by_device("FactoryBundleRefused", None, chain(&error)));
     }
     let containers = Arc::new(Containers::open(Paths::default(), Path::new(LAUNCHER))?);

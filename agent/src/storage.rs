@@ -133,6 +133,37 @@ pub(crate) fn take_bundle(intake: &Intake, store: &Store, tar: impl Read) -> Res
     Ok(intake.accept_factory(&manifest.ok_or(BundleError::NoManifest)?)?)
 }
 
+/// Takes from the factory bundle what the accepted manifest needs and the store has lost: with luck the core container's
+/// guest is among it, and then somebody can push the rest.
+///
+/// # Errors
+/// The first thing wrong with the bundle.
+pub(crate) fn refill(intake: &Intake, store: &Store) -> Result<(), BundleError> {
+    // Descriptors first: they name the images.
+    for _ in 0..2 {
+        let lost = intake.lost();
+        if lost.is_empty() {
+            return Ok(());
+        }
+        let mut archive = tar::Archive::new(File::open(wait_for_partition(FACTORY_LABEL)?)?);
+        let mut found = 0;
+        for entry in archive.entries()?.take(ENTRIES) {
+            let mut entry = entry?;
+            let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+            let digest = path.strip_prefix("blobs/").and_then(|hex| Digest::from_hex(hex).ok());
+            if let Some(digest) = digest.filter(|digest| lost.contains(digest)) {
+                take_blob(store, digest, &mut entry)?;
+                found += 1;
+            }
+        }
+        if found == 0 {
+            return Ok(());
+        }
+        intake.found(found);
+    }
+    Ok(())
+}
+
 fn take_blob(store: &Store, digest: Digest, from: &mut impl Read) -> Result<(), BundleError> {
     let mut offset = match store.state(digest)? {
         Some(state) if state.complete => return Ok(()),
