@@ -241,12 +241,25 @@ fn vm_state_directory_removed() -> Result<()> {
     scene.bench.apply(&demo)?;
     scene.untouched("the blobs were pushed again")?;
 
-    // All of it, and a new manifest.
-    scene.bench.device.root("rm -rf /data/ledger /data/blobs /data/incoming /data/audit")?;
+    // All of it, and a new manifest. `rm` may complain: the ledger is written again while it is removed.
+    scene.bench.device.root("rm -rf /data/ledger /data/blobs /data/incoming /data/audit 2>/dev/null; true")?;
     let next = scene.again("demo-2", 3)?;
     scene.bench.apply(&next)?;
     let after = scene.bench.processes()?;
     ensure!(after["core0"] == scene.running["core0"], "c0 needed no change");
+
+    // Without blobs and after a power cut nothing can run: c0's guest is taken from the factory, the others are asked for.
+    scene.bench.device.root("rm -rf /data/blobs; sync")?;
+    let bench = scene.bench.power_cycle()?;
+    let running = |status: &Status, name: &str| {
+        let held = status.subjects.iter().find(|held| held.subject.as_str() == name);
+        held.is_some_and(|held| held.conditions.iter().any(|condition| condition.reason == "Running"))
+    };
+    bench.wait("c0 runs and the others wait", |status| {
+        running(status, "container/core0") && !running(status, "container/web")
+    })?;
+    bench.deliver(&["nginx-1.0.1", "busybox-1.0.0"])?;
+    bench.apply(&next)?;
     Ok(())
 }
 

@@ -1,0 +1,130 @@
+//! Nothing grows: not over many manifests, and not while nothing happens. And while nothing happens, nothing is done but
+//! the look of every 30 seconds.
+//!
+//! A sample runs each time, the whole set (200 manifests, 30 idle minutes) with `CATENOID_WHOLE=1`.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use catenoid_e2e::chance::whole;
+use catenoid_e2e::console::Seen;
+
+use crate::bench::Bench;
+
+/// Manifests of a sample and of the whole set; each starts a container, stops one and updates one. Even numbers: the first
+/// look and the last are at the same manifest.
+const CYCLES: [u64; 2] = [6, 200];
+/// Those before the first look: buffers and caches have their size then.
+const WARM: [u64; 2] = [4, 20];
+const IDLE: [Duration; 2] = [Duration::from_secs(95), Duration::from_secs(1800)];
+/// How often the agent looks when nothing wakes it (agent/src/wake.rs).
+const LOOK: u64 = 30;
+/// By how much the agent's memory may differ between two looks: its 1000 events fill up, and the allocator has its ways.
+const MEMORY_KIB: u64 = 1024;
+
+/// What is counted on the device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Counts {
+    /// Memory of the agent: resident, and with shared pages divided.
+    memory: BTreeMap<String, u64>,
+    /// Everything else, which must be the same.
+    others: BTreeMap<String, u64>,
+}
+
+const COUNT: &str = r#"
+    for folder in /proc/[0-9]*; do
+      [ "$(cat $folder/cmdline 2>/dev/null | tr '\0' ' ')" = "/init agent " ] && agent=$folder
+    done
+    awk '/^(Rss|Pss):/ { print $1, $2 }' $agent/smaps_rollup
+    echo descriptors: $(ls $agent/fd | wc -l)
+    echo threads: $(ls $agent/task | wc -l)
+    echo processes: $(ls -d /proc/[0-9]* | while read p; do [ -e $p/exe ] && readlink $p/exe; done | grep -c .)
+    echo mounts: $(wc -l <$agent/mountinfo)
+    echo dm: $(ls -d /sys/block/dm-* | wc -l)
+    echo loops: $(ls -d /sys/block/loop*/loop | wc -l)
+    echo namespaces: $(ls /run/catenoid/namespaces | wc -l)
+    echo cgroups: $(find /sys/fs/cgroup -type d | wc -l)
+    echo links: $(ls /sys/class/net | wc -l)
+    echo rules: $(nft list ruleset | wc -l)
+    echo blobs: $(ls /data/blobs | wc -l)
+    echo disk: $(($(df -k /data | awk 'END { print $3 }') - $(du -ks /data/audit | cut -f 1)))"#;
+
+impl Counts {
+    fn take(bench: &mut Bench) -> Result<Self> {
+        let printed = bench.device.root(COUNT)?;
+        let mut counts = Self { memory: BTreeMap::new(), others: BTreeMap::new() };
+        for line in printed.lines() {
+            let (name, count) = line.split_once(": ").with_context(|| format!("`{line}` counts nothing"))?;
+            let of = if matches!(name, "Rss" | "Pss") { &mut counts.memory } else { &mut counts.others };
+            of.insert(name.to_owned(), count.trim().parse().with_context(|| format!("`{line}` is no count"))?);
+        }
+        Ok(counts)
+    }
+
+    fn has_not_grown(&self, since: &Self, when: &str) -> Result<()> {
+        println!("{when}: {self:?}");
+        ensure!(self.others == since.others, "{when}: {:?} and before {:?}", self.others, since.others);
+        for (name, kib) in &self.memory {
+            let before = since.memory.get(name).copied().unwrap_or_default();
+            ensure!(*kib <= before + MEMORY_KIB, "{when}: {name} is {kib} KiB, and was {before} KiB");
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn vm_soak() -> Result<()> {
+    let set = usize::from(whole());
+    let mut bench = Bench::boot_without_firmware("soak")?;
+    let folder = bench.folder("documents")?;
+    bench.deliver(&["nginx-1.0.0", "nginx-1.0.1", "busybox-1.0.0"])?;
+    let mut first = None;
+    for number in 1..=WARM[set] + CYCLES[set] {
+        let (example, held) = [("demo", "sequence: 2,"), ("demo-2", "sequence: 3,")][usize::from(number % 2 == 0)];
+        let yaml = bench.author.example(example)?.replace(held, &format!("sequence: {},", number + 1));
+        let envelope = bench.author.sign(&folder, &yaml)?;
+        bench.apply(&envelope)?;
+        if number == WARM[set] {
+            let counts = Counts::take(&mut bench)?;
+            println!("after {number} manifests: {counts:?}");
+            first = Some(counts);
+        }
+    }
+    let first = first.context("no manifest was applied")?;
+    let counts = Counts::take(&mut bench)?;
+    counts.has_not_grown(&first, &format!("after {} more manifests", CYCLES[set]))?;
+
+    let (passes, seconds, calls) = idle(&mut bench, IDLE[set])?;
+    println!("in {} idle seconds the agent was awake in {seconds:?}", IDLE[set].as_secs());
+    println!("its system calls in {passes} looks:\n{calls}");
+    let most = IDLE[set].as_secs() / LOOK + 1;
+    ensure!((1..=most).contains(&passes), "{passes} looks");
+    Counts::take(&mut bench)?.has_not_grown(&counts, "after the idle time")
+}
+
+/// Leaves the device alone and lets its kernel count the agent's system calls: how often it woke, in which seconds, and
+/// what it called.
+fn idle(bench: &mut Bench, time: Duration) -> Result<(u64, Vec<u64>, String)> {
+    bench.device.root(
+        r#"mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null; cd /sys/kernel/tracing
+           for folder in /proc/[0-9]*; do
+             [ "$(cat $folder/cmdline 2>/dev/null | tr '\0' ' ')" = "/init agent " ] && agent=$folder
+           done
+           echo 32768 >buffer_size_kb; echo nop >current_tracer; echo >trace
+           ls $agent/task >set_event_pid; echo 'hist:keys=id.syscall' >events/raw_syscalls/sys_enter/trigger
+           echo 1 >events/raw_syscalls/sys_enter/enable; echo 1 >tracing_on"#,
+    )?;
+    let (console, until) = (bench.device.console(), Instant::now() + time);
+    ensure!(console.wait("\0", console.mark(), until) == Seen::NotInTime, "the device went off");
+    let printed = bench.device.root(
+        r#"cd /sys/kernel/tracing; echo 0 >tracing_on
+           awk '/sys_enter: NR/ { for (n = 1; n < NF; n++) if ($(n + 1) == "sys_enter:") print int($n) }' trace | uniq
+           echo calls; grep hitcount events/raw_syscalls/sys_enter/hist"#,
+    )?;
+    let (seconds, calls) = printed.split_once("calls\n").context("no calls were counted")?;
+    let seconds: Vec<u64> = seconds.lines().map(str::parse).collect::<Result<_, _>>()?;
+    // A look takes less than two seconds, and the next comes later than that.
+    let looks = 1 + seconds.windows(2).filter(|pair| pair[1] > pair[0] + 2).count() as u64;
+    Ok((looks, seconds, calls.to_owned()))
+}
