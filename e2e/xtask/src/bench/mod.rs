@@ -3,8 +3,12 @@
 //!
 //! A machine is never quiet: what is compared takes turns within one run, and the ratio of neighbours is what counts.
 
+mod boot;
 mod figures;
+mod fleet;
+mod idle;
 mod pass;
+mod push;
 mod start;
 
 use std::fs;
@@ -18,6 +22,9 @@ use figures::Figures;
 use serde_json::{Value, json};
 
 use crate::run;
+
+/// The device VM.
+const DEVICE: &str = "the device of the test image in QEMU under TCG, 2 processors, 1024 MiB";
 
 /// What a bench found.
 struct Report {
@@ -33,7 +40,10 @@ pub(crate) fn run(artefacts: &Artefacts, name: &str, only_json: bool) -> Result<
     let before = load();
     let report = match name {
         "start" => start::measure(artefacts)?,
+        "idle" => idle::measure(artefacts)?,
         "pass" => pass::measure(artefacts)?,
+        "boot" => boot::measure(artefacts)?,
+        "push" => push::measure(artefacts)?,
         other => bail!("no bench `{other}` (hint: start, idle, pass, boot, push)"),
     };
     let commit = commit(artefacts)?;

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use catenoid_e2e::Artefacts;
 use catenoid_e2e::direct::Boot;
 
+use super::fleet::{Fleet, Wish, between};
 use super::{Figures, Report, program};
 use crate::image::initramfs::Initramfs;
 use crate::image::kernel::Kernel;
@@ -20,6 +21,9 @@ const ENDED: &str = "bench: ended with ";
 /// Under TCG on a busy machine a round takes some seconds.
 const PATIENCE: Duration = Duration::from_secs(900);
 const CRUN: &str = "crun";
+/// Containers that run already when another is added.
+const BESIDE: usize = 10;
+const ACCEPTED_ROUNDS: usize = 5;
 const OS_RELEASE: &str = "ID=bench\n";
 
 pub(super) fn measure(artefacts: &Artefacts) -> Result<Report> {
@@ -42,6 +46,7 @@ pub(super) fn measure(artefacts: &Artefacts) -> Result<Report> {
     for name in figures.names().iter().filter(|name| *name != CRUN) {
         figures.compare(name, CRUN);
     }
+    accepted(artefacts, &mut figures)?;
     let versions = ["crun", "runc", "systemd-nspawn"].map(|tool| -> Result<String> {
         let printed = run::output(Command::new(tool).arg("--version"))?;
         Ok(printed.lines().next().unwrap_or_default().to_owned())
@@ -52,6 +57,24 @@ pub(super) fn measure(artefacts: &Artefacts) -> Result<Report> {
         figures,
         notes: vec![format!("against: {versions}"), alike.to_owned()],
     })
+}
+
+/// The way of a container that a manifest adds, on a device with [`BESIDE`] others: admission, ledger, pass with every room,
+/// its network and its firewall included. By the device's own clock.
+fn accepted(artefacts: &Artefacts, figures: &mut Figures) -> Result<()> {
+    let mut fleet = Fleet::boot(artefacts, "start")?;
+    let wish = |services| Wish { services, memory_mib: 8 };
+    fleet.apply(wish(BESIDE))?;
+    for _ in 0..ACCEPTED_ROUNDS {
+        let console = fleet.apply(wish(BESIDE + 1))?;
+        let running = format!("start container `c{BESIDE:04}`");
+        let what = format!("manifest accepted to the added container runs, {BESIDE} beside it");
+        figures.add(&what, "ms", between(&console, "ManifestAccepted", &running)?);
+        let what = format!("of that, from the first step of the pass, {BESIDE} beside it");
+        figures.add(&what, "ms", between(&console, "StepDone", &running)?);
+        fleet.apply(wish(BESIDE))?;
+    }
+    Ok(())
 }
 
 fn userland(artefacts: &Artefacts, kernel: &Kernel, folder: &Path) -> Result<Vec<u8>> {

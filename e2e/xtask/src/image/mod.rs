@@ -29,6 +29,11 @@ use kernel::Kernel;
 /// What only a program with fault points has in it: where a test arms them.
 const FAULTS: &str = "/run/catenoid-faults";
 
+/// The initramfs of an image.
+const PACKED: &str = "initramfs.cpio.zst";
+/// What the firmware of a device starts.
+const SIGNED: &str = "signed.efi";
+
 /// Which image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Variant {
@@ -83,27 +88,38 @@ pub(crate) fn build(artefacts: &Artefacts, variant: Variant) -> Result<PathBuf> 
     if variant != Variant::Production {
         archive.extend(initramfs::probe(&kernel)?);
     }
-    let packed = dir.join("initramfs.cpio.zst");
-    compress(&archive, &packed)?;
-
-    let parts = uki::Parts { kernel: &kernel.image, initramfs: &packed, command_line: &variant.command_line() };
-    let unsigned = dir.join("unsigned.efi");
-    uki::assemble(&parts, &unsigned)?;
-    let signed = dir.join("signed.efi");
-    uki::sign(&unsigned, &signed, &artefacts.pki().join("platform"))?;
-
-    let disk = dir.join("disk.img");
-    let contents = disk::Contents { boot: &signed, factory: &artefacts.manifests().join("factory.tar") };
-    disk::build(&contents, &disk)?;
+    let disk = assemble(artefacts, &archive, &kernel, &variant.command_line(), &dir)?;
     println!(
         "image {}: initramfs {} ({} unpacked), UKI {}, disk {} in {:.1} s",
         variant.name(),
-        mebibytes(size(&packed)?),
+        mebibytes(size(&dir.join(PACKED))?),
         mebibytes(archive.len() as u64),
-        mebibytes(size(&signed)?),
+        mebibytes(size(&dir.join(SIGNED))?),
         crate::development::shown(artefacts, &disk),
         started.elapsed().as_secs_f32(),
     );
+    Ok(disk)
+}
+
+/// The same kernel and command line as a device's with an initramfs that holds one program as its init; gives the disk.
+pub(crate) fn build_empty(artefacts: &Artefacts, init: &Path, dir: &Path) -> Result<PathBuf> {
+    let kernel = Kernel::obtain(&artefacts.cache().join("kernel"))?;
+    let mut initramfs = Initramfs::default();
+    initramfs.add_program("/init", init)?;
+    assemble(artefacts, &initramfs.bytes(), &kernel, &Variant::Production.command_line(), dir)
+}
+
+/// Makes a signed UKI and a disk that boots it in `dir`; gives the disk.
+fn assemble(artefacts: &Artefacts, archive: &[u8], kernel: &Kernel, command_line: &str, dir: &Path) -> Result<PathBuf> {
+    let packed = dir.join(PACKED);
+    compress(archive, &packed)?;
+    let unsigned = dir.join("unsigned.efi");
+    uki::assemble(&uki::Parts { kernel: &kernel.image, initramfs: &packed, command_line }, &unsigned)?;
+    let signed = dir.join(SIGNED);
+    uki::sign(&unsigned, &signed, &artefacts.pki().join("platform"))?;
+    let disk = dir.join("disk.img");
+    let contents = disk::Contents { boot: &signed, factory: &artefacts.manifests().join("factory.tar") };
+    disk::build(&contents, &disk)?;
     Ok(disk)
 }
 
@@ -129,7 +145,7 @@ fn contains(bytes: &[u8], text: &str) -> bool {
 
 /// Puts the UKI of `variant` on the disk of a device that exists already: its data stays.
 pub(crate) fn install(artefacts: &Artefacts, variant: Variant, disk: &Path) -> Result<()> {
-    disk::install(&artefacts.image().join(variant.name()).join("signed.efi"), disk)
+    disk::install(&artefacts.image().join(variant.name()).join(SIGNED), disk)
 }
 
 fn compress(archive: &[u8], to: &Path) -> Result<()> {
