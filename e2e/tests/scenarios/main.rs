@@ -10,5 +10,6 @@ mod changes;
 mod confined;
 mod drift;
 mod first_manifest;
+mod hostile_c0;
 mod power_cut;
 mod refused;
