@@ -84,6 +84,8 @@ pub(crate) async fn answer_calls(agent: Arc<Agent>, peer: Peer, stream: UnixStre
 async fn converse(stream: UnixStream, calls: Router) {
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
+        // Its own keeps the latest time that the wall clock ever showed, also when that was set back.
+        .auto_date_header(false)
         .header_read_timeout(HEAD_TIME)
         .max_headers(HEADERS)
         .max_buf_size(HEAD_BYTES)

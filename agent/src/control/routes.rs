@@ -1,12 +1,19 @@
 //! The calls.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use axum::{
     Json, Router,
     body::Body,
     extract::{DefaultBodyLimit, Path, Query, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE},
+    http::{
+        HeaderMap, HeaderName, HeaderValue, StatusCode,
+        header::{CONTENT_TYPE, DATE},
+    },
     middleware::{self, Next},
     response::{
         IntoResponse, Response, Sse,
@@ -37,6 +44,7 @@ use tokio::{
 use super::{Peer, answer::Failed, openapi};
 use crate::{
     audit::{Audit, Happening},
+    clock,
     intake::Intake,
     pass,
     status::Snapshot,
@@ -94,8 +102,17 @@ pub(crate) fn router(agent: Arc<Agent>, peer: Peer) -> Router {
         .merge(for_root)
         .fallback(|| async { not_found("there is no such call").hint("see /v1/openapi.json") })
         .layer(DefaultBodyLimit::disable())
+        .layer(middleware::map_response(dated))
         .layer(axum::Extension(peer))
         .with_state(agent)
+}
+
+/// With the device's time, against which whoever asks sees how old a heartbeat is.
+async fn dated(mut response: Response) -> Response {
+    let now = UNIX_EPOCH + Duration::from_secs(clock::now().seconds().unsigned_abs());
+    // A date is written in ASCII.
+    response.headers_mut().extend(HeaderValue::try_from(httpdate::fmt_http_date(now)).ok().map(|now| (DATE, now)));
+    response
 }
 
 async fn only_root(State(peer): State<Peer>, request: Request, next: Next) -> Response {
