@@ -8,12 +8,12 @@
 //! ```
 //!
 //! SIZE is how many service containers the manifest has besides the core container. Each sample is a line
-//! `sample NANOSECONDS ns WHAT`; sizes take turns, so that whatever else the machine does falls on all of them.
+//! `sample NANOSECONDS ns WHAT`: processor time of what is pure, and both clocks of what observes.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use catenoid_containers::{Containers, Paths, Planning as Containing};
@@ -26,6 +26,7 @@ use catenoid_schema::guest::Guest;
 use catenoid_schema::manifest::Manifest;
 use catenoid_schema::name::Name;
 use catenoid_zones::{Planning as Zoning, Zones};
+use nix::time::ClockId;
 use serde_json::json;
 
 fn main() -> Result<()> {
@@ -43,12 +44,18 @@ fn main() -> Result<()> {
     }
 }
 
-/// Prints how long `work` took.
+/// Prints how much of a processor `work` used, which what else the machine does hardly changes: it neither waits nor has
+/// threads.
 fn sample<T>(what: &str, work: impl FnOnce() -> T) -> T {
-    let started = Instant::now();
+    let started = used(ClockId::CLOCK_THREAD_CPUTIME_ID);
     let made = black_box(work());
-    println!("sample {} ns {what}", started.elapsed().as_nanos());
+    println!("sample {} ns {what}", (used(ClockId::CLOCK_THREAD_CPUTIME_ID) - started).as_nanos());
     made
+}
+
+/// Processor time so far.
+fn used(clock: ClockId) -> Duration {
+    clock.now().map(Duration::from).expect("Linux has this clock")
 }
 
 /// A manifest with everything that its pass needs.
@@ -226,9 +233,12 @@ async fn kernel(rounds: usize, sizes: &[usize]) -> Result<()> {
 }
 
 async fn observe<R: Reconciler>(room: &R, what: &str) -> Result<()> {
-    let started = Instant::now();
+    let (started, before) = (Instant::now(), used(ClockId::CLOCK_PROCESS_CPUTIME_ID));
     black_box(room.observe().await?);
     println!("sample {} ns {what}", started.elapsed().as_nanos());
+    let (what, size) = what.rsplit_once(", ").context("a name ends with its size")?;
+    let processor = used(ClockId::CLOCK_PROCESS_CPUTIME_ID) - before;
+    println!("sample {} ns {what}: processor time, {size}", processor.as_nanos());
     Ok(())
 }
 
