@@ -2,7 +2,7 @@
 //!
 //! A killed QEMU loses nothing that the guest wrote: it is in the host's page cache. A disk whose power fails loses any
 //! of the writes that it took after the last flush, in any order, and may tear them between sectors. QEMU's block driver
-//! `blklogwrites` logs every write, discard and flush of a machine; [`Replay`] makes of that log the disk of a machine
+//! `blklogwrites` logs every write, discard and flush of a machine; [`WriteLog::cut`] makes of that log the disk of a machine
 //! whose power was cut at any moment: everything up to the last flush before it, and of the later writes whichever
 //! chance keeps. One recorded run gives any number of cuts.
 //!
@@ -122,6 +122,38 @@ impl WriteLog {
         self.entries.iter().filter(|entry| entry.flags & FLUSH != 0).count()
     }
 
+    /// Makes of the disk at `path`, which is as it was before the first entry, the one of a machine whose power was cut
+    /// before entry `at`.
+    ///
+    /// # Errors
+    /// [`LogError::File`].
+    pub fn cut(&self, at: usize, chance: &mut Chance, path: &Path) -> Result<Cut, LogError> {
+        let failed = |source| LogError::File { path: path.to_owned(), source };
+        let disk = File::options().write(true).open(path).map_err(failed)?;
+        let entries = &self.entries[..at];
+        let flushed = entries.iter().rposition(|entry| entry.flags & FLUSH != 0).map_or(0, |flush| flush + 1);
+        let mut cut = Cut { at, ..Cut::default() };
+        for (number, entry) in entries.iter().enumerate() {
+            let sectors = match (number < flushed, chance.below(8)) {
+                (true, _) => entry.sectors,
+                (false, 0) if entry.sectors > 1 => {
+                    cut.torn += 1;
+                    1 + chance.below(entry.sectors - 1)
+                }
+                (false, 1..4) => {
+                    cut.lost += 1;
+                    0
+                }
+                (false, _) => {
+                    cut.kept += 1;
+                    entry.sectors
+                }
+            };
+            self.apply(entry, sectors, &disk).map_err(failed)?;
+        }
+        Ok(cut)
+    }
+
     /// Does to `disk` what the entry did; of its writes only the first `sectors`.
     fn apply(&self, entry: &Entry, sectors: u64, disk: &File) -> io::Result<()> {
         let mut chunk = vec![0; CHUNK];
@@ -150,67 +182,6 @@ pub struct Cut {
     pub lost: usize,
     /// Writes of which only the first sectors were kept.
     pub torn: usize,
-}
-
-/// A disk that goes through a log, from cut to cut.
-#[derive(Debug)]
-pub struct Replay<'a> {
-    log: &'a WriteLog,
-    path: PathBuf,
-    disk: File,
-    next: usize,
-}
-
-impl<'a> Replay<'a> {
-    /// Begins with the disk at `path`, which is as it was before the first entry.
-    ///
-    /// # Errors
-    /// [`LogError::File`].
-    pub fn begin(log: &'a WriteLog, path: &Path) -> Result<Self, LogError> {
-        let disk = File::options().read(true).write(true).open(path);
-        let disk = disk.map_err(|source| LogError::File { path: path.to_owned(), source })?;
-        Ok(Self { log, path: path.to_owned(), disk, next: 0 })
-    }
-
-    /// Makes of this disk, in a copy at `to`, the one of a machine whose power was cut before entry `at`. Cuts come in the
-    /// order of entries.
-    ///
-    /// # Errors
-    /// [`LogError::File`].
-    pub fn cut(&mut self, at: usize, chance: &mut Chance, to: &Path) -> Result<Cut, LogError> {
-        let entries = &self.log.entries;
-        let flushed = entries[..at].iter().rposition(|entry| entry.flags & FLUSH != 0).map_or(0, |flush| flush + 1);
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            move |source| LogError::File { path, source }
-        };
-        for entry in &entries[self.next.min(flushed)..flushed] {
-            self.log.apply(entry, entry.sectors, &self.disk).map_err(failed(&self.path))?;
-        }
-        self.next = self.next.max(flushed);
-        crate::vm::copy_sparse(&self.path, to)
-            .map_err(|error| LogError::File { path: to.to_owned(), source: io::Error::other(error) })?;
-        let disk = File::options().write(true).open(to).map_err(failed(to))?;
-        let mut cut = Cut { at, ..Cut::default() };
-        for entry in &entries[flushed..at] {
-            let sectors = match chance.below(8) {
-                0 if entry.sectors > 1 => {
-                    cut.torn += 1;
-                    1 + chance.below(entry.sectors - 1)
-                }
-                1..4 => {
-                    cut.lost += 1;
-                    0
-                }
-                _ => {
-                    cut.kept += 1;
-                    entry.sectors
-                }
-            };
-            self.log.apply(entry, sectors, &disk).map_err(failed(to))?;
-        }
-        Ok(cut)
-    }
 }
 
 #[cfg(test)]
@@ -246,14 +217,12 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let log = WriteLog::read(&log(folder.path())).expect("a log");
         assert_eq!((log.entries(), log.flushes()), (5, 1));
-        let (disk, cut) = (folder.path().join("disk"), folder.path().join("cut"));
+        let disk = folder.path().join("disk");
         let mut seen = std::collections::BTreeSet::new();
         for seed in 0..64 {
             fs::write(&disk, vec![0; 8 * 512]).expect("a disk");
-            let mut replay = Replay::begin(&log, &disk).expect("a disk");
-            let mut chance = Chance::of(seed);
-            replay.cut(5, &mut chance, &cut).expect("a cut");
-            let bytes = fs::read(&cut).expect("a disk");
+            log.cut(5, &mut Chance::of(seed), &disk).expect("a cut");
+            let bytes = fs::read(&disk).expect("a disk");
             let first: Vec<u8> = bytes.chunks(512).map(|sector| sector[0]).collect();
             assert_eq!((first[2], first[3]), (2, 2), "these were flushed");
             seen.insert((first[1], first[4]));
