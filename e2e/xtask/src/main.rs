@@ -28,8 +28,8 @@ Usage: cargo xtask COMMAND
 
   setup                        install what the other commands need (apt packages, nextest)
   demo [--keep]                the whole way, told: keys, guests, boot, apply, update, refusal, healing
-  image [--variant test]       build the device image: signed UKI, disk
-  vm up [--fresh] [--variant test]   boot the device in QEMU with Secure Boot and a TPM; --fresh forgets its data
+  image [--variant test|faults]   build the device image: signed UKI, disk; for tests one with a root shell, or with fault points too
+  vm up [--fresh] [--variant test|faults]   boot the device in QEMU with Secure Boot and a TPM; --fresh forgets its data
   vm ssh [-- COMMAND...]       a shell, or one command, in c0
   vm console                   what the device printed so far, and what it prints
   vm down                      press the power button
@@ -164,7 +164,8 @@ fn options(parser: &mut Parser) -> Result<Options> {
                 options.variant = match parser.value()?.string()?.as_str() {
                     "production" => Variant::Production,
                     "test" => Variant::Test,
-                    other => bail!("no variant `{other}` (hint: production, test)"),
+                    "faults" => Variant::Faults,
+                    other => bail!("no variant `{other}` (hint: production, test, faults)"),
                 };
             }
             other => return Err(other.unexpected().into()),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use catenoid_e2e::Artefacts;
+use catenoid_e2e::chance::whole;
 
 use crate::image::{self, Variant};
 use crate::{development, fuzz, rooms, run, walls};
@@ -36,12 +37,15 @@ pub(crate) fn run(artefacts: &Artefacts, group: Option<&str>, filter: Option<&st
     cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--all-features", "--", "--deny", "warnings"])?;
     licences(artefacts)?;
     if matches!(group, None | Some("vm")) {
+        image::build(artefacts, Variant::Faults)?;
         image::build(artefacts, Variant::Test)?;
         development::demo_guests(artefacts)?;
         development::test_guests(artefacts)?;
         rooms::build(artefacts)?;
     }
-    let mut nextest = vec!["nextest", "run", "--workspace", "--all-features", "--filterset", &expression];
+    let profile = if whole() { "whole" } else { "default" };
+    let mut nextest =
+        vec!["nextest", "run", "--workspace", "--all-features", "--profile", profile, "--filterset", &expression];
     nextest.extend(filter);
     cargo(&nextest)?;
     if group.is_none() && filter.is_none() {
