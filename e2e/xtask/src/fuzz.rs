@@ -35,6 +35,9 @@ const INPUT_SECONDS: u32 = 20;
 /// The most memory of a target, in MiB.
 const MEMORY: u32 = 1024;
 
+/// The most bytes of a target's committed corpus, its seeds aside.
+const CORPUS_BYTES: u64 = 48 * 1024;
+
 /// What is to be done.
 pub(crate) struct Options {
     /// Only this target.
@@ -130,7 +133,8 @@ impl House<'_> {
         Ok(line)
     }
 
-    /// Replaces the corpus by the fewest and smallest of its inputs and of those found that reach the same code.
+    /// Replaces the corpus, but for its seeds, by the smallest of the inputs that together reach all code that it and what
+    /// was found reach.
     fn merge(&self, target: &str, corpus: &Path, found: &Path) -> Result<()> {
         let merged = self.workspace.join("target/fuzz/merged").join(target);
         let fail = || format!("failed to replace `{}`", corpus.display());
@@ -138,18 +142,22 @@ impl House<'_> {
             fs::remove_dir_all(&merged).with_context(fail)?;
         }
         fs::create_dir_all(&merged).with_context(fail)?;
-        self.log(target, self.fuzzer(target).arg("-merge=1").args([merged.as_path(), corpus, found]))?;
-        let is_seed = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("seed-"));
-        for entry in fs::read_dir(corpus).with_context(fail)? {
-            let path = entry.with_context(fail)?.path();
-            if !is_seed(&path) {
+        // Which code, not how often.
+        let words = ["-merge=1", "-use_counters=0"];
+        self.log(target, self.fuzzer(target).args(words).args([merged.as_path(), corpus, found]))?;
+        for (path, _) in files(corpus).with_context(fail)? {
+            if !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("seed-")) {
                 fs::remove_file(&path).with_context(fail)?;
             }
         }
-        for entry in fs::read_dir(&merged).with_context(fail)? {
-            let path = entry.with_context(fail)?.path();
-            fs::copy(&path, corpus.join(path.file_name().context("an entry of a folder has a name")?))
-                .with_context(fail)?;
+        let mut room = CORPUS_BYTES;
+        let mut inputs = files(&merged).with_context(fail)?;
+        inputs.sort_by_key(|(_, size)| *size);
+        for (path, size) in inputs {
+            let Some(left) = room.checked_sub(size) else { break };
+            room = left;
+            let name = path.file_name().context("an entry of a folder has a name")?;
+            fs::copy(&path, corpus.join(name)).with_context(fail)?;
         }
         Ok(())
     }
@@ -175,6 +183,11 @@ impl House<'_> {
         let end: Vec<_> = end.into_iter().rev().collect();
         bail!("fuzz target `{target}` has a finding (hint: mend it and commit the input)\n{}", end.join("\n"))
     }
+}
+
+/// The files in `folder` with their sizes.
+fn files(folder: &Path) -> std::io::Result<Vec<(PathBuf, u64)>> {
+    fs::read_dir(folder)?.map(|entry| entry.and_then(|entry| Ok((entry.path(), entry.metadata()?.len())))).collect()
 }
 
 /// Executions, executions a second, edges that were reached and inputs that reach them, as libFuzzer's log has them.

@@ -90,7 +90,7 @@ fn command() -> Result<ExitCode> {
         }
         "fuzz" => {
             let options = fuzz_options(&mut parser)?;
-            let _alone = begin(&artefacts)?;
+            setup::ensure()?;
             fuzz::run(&artefacts, &options)?;
         }
         "test" => {
