@@ -35,7 +35,7 @@ const INPUT_SECONDS: u32 = 20;
 /// The most memory of a target, in MiB.
 const MEMORY: u32 = 1024;
 
-/// The most bytes of a target's committed corpus, its seeds aside.
+/// About how many bytes of a target's corpus are committed, its seeds aside.
 const CORPUS_BYTES: u64 = 48 * 1024;
 
 /// What is to be done.
@@ -133,8 +133,8 @@ impl House<'_> {
         Ok(line)
     }
 
-    /// Replaces the corpus, but for its seeds, by the smallest of the inputs that together reach all code that it and what
-    /// was found reach.
+    /// Replaces the corpus, but for its seeds, by inputs of every size out of those that together reach all code that it and
+    /// what was found reach.
     fn merge(&self, target: &str, corpus: &Path, found: &Path) -> Result<()> {
         let merged = self.workspace.join("target/fuzz/merged").join(target);
         let fail = || format!("failed to replace `{}`", corpus.display());
@@ -150,14 +150,13 @@ impl House<'_> {
                 fs::remove_file(&path).with_context(fail)?;
             }
         }
-        let mut room = CORPUS_BYTES;
         let mut inputs = files(&merged).with_context(fail)?;
         inputs.sort_by_key(|(_, size)| *size);
-        for (path, size) in inputs {
-            let Some(left) = room.checked_sub(size) else { break };
-            room = left;
+        let bytes: u64 = inputs.iter().map(|(_, size)| size).sum();
+        let one_in = usize::try_from(bytes.div_ceil(CORPUS_BYTES).max(1))?;
+        for (path, _) in inputs.iter().step_by(one_in) {
             let name = path.file_name().context("an entry of a folder has a name")?;
-            fs::copy(&path, corpus.join(name)).with_context(fail)?;
+            fs::copy(path, corpus.join(name)).with_context(fail)?;
         }
         Ok(())
     }
