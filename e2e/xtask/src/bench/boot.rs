@@ -34,7 +34,7 @@ pub(super) fn measure(artefacts: &Artefacts) -> Result<Report> {
     for _ in 0..ROUNDS {
         let vm = switch_on(artefacts, "bench-boot-empty", Some(&empty))?;
         let from = moment(&vm, HAND_OFF)?;
-        figures.add("empty init: hand-off to init", "ms", (moment(&vm, EMPTY)? - from).as_secs_f64() * 1e3);
+        figures.tell("empty init: hand-off to init", "ms", (moment(&vm, EMPTY)? - from).as_secs_f64() * 1e3);
         drop(vm);
         let vm = switch_on(artefacts, "bench-boot", Some(&disk))?;
         device(&vm, "first boot", &mut figures)?;
@@ -69,7 +69,7 @@ fn moment(vm: &Vm, text: &str) -> Result<Instant> {
 fn device(vm: &Vm, which: &str, figures: &mut Figures) -> Result<()> {
     let from = moment(vm, HAND_OFF)?;
     let mut add = |what: &str, time: Duration| {
-        figures.add(&format!("{which}: {what}"), "ms", time.as_secs_f64() * 1e3);
+        figures.tell(&format!("{which}: {what}"), "ms", time.as_secs_f64() * 1e3);
     };
     add("hand-off to PID 1 is ready", moment(vm, "catenoid: booted")? - from);
     add("hand-off to c0 runs", moment(vm, "start container `core0`")? - from);

@@ -37,6 +37,12 @@ impl Figures {
         }
     }
 
+    /// Adds one run of something that takes minutes, and says so: what was found is not lost with what comes after it.
+    pub(crate) fn tell(&mut self, what: &str, unit: &str, run: f64) {
+        eprintln!("{what}: {} {unit}", shown(run));
+        self.add(what, unit, run);
+    }
+
     /// Adds every line `sample NUMBER UNIT WHAT` of what a program printed; other lines are its own affair.
     pub(crate) fn read(&mut self, printed: &str) -> Result<()> {
         for line in printed.lines() {

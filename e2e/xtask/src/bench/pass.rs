@@ -51,7 +51,7 @@ fn on_the_device(artefacts: &Artefacts, figures: &mut Figures) -> Result<()> {
         for round in 1..=CHANGES {
             let console = fleet.apply(Wish { services, memory_mib: 8 + round })?;
             let took = between(&console, "ManifestAccepted", "Converged")?;
-            figures.add(&format!("device: one limit changed, accepted to converged, {services}"), "ms", took);
+            figures.tell(&format!("device: one limit changed, accepted to converged, {services}"), "ms", took);
         }
         // Each write wakes a pass, and finds the agent asleep again.
         let file = "/sys/fs/cgroup/catenoid/c0000/pids.max";
@@ -59,7 +59,7 @@ fn on_the_device(artefacts: &Artefacts, figures: &mut Figures) -> Result<()> {
         let (before, passes) = (fleet.used()?, passes(&fleet)?);
         fleet.device.root(&wake)?;
         let (after, made) = (fleet.used()?, self::passes(&fleet)? - passes);
-        figures.add(&format!("device: processor time of a no-op pass, {services}"), "ms", (after - before) / made);
+        figures.tell(&format!("device: processor time of a no-op pass, {services}"), "ms", (after - before) / made);
     }
     Ok(())
 }
