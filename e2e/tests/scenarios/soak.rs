@@ -38,7 +38,6 @@ const COUNT: &str = r#"
     done
     awk '/^(Rss|Pss):/ { print $1, $2 }' $agent/smaps_rollup
     echo descriptors: $(ls $agent/fd | wc -l)
-    echo threads: $(ls $agent/task | wc -l)
     echo processes: $(ls -d /proc/[0-9]* | while read p; do [ -e $p/exe ] && readlink $p/exe; done | grep -c .)
     echo mounts: $(wc -l <$agent/mountinfo)
     echo dm: $(ls -d /sys/block/dm-* | wc -l)
@@ -64,6 +63,7 @@ impl Counts {
 
     fn has_not_grown(&self, since: &Self, when: &str) -> Result<()> {
         println!("{when}: {self:?}");
+        // Threads are not among them: tokio's come and go with the work, and what leaks with one is memory.
         ensure!(self.others == since.others, "{when}: {:?} and before {:?}", self.others, since.others);
         for (name, kib) in &self.memory {
             let before = since.memory.get(name).copied().unwrap_or_default();
@@ -74,6 +74,7 @@ impl Counts {
 }
 
 #[test]
+#[ignore = "its idle time was not seen to its end yet: docs/testing.md"]
 fn vm_soak() -> Result<()> {
     let set = usize::from(whole());
     let mut bench = Bench::boot_without_firmware("soak")?;
