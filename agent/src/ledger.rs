@@ -84,7 +84,8 @@ mod bytes {
                 Ok(bytes)
             }
         }
-        deserializer.deserialize_bytes(Bytes)
+        // Not `deserialize_bytes`: ciborium refuses by that what is longer than its own buffer of 4 KiB.
+        deserializer.deserialize_byte_buf(Bytes)
     }
 }
 
@@ -360,6 +361,18 @@ mod tests {
         let seen: Vec<_> = held.entries.iter().map(|e| (e.generation, e.envelope.clone())).collect();
         assert_eq!(seen, [(5, vec![5]), (4, vec![4])]);
         assert!(held.corrupt.is_empty());
+    }
+
+    #[test]
+    fn an_envelope_of_any_length_is_read_back() {
+        for length in [0, 4095, 4096, 4097, 1 << 20] {
+            let (_folder, ledger) = ledger();
+            let envelope = vec![7; length];
+            ledger.write(&envelope, at(1), Floor::default()).unwrap();
+            let held = ledger.read();
+            assert!(held.corrupt.is_empty(), "{length} bytes: {:?}", held.corrupt);
+            assert_eq!(held.entries.first().map(|entry| entry.envelope.len()), Some(length));
+        }
     }
 
     #[test]
