@@ -105,3 +105,19 @@ impl JsonSchema for CertificateDer {
         schemars::json_schema!({"type": "string", "pattern": "^([0-9a-f]{2})+$", "description": "An X.509 certificate, DER in hex."})
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cbor;
+
+    #[test]
+    fn a_certificate_of_any_length_is_read_back() {
+        let limits = cbor::Limits { bytes: 1 << 20, depth: 2, items: 2 };
+        for length in [0, 1, 4095, 4096, 4097, 70_000] {
+            let certificate = CertificateDer::new(vec![7; length]);
+            let read: CertificateDer = cbor::decode(&cbor::encode(&certificate).unwrap(), limits).unwrap();
+            assert_eq!(read, certificate, "{length} bytes");
+        }
+    }
+}

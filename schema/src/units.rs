@@ -22,7 +22,8 @@ pub(crate) fn bytes_from<'de, D: Deserializer<'de>>(deserializer: D) -> Result<V
             Ok(bytes)
         }
     }
-    deserializer.deserialize_bytes(Visitor)
+    // Not `deserialize_bytes`: ciborium refuses by that what is longer than its own buffer of 4 KiB.
+    deserializer.deserialize_byte_buf(Visitor)
 }
 
 /// Why a text is not the quantity it should be.
