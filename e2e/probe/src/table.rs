@@ -30,6 +30,8 @@ pub(crate) enum Outcome {
     Reached(String),
     /// It did not, because of this.
     Stopped(String),
+    /// It was not made as it should have been: that says nothing, and is never as it must be.
+    Broken(String),
 }
 
 impl Outcome {
@@ -145,5 +147,6 @@ fn tell(outcome: Outcome, note: &'static str) -> (&'static str, String, &'static
     match outcome {
         Outcome::Reached(what) => ("reached", what, note),
         Outcome::Stopped(by) => ("stopped", by, note),
+        Outcome::Broken(how) => ("broken", how, note),
     }
 }

@@ -1,6 +1,8 @@
 //! Nobody gets out: root of a container tries what the table of `catenoid-probe` has, and each attempt must come out as the
 //! table says. The same attempts from the root namespace show that they are real ones.
 
+use std::process::Stdio;
+
 use anyhow::{Context as _, Result, ensure};
 use catenoid_schema::status::Status;
 use serde::Deserialize;
@@ -99,6 +101,11 @@ fn vm_c0_is_confined() -> Result<()> {
     bench.apply(&manifest)?;
     let before = bench.processes()?;
     neighbour_in_root(&mut bench)?;
+
+    // What stops the prober does not stop an operator.
+    let terminal = bench.device.ssh().client().args(["-tt", "tty"]).stdin(Stdio::null()).output()?;
+    let terminal = String::from_utf8_lossy(&terminal.stdout).into_owned();
+    ensure!(terminal.starts_with("/dev/pts/"), "an operator gets no terminal in c0: {terminal}");
 
     let agent = agent(&mut bench)?;
     let attempts = bench.device.ssh().run([PROBE, "attempt", "core", &agent])?;

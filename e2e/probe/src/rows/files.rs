@@ -22,7 +22,7 @@ pub(super) fn rows() -> Vec<Row> {
         Row::new("overwrite the program of the first process", || Outcome::of(open_for_writing("/proc/1/exe")))
             .nobody("a program that runs is not written to"),
         Row::new("find the launcher's program", || {
-            let Ok(entries) = fs::read_dir("/proc") else { return Outcome::Stopped("ENOENT".to_owned()) };
+            let Ok(entries) = fs::read_dir("/proc") else { return Outcome::Broken("ENOENT".to_owned()) };
             let programs = entries.flatten().filter_map(|entry| fs::read_link(entry.path().join("exe")).ok());
             let ours = programs
                 .map(|path| path.display().to_string())
@@ -63,7 +63,7 @@ pub(super) fn rows() -> Vec<Row> {
         }),
         Row::new("freeze a file system", || {
             // FIFREEZE, on one that has nothing to freeze: the right is asked for first.
-            let Ok(root) = File::open("/proc") else { return Outcome::Stopped("ENOENT".to_owned()) };
+            let Ok(root) = File::open("/proc") else { return Outcome::Broken("ENOENT".to_owned()) };
             let frozen = call(libc::SYS_ioctl, [super::fd(&root), 0xc004_5877_i64.into(), 0.into()]);
             Outcome::past(frozen, &[libc::EOPNOTSUPP])
         }),

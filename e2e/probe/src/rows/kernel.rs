@@ -15,7 +15,7 @@ pub(super) fn rows() -> Vec<Row> {
             // SYSLOG_ACTION_READ_ALL.
             Outcome::of(call(libc::SYS_syslog, [3.into(), (&mut [0; 64][..]).into(), 64.into()]))
         }),
-        Row::new("clear the kernel's log (syslog)", || {
+        Row::new("ask how much of the kernel's log is unread", || {
             // SYSLOG_ACTION_SIZE_UNREAD asks for the same right and clears nothing.
             Outcome::of(call(libc::SYS_syslog, [9.into(), 0.into(), 0.into()]))
         }),
@@ -38,7 +38,7 @@ pub(super) fn rows() -> Vec<Row> {
         })
         .nobody("only signed modules load"),
         Row::new("load a module (finit_module)", || {
-            let Ok(file) = File::open("/proc/self/exe") else { return Outcome::Stopped("ENOENT".to_owned()) };
+            let Ok(file) = File::open("/proc/self/exe") else { return Outcome::Broken("ENOENT".to_owned()) };
             Outcome::past(call(libc::SYS_finit_module, [fd(&file), c"".into(), 0.into()]), &[libc::ENOEXEC])
         })
         .nobody("only signed modules load"),
@@ -101,7 +101,7 @@ pub(super) fn rows() -> Vec<Row> {
             let mut handle = [0; 32];
             handle[..4].copy_from_slice(&8_u32.to_ne_bytes());
             handle[4..8].copy_from_slice(&1_i32.to_ne_bytes());
-            let Ok(root) = File::open("/dev") else { return Outcome::Stopped("ENOENT".to_owned()) };
+            let Ok(root) = File::open("/dev") else { return Outcome::Broken("ENOENT".to_owned()) };
             let opened = call(libc::SYS_open_by_handle_at, [fd(&root), Arg::Bytes(&mut handle), 0.into()]);
             Outcome::past(opened, &[libc::ESTALE, libc::EINVAL])
         }),
@@ -193,8 +193,8 @@ fn foreign_table(asked: fn() -> i64) -> Outcome {
         Ended::Told(text) if text == "+" => Outcome::Reached("done".to_owned()),
         Ended::Told(by) => Outcome::Stopped(by),
         Ended::Signal(libc::SIGSYS) => Outcome::Stopped("system call filter: ended by SIGSYS".to_owned()),
-        Ended::Signal(signal) => Outcome::Stopped(format!("ended by signal {signal}")),
-        Ended::Unborn(errno) => Outcome::Stopped(sys::errno_name(errno)),
+        Ended::Signal(signal) => Outcome::Broken(format!("the child was ended by signal {signal}")),
+        Ended::Unborn(errno) => Outcome::Broken(format!("no child: {}", sys::errno_name(errno))),
     }
 }
 

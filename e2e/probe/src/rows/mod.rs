@@ -70,15 +70,17 @@ fn apart(attempt: impl FnOnce() -> Outcome) -> Outcome {
     let told = sys::in_child(|| match attempt() {
         Outcome::Reached(what) => format!("+{what}"),
         Outcome::Stopped(by) => format!("-{by}"),
+        Outcome::Broken(how) => format!("?{how}"),
     });
     match told {
         Ended::Told(text) => match text.split_at_checked(1) {
             Some(("+", what)) => Outcome::Reached(what.to_owned()),
             Some(("-", by)) => Outcome::Stopped(by.to_owned()),
-            _ => Outcome::Stopped("the child told nothing".to_owned()),
+            Some(("?", how)) => Outcome::Broken(how.to_owned()),
+            _ => Outcome::Broken("the child told nothing".to_owned()),
         },
-        Ended::Signal(signal) => Outcome::Stopped(format!("ended by signal {signal}")),
-        Ended::Unborn(errno) => Outcome::Stopped(format!("no child: {}", sys::errno_name(errno))),
+        Ended::Signal(signal) => Outcome::Broken(format!("the child was ended by signal {signal}")),
+        Ended::Unborn(errno) => Outcome::Broken(format!("no child: {}", sys::errno_name(errno))),
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt as _;
 
 use super::{apart, fd, in_own_mounts};
-use crate::sys::{Ended, call, in_child};
+use crate::sys::{Ended, call, errno_name, in_child};
 use crate::table::{Outcome, Row};
 
 const KINDS: [(&str, i64); 8] = [
@@ -37,13 +37,13 @@ pub(super) fn rows(victim: i32) -> Vec<Row> {
         Row::new("clone3 into a new user namespace", clone3),
         Row::new("enter the namespaces of another (setns)", move || {
             let nearest = File::open(format!("/proc/{victim}/ns/net")).or_else(|_| File::open("/proc/1/ns/net"));
-            let Ok(namespace) = nearest else { return Outcome::Stopped("no namespace in sight".to_owned()) };
+            let Ok(namespace) = nearest else { return Outcome::Broken("no namespace in sight".to_owned()) };
             apart(|| Outcome::of(call(libc::SYS_setns, [fd(&namespace), 0.into()])))
         }),
         Row::new("enter the namespaces of another by pidfd", move || {
             let pidfd = call(libc::SYS_pidfd_open, [victim.into(), 0.into()]);
             let pidfd = pidfd.or_else(|_| call(libc::SYS_pidfd_open, [1.into(), 0.into()]));
-            let Ok(pidfd) = pidfd else { return Outcome::Stopped("no process in sight".to_owned()) };
+            let Ok(pidfd) = pidfd else { return Outcome::Broken("no process in sight".to_owned()) };
             apart(|| Outcome::of(call(libc::SYS_setns, [pidfd.into(), KINDS[6].1.into()])))
         }),
         Row::new("ask for the parent of the user namespace", || parent("user")).nobody("the first has none"),
@@ -76,8 +76,8 @@ fn clone_with(flag: i64) -> Outcome {
     match cloned {
         Ended::Told(text) if text.starts_with('+') => Outcome::Reached("done".to_owned()),
         Ended::Told(by) => Outcome::Stopped(by),
-        Ended::Signal(signal) => Outcome::Stopped(format!("ended by signal {signal}")),
-        Ended::Unborn(errno) => Outcome::Stopped(format!("no child: {errno}")),
+        Ended::Signal(signal) => Outcome::Broken(format!("the child was ended by signal {signal}")),
+        Ended::Unborn(errno) => Outcome::Broken(format!("no child: {}", errno_name(errno))),
     }
 }
 

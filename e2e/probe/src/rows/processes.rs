@@ -29,7 +29,7 @@ pub(super) fn rows(victim: i32) -> Vec<Row> {
         }),
         Row::new("pidfd_getfd out of another", move || {
             let Ok(own) = pidfd(std::process::id().cast_signed()) else {
-                return Outcome::Stopped("no pidfd of itself".to_owned());
+                return Outcome::Broken("no pidfd of itself".to_owned());
             };
             // Without one of the victim, out of itself: it is the call that is tried.
             let target = pidfd(victim).unwrap_or(own);
@@ -73,7 +73,7 @@ pub(super) fn rows(victim: i32) -> Vec<Row> {
         Row::new("be spared when memory runs out", || {
             apart(|| Outcome::of(fs::write("/proc/self/oom_score_adj", "-1000")))
         }),
-        Row::new("write to /proc/1 of another's process", move || {
+        Row::new("change the out-of-memory score of another", move || {
             Outcome::of(open_for_writing(format!("/proc/{victim}/oom_score_adj")))
         }),
     ]
