@@ -76,6 +76,7 @@ fn make() -> Fixture {
         "root": "readOnly",
     }));
     let descriptor = software.seal(&guest);
+    let long = serde_json::json!({"A": "a".repeat(3000), "B": "b".repeat(3000)});
     let manifest = |sequence: u64| -> Manifest {
         from_json(serde_json::json!({
             "apiVersion": "catenoid.dev/v1",
@@ -83,7 +84,12 @@ fn make() -> Fixture {
             "metadata": {"name": "small", "sequence": sequence, "epoch": 2, "notAfter": "2049-01-01T00:00:00Z"},
             "target": {"serials": [SERIAL]},
             "guests": {"core": {"ref": "core@1", "descriptor": Digest::of(&descriptor)}},
-            "containers": {"core0": {"guest": "core", "role": "core"}},
+            "containers": {"core0": {
+                "guest": "core",
+                "role": "core",
+                // The later one is longer than what decoders take at a time (4 KiB).
+                "environment": if sequence == 5 { serde_json::json!({}) } else { long.clone() },
+            }},
         }))
     };
     let manifests = [5, 6].map(|sequence| operator.seal(&manifest(sequence)));
