@@ -68,7 +68,9 @@ const STEADY: &str = "  steady:
     stop: { grace: 2s }
 ";
 
-/// [req->CR-7.2]
+/// What ran goes on. Idle, the device is as its manifest says again within [`LIMIT_MS`]; in an update, no later than that
+/// and what the whole update takes.
+// [req->CR-7.2]
 #[test]
 fn vm_agent_killed() -> Result<()> {
     let mut bench = Bench::boot_without_firmware("agent-killed")?;
@@ -83,8 +85,18 @@ fn vm_agent_killed() -> Result<()> {
     let mut held = manifest(&bench, 0)?;
     bench.apply(&held)?;
     let running = bench.processes()?;
+    // What an update takes that nobody disturbs: one that was begun when the agent was killed may take as long again.
+    let undisturbed = {
+        held = manifest(&bench, 1)?;
+        bench.apply(&held)?;
+        let first = undisturbed(&mut bench)?;
+        held = manifest(&bench, 2)?;
+        bench.apply(&held)?;
+        first.max(undisturbed(&mut bench)?)
+    };
+    println!("an update takes {undisturbed} ms from accepted to converged");
 
-    let (mut chance, mut next, mut late) = (Chance::new("agent kills"), 1, Vec::new());
+    let (mut chance, mut next, mut late) = (Chance::new("agent kills"), 3, Vec::new());
     for number in 1..=KILLS {
         let update = !chance.once_in(4);
         let coming = manifest(&bench, next)?;
@@ -112,8 +124,9 @@ fn vm_agent_killed() -> Result<()> {
             moment.as_secs_f32(),
             if taken { ", with the new manifest" } else { "" }
         );
-        if settled > LIMIT_MS {
-            late.push(number);
+        let limit = LIMIT_MS + if taken { undisturbed } else { 0 };
+        if settled > limit {
+            late.push(format!("{number}: {settled} ms instead of {limit} ms"));
         }
         if update && !taken {
             bench.apply(&coming)?;
@@ -127,7 +140,7 @@ fn vm_agent_killed() -> Result<()> {
         }
         ensure!(after.keys().eq(author::manifest(&held)?.containers.keys().map(|name| name.as_str())), "{after:?}");
     }
-    ensure!(late.is_empty(), "not within {LIMIT_MS} ms after kills {late:?}");
+    ensure!(late.is_empty(), "late after kills {late:?}");
     Ok(())
 }
 
@@ -143,6 +156,16 @@ fn settle(bench: &mut Bench, killed: u64, digest: Digest, when: &str) -> Result<
     println!("{when}: the agent was back after {back} ms and converged {settled} ms later");
     assert!(settled <= LIMIT_MS, "{when}: {settled} ms");
     Ok(())
+}
+
+/// Milliseconds from the last accepted manifest to the device that is as it says.
+fn undisturbed(bench: &mut Bench) -> Result<u64> {
+    let records = bench.audit(LINES)?;
+    let at = |kind: &str| {
+        let found = records.iter().rfind(|record| record.event.kind == kind);
+        found.map(|record| record.monotonic_ms).with_context(|| format!("no `{kind}` in {records:#?}"))
+    };
+    Ok(at("Converged")?.saturating_sub(at("ManifestAccepted")?))
 }
 
 /// Milliseconds from the agent's end to its next start, and from there to a device that is as its manifest says.
