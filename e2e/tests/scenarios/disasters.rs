@@ -238,6 +238,7 @@ fn vm_state_directory_removed() -> Result<()> {
     scene.restart_after("rm -rf /data/blobs")?;
     scene.event(since, "GuestBroken")?;
     scene.untouched("the agent started without blobs")?;
+    scene.bench.wait("the agent that was started answers", |_| true)?;
     scene.bench.apply(&demo)?;
     scene.untouched("the blobs were pushed again")?;
     Ok(())

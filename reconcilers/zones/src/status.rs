@@ -203,8 +203,7 @@ fn firewalls(desired: &Desired, observed: &Observed) -> Vec<SubjectStatus> {
             _ if wanted == is => Vec::new(),
             (0, 0) => vec![condition("RulesDiffer", "the rules are in another order".to_owned(), None)],
             (missing, foreign) => {
-                let count = wanted.count();
-                let message = format!("{missing} of {count} lines of rules are missing, {foreign} lines are not ours");
+                let message = format!("{missing} lines of rules are missing, {foreign} lines are not ours");
                 vec![condition("RulesDiffer", message, None)]
             }
         };
