@@ -160,7 +160,7 @@ fn settle(bench: &mut Bench, killed: u64, digest: Digest, when: &str) -> Result<
 
 /// Milliseconds from the last accepted manifest to the device that is as it says.
 fn undisturbed(bench: &mut Bench) -> Result<u64> {
-    let records = bench.audit(LINES)?;
+    let records = bench.audit(4 * LINES)?;
     let at = |kind: &str| {
         let found = records.iter().rfind(|record| record.event.kind == kind);
         found.map(|record| record.monotonic_ms).with_context(|| format!("no `{kind}` in {records:#?}"))
