@@ -10,7 +10,10 @@ use std::{
     fs::{self, File},
     io::{self, Read},
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use catenoid_envelope::{Admitted, DeviceFacts, Verified, admit, open};
@@ -184,7 +187,19 @@ pub(crate) struct Intake {
     /// need is not removed before it is accepted.
     gate: std::sync::Arc<tokio::sync::Mutex<()>>,
     accepted: watch::Sender<Option<std::sync::Arc<Target>>>,
+    /// Passes that began. Counted and read under the lock of `accepted`.
+    passes: AtomicU64,
     audit: std::sync::Arc<Audit>,
+}
+
+/// A manifest that was taken.
+pub(crate) struct Taken {
+    /// What the device is to be.
+    pub target: std::sync::Arc<Target>,
+    /// Whether that is new.
+    pub outcome: Outcome,
+    /// Passes that had begun by then: those after them go towards it.
+    pub passes: u64,
 }
 
 impl Intake {
@@ -211,6 +226,7 @@ impl Intake {
             generation,
             gate,
             accepted: watch::Sender::new(None),
+            passes: AtomicU64::new(0),
             audit,
         };
         intake.generation.begin(held.entries.first().map_or(0, |newest| newest.generation));
@@ -260,6 +276,18 @@ impl Intake {
         self.take_up(held);
     }
 
+    /// What a pass that begins now goes towards.
+    pub(crate) fn begin_pass(&self) -> Option<std::sync::Arc<Target>> {
+        let accepted = self.accepted.borrow();
+        self.passes.fetch_add(u64::from(accepted.is_some()), Ordering::Relaxed);
+        accepted.clone()
+    }
+
+    /// Passes that began.
+    pub(crate) fn passes(&self) -> u64 {
+        self.passes.load(Ordering::Relaxed)
+    }
+
     /// The accepted manifest, and a call for whoever wants to know of the next.
     pub(crate) fn watch(&self) -> watch::Receiver<Option<std::sync::Arc<Target>>> {
         self.accepted.subscribe()
@@ -305,12 +333,12 @@ impl Intake {
     ///
     /// # Errors
     /// As [`Intake::consider`]; or [`Refused::Ledger`]. In each case what was accepted before stays.
-    pub(crate) fn accept(&self, envelope: &[u8], actor: &str) -> Result<(std::sync::Arc<Target>, Outcome), Refused> {
-        let accepted = self.take(envelope, actor)?;
+    pub(crate) fn accept(&self, envelope: &[u8], actor: &str) -> Result<Taken, Refused> {
+        let taken = self.take(envelope, actor)?;
         // Somebody knows which manifest is the newest.
         *lock(&self.doubt) = None;
         self.restore();
-        Ok(accepted)
+        Ok(taken)
     }
 
     /// The same for what the device has from its factory. It does not tell which manifest was the newest.
@@ -321,7 +349,7 @@ impl Intake {
         self.take(envelope, FACTORY).map(drop)
     }
 
-    fn take(&self, envelope: &[u8], actor: &str) -> Result<(std::sync::Arc<Target>, Outcome), Refused> {
+    fn take(&self, envelope: &[u8], actor: &str) -> Result<Taken, Refused> {
         // Held to the end: two manifests at once are taken one after the other, each seeing the one before.
         let _gate = self.gate.blocking_lock();
         let Candidate { mut target, outcome, envelope } = self.consider(envelope)?;
@@ -329,14 +357,16 @@ impl Intake {
             let target = std::sync::Arc::new(target);
             // A guest that was lost may have been pushed again.
             let found = |held: &std::sync::Arc<Target>| held.guests.len() < target.guests.len();
+            let mut passes = 0;
             self.accepted.send_if_modified(|held| {
                 let more = held.as_ref().is_some_and(found);
                 if more {
                     *held = Some(target.clone());
                 }
+                passes = self.passes();
                 more
             });
-            return Ok((target, Outcome::Unchanged));
+            return Ok(Taken { target, outcome, passes });
         }
         let metadata = &target.manifest.metadata;
         let floor = ledger::Floor { epoch: metadata.epoch, sequence: metadata.sequence };
@@ -350,8 +380,12 @@ impl Intake {
             actor: actor.to_owned(),
             message: format!("`{}` sequence {} ({})", state.name, state.sequence, state.digest),
         });
-        self.accepted.send_replace(Some(target.clone()));
-        Ok((target, Outcome::Accepted))
+        let mut passes = 0;
+        self.accepted.send_modify(|held| {
+            *held = Some(target.clone());
+            passes = self.passes();
+        });
+        Ok(Taken { target, outcome, passes })
     }
 
     /// Audits a refusal.

@@ -182,7 +182,7 @@ fn reconcile(
             let way = if jump > 0 { "forward" } else { "back" };
             upkeep.audit.note(Happening::by_device("ClockSet", None, format!("{} s {way}", jump.abs())));
         }
-        let target = accepted.borrow().clone();
+        let target = upkeep.intake.begin_pass();
         let mut again = None;
         if let Some(target) = target {
             let turn = runtime.block_on(pass.run(&target, upkeep.look(), accepted));

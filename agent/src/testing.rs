@@ -47,7 +47,7 @@ impl Agent {
 
     /// Accepts a manifest, not inside of a runtime.
     pub fn accept(&self, envelope: &[u8]) -> Result<Digest, Box<dyn Error>> {
-        Ok(self.0.intake.accept(envelope, "fuzz")?.0.digest)
+        Ok(self.0.intake.accept(envelope, "fuzz")?.target.digest)
     }
 
     /// Takes a blob.

@@ -88,7 +88,7 @@ pub(crate) enum WaitError {
     Follow { source: ClientError },
 }
 
-/// Waits until the device converged to `wanted`, which it was given after the sign of life `since`. Tells `say` what it waits for, whenever that changes.
+/// Waits until the device converged to `wanted`, which it took at the sign of life `since`. Tells `say` what it waits for, whenever that changes.
 pub(crate) async fn wait(
     client: &Client,
     wanted: &ManifestState,

@@ -52,7 +52,7 @@ fn is_ready(subject: &SubjectStatus) -> bool {
     subject.sync == Sync::Synced && matches!(subject.health, Health::Healthy | Health::Suspended)
 }
 
-/// Whether a pass ended between two signs of life. What an earlier one saw may be what was mended since.
+/// Whether the pass that `now` tells of began after `since`. What an earlier one saw may be what was mended since.
 pub(crate) fn has_looked(since: &Heartbeat, now: &Heartbeat) -> bool {
     (now.agent_started, now.passes) > (since.agent_started, since.passes)
 }

@@ -102,7 +102,7 @@ async fn apply(
 
     let started = std::time::Instant::now();
     let wanted = &accepted.manifest;
-    follow::wait(client, wanted, &before.heartbeat, limit.duration(), |waiting| {
+    follow::wait(client, wanted, &accepted.heartbeat, limit.duration(), |waiting| {
         waiting.iter().for_each(|what| note(&format!("waiting for {what}")));
     })
     .await?;

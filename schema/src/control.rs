@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     digest::Digest,
-    status::{Blame, ManifestState, Subject},
+    status::{Blame, Heartbeat, ManifestState, Subject},
     units::{ByteSize, Timestamp},
 };
 
@@ -52,6 +52,9 @@ pub struct Accepted {
     pub outcome: Outcome,
     /// What follows from it, as planned against the state of this moment.
     pub plan: Vec<PlannedStep>,
+    /// The agent's at this moment, with the pass under way counted: what a status with more passes says was seen under
+    /// this manifest and the guests that are here now.
+    pub heartbeat: Heartbeat,
 }
 
 /// What became of a manifest.

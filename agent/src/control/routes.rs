@@ -30,7 +30,7 @@ use catenoid_schema::{
     },
     digest::Digest,
     name::Name,
-    status::{Blame, Device, Status, Subject},
+    status::{Blame, Device, Heartbeat, Status, Subject},
     units::Timestamp,
 };
 use futures::{Stream, StreamExt as _, stream};
@@ -45,7 +45,7 @@ use super::{Peer, answer::Failed, openapi};
 use crate::{
     audit::{Audit, Happening},
     clock,
-    intake::Intake,
+    intake::{Intake, Taken},
     pass,
     status::Snapshot,
 };
@@ -248,15 +248,17 @@ async fn put_manifest(
 
 fn take_manifest(agent: &Agent, peer: &Peer, envelope: &[u8], dry_run: bool) -> Result<Json<Accepted>, Failed> {
     let observed = agent.snapshot.borrow().observed.clone();
+    let heartbeat = |passes| Heartbeat { at: clock::now(), agent_started: agent.started, passes };
     if dry_run {
         let candidate = agent.intake.consider(envelope)?;
         let plan = pass::foresee(&candidate.target, candidate.outcome, &observed);
-        return Ok(Json(Accepted { manifest: candidate.target.state(), outcome: Outcome::DryRun, plan }));
+        let (manifest, heartbeat) = (candidate.target.state(), heartbeat(agent.intake.passes()));
+        return Ok(Json(Accepted { manifest, outcome: Outcome::DryRun, plan, heartbeat }));
     }
     match agent.intake.accept(envelope, &peer.actor()) {
-        Ok((target, outcome)) => {
+        Ok(Taken { target, outcome, passes }) => {
             let plan = pass::foresee(&target, outcome, &observed);
-            Ok(Json(Accepted { manifest: target.state(), outcome, plan }))
+            Ok(Json(Accepted { manifest: target.state(), outcome, plan, heartbeat: heartbeat(passes) }))
         }
         Err(refused) => {
             agent.intake.refused(&refused, &peer.actor());

@@ -44,6 +44,10 @@ pub(crate) fn broken(name: &str) -> Value {
     subject(name, "Synced", "Degraded", json!([condition]))
 }
 
+fn heartbeat(passes: u64) -> Value {
+    json!({ "at": "2027-01-01T11:59:57Z", "agentStarted": "2027-01-01T09:00:00Z", "passes": passes })
+}
+
 /// A status; `converged` is a sequence or null.
 pub(crate) fn status(accepted: u64, converged: Option<u64>, subjects: &[Value]) -> Value {
     let reconciling = if converged == Some(accepted) { Value::Null } else { state(accepted) };
@@ -52,7 +56,7 @@ pub(crate) fn status(accepted: u64, converged: Option<u64>, subjects: &[Value]) 
         "accepted": state(accepted),
         "reconciling": reconciling,
         "converged": converged.map(state),
-        "heartbeat": { "at": "2027-01-01T11:59:57Z", "agentStarted": "2027-01-01T09:00:00Z", "passes": 41 },
+        "heartbeat": heartbeat(41),
         "lastEvent": 7,
         "subjects": subjects,
         "observed": { "limits": { "containers": {} } },
@@ -78,8 +82,9 @@ pub(crate) fn steps() -> Value {
     ])
 }
 
+/// Taken while pass 42 is under way.
 pub(crate) fn accepted(sequence: u64, outcome: &str, plan: Value) -> Value {
-    json!({ "manifest": state(sequence), "outcome": outcome, "plan": plan })
+    json!({ "manifest": state(sequence), "outcome": outcome, "plan": plan, "heartbeat": heartbeat(42) })
 }
 
 pub(crate) fn event(number: u64, kind: &str, message: &str) -> String {

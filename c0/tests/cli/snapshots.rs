@@ -346,16 +346,18 @@ fn waiting_for_a_degraded_device_ends_with_5() {
 #[test]
 fn waiting_ends_at_once_when_somebody_must_act() {
     let mut looked = status(12, Some(11), &[broken("container/web")]);
-    looked["heartbeat"]["passes"] = json!(42);
+    looked["heartbeat"]["passes"] = json!(43);
     let fake = applying(&[looked]);
     assert_seen!(catenoid(&fake, &["apply", "m.cose", "--wait=20s"]));
 }
 
 #[test]
 fn waiting_looks_past_what_was_degraded_before() {
+    let mut overtaken = status(12, Some(11), &[broken("container/web")]);
+    overtaken["heartbeat"]["passes"] = json!(42);
     let mut mended = converged();
-    mended["heartbeat"]["passes"] = json!(42);
-    let fake = applying(&[status(12, Some(11), &[broken("container/web")]), mended]);
+    mended["heartbeat"]["passes"] = json!(43);
+    let fake = applying(&[overtaken, mended]);
     assert_seen!(catenoid(&fake, &["apply", "m.cose", "--wait=20s"]));
 }
 
