@@ -560,9 +560,9 @@ const RESTORED: &str = "LedgerRestored";
 /// Who brings the factory's manifest.
 const FACTORY: &str = "factory bundle";
 
-fn condition(reason: &str, message: String) -> Condition {
-    let (reason, blame) = (reason.to_owned(), Some(Blame::Administrator));
-    Condition { reason, message, blame, since: None, observed_sequence: None }
+/// What is wrong with the agent's own state: whoever runs the device must act.
+pub(crate) fn condition(reason: &str, message: String) -> Condition {
+    Condition::new(reason, message, Some(Blame::Administrator))
 }
 
 /// The architecture this agent was built for, and with it the device.

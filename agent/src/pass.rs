@@ -531,13 +531,7 @@ fn join(subjects: &mut Subjects, status: SubjectStatus) {
 
 impl Failure {
     fn show(&self, subjects: &mut Subjects, subject: &Subject) {
-        let condition = Condition {
-            reason: STEP_FAILED.to_owned(),
-            message: format!("{}: {}", self.room, self.message),
-            blame: Some(self.blame),
-            since: None,
-            observed_sequence: None,
-        };
+        let condition = Condition::new(STEP_FAILED, format!("{}: {}", self.room, self.message), Some(self.blame));
         let status = SubjectStatus {
             subject: subject.clone(),
             sync: Sync::OutOfSync,

@@ -4,11 +4,11 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use catenoid_guests::Store;
-use catenoid_schema::status::{Blame, Condition, Health, Subject, SubjectStatus, Sync};
+use catenoid_schema::status::{Condition, Health, Subject, SubjectStatus, Sync};
 
 use crate::{
     audit::Audit,
-    intake::{Intake, chain},
+    intake::{Intake, chain, condition},
 };
 
 /// The kind of these subjects.
@@ -54,9 +54,4 @@ impl Upkeep {
 fn subject(name: &str, conditions: Vec<Condition>) -> SubjectStatus {
     let (sync, health, facts) = (Sync::Synced, Health::Degraded, BTreeMap::new());
     SubjectStatus { subject: Subject::new(KIND, name), sync, health, conditions, facts }
-}
-
-fn condition(reason: &str, message: String) -> Condition {
-    let (reason, blame) = (reason.to_owned(), Some(Blame::Administrator));
-    Condition { reason, message, blame, since: None, observed_sequence: None }
 }

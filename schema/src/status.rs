@@ -169,6 +169,14 @@ pub struct Condition {
     pub observed_sequence: Option<u64>,
 }
 
+impl Condition {
+    /// A condition as whoever sees it tells it; the agent knows since when, and under which manifest.
+    #[must_use]
+    pub fn new(reason: &str, message: String, blame: Option<Blame>) -> Self {
+        Self { reason: reason.to_owned(), message, blame, since: None, observed_sequence: None }
+    }
+}
+
 /// Who must act on an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

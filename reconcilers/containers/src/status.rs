@@ -69,23 +69,23 @@ fn ready(name: &Name, launch: &Launch, container: &Container) -> SubjectStatus {
     let others = container.runs.keys().any(|id| *id != launch.id);
     let Some(run) = container.runs.get(&launch.id) else {
         let (health, condition) = if others {
-            (Health::Progressing, condition("Replacing", "another launch of it is still there".to_owned(), None))
+            (Health::Progressing, Condition::new("Replacing", "another launch of it is still there".to_owned(), None))
         } else {
-            (Health::Missing, condition("NotStarted", "it does not run".to_owned(), None))
+            (Health::Missing, Condition::new("NotStarted", "it does not run".to_owned(), None))
         };
         return told(name, Sync::OutOfSync, health, vec![condition], container);
     };
     let sync = if fits(launch, run) && !others { Sync::Synced } else { Sync::OutOfSync };
     let (health, first) = match &run.state {
         State::Running { .. } if run.frozen => {
-            (Health::Suspended, condition("Frozen", "its processes are frozen, not running".to_owned(), None))
+            (Health::Suspended, Condition::new("Frozen", "its processes are frozen, not running".to_owned(), None))
         }
         State::Running { pid, .. } => {
-            (Health::Healthy, condition("Running", format!("it runs as process {pid}"), None))
+            (Health::Healthy, Condition::new("Running", format!("it runs as process {pid}"), None))
         }
         State::Headless => (
             Health::Degraded,
-            condition("Headless", "its first process is gone, but others of it live".to_owned(), None),
+            Condition::new("Headless", "its first process is gone, but others of it live".to_owned(), None),
         ),
         State::Ended { exit } => ended(launch, exit.as_ref()),
     };
@@ -93,7 +93,7 @@ fn ready(name: &Name, launch: &Launch, container: &Container) -> SubjectStatus {
     if matches!(run.state, State::Running { .. })
         && let Some(exit) = &container.last_exit
     {
-        conditions.push(condition("LastExit", format!("the run before {}", words(exit)), None));
+        conditions.push(Condition::new("LastExit", format!("the run before {}", words(exit)), None));
     }
     told(name, sync, health, conditions, container)
 }
@@ -101,23 +101,23 @@ fn ready(name: &Name, launch: &Launch, container: &Container) -> SubjectStatus {
 fn ended(launch: &Launch, exit: Option<&Exit>) -> (Health, Condition) {
     let words = exit.map_or_else(|| "it ended, and nobody saw how".to_owned(), |exit| format!("it {}", words(exit)));
     if !rests(launch.restart, exit) {
-        return (Health::Degraded, condition("Ended", format!("{words}; it is to be started again"), None));
+        return (Health::Degraded, Condition::new("Ended", format!("{words}; it is to be started again"), None));
     }
     match exit.map(|exit| exit.end) {
-        Some(End::Code(0)) => (Health::Healthy, condition("Completed", words, None)),
-        _ => (Health::Degraded, condition("Ended", words, Some(Blame::Administrator))),
+        Some(End::Code(0)) => (Health::Healthy, Condition::new("Completed", words, None)),
+        _ => (Health::Degraded, Condition::new("Ended", words, Some(Blame::Administrator))),
     }
 }
 
 fn waiting(name: &Name, reason: &str, container: &Container) -> SubjectStatus {
     let runs = container.runs.values().any(|run| matches!(run.state, State::Running { .. }) && !run.frozen);
     let health = if runs { Health::Healthy } else { Health::Missing };
-    told(name, Sync::OutOfSync, health, vec![condition("Waiting", reason.to_owned(), None)], container)
+    told(name, Sync::OutOfSync, health, vec![Condition::new("Waiting", reason.to_owned(), None)], container)
 }
 
 fn superfluous(name: &Name, container: &Container) -> SubjectStatus {
     let message = "no container of the manifest is called so; it is to be ended".to_owned();
-    told(name, Sync::OutOfSync, Health::Progressing, vec![condition("Superfluous", message, None)], container)
+    told(name, Sync::OutOfSync, Health::Progressing, vec![Condition::new("Superfluous", message, None)], container)
 }
 
 /// `exited with code 1 after 3s`, `was killed by SIGSEGV after 2m`.
@@ -145,8 +145,4 @@ fn told(name: &Name, sync: Sync, health: Health, conditions: Vec<Condition>, con
         facts.insert("lastExitAt".to_owned(), exit.at.to_string());
     }
     SubjectStatus { subject: subject(name), sync, health, conditions, facts }
-}
-
-fn condition(reason: &str, message: String, blame: Option<Blame>) -> Condition {
-    Condition { reason: reason.to_owned(), message, blame, since: None, observed_sequence: None }
 }

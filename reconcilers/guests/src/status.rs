@@ -50,7 +50,7 @@ fn wanted(id: &str, guest: &Wanted, observed: &Observed) -> SubjectStatus {
                 (false, false) => "not mounted",
             };
             let message = format!("its image is {mapped} and {mounted}, not both mapped and mounted");
-            (Sync::OutOfSync, Health::Progressing, Some(condition("Activating", message, None)))
+            (Sync::OutOfSync, Health::Progressing, Some(Condition::new("Activating", message, None)))
         }
         _ if observed.altered.contains(&guest.image) => {
             let message = "its image was altered on the device and discarded; push it again";
@@ -58,7 +58,7 @@ fn wanted(id: &str, guest: &Wanted, observed: &Observed) -> SubjectStatus {
         }
         _ => {
             let message = format!("its image {} is not on the device; push it", guest.image);
-            let condition = condition("WaitingForBlob", message, Some(Blame::Administrator));
+            let condition = Condition::new("WaitingForBlob", message, Some(Blame::Administrator));
             (Sync::OutOfSync, Health::Missing, Some(condition))
         }
     };
@@ -68,12 +68,12 @@ fn wanted(id: &str, guest: &Wanted, observed: &Observed) -> SubjectStatus {
 
 fn unread(descriptor: &Digest) -> SubjectStatus {
     let message = format!("its descriptor {descriptor} could not be read; what is mounted stays");
-    let condition = condition("WaitingForDescriptor", message, Some(Blame::Administrator));
+    let condition = Condition::new("WaitingForDescriptor", message, Some(Blame::Administrator));
     told(&descriptor.short(), Sync::Unknown, Health::Degraded, Some(condition), BTreeMap::new())
 }
 
 fn superfluous(id: &str) -> SubjectStatus {
-    let condition = condition("Superfluous", "no container of the manifest is run from it".to_owned(), None);
+    let condition = Condition::new("Superfluous", "no container of the manifest is run from it".to_owned(), None);
     told(id, Sync::OutOfSync, Health::Progressing, Some(condition), BTreeMap::new())
 }
 
@@ -88,9 +88,5 @@ fn told(
 }
 
 fn corrupt(message: &str) -> Condition {
-    condition("ImageCorrupt", message.to_owned(), Some(Blame::Administrator))
-}
-
-fn condition(reason: &str, message: String, blame: Option<Blame>) -> Condition {
-    Condition { reason: reason.to_owned(), message, blame, since: None, observed_sequence: None }
+    Condition::new("ImageCorrupt", message.to_owned(), Some(Blame::Administrator))
 }

@@ -22,7 +22,7 @@ pub(crate) fn status(desired: &Desired, observed: &Observed) -> Vec<SubjectStatu
 
 fn wanted(name: &str, limits: &Limits, observed: &Observed) -> SubjectStatus {
     let Some(group) = observed.groups.get(name) else {
-        let condition = condition("GroupMissing", "it has no control group".to_owned(), None);
+        let condition = Condition::new("GroupMissing", "it has no control group".to_owned(), None);
         return told(name, Sync::OutOfSync, Health::Missing, vec![condition], None);
     };
     let mut conditions = Vec::new();
@@ -32,7 +32,7 @@ fn wanted(name: &str, limits: &Limits, observed: &Observed) -> SubjectStatus {
         match group.get(&control) {
             Some(is) if *is == value => {}
             None if !offered && control == Control::Swap => {}
-            None if !offered => conditions.push(condition(
+            None if !offered => conditions.push(Condition::new(
                 "ControllerMissing",
                 format!("the kernel cannot limit {control}"),
                 Some(Blame::Administrator),
@@ -40,7 +40,7 @@ fn wanted(name: &str, limits: &Limits, observed: &Observed) -> SubjectStatus {
             is => {
                 let is = is.map_or_else(|| "not there".to_owned(), |is| is.shown(control));
                 let message = format!("{control} is {is}, not {}", value.shown(control));
-                conditions.push(condition("LimitDiffers", message, None));
+                conditions.push(Condition::new("LimitDiffers", message, None));
             }
         }
     }
@@ -54,7 +54,7 @@ fn wanted(name: &str, limits: &Limits, observed: &Observed) -> SubjectStatus {
 
 fn superfluous(name: &str) -> SubjectStatus {
     let message = "no container of the manifest has this control group".to_owned();
-    told(name, Sync::OutOfSync, Health::Progressing, vec![condition("Superfluous", message, None)], None)
+    told(name, Sync::OutOfSync, Health::Progressing, vec![Condition::new("Superfluous", message, None)], None)
 }
 
 fn told(name: &str, sync: Sync, health: Health, conditions: Vec<Condition>, group: Option<&Group>) -> SubjectStatus {
@@ -66,8 +66,4 @@ fn told(name: &str, sync: Sync, health: Health, conditions: Vec<Condition>, grou
         .map(|(control, value)| (control.to_string(), value.shown(*control)))
         .collect();
     SubjectStatus { subject: subject(name), sync, health, conditions, facts }
-}
-
-fn condition(reason: &str, message: String, blame: Option<Blame>) -> Condition {
-    Condition { reason: reason.to_owned(), message, blame, since: None, observed_sequence: None }
 }

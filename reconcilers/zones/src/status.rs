@@ -23,7 +23,7 @@ pub(crate) fn status(desired: &Desired, observed: &Observed) -> Vec<SubjectStatu
     let unwanted = observed.namespaces.keys().filter(|container| !desired.namespaces.contains_key(*container));
     all.extend(unwanted.map(|container| {
         let superfluous =
-            condition("Superfluous", "no container of the manifest has these namespaces".to_owned(), None);
+            Condition::new("Superfluous", "no container of the manifest has these namespaces".to_owned(), None);
         told(Subject::new("network", container), vec![superfluous], BTreeMap::new())
     }));
     all.extend(firewalls(desired, observed));
@@ -45,7 +45,7 @@ fn superfluous(desired: &Desired, observed: &Observed) -> Vec<SubjectStatus> {
         .chain(kept)
         .map(|name| {
             let message = "no zone of the manifest has this interface".to_owned();
-            told(Subject::new("interface", name), vec![condition("Superfluous", message, None)], BTreeMap::new())
+            told(Subject::new("interface", name), vec![Condition::new("Superfluous", message, None)], BTreeMap::new())
         })
         .collect()
 }
@@ -58,9 +58,9 @@ fn zones(desired: &Desired, observed: &Observed) -> Vec<SubjectStatus> {
             Some(is) if *is == Bridge::WANTED => {}
             Some(is) => {
                 let message = format!("bridge `{bridge}` {}", bridge_differs(*is).join(", "));
-                conditions.push(condition("BridgeDiffers", message, None));
+                conditions.push(Condition::new("BridgeDiffers", message, None));
             }
-            None => conditions.push(condition("BridgeMissing", format!("there is no bridge `{bridge}`"), None)),
+            None => conditions.push(Condition::new("BridgeMissing", format!("there is no bridge `{bridge}`"), None)),
         }
     }
     for (mac, uplink) in &desired.uplinks {
@@ -68,17 +68,17 @@ fn zones(desired: &Desired, observed: &Observed) -> Vec<SubjectStatus> {
         match observed.interfaces.get(mac) {
             None => {
                 let message = format!("waiting for an interface with the address {mac}");
-                conditions.push(condition("WaitingForInterface", message, Some(Blame::Administrator)));
+                conditions.push(Condition::new("WaitingForInterface", message, Some(Blame::Administrator)));
             }
             Some(is) if is.place != Place::Container(uplink.container.clone()) => {
                 let message = format!("interface {mac} is in `{}`, not in `{}`", is.place, uplink.container);
-                conditions.push(condition("InterfaceElsewhere", message, None));
+                conditions.push(Condition::new("InterfaceElsewhere", message, None));
             }
             Some(is) if is.name != uplink.name || !is.up => {
                 let is_on = switched(is.up);
                 let message =
                     format!("interface {mac} is switched {is_on} as `{}`, not on as `{}`", is.name, uplink.name);
-                conditions.push(condition("InterfaceDiffers", message, None));
+                conditions.push(Condition::new("InterfaceDiffers", message, None));
             }
             Some(_) => {}
         }
@@ -97,9 +97,9 @@ fn network(
 ) -> SubjectStatus {
     let mut conditions = Vec::new();
     match (observed.namespaces.get(container), desired.namespaces.get(container)) {
-        (None, _) => conditions.push(condition("NamespacesMissing", "it has no namespaces".to_owned(), None)),
+        (None, _) => conditions.push(Condition::new("NamespacesMissing", "it has no namespaces".to_owned(), None)),
         (Some(is), Some(wanted)) if is.as_ref() != Some(wanted) => {
-            conditions.push(condition("NamespacesDiffer", namespaces_differ(is.as_ref(), *wanted), None));
+            conditions.push(Condition::new("NamespacesDiffer", namespaces_differ(is.as_ref(), *wanted), None));
         }
         _ => {}
     }
@@ -112,9 +112,9 @@ fn network(
             }
             Some(port) => {
                 let message = format!("its port in zone `{zone}` {}", port_differs(port, &joint.port).join(", "));
-                conditions.push(condition("PortDiffers", message, None));
+                conditions.push(Condition::new("PortDiffers", message, None));
             }
-            None => conditions.push(condition("PortMissing", format!("it is not joined to zone `{zone}`"), None)),
+            None => conditions.push(Condition::new("PortMissing", format!("it is not joined to zone `{zone}`"), None)),
         }
     }
     told(Subject::new("network", container), conditions, facts)
@@ -201,10 +201,10 @@ fn firewalls(desired: &Desired, observed: &Observed) -> Vec<SubjectStatus> {
         let is = observed.firewalls.get(place).unwrap_or(&none);
         let conditions = match wanted.difference(is) {
             _ if wanted == is => Vec::new(),
-            (0, 0) => vec![condition("RulesDiffer", "the rules are in another order".to_owned(), None)],
+            (0, 0) => vec![Condition::new("RulesDiffer", "the rules are in another order".to_owned(), None)],
             (missing, foreign) => {
                 let message = format!("{missing} lines of rules are missing, {foreign} lines are not ours");
-                vec![condition("RulesDiffer", message, None)]
+                vec![Condition::new("RulesDiffer", message, None)]
             }
         };
         told(Subject::new("firewall", name), conditions, BTreeMap::from([("rules".to_owned(), is.count().to_string())]))
@@ -221,8 +221,4 @@ fn told(subject: Subject, conditions: Vec<Condition>, facts: BTreeMap<String, St
         (Sync::OutOfSync, Health::Progressing)
     };
     SubjectStatus { subject, sync, health, conditions, facts }
-}
-
-fn condition(reason: &str, message: String, blame: Option<Blame>) -> Condition {
-    Condition { reason: reason.to_owned(), message, blame, since: None, observed_sequence: None }
 }
