@@ -15,6 +15,11 @@ use crate::vm::{Builder, Vm};
 /// Firmware, kernel, verity and sshd under TCG on a busy machine.
 pub const BOOT: Duration = Duration::from_secs(180);
 
+/// For a shell of the root namespace: sets `agent` to the agent's pid.
+pub const AGENT: &str = r#"for folder in /proc/[0-9]*; do
+  [ "$(cat $folder/cmdline 2>/dev/null | tr '\0' ' ')" = "/init agent " ] && agent=${folder#/proc/}
+done; "#;
+
 /// The certificates that a device of this PKI enrols.
 pub fn platform_keys(pki: &Path) -> Result<PlatformKeys> {
     let read = |name: &str| -> Result<Vec<u8>> {

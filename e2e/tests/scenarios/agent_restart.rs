@@ -5,21 +5,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use catenoid_e2e::chance::Chance;
 use catenoid_e2e::console::Seen;
+use catenoid_e2e::device::AGENT;
 use catenoid_schema::digest::Digest;
 
-use crate::bench::{Bench, Record, SOON, author, converged};
+use crate::bench::author::{self, resequenced};
+use crate::bench::{Bench, Record, SOON, STEADY, converged};
 
 /// From the agent's start to a device that is as its manifest says.
 const LIMIT_MS: u64 = 2000;
 /// The last lines of the audit log that cover a restart.
 const LINES: usize = 40;
-
-/// Ends the agent without a chance to clean up; milliseconds from boot to that moment.
-const KILL: &str = r#"
-    for folder in /proc/[0-9]*; do
-      [ "$(cat $folder/cmdline 2>/dev/null | tr '\0' ' ')" = "/init agent " ] && agent=${folder#/proc/}
-    done
-    kill -9 $agent && awk '{ print int($1 * 1000) }' /proc/uptime"#;
 
 #[test]
 fn vm_agent_restart_is_invisible() -> Result<()> {
@@ -60,13 +55,6 @@ fn vm_agent_restart_is_invisible() -> Result<()> {
 const KILLS: u64 = 20;
 /// From the moment at which an operator applies a manifest to the one at which it is in force, with room.
 const APPLY: Duration = Duration::from_secs(8);
-/// One more container than the examples have, the same in all.
-const STEADY: &str = "  steady:
-    guest: tiny
-    zones: [plant]
-    limits: { memory: 16MiB, cpu: 0.25, pids: 16 }
-    stop: { grace: 2s }
-";
 
 /// What ran goes on. Idle, the device is as its manifest says again within [`LIMIT_MS`]; in an update, no later than that
 /// and what the whole update takes.
@@ -76,10 +64,9 @@ fn vm_agent_killed() -> Result<()> {
     let mut bench = Bench::boot_without_firmware("agent-killed")?;
     let folder = bench.folder("documents")?;
     bench.deliver(&["nginx-1.0.0", "nginx-1.0.1", "busybox-1.0.0"])?;
-    let examples = [("demo", "sequence: 2,"), ("demo-2", "sequence: 3,")];
     let manifest = |bench: &Bench, number: u64| -> Result<Vec<u8>> {
-        let (example, held) = examples[usize::from(number % 2 == 1)];
-        let yaml = bench.author.example(example)?.replace(held, &format!("sequence: {},", number + 2)) + STEADY;
+        let example = ["demo", "demo-2"][usize::from(number % 2 == 1)];
+        let yaml = resequenced(&bench.author.example(example)?, number + 2)? + STEADY;
         bench.author.sign(&folder, &yaml)
     };
     let mut held = manifest(&bench, 0)?;
@@ -144,8 +131,10 @@ fn vm_agent_killed() -> Result<()> {
     Ok(())
 }
 
+/// Ends the agent without a chance to clean up; milliseconds from boot to that moment.
 fn kill(bench: &mut Bench) -> Result<u64> {
-    let printed = bench.device.root(KILL)?;
+    let script = "kill -9 $agent && awk '{ print int($1 * 1000) }' /proc/uptime";
+    let printed = bench.device.root(&format!("{AGENT}{script}"))?;
     printed.parse().with_context(|| format!("`{printed}` is no time"))
 }
 

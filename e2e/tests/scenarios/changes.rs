@@ -5,15 +5,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use catenoid_schema::control::Event;
 
-use crate::bench::{Bench, SOON, author, converged};
-
-/// One more container than the examples have, the same in both.
-const STEADY: &str = "  steady:
-    guest: tiny
-    zones: [plant]
-    limits: { memory: 16MiB, cpu: 0.25, pids: 16 }
-    stop: { grace: 2s }
-";
+use crate::bench::{Bench, SOON, STEADY, author, converged};
 
 /// Asks for the page again and again: one line each with the time in c0 and the version that answered, or `-`.
 fn poll(address: &str) -> String {

@@ -4,10 +4,12 @@
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result, ensure};
+use catenoid_e2e::device::AGENT;
 use catenoid_schema::status::Status;
 use serde::Deserialize;
 
-use crate::bench::{Bench, author, converged, subject};
+use crate::bench::author::{self, resequenced};
+use crate::bench::{Bench, converged, subject};
 
 /// Where the probe lies, in its guest and where it is put.
 pub(crate) const PROBE: &str = "/usr/bin/catenoid-probe";
@@ -72,14 +74,14 @@ fn vm_container_is_confined() -> Result<()> {
 
     let agent = agent(&mut bench)?;
     let suspect = SUSPECT.replace("VICTIM", &agent);
-    let second = bench.author.sign(&folder, &(next(&yaml, 3) + suspect.trim_start_matches('\n')))?;
+    let second = bench.author.sign(&folder, &(resequenced(&yaml, 3)? + suspect.trim_start_matches('\n')))?;
     bench.submit(&second)?;
     bench.wait("the prober is done", |status| has_ended(status, "suspect"))?;
     let rows = read(&bench.c0("catenoid logs suspect")?)?;
     judge("a service container", &rows)?;
 
     let hog = HOG.trim_start_matches('\n');
-    bench.submit(&bench.author.sign(&folder, &(next(&yaml, 4) + hog))?)?;
+    bench.submit(&bench.author.sign(&folder, &(resequenced(&yaml, 4)? + hog))?)?;
     let status = bench.wait("the hog is ended", |status| has_ended(status, "hog"))?;
     println!("the hog: {:?}", subject(&status, "container/hog")?.conditions);
     let killed = bench.device.root("grep '^oom_group_kill ' /sys/fs/cgroup/catenoid/hog/memory.events")?;
@@ -144,10 +146,6 @@ pub(crate) fn with_neighbours(bench: &Bench) -> Result<String> {
     Ok(guests + NEIGHBOURS.trim_start_matches('\n'))
 }
 
-fn next(yaml: &str, sequence: u64) -> String {
-    yaml.replace("sequence: 2,", &format!("sequence: {sequence},"))
-}
-
 /// Puts the probe into c0.
 pub(crate) fn deliver_probe(bench: &Bench) -> Result<()> {
     let copied = bench.device.ssh().copy(&bench.artefacts.probe(), PROBE)?;
@@ -170,11 +168,7 @@ fn neighbour_in_root(bench: &mut Bench) -> Result<()> {
 
 /// The number of the agent's process.
 pub(crate) fn agent(bench: &mut Bench) -> Result<String> {
-    bench.device.root(
-        r#"for folder in /proc/[0-9]*; do
-             [ "$(cat $folder/cmdline 2>/dev/null | tr '\0' ' ')" = "/init agent " ] && echo ${folder#/proc/}
-           done; true"#,
-    )
+    bench.device.root(&format!("{AGENT} echo $agent"))
 }
 
 fn has_ended(status: &Status, container: &str) -> bool {

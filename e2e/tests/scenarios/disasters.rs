@@ -7,18 +7,13 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use catenoid_e2e::chance::whole;
+use catenoid_e2e::device::AGENT;
 use catenoid_schema::control::{Event, Problem};
 use catenoid_schema::digest::Digest;
 use catenoid_schema::status::{Blame, Status};
 
-use crate::bench::{Bench, Process, Record, SOON, author, converged};
-
-/// Ends the agent without a chance to clean up, while it cannot see what the script does before.
-pub(crate) const KILL_AFTER: &str = r#"
-    for folder in /proc/[0-9]*; do
-      [ "$(cat $folder/cmdline 2>/dev/null | tr '\0' ' ')" = "/init agent " ] && agent=${folder#/proc/}
-    done
-    kill -STOP $agent && eval "$DO" && kill -KILL $agent"#;
+use crate::bench::author::{self, resequenced};
+use crate::bench::{Bench, Process, Record, SOON, converged};
 
 /// A device with the containers of manifests/demo.yaml.
 struct Scene {
@@ -41,8 +36,7 @@ impl Scene {
     fn signed(bench: &mut Bench, example: &str, sequence: u64) -> Result<Vec<u8>> {
         let folder = bench.folder("documents")?;
         let yaml = bench.author.example(example)?;
-        let held = if example == "demo" { "sequence: 2," } else { "sequence: 3," };
-        bench.author.sign(&folder, &yaml.replace(held, &format!("sequence: {sequence},")))
+        bench.author.sign(&folder, &resequenced(&yaml, sequence)?)
     }
 
     fn again(&mut self, example: &str, sequence: u64) -> Result<Vec<u8>> {
@@ -97,10 +91,15 @@ impl Scene {
         Ok(self.bench.status()?.last_event)
     }
 
+    /// Runs `script` while the agent cannot see it.
+    fn freeze_and(&mut self, script: &str) -> Result<()> {
+        self.bench.device.root(&format!("{AGENT} kill -STOP $agent && {script}")).map(drop)
+    }
+
     /// Ends the agent, after `script` was run behind its back, and waits until it is back.
     fn restart_after(&mut self, script: &str) -> Result<()> {
         let started = self.bench.status()?.heartbeat.agent_started;
-        self.bench.device.root(&format!("DO='{script}'{KILL_AFTER}"))?;
+        self.freeze_and(&format!("{{ {script}; }} && kill -KILL $agent"))?;
         let back = |status: &Status| status.heartbeat.agent_started != started || status.heartbeat.passes < 3;
         self.bench.wait("the agent is back", back).map(drop)
     }
@@ -313,8 +312,7 @@ fn vm_ledger_damaged_while_off() -> Result<()> {
         };
         // Frozen, it does not mend what is damaged before the power goes.
         let damage = format!("cd /data/ledger; for slot in {slots}; do echo nonsense >$slot; done; sync");
-        let freeze = KILL_AFTER.replace("&& kill -KILL $agent", "");
-        scene.bench.device.root(&format!("DO='{damage}'{freeze}"))?;
+        scene.freeze_and(&damage)?;
         let Scene { bench, digest, running } = scene;
         scene = Scene { bench: bench.power_cycle()?, digest, running };
         let message = scene.told("state/ledger", reason)?;

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
-use crate::bench::{Bench, author, converged};
+use crate::bench::author::{self, resequenced};
+use crate::bench::{Bench, converged};
 use crate::confined::{PROBE, agent, deliver_probe, with_neighbours};
 
 /// All of it, on a busy machine.
@@ -91,7 +92,7 @@ fn vm_control_calls_survive_hostility() -> Result<()> {
     assert_eq!(bench.processes()?, processes, "a container was touched");
     assert_eq!(converged(&bench.status()?), Some(author::digest(&manifest)?));
     // It still does what it is there for.
-    let next = bench.author.sign(&folder, &with_neighbours(&bench)?.replace("sequence: 2,", "sequence: 3,"))?;
+    let next = bench.author.sign(&folder, &resequenced(&with_neighbours(&bench)?, 3)?)?;
     bench.apply(&next)?;
     Ok(())
 }

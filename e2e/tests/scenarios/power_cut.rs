@@ -20,7 +20,8 @@ use catenoid_schema::digest::Digest;
 use catenoid_schema::document::Document as _;
 use catenoid_schema::guest::Guest;
 
-use crate::bench::{Author, Bench, SOON, author, converged};
+use crate::bench::author::{self, resequenced};
+use crate::bench::{Author, Bench, SOON, converged};
 
 /// Cuts of a sample, and of the whole set.
 const CUTS: [usize; 2] = [3, 100];
@@ -138,12 +139,6 @@ fn step(artefacts: &Artefacts, envelope: &[u8]) -> Result<Step> {
     let containers = manifest.containers.keys().map(ToString::to_string).collect();
     let digest = author::digest(envelope)?;
     Ok(Step { digest, generation: 0, needs, containers, begun: 0, acknowledged: 0, converged: 0 })
-}
-
-fn resequenced(yaml: &str, sequence: u64) -> Result<String> {
-    let (before, rest) = yaml.split_once("sequence: ").context("the example has no sequence")?;
-    let (_, after) = rest.split_once(',').context("the example has nothing after its sequence")?;
-    Ok(format!("{before}sequence: {sequence},{after}"))
 }
 
 /// What the device was doing when the power went.

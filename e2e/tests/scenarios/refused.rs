@@ -13,7 +13,8 @@ use catenoid_schema::guest::Guest;
 use catenoid_schema::manifest::Manifest;
 use catenoid_schema::units::Timestamp;
 
-use crate::bench::{Author, Bench, Record, Signer, author};
+use crate::bench::author::{self, resequenced};
+use crate::bench::{Author, Bench, Record, Signer};
 
 /// A small manifest: c0 as it is, and one more container.
 const SMALL: &str = "
@@ -38,7 +39,7 @@ struct Row {
 fn vm_refused_manifests() -> Result<()> {
     let mut bench = Bench::boot("refused")?;
     let folder = bench.folder("documents")?;
-    let small = small(&bench.author.example("factory")?, HELD);
+    let small = small(&bench.author.example("factory")?, HELD)?;
     let held = bench.author.sign(&folder, &small)?;
     bench.deliver(&["busybox-1.0.0"])?;
     bench.apply(&held)?;
@@ -63,7 +64,7 @@ fn vm_refused_manifests() -> Result<()> {
     assert_refusal(bench.audit(1)?.last().context("no record")?, "too-large", "64 MiB of zeros");
 
     // One flipped bit in every byte of an envelope that would be accepted without it.
-    let next = bench.author.sign(&folder, &self::small(&bench.author.example("factory")?, HELD + 1))?;
+    let next = bench.author.sign(&folder, &self::small(&bench.author.example("factory")?, HELD + 1)?)?;
     let flipped: Vec<Vec<u8>> = (0..next.len()).map(|at| flip(&next, at)).collect();
     let answers = send(&mut bench, flipped.iter().map(Vec::as_slice))?;
     let fields = Fields::of(&next, &bench.author.signer("operator")?)?;
@@ -96,12 +97,10 @@ fn vm_refused_manifests() -> Result<()> {
 }
 
 /// The factory manifest with another sequence and one more container.
-fn small(factory: &str, sequence: u64) -> String {
+fn small(factory: &str, sequence: u64) -> Result<String> {
     let guests = "  core: { ref: catenoid-core@0.1.0 }\n";
-    factory
-        .replace("sequence: 1,", &format!("sequence: {sequence},"))
-        .replace(guests, &format!("{guests}  tiny: {{ ref: busybox@1.0.0 }}\n"))
-        + SMALL.trim_start_matches('\n')
+    let more = resequenced(factory, sequence)?.replace(guests, &format!("{guests}  tiny: {{ ref: busybox@1.0.0 }}\n"));
+    Ok(more + SMALL.trim_start_matches('\n'))
 }
 
 fn rows(author: &Author, folder: &std::path::Path, held: &[u8]) -> Result<Vec<Row>> {

@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use catenoid_e2e::chance::whole;
 use catenoid_e2e::console::Seen;
+use catenoid_e2e::device::AGENT;
 
 use crate::bench::Bench;
+use crate::bench::author::resequenced;
 
 /// Manifests of a sample and of the whole set; each starts a container, stops one and updates one. Even numbers: the first
 /// look and the last are at the same manifest.
@@ -32,14 +34,12 @@ struct Counts {
     others: BTreeMap<String, u64>,
 }
 
+/// After [`AGENT`].
 const COUNT: &str = r#"
-    for folder in /proc/[0-9]*; do
-      [ "$(cat $folder/cmdline 2>/dev/null | tr '\0' ' ')" = "/init agent " ] && agent=$folder
-    done
-    awk '/^(Rss|Pss):/ { print $1, $2 }' $agent/smaps_rollup
-    echo descriptors: $(ls $agent/fd | wc -l)
+    awk '/^(Rss|Pss):/ { print $1, $2 }' /proc/$agent/smaps_rollup
+    echo descriptors: $(ls /proc/$agent/fd | wc -l)
     echo processes: $(ls -d /proc/[0-9]* | while read p; do [ -e $p/exe ] && readlink $p/exe; done | grep -c .)
-    echo mounts: $(wc -l <$agent/mountinfo)
+    echo mounts: $(wc -l </proc/$agent/mountinfo)
     echo dm: $(ls -d /sys/block/dm-* | wc -l)
     echo loops: $(ls -d /sys/block/loop*/loop | wc -l)
     echo namespaces: $(ls /run/catenoid/namespaces | wc -l)
@@ -51,7 +51,7 @@ const COUNT: &str = r#"
 
 impl Counts {
     fn take(bench: &mut Bench) -> Result<Self> {
-        let printed = bench.device.root(COUNT)?;
+        let printed = bench.device.root(&format!("{AGENT}{COUNT}"))?;
         let mut counts = Self { memory: BTreeMap::new(), others: BTreeMap::new() };
         for line in printed.lines() {
             let (name, count) = line.split_once(": ").with_context(|| format!("`{line}` counts nothing"))?;
@@ -82,8 +82,8 @@ fn vm_soak() -> Result<()> {
     bench.deliver(&["nginx-1.0.0", "nginx-1.0.1", "busybox-1.0.0"])?;
     let mut first = None;
     for number in 1..=WARM[set] + CYCLES[set] {
-        let (example, held) = [("demo", "sequence: 2,"), ("demo-2", "sequence: 3,")][usize::from(number % 2 == 0)];
-        let yaml = bench.author.example(example)?.replace(held, &format!("sequence: {},", number + 1));
+        let example = ["demo", "demo-2"][usize::from(number % 2 == 0)];
+        let yaml = resequenced(&bench.author.example(example)?, number + 1)?;
         let envelope = bench.author.sign(&folder, &yaml)?;
         bench.apply(&envelope)?;
         if number == WARM[set] {
@@ -107,15 +107,12 @@ fn vm_soak() -> Result<()> {
 /// Leaves the device alone and lets its kernel count the agent's system calls: how often it woke, in which seconds, and
 /// what it called.
 fn idle(bench: &mut Bench, time: Duration) -> Result<(u64, Vec<u64>, String)> {
-    bench.device.root(
-        r#"mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null; cd /sys/kernel/tracing
-           for folder in /proc/[0-9]*; do
-             [ "$(cat $folder/cmdline 2>/dev/null | tr '\0' ' ')" = "/init agent " ] && agent=$folder
-           done
+    bench.device.root(&format!(
+        "{AGENT} mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null; cd /sys/kernel/tracing
            echo 32768 >buffer_size_kb; echo nop >current_tracer; echo >trace
-           ls $agent/task >set_event_pid; echo 'hist:keys=id.syscall' >events/raw_syscalls/sys_enter/trigger
-           echo 1 >events/raw_syscalls/sys_enter/enable; echo 1 >tracing_on"#,
-    )?;
+           ls /proc/$agent/task >set_event_pid; echo 'hist:keys=id.syscall' >events/raw_syscalls/sys_enter/trigger
+           echo 1 >events/raw_syscalls/sys_enter/enable; echo 1 >tracing_on"
+    ))?;
     let (console, until) = (bench.device.console(), Instant::now() + time);
     ensure!(console.wait("\0", console.mark(), until) == Seen::NotInTime, "the device went off");
     let printed = bench.device.root(

@@ -177,7 +177,7 @@ fn run(arguments: &[&str], input: &str, what: &'static str) -> Result<Output, Er
     let nft = nft.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = at("firewall.run", || nft.spawn()).map_err(Error::Run)?;
     let limits = [LISTING_LIMIT + 1, COMPLAINT_LIMIT];
-    let spoken = at("firewall.speak", || speak(&mut child, input.as_bytes(), limits, Instant::now() + RUN_LIMIT));
+    let spoken = speak(&mut child, input.as_bytes(), limits, Instant::now() + RUN_LIMIT);
     let Spoken { status, output, complaint } = spoken.map_err(Error::Run)?;
     if output.len() > LISTING_LIMIT {
         return Ok(Output::TooLong);

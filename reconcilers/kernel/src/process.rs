@@ -113,7 +113,7 @@ pub fn run(program: &Path, input: &[u8]) -> Result<Output, Error> {
     let mut child =
         at("process.run", || command.spawn()).map_err(|source| Error::Spawn { program: program.to_owned(), source })?;
     let until = Instant::now() + RUN_LIMIT;
-    let spoken = at("process.speak", || speak(&mut child, input, [OUTPUT_LIMIT, 0], until));
+    let spoken = speak(&mut child, input, [OUTPUT_LIMIT, 0], until);
     let spoken = spoken.map_err(|source| Error::Speak { program: program.to_owned(), source })?;
     Ok(Output { status: spoken.status, stdout: spoken.output })
 }
@@ -134,7 +134,7 @@ pub(crate) struct Spoken {
 /// # Errors
 /// Those of the pipes; `TimedOut`.
 pub(crate) fn speak(child: &mut Child, input: &[u8], limits: [usize; 2], until: Instant) -> io::Result<Spoken> {
-    let spoken = converse(child, input, limits, until);
+    let spoken = at("process.speak", || converse(child, input, limits, until));
     if spoken.is_err() {
         // It fails only for a child that was reaped, and this one was not.
         let _ = child.kill();

@@ -76,6 +76,13 @@ impl Author {
     }
 }
 
+/// An example with another sequence.
+pub(crate) fn resequenced(yaml: &str, sequence: u64) -> Result<String> {
+    let (before, rest) = yaml.split_once("sequence: ").context("the example has no sequence")?;
+    let (_, after) = rest.split_once(',').context("the example has nothing after its sequence")?;
+    Ok(format!("{before}sequence: {sequence},{after}"))
+}
+
 /// The manifest in an envelope of ours.
 pub(crate) fn manifest(envelope: &[u8]) -> Result<Manifest> {
     Ok(cbor::decode(&payload(envelope)?, Manifest::LIMITS)?)

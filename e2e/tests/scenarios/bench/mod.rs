@@ -4,7 +4,7 @@ pub(crate) mod author;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -26,6 +26,14 @@ pub(crate) use author::{Author, Signer};
 /// From a manifest to a converged device, and from a fault to the status that tells it: much less, but TCG is slow and
 /// machines are busy.
 pub(crate) const SOON: Duration = Duration::from_secs(180);
+
+/// One more container than the examples have, the same in all.
+pub(crate) const STEADY: &str = "  steady:
+    guest: tiny
+    zones: [plant]
+    limits: { memory: 16MiB, cpu: 0.25, pids: 16 }
+    stop: { grace: 2s }
+";
 
 /// Where c0 keeps what is to be pushed.
 const PARCEL: &str = "/tmp/parcel";
@@ -234,7 +242,7 @@ pub(crate) struct Follower {
 
 impl Follower {
     fn start(command: &mut Command) -> Result<Self> {
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("failed to run `ssh`")?;
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("failed to run `ssh`")?;
         let output = child.stdout.take().expect("stdout is piped");
         let (sender, lines) = mpsc::channel();
         thread::spawn(move || BufReader::new(output).lines().map_while(Result::ok).try_for_each(|l| sender.send(l)));
@@ -244,6 +252,12 @@ impl Follower {
     /// The next line; none after `deadline` or at the end.
     pub(crate) fn line(&mut self, deadline: Instant) -> Option<String> {
         self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok()
+    }
+
+    /// Gives it a line to read.
+    pub(crate) fn say(&mut self, line: &str) -> Result<()> {
+        let input = self.child.stdin.as_mut().expect("stdin is piped");
+        writeln!(input, "{line}").context("it reads no more")
     }
 
     /// All lines that came so far.

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use catenoid_e2e::device::AGENT;
 use catenoid_e2e::{Artefacts, Device};
 
 use crate::image::{self, Variant};
@@ -17,11 +18,6 @@ const PATIENCE: &str = "20m";
 const GUEST: &str = "busybox-1.0.0";
 /// Where c0 keeps what is to be pushed.
 const PARCEL: &str = "/tmp/parcel";
-
-/// Sets `agent` to the agent's pid.
-pub(super) const AGENT: &str = r#"for folder in /proc/[0-9]*; do
-  [ "$(cat $folder/cmdline 2>/dev/null | tr '\0' ' ')" = "/init agent " ] && agent=${folder#/proc/}
-done; "#;
 
 /// A running device.
 pub(super) struct Fleet {

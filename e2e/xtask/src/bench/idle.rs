@@ -2,8 +2,9 @@
 
 use anyhow::Result;
 use catenoid_e2e::Artefacts;
+use catenoid_e2e::device::AGENT;
 
-use super::fleet::{AGENT, Fleet, Wish};
+use super::fleet::{Fleet, Wish};
 use super::{Figures, Report};
 
 /// Service containers, besides the core container.
