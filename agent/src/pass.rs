@@ -29,7 +29,6 @@ use catenoid_schema::{
     units::{Span, Timestamp},
 };
 use catenoid_zones::{Inside, Zones};
-use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::{
@@ -211,7 +210,7 @@ impl Pass {
             }
         };
         let done = progress.done;
-        let mut snapshot = self.tell(target, own, observed.as_ref());
+        let mut snapshot = self.tell(target, own, observed);
         snapshot.keep_since(&self.snapshot, Some(target.manifest.metadata.sequence));
         let ended = self.ended(&snapshot, done);
         self.snapshot = snapshot.clone();
@@ -289,7 +288,7 @@ impl Pass {
         (listened, any_new)
     }
 
-    fn tell(&mut self, target: &Target, own: Vec<SubjectStatus>, observed: Option<&Observed>) -> Snapshot {
+    fn tell(&mut self, target: &Target, own: Vec<SubjectStatus>, observed: Option<Observed>) -> Snapshot {
         let wanted = &target.wanted;
         let now = Instant::now();
         let mut snapshot = Snapshot { passes: self.snapshot.passes + 1, at: Some(clock::now()), ..Snapshot::default() };
@@ -298,10 +297,10 @@ impl Pass {
         let mut told;
         match observed {
             Some(observed) => {
-                matches = satisfied(wanted, observed);
-                told = subjects(wanted, observed);
-                snapshot.observed = carried(observed);
-                snapshot.plan = forecast(wanted, observed);
+                matches = satisfied(wanted, &observed);
+                told = subjects(wanted, &observed);
+                snapshot.plan = forecast(wanted, &observed);
+                snapshot.observed = Arc::new(observed);
                 self.forget_settled(&snapshot.plan);
             }
             None => {
@@ -342,9 +341,7 @@ impl Pass {
 
 /// What a pass towards `target` would do, from what was observed last and from the images that the intake found there
 /// since.
-pub(crate) fn foresee(target: &Target, outcome: Outcome, observed: &BTreeMap<String, Value>) -> Vec<PlannedStep> {
-    // What a room wrote itself it can read.
-    let Ok(mut observed) = Observed::from_status(observed) else { return Vec::new() };
+pub(crate) fn foresee(target: &Target, outcome: Outcome, mut observed: Observed) -> Vec<PlannedStep> {
     for (_, guest) in target.guests.values() {
         let blob = catenoid_guests::Blob { size: guest.image.size.bytes(), fresh: true };
         observed.guests.blobs.entry(guest.image.digest).or_insert(blob);
@@ -500,19 +497,6 @@ fn subjects(wanted: &Wanted, observed: &Observed) -> Subjects {
     ];
     rooms.into_iter().flatten().for_each(|status| join(&mut subjects, status));
     subjects
-}
-
-/// What the rooms observed, as a status carries it.
-fn carried(observed: &Observed) -> BTreeMap<String, Value> {
-    fn room<P: Planner>(observed: &P::Observed) -> (String, Value) {
-        (P::NAME.to_owned(), serde_json::to_value(observed).expect("what was observed has text keys"))
-    }
-    BTreeMap::from([
-        room::<catenoid_guests::Planning>(&observed.guests),
-        room::<catenoid_limits::Planning>(&observed.limits),
-        room::<catenoid_zones::Planning>(&observed.zones),
-        room::<catenoid_containers::Planning>(&observed.containers),
-    ])
 }
 
 /// Several rooms tell of one subject: it is as good as the worst of them says, for all their reasons.

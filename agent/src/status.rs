@@ -1,7 +1,8 @@
 //! The status that is told: what the last pass saw, with since when.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
+use catenoid_forecast::Observed;
 use catenoid_schema::{
     control::PlannedStep,
     status::{Condition, Device, Heartbeat, ManifestState, Status, Subject, SubjectStatus},
@@ -16,7 +17,7 @@ pub(crate) struct Snapshot {
     /// Every subject, in their order.
     pub subjects: Vec<SubjectStatus>,
     /// What each room observed.
-    pub observed: BTreeMap<String, serde_json::Value>,
+    pub observed: Arc<Observed>,
     /// What the next pass would do.
     pub plan: Vec<PlannedStep>,
     /// When each failed subject is tried again.
@@ -67,7 +68,7 @@ impl Snapshot {
             heartbeat: Heartbeat { at: self.at.unwrap_or(agent_started), agent_started, passes: self.passes },
             last_event,
             subjects: self.subjects.clone(),
-            observed: self.observed.clone(),
+            observed: self.observed.to_status(),
         }
     }
 }

@@ -22,6 +22,7 @@ use axum::{
     routing::{get, put},
 };
 use catenoid_containers::Containers;
+use catenoid_forecast::Observed;
 use catenoid_guests::Store;
 use catenoid_schema::{
     control::{
@@ -247,17 +248,17 @@ async fn put_manifest(
 }
 
 fn take_manifest(agent: &Agent, peer: &Peer, envelope: &[u8], dry_run: bool) -> Result<Json<Accepted>, Failed> {
-    let observed = agent.snapshot.borrow().observed.clone();
+    let observed = Observed::clone(&agent.snapshot.borrow().observed);
     let heartbeat = |passes| Heartbeat { at: clock::now(), agent_started: agent.started, passes };
     if dry_run {
         let candidate = agent.intake.consider(envelope)?;
-        let plan = pass::foresee(&candidate.target, candidate.outcome, &observed);
+        let plan = pass::foresee(&candidate.target, candidate.outcome, observed);
         let (manifest, heartbeat) = (candidate.target.state(), heartbeat(agent.intake.passes()));
         return Ok(Json(Accepted { manifest, outcome: Outcome::DryRun, plan, heartbeat }));
     }
     match agent.intake.accept(envelope, &peer.actor()) {
         Ok(Taken { target, outcome, passes }) => {
-            let plan = pass::foresee(&target, outcome, &observed);
+            let plan = pass::foresee(&target, outcome, observed);
             Ok(Json(Accepted { manifest: target.state(), outcome, plan, heartbeat: heartbeat(passes) }))
         }
         Err(refused) => {

@@ -60,6 +60,20 @@ impl Observed {
             containers: room::<catenoid_containers::Planning>(observed)?,
         })
     }
+
+    /// What a status carries of it.
+    #[must_use]
+    pub fn to_status(&self) -> BTreeMap<String, Value> {
+        fn room<P: Planner>(observed: &P::Observed) -> (String, Value) {
+            (P::NAME.to_owned(), serde_json::to_value(observed).expect("what was observed has text keys"))
+        }
+        BTreeMap::from([
+            room::<catenoid_guests::Planning>(&self.guests),
+            room::<catenoid_limits::Planning>(&self.limits),
+            room::<catenoid_zones::Planning>(&self.zones),
+            room::<catenoid_containers::Planning>(&self.containers),
+        ])
+    }
 }
 
 impl Wanted {
