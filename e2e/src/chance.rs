@@ -3,6 +3,8 @@
 use std::env;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use anyhow::{Context as _, Result};
+
 /// SplitMix64 (Steele, Lea, Flood 2014): small, and good enough to choose with.
 #[derive(Debug)]
 pub struct Chance(u64);
@@ -47,4 +49,18 @@ impl Chance {
 #[must_use]
 pub fn whole() -> bool {
     env::var("CATENOID_WHOLE").is_ok_and(|whole| whole == "1")
+}
+
+/// Which share of the whole set is asked for, and of how many (`CATENOID_SHARE=1/2`): each is a process of its own.
+///
+/// # Errors
+/// What cannot be read as that.
+pub fn share() -> Result<(usize, usize)> {
+    let Ok(text) = env::var("CATENOID_SHARE") else { return Ok((1, 1)) };
+    let parse = |text: &str| {
+        let (share, of) = text.split_once('/')?;
+        let (share, of) = (share.parse().ok()?, of.parse().ok()?);
+        (1..=of).contains(&share).then_some((share, of))
+    };
+    parse(&text).with_context(|| format!("CATENOID_SHARE is `{text}`, not like 1/2"))
 }
