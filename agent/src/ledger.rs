@@ -237,13 +237,13 @@ impl Ledger {
     /// Writes `envelope` as the newest entry. When this returns it survives a power cut.
     ///
     /// # Errors
-    /// [`Error::Write`]; the entries that were there are untouched.
+    /// [`Error::Write`]; the newest entry that was there is untouched, and this one is taken back.
     pub(crate) fn write(&self, envelope: &[u8], accepted_at: Timestamp, floor: Floor) -> Result<Entry, Error> {
         let held = self.read();
         let newest = held.entries.first().map_or(0, |entry| entry.generation);
         let floor = floor.max(held.floor());
         let entry = Entry { generation: newest + 1, floor, accepted_at, envelope: envelope.to_vec() };
-        self.put(&entry)?;
+        self.put(&entry).inspect_err(|_| self.take_back(entry.generation))?;
         // It is accepted from here on: a copy that cannot be made is made by `restore`.
         if let Err(error) = self.remember(&entry) {
             tracing::warn!(error = chain(&error), "the ledger has no copy for now");
@@ -262,6 +262,18 @@ impl Ledger {
             at("ledger.sync_parent", || File::open(parent)?.sync_all()).map_err(error)?;
         }
         replace(&path, &bytes)
+    }
+
+    /// Removes an entry that is in its slot, but maybe not for good: nobody was told that it is accepted, and whoever brings
+    /// it again is not to hear that its sequence was used.
+    fn take_back(&self, generation: u64) {
+        for slot in SLOTS.map(|slot| self.folder.join(slot)) {
+            if matches!(read(&slot), Some(Ok(entry)) if entry.generation == generation)
+                && let Err(error) = at("ledger.take_back", || fs::remove_file(&slot))
+            {
+                tracing::warn!(slot = %slot.display(), %error, "an entry that was not accepted stays");
+            }
+        }
     }
 
     /// The slot that holds nothing, nonsense, or the lower generation.
@@ -469,6 +481,20 @@ mod tests {
         fs::write(folder.path().join("ledger/b"), b"nonsense").unwrap();
         assert_eq!(ledger.restore(1, false).unwrap(), None);
         assert_eq!(ledger.read().corrupt.len(), 1);
+    }
+
+    #[test]
+    fn what_is_taken_back_was_never_accepted() {
+        let (folder, ledger) = ledger();
+        let floor = |sequence| Floor { epoch: 0, sequence };
+        for n in 1..=3 {
+            ledger.write(b"any", at(1), floor(n)).unwrap();
+        }
+        switch_off(&folder);
+        ledger.take_back(3);
+        assert_eq!(ledger.read().floor(), floor(2));
+        assert_eq!(ledger.write(b"any", at(1), floor(3)).unwrap().generation, 3);
+        assert_eq!(ledger.read().entries.len(), 2);
     }
 
     #[test]

@@ -296,13 +296,14 @@ impl Round {
         let submitted = self.submit(&envelope);
         // What was not taken leaves no event: what stood before still stands.
         let since = if submitted.is_ok() { before } else { before.saturating_sub(EARLIER) };
-        let (reached, mut stands) = self.settle(since, fault, false)?;
         let digest = author::digest(&envelope)?.to_string();
+        let acknowledged = if submitted.is_ok() { digest.as_str() } else { "" };
+        let (reached, mut stands) = self.settle(since, fault, false, acknowledged)?;
         if stands != digest {
             ensure!(fault.is_some(), "{submitted:?}");
             let before = self.audited()?;
             self.submit(&envelope).context("submitted again")?;
-            (_, stands) = self.settle(before, None, false)?;
+            (_, stands) = self.settle(before, None, false, &digest)?;
         }
         ensure!(stands == digest, "as another manifest says: {stands}");
         Ok(reached)
@@ -352,7 +353,7 @@ impl Round {
             self.arm(FAULTS, fault)?;
         }
         self.bench.device.root(&format!("{AGENT} kill -KILL $agent"))?;
-        self.settle(before, fault, true).map(|(reached, _)| reached)
+        self.settle(before, fault, true, "").map(|(reached, _)| reached)
     }
 
     /// Cuts the power, with a crash of the agent in its next start.
@@ -379,9 +380,15 @@ impl Round {
         Ok(self.bench.device.root("stat -c %s /data/audit/audit.jsonl")?.trim().parse()?)
     }
 
-    /// Waits until the device is as some manifest says, after the fault and, with `restarted`, after a start of the agent;
-    /// whether the fault was reached, and which manifest it is.
-    fn settle(&mut self, before: u64, fault: Option<&Fault>, restarted: bool) -> Result<(bool, String)> {
+    /// Waits until the device is as some manifest says, and as the `acknowledged` one if there is one; after the fault and,
+    /// with `restarted`, after a start of the agent. Whether the fault was reached, and which manifest it is.
+    fn settle(
+        &mut self,
+        before: u64,
+        fault: Option<&Fault>,
+        restarted: bool,
+        acknowledged: &str,
+    ) -> Result<(bool, String)> {
         let program = fault.map_or("nobody", |fault| fault.program.as_str());
         let crash = fault.is_some_and(|fault| fault.what == "crash" && fault.program == "agent");
         // What the events after the crash say: where there was none, all since `before` count. What fails without being told
@@ -395,8 +402,9 @@ impl Round {
                 {{ match($0, /"monotonicMs":[0-9]+/); when = substr($0, RSTART + 14, RLENGTH - 14) }}
                 crash && when + 0 < at + 0 {{ next }}
                 /"kind":"AgentStarted"/ {{ started = 1; stands = 0 }}
-                /"kind":"Converged"/ {{ stands = 1 }}
-                /"kind":"PassEnded"/ {{ stands = /done, converged"/ }}
+                # A pass that a manifest overtook ends as well.
+                /"kind":"Converged"/ {{ seen = "{acknowledged}" == "" || index($0, "{acknowledged}"); stands = seen }}
+                /"kind":"PassEnded"/ {{ stands = seen && /done, converged"/ }}
                 /"kind":"(StepFailed|DriftFound|ManifestAccepted)"/ {{ stands = 0 }}
                 END {{ if (crash && at) needed = 1; print (stands && started >= needed) + 0, at }}' {FAULTS}/trace events=1 -
             }}
