@@ -311,7 +311,10 @@ impl Round {
 
     /// Has c0 apply a manifest; what the device answered.
     fn submit(&mut self, envelope: &[u8]) -> Result<()> {
-        self.applier.say(&STANDARD.encode(envelope))?;
+        if self.applier.say(&STANDARD.encode(envelope)).is_err() {
+            self.applier = self.bench.follow(APPLIER)?;
+            self.applier.say(&STANDARD.encode(envelope))?;
+        }
         let deadline = Instant::now() + SOON;
         let mut said = String::new();
         while let Some(line) = self.applier.line(deadline) {
