@@ -57,9 +57,9 @@ impl Listed {
 
 /// Reads everything. Blocks: some tenths of a millisecond for each container and some milliseconds for each firewall.
 ///
-/// What a container has made of its own namespaces is drift of its own: a pair that cannot be read is observed as one that
-/// is not whole, a firewall as none of ours. An error is one of the root namespace, which a shortage of ours meets too:
-/// it is read last.
+/// What a container has made of its own firewall is drift of its own: one that cannot be listed is observed as none of
+/// ours. That the rest cannot be read is nothing that a container can bring about, and an error: a pair that is merely not
+/// read for once must not be taken for one that is not whole, for that is made anew, and who runs in it is cut off.
 pub(crate) fn observe(run: &Path, root: &OwnedFd, listed: &mut Listed) -> Result<Observed, Error> {
     namespace::visit(|visitor| visit(visitor, run, root, listed)).map_err(Error::Observe)?
 }
@@ -70,12 +70,11 @@ fn visit(visitor: &Visitor, run: &Path, root: &OwnedFd, listed: &mut Listed) -> 
     let mut inner = BTreeMap::new();
     for entry in namespace::list(run).map_err(Error::Observe)? {
         let Ok(container) = entry.parse::<Name>() else { continue };
-        let pair = visitor.enter_pair(&run.join(container.as_str())).ok().flatten();
-        let whole = pair.and_then(|pair| read(root).ok().map(|content| (pair, content)));
-        let Some((pair, content)) = whole else {
+        let Some(pair) = visitor.enter_pair(&run.join(container.as_str())).map_err(Error::Observe)? else {
             observed.namespaces.insert(container, None);
             continue;
         };
+        let content = read(root)?;
         let namespaces = Namespaces { base: pair.base, forwarding: content.forwarding };
         observed.namespaces.insert(container.clone(), Some(namespaces));
         let place = Place::Container(container.clone());

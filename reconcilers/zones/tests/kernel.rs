@@ -32,6 +32,7 @@ use catenoid_zones::{Desired, Observed, Place, Planning, Step, Zones, desired, n
 use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, unshare},
+    sys::resource::{Resource, getrlimit, setrlimit},
 };
 use proptest::{collection, prelude::*, sample, strategy::ValueTree as _, test_runner::TestRunner};
 use serde_json::{Value, json};
@@ -665,6 +666,29 @@ fn netns_a_container_that_changes_its_firewall_all_the_time_fails_no_pass() {
             assert!(Planning::satisfied(&wanted, &observed), "of nobody else: {observed:#?}");
         }
         kernel.converge(&wanted).await;
+    });
+}
+
+/// A pair that cannot be looked into is not one that has to be made anew: that would cut off who runs in it.
+#[test]
+fn netns_a_shortage_of_descriptors_is_an_error_and_no_drift() {
+    on_a_thread(|| async {
+        let kernel = Kernel::new();
+        let wanted = desired(&manifest());
+        kernel.converge(&wanted).await;
+        let full = kernel.room.observe().await.unwrap();
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        let mut failed = 0;
+        for limit in 1..64 {
+            setrlimit(Resource::RLIMIT_NOFILE, limit, hard).unwrap();
+            let observed = kernel.room.observe().await;
+            setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+            match observed {
+                Ok(observed) => assert!(observed == full, "another device with {limit} descriptors"),
+                Err(_) => failed += 1,
+            }
+        }
+        assert!((1..63).contains(&failed), "{failed} failed");
     });
 }
 
