@@ -96,8 +96,12 @@ fn watch_over_agent(signals: &mut Signals) -> Result<std::convert::Infallible, E
     let mut pause = Duration::ZERO;
     loop {
         let started = Instant::now();
+        // The group first: the agent then runs hardly a moment without its limit. And the kernel patches its own code for
+        // the first group; while another process runs there, QEMU 7.2 (TCG) can go on with the half-patched code for ever.
+        let group = group_of_agent();
         let agent = Command::new(SELF).arg("agent").spawn().map_err(Error::Agent)?;
-        let kills = limit(&agent).unwrap_or_else(|error| {
+        let joined = group.and_then(|(groups, kills)| groups.move_to_agent(agent.id()).map(|()| kills));
+        let kills = joined.unwrap_or_else(|error| {
             println!("catenoid: the agent's memory is not limited: {}", chain(&error));
             0
         });
@@ -120,12 +124,12 @@ fn watch_over_agent(signals: &mut Signals) -> Result<std::convert::Infallible, E
     }
 }
 
-/// Puts the agent into its group; how many were ended there for want of memory before.
-fn limit(agent: &Child) -> Result<u64, cgroup::Error> {
+/// The agent's group, with its limit; how many were ended there for want of memory before.
+fn group_of_agent() -> Result<(Hierarchy, u64), cgroup::Error> {
     let groups = Hierarchy::open(Path::new(CGROUP))?;
     groups.prepare_agent(AGENT_MEMORY.bytes())?;
-    groups.move_to_agent(agent.id())?;
-    groups.agent_memory_kills()
+    let kills = groups.agent_memory_kills()?;
+    Ok((groups, kills))
 }
 
 /// How the agent ended, with `kills` for want of memory in its group before.
