@@ -29,6 +29,9 @@ const SELF: &str = "/init";
 /// What the agent and the tools that it runs may use of the machine's memory: docs/operate.md says where it comes from.
 /// One that uses more is ended alone and started again, instead of a container that did nothing wrong.
 const AGENT_MEMORY: ByteSize = ByteSize::from_mebibytes(256);
+/// How the agent's allocator works (mallopt(3)): one arena for its few threads, and what is no longer used goes back to the
+/// kernel at once. By itself it keeps what a pass or a manifest once needed: docs/performance.md tells how much that is.
+const ALLOCATOR: &str = "glibc.malloc.arena_max=1:glibc.malloc.mmap_threshold=65536:glibc.malloc.trim_threshold=65536";
 /// An agent that lived shorter than this is restarted after a pause.
 const SHORT_LIFE: Duration = Duration::from_secs(2);
 /// The longest of those pauses.
@@ -99,7 +102,8 @@ fn watch_over_agent(signals: &mut Signals) -> Result<std::convert::Infallible, E
         // The group first: the agent then runs hardly a moment without its limit. And the kernel patches its own code for
         // the first group; while another process runs there, QEMU 7.2 (TCG) can go on with the half-patched code for ever.
         let group = group_of_agent();
-        let agent = Command::new(SELF).arg("agent").spawn().map_err(Error::Agent)?;
+        let agent = Command::new(SELF).arg("agent").env("GLIBC_TUNABLES", ALLOCATOR).spawn();
+        let agent = agent.map_err(Error::Agent)?;
         let joined = group.and_then(|(groups, kills)| groups.move_to_agent(agent.id()).map(|()| kills));
         let kills = joined.unwrap_or_else(|error| {
             println!("catenoid: the agent's memory is not limited: {}", chain(&error));

@@ -17,12 +17,14 @@ use crate::bench::author::resequenced;
 /// Manifests of a sample and of the whole set; each starts a container, stops one and updates one. Even numbers: the first
 /// look and the last are at the same manifest.
 const CYCLES: [u64; 2] = [6, 200];
-/// Those before the first look: buffers and caches have their size then.
-const WARM: [u64; 2] = [4, 20];
+/// Those before the first look: buffers and caches have their size then, in the whole set also the agent's 1000 events.
+const WARM: [u64; 2] = [4, 60];
+/// Manifests between two looks on the way, which show whether something grows slowly.
+const EACH: u64 = 20;
 const IDLE: [Duration; 2] = [Duration::from_secs(95), Duration::from_secs(1800)];
 /// How often the agent looks when nothing wakes it (agent/src/wake.rs).
 const LOOK: u64 = 30;
-/// By how much the agent's memory may differ between two looks: its 1000 events fill up, and the allocator has its ways.
+/// By how much the agent's memory may differ between two looks: the allocator has its ways.
 const MEMORY_KIB: u64 = 1024;
 
 /// What is counted on the device.
@@ -80,16 +82,16 @@ fn vm_soak() -> Result<()> {
     let mut bench = Bench::boot_without_firmware("soak")?;
     let folder = bench.folder("documents")?;
     bench.deliver(&["nginx-1.0.0", "nginx-1.0.1", "busybox-1.0.0"])?;
-    let mut first = None;
+    let mut first = None::<Counts>;
     for number in 1..=WARM[set] + CYCLES[set] {
         let example = ["demo", "demo-2"][usize::from(number % 2 == 0)];
         let yaml = resequenced(&bench.author.example(example)?, number + 1)?;
         let envelope = bench.author.sign(&folder, &yaml)?;
         bench.apply(&envelope)?;
-        if number == WARM[set] {
+        if number >= WARM[set] && (number - WARM[set]).is_multiple_of(EACH) {
             let counts = Counts::take(&mut bench)?;
             println!("after {number} manifests: {counts:?}");
-            first = Some(counts);
+            first.get_or_insert(counts);
         }
     }
     let first = first.context("no manifest was applied")?;
