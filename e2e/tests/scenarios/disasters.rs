@@ -244,7 +244,6 @@ fn vm_state_directory_removed() -> Result<()> {
 }
 
 #[test]
-#[ignore = "not seen to its end yet: docs/testing.md"]
 fn vm_all_state_removed() -> Result<()> {
     let mut scene = Scene::set("all-state-removed")?;
     // `rm` may complain: the ledger is written again while it is removed.
@@ -295,7 +294,6 @@ fn vm_corrupt_ledger_slot() -> Result<()> {
 
 /// While the device is off, the other slot tells.
 #[test]
-#[ignore = "not seen to its end yet: docs/testing.md"]
 fn vm_ledger_damaged_while_off() -> Result<()> {
     let mut scene = Scene::set("damaged-while-off")?;
     // Each round begins with a manifest in each.
