@@ -18,7 +18,7 @@ pub(super) fn measure(artefacts: &Artefacts) -> Result<Report> {
     let mut figures = Figures::default();
     let speed = |milliseconds: f64, mib: f64| mib / (milliseconds / 1e3);
     for _ in 0..ROUNDS {
-        fleet.c0(&format!("head -c {MIB}M /dev/urandom >/tmp/blob"), b"")?;
+        fleet.c0(&format!("head -c {} /dev/urandom >/tmp/blob", MIB << 20), b"")?;
         for (what, command) in
             [("c0: sha256sum", "sha256sum /tmp/blob"), ("c0: catenoid guests push", "catenoid guests push /tmp/blob")]
         {
