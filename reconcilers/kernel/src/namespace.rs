@@ -23,10 +23,7 @@ use std::{
     fs::{self, File},
     io::{self, Read as _},
     marker::PhantomData,
-    os::{
-        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
-        unix::fs::MetadataExt as _,
-    },
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
@@ -49,16 +46,14 @@ pub const USER: &str = "user";
 pub const NET: &str = "net";
 /// `linux/magic.h`.
 const NSFS_MAGIC: FsWord = 0x6e73_6673;
-/// A file that belongs to root of the user namespace which owns the network namespace it is looked at in
-/// (`net_ctl_set_ownership` in net/sysctl_net.c). Linux 6.1 shows not all files in such a namespace.
-const OWNED: &str = "/proc/sys/net/ipv4/ip_forward";
 /// What every user of a container may have of inotify: half of what root has of instances by default, and as many watches
 /// as it takes to follow a large tree of files (1 KiB each, of the container's memory).
 const COUNTS: [(&CStr, &[u8]); 2] =
     [(c"/proc/sys/user/max_inotify_instances", b"64"), (c"/proc/sys/user/max_inotify_watches", b"16384")];
-/// `linux/nsfs.h`: `NS_GET_USERNS` and `NS_GET_NSTYPE`.
+// `linux/nsfs.h`.
 const NS_GET_USERNS: libc::c_ulong = 0xb701;
 const NS_GET_NSTYPE: libc::c_ulong = 0xb703;
+const NS_GET_OWNER_UID: libc::c_ulong = 0xb704;
 
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
@@ -225,20 +220,20 @@ pub fn list(base: &Path) -> Result<Vec<String>, Error> {
     look("namespace.list", read).map_err(|source| Error::Read { path: base.to_owned(), source })
 }
 
-/// The pair in `folder`; none if it is not [whole](net).
-///
-/// # Errors
-/// [`Error::Read`], [`Error::Enter`].
-pub fn read(folder: &Path) -> Result<Option<Pair>, Error> {
-    visit(|visitor| visitor.enter_pair(folder))?
-}
-
-/// The network namespace of the pair in `folder`; none if the pair is not whole: a file is missing or no namespace of its
-/// kind, or the network namespace belongs to another user namespace.
+/// The network namespace of the pair in `folder`; none if it is not [whole](read).
 ///
 /// # Errors
 /// [`Error::Read`].
 pub fn net(folder: &Path) -> Result<Option<OwnedFd>, Error> {
+    Ok(read(folder)?.map(|pair| pair.net))
+}
+
+/// The pair in `folder`; none if it is not whole: a file is missing or no namespace of its kind, or the network namespace
+/// belongs to another user namespace.
+///
+/// # Errors
+/// [`Error::Read`].
+pub fn read(folder: &Path) -> Result<Option<Pair>, Error> {
     let error = |source| Error::Read { path: folder.to_owned(), source };
     let open = |name: &str, kind: CloneFlags| -> io::Result<Option<OwnedFd>> {
         match File::open(folder.join(name)) {
@@ -253,8 +248,11 @@ pub fn net(folder: &Path) -> Result<Option<OwnedFd>, Error> {
     let net = open(NET, CloneFlags::CLONE_NEWNET).map_err(error)?;
     let (Some(user), Some(net)) = (user, net) else { return Ok(None) };
     let owner = owner(net.as_fd()).map_err(error)?;
-    let same = identity(owner.as_fd()).map_err(error)? == identity(user.as_fd()).map_err(error)?;
-    Ok(same.then_some(net))
+    if identity(owner.as_fd()).map_err(error)? != identity(user.as_fd()).map_err(error)? {
+        return Ok(None);
+    }
+    let base = maker(user.as_fd()).map_err(error)?;
+    Ok(Some(Pair { base, net }))
 }
 
 /// The number of a namespace, which no other one of the same kind has while this one lives.
@@ -315,15 +313,16 @@ impl Visitor {
         look("namespace.enter", || setns(net, CloneFlags::CLONE_NEWNET)).map_err(|errno| Error::Enter(errno.into()))
     }
 
-    /// Goes on to the pair in `folder`, if it is [whole](net).
+    /// Goes on to the pair in `folder`, if it is [whole](read).
     ///
     /// # Errors
     /// [`Error::Read`], [`Error::Enter`].
     pub fn enter_pair(&self, folder: &Path) -> Result<Option<Pair>, Error> {
-        let Some(net) = net(folder)? else { return Ok(None) };
-        self.enter(net.as_fd())?;
-        let owned = fs::metadata(OWNED).map_err(|source| Error::Read { path: folder.to_owned(), source })?;
-        Ok(Some(Pair { base: owned.uid(), net }))
+        let pair = read(folder)?;
+        if let Some(pair) = &pair {
+            self.enter(pair.net.as_fd())?;
+        }
+        Ok(pair)
     }
 }
 
@@ -439,6 +438,15 @@ fn owner(namespace: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// The user id as which the user namespace `user` was made. Of one that [`make`] made it is the first of those that it maps:
+/// no pair is [kept](Fresh::keep) before they are mapped, and they can be mapped only once. See ioctl_ns(2).
+fn maker(user: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut maker: libc::uid_t = 0;
+    // SAFETY: the kernel writes a user id to where `maker` lives.
+    nix::errno::Errno::result(unsafe { libc::ioctl(user.as_raw_fd(), NS_GET_OWNER_UID, &raw mut maker) })?;
+    Ok(maker)
+}
+
 /// What tells a namespace from every other: device and inode (namespaces(7)).
 fn identity(namespace: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
     Ok(fstat(namespace).map(|stat| (stat.st_dev, stat.st_ino))?)
@@ -450,8 +458,6 @@ mod tests {
     use nix::sys::inotify::{InitFlags, Inotify};
 
     /// `linux/nsfs.h`.
-    const NS_GET_OWNER_UID: libc::c_ulong = 0xb704;
-
     fn instance() -> nix::Result<Inotify> {
         Inotify::init(InitFlags::IN_CLOEXEC)
     }
@@ -500,10 +506,7 @@ mod tests {
         const BASE: u32 = 1 << 30;
         let fresh = make(BASE, 65_536).unwrap();
         let user = File::open(fresh.0.file("ns/user")).unwrap();
-        let mut owner: libc::uid_t = 0;
-        // SAFETY: `owner` lives over the call.
-        nix::errno::Errno::result(unsafe { libc::ioctl(user.as_raw_fd(), NS_GET_OWNER_UID, &raw mut owner) }).unwrap();
-        assert_eq!(owner, BASE);
+        assert_eq!(maker(user.as_fd()).unwrap(), BASE);
         let whole = || std::iter::repeat_with(instance).map_while(Result::ok).collect::<Vec<_>>().len();
         let before = whole();
         assert!(before > 0);
@@ -525,12 +528,16 @@ mod tests {
 
     #[test]
     fn netns_a_fresh_pair_can_be_set_and_leaves_no_process() {
+        const KEYS: [&str; 2] = ["ipv4/ip_forward", "ipv6/conf/all/forwarding"];
         let fresh = make(1 << 30, 65_536).unwrap();
-        let forwarding = inside(fresh.net().unwrap().as_fd(), || {
-            set("ipv4/ip_forward", "1").unwrap();
-            setting("ipv4/ip_forward").unwrap()
+        let set_and_read = inside(fresh.net().unwrap().as_fd(), || {
+            for wanted in [[0, 0], [1, 0], [1, 1], [0, 1]] {
+                KEYS.iter().zip(wanted).for_each(|(key, value)| set(key, &value.to_string()).unwrap());
+                assert_eq!(KEYS.map(|key| setting(key).unwrap()), wanted.map(|value| Some(value.to_string())));
+                assert_eq!(crate::netlink::Netlink::open().unwrap().forwarding().unwrap(), wanted.map(Some));
+            }
         });
-        assert_eq!(forwarding.unwrap().as_deref(), Some("1"));
+        set_and_read.unwrap();
         let pid = fresh.0.pid;
         drop(fresh);
         assert!(!Path::new(&format!("/proc/{pid}")).exists());

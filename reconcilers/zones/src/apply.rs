@@ -22,8 +22,11 @@ use ipnet::IpNet;
 
 use crate::{
     Bridge, Inner, Observed, Place, Planning, Port, Step, name,
-    observe::{self, FORWARDING, ipv6_off},
+    observe::{self, ipv6_off},
 };
+
+/// IPv4 and IPv6 forwarding of a network namespace.
+const FORWARDING: [&str; 2] = ["ipv4/ip_forward", "ipv6/conf/all/forwarding"];
 
 /// What every container's network namespace has set before it is kept, and so whenever it is there (ip-sysctl in the
 /// kernel's documentation): it forwards nothing, asks and answers ARP for an interface's own addresses only, is led

@@ -17,9 +17,6 @@ use serde_json::json;
 
 use crate::{Bridge, Error, Inner, Interface, Namespaces, Observed, Place, Port, Rules, name};
 
-/// IPv4 and IPv6 forwarding of a network namespace.
-pub(crate) const FORWARDING: [&str; 2] = ["ipv4/ip_forward", "ipv6/conf/all/forwarding"];
-
 /// The setting that keeps IPv6 off an interface of the root namespace.
 pub(crate) fn ipv6_off(interface: &str) -> String {
     format!("ipv6/conf/{interface}/disable_ipv6")
@@ -107,22 +104,22 @@ fn visit(visitor: &Visitor, run: &Path, root: &OwnedFd, listed: &mut Listed) -> 
 /// What is in the network namespace that the visitor is in.
 fn read(root: &OwnedFd) -> Result<Content, Error> {
     let netlink = Netlink::open().map_err(Error::Links)?;
-    let [v4, v6] = FORWARDING.map(|key| namespace::setting(key).map_err(Error::Observe));
+    let [v4, v6] = netlink.forwarding().map_err(Error::Links)?;
     Ok(Content {
         root: netlink.number_of(root.as_fd()).map_err(Error::Links)?,
         links: netlink.links().map_err(Error::Links)?,
         addresses: netlink.addresses().map_err(Error::Links)?,
         routes: netlink.default_routes().map_err(Error::Links)?,
-        forwarding: forwarding(v4?.as_deref(), v6?.as_deref()),
+        forwarding: forwarding(v4, v6),
         firewall: firewall::state().ok(),
     })
 }
 
 /// What both settings say, if it is the same and one that we write; a family that is not there forwards nothing.
-fn forwarding(v4: Option<&str>, v6: Option<&str>) -> Option<bool> {
+fn forwarding(v4: Option<i32>, v6: Option<i32>) -> Option<bool> {
     match (v4, v6) {
-        (Some("1"), Some("1")) => Some(true),
-        (Some("0") | None, Some("0") | None) => Some(false),
+        (Some(1), Some(1)) => Some(true),
+        (Some(0) | None, Some(0) | None) => Some(false),
         _ => None,
     }
 }

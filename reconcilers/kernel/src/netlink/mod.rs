@@ -43,6 +43,11 @@ const VETH_INFO_PEER: u16 = 1;
 // `linux/net_namespace.h`.
 const NETNSA_NSID: u16 = 1;
 const NETNSA_FD: u16 = 3;
+// `linux/netconf.h` and `linux/rtnetlink.h`.
+const RTM_GETNETCONF: u16 = 82;
+const NETCONFA_IFINDEX: u16 = 1;
+const NETCONFA_FORWARDING: u16 = 2;
+const NETCONFA_IFINDEX_ALL: i32 = -1;
 /// The multicast group of this number, as a bit of the address to bind to.
 const fn group(number: u32) -> u32 {
     1 << (number - 1)
@@ -180,6 +185,35 @@ impl Netlink {
     pub fn default_routes(&self) -> Result<Vec<DefaultRoute>, Error> {
         let request = Message::new(RTM_GETROUTE, REQUEST | DUMP, &[0; 12]);
         self.dump(request, RTM_NEWROUTE, "routes", default_route)
+    }
+
+    /// What `/proc/sys/net/ipv4/ip_forward` and `/proc/sys/net/ipv6/conf/all/forwarding` hold; none for a family that this
+    /// kernel does not have. To read those files takes the longer the more network namespaces there are: the kernel keeps
+    /// the files of one name of all of them in one chain.
+    ///
+    /// # Errors
+    /// [`Error::List`].
+    pub fn forwarding(&self) -> Result<[Option<i32>; 2], Error> {
+        let of = |family: i32| {
+            // `struct netconfmsg`: the family.
+            let family = u8::try_from(family).expect("families are small numbers");
+            let request = Message::new(RTM_GETNETCONF, ACKNOWLEDGED, &[family, 0, 0, 0]);
+            let request = request.number(NETCONFA_IFINDEX, NETCONFA_IFINDEX_ALL.cast_unsigned());
+            let mut found = None;
+            let told = exchange(&self.0, request, |received| {
+                let mut all = attributes(received.body.get(4..).unwrap_or_default());
+                found =
+                    all.find(|(kind, _)| *kind == NETCONFA_FORWARDING).map(|(_, value)| number(value).cast_signed());
+            });
+            match told {
+                Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(None),
+                told => match told.and(found.ok_or_else(|| io::ErrorKind::InvalidData.into())) {
+                    Ok(forwarding) => Ok(Some(forwarding)),
+                    Err(source) => Err(Error::List { what: "settings", source }),
+                },
+            }
+        };
+        Ok([of(libc::AF_INET)?, of(libc::AF_INET6)?])
     }
 
     /// The number that this network namespace has for `namespace`; none if it has none, because nothing leads there.
