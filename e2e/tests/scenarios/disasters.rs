@@ -91,9 +91,11 @@ impl Scene {
         Ok(self.bench.status()?.last_event)
     }
 
-    /// Runs `script` while the agent cannot see it.
+    /// Runs `script` while the agent cannot see it: when all of its threads have stopped, which one in a write does not at once.
     fn freeze_and(&mut self, script: &str) -> Result<()> {
-        self.bench.device.root(&format!("{AGENT} kill -STOP $agent && {script}")).map(drop)
+        let moving = "grep -h ^State: /proc/$agent/task/*/status | grep -qv stopped";
+        let freeze = format!("kill -STOP $agent && while {moving}; do usleep 10000; done");
+        self.bench.device.root(&format!("{AGENT} {freeze} && {script}")).map(drop)
     }
 
     /// Ends the agent, after `script` was run behind its back, and waits until it is back.

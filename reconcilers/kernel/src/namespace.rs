@@ -457,7 +457,6 @@ mod tests {
     use super::*;
     use nix::sys::inotify::{InitFlags, Inotify};
 
-    /// `linux/nsfs.h`.
     fn instance() -> nix::Result<Inotify> {
         Inotify::init(InitFlags::IN_CLOEXEC)
     }
