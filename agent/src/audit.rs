@@ -10,7 +10,7 @@
 use std::{
     collections::VecDeque,
     fs::{self, File, OpenOptions},
-    io::{self, BufRead, BufReader, Seek, SeekFrom, Write},
+    io::{self, BufRead, BufReader, Read as _, Seek, SeekFrom, Write},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Mutex,
@@ -26,8 +26,10 @@ use crate::budget::Budget;
 const FILE_LIMIT: u64 = 16 * 1024 * 1024;
 /// Events kept in memory for who asks what happened before.
 const BACKLOG: usize = 1000;
-/// A record's most bytes: a message is cut before it gets there.
+/// A message's most bytes; it is cut there.
 const MESSAGE_LIMIT: usize = 4096;
+/// No record is longer: a byte of a message takes six at most (`\u0000`), and the rest is names.
+const RECORD_LIMIT: u64 = 32 * 1024;
 
 /// The actor of what the device does by itself.
 pub(crate) const DEVICE: &str = "device";
@@ -285,7 +287,8 @@ impl State {
     }
 }
 
-/// The last events of the log and the digest of its last line. A torn last line (a power cut) is cut off.
+/// The last events of the log and the digest of its last line. A torn last line (a power cut) is cut off. A longer line than
+/// we write is read in pieces: whoever wrote it, it takes no more memory than a record.
 fn tail(path: &Path) -> io::Result<(VecDeque<Event>, Digest)> {
     let mut events = VecDeque::new();
     let mut previous = Digest::of(b"");
@@ -294,18 +297,20 @@ fn tail(path: &Path) -> io::Result<(VecDeque<Event>, Digest)> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((events, previous)),
         Err(e) => return Err(e),
     };
-    let (mut whole, mut line) = (0, Vec::new());
+    let (mut whole, mut held, mut line) = (0, 0, Vec::new());
     let mut reader = BufReader::new(&file);
-    while reader.read_until(b'\n', &mut line)? > 0 {
-        let Some(record) = line.strip_suffix(b"\n") else { break };
-        if let Ok(Record { event, .. }) = serde_json::from_slice(record) {
-            events.push_back(event);
-            if events.len() > BACKLOG {
-                events.pop_front();
+    while reader.by_ref().take(RECORD_LIMIT).read_until(b'\n', &mut line)? > 0 {
+        held += line.len() as u64;
+        if let Some(record) = line.strip_suffix(b"\n") {
+            if let Ok(Record { event, .. }) = serde_json::from_slice(record) {
+                events.push_back(event);
+                if events.len() > BACKLOG {
+                    events.pop_front();
+                }
             }
+            previous = Digest::of(record);
+            whole = held;
         }
-        previous = Digest::of(record);
-        whole += line.len() as u64;
         line.clear();
     }
     file.set_len(whole)?;
@@ -345,6 +350,24 @@ mod tests {
         let text = fs::read_to_string(&path).unwrap();
         let numbers: Vec<u64> = text.lines().map(|l| serde_json::from_str::<Record>(l).unwrap().event.number).collect();
         assert_eq!(numbers, [1, 2]);
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_no_record_and_hides_none() {
+        let folder = tempfile::tempdir().unwrap();
+        note(&Audit::open(folder.path(), "boot-1").unwrap(), "one");
+        let path = folder.path().join("audit.jsonl");
+        let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+        let long = vec![b'x'; usize::try_from(RECORD_LIMIT).unwrap() * 3];
+        file.write_all(&long).unwrap();
+        file.write_all(b"\n").unwrap();
+        note(&Audit::open(folder.path(), "boot-2").unwrap(), "two");
+        // The same without its end is cut off as any torn line.
+        file.write_all(&long).unwrap();
+        note(&Audit::open(folder.path(), "boot-3").unwrap(), "three");
+        let events = tail(&path).unwrap().0;
+        let told: Vec<_> = events.iter().map(|event| (event.number, event.message.as_str())).collect();
+        assert_eq!(told, [(1, "one"), (2, "two"), (3, "three")]);
     }
 
     #[test]

@@ -179,5 +179,15 @@ fn rows(status: &Status) -> Result<Vec<Row>> {
             "was killed by SIGKILL",
             format!("grep -qx 'populated 1' {leaf}/cgroup.events && echo ok"),
         ),
+        row(
+            "the namespaces of a container are removed",
+            "container/web",
+            "cd /run/catenoid/namespaces; umount web/net web/user; rm -r web".to_owned(),
+            "it runs outside of the namespaces that are its own",
+            format!(
+                "first=$(head -n 1 {leaf}/cgroup.procs)
+                   [ $(stat -L -c %i /proc/$first/ns/net) = $(stat -c %i /run/catenoid/namespaces/web/net) ] && echo ok"
+            ),
+        ),
     ])
 }

@@ -94,12 +94,13 @@ fn vm_soak() -> Result<()> {
     let folder = bench.folder("documents")?;
     bench.deliver(&["nginx-1.0.0", "nginx-1.0.1", "busybox-1.0.0"])?;
     let mut first = None::<Counts>;
-    for number in 1..=WARM[set] + CYCLES[set] {
+    let last = WARM[set] + CYCLES[set];
+    for number in 1..=last {
         let example = ["demo", "demo-2"][usize::from(number % 2 == 0)];
         let yaml = resequenced(&bench.author.example(example)?, number + 1)?;
         let envelope = bench.author.sign(&folder, &yaml)?;
         bench.apply(&envelope)?;
-        if number >= WARM[set] && (number - WARM[set]).is_multiple_of(EACH) {
+        if (WARM[set]..last).contains(&number) && (number - WARM[set]).is_multiple_of(EACH) {
             let counts = Counts::take(&mut bench)?;
             println!("after {number} manifests: {counts:?}");
             first.get_or_insert(counts);

@@ -10,6 +10,7 @@ use std::{
 use catenoid_core::{Reconciler, RoomError};
 use catenoid_kernel::{
     cgroup::{self, Hierarchy},
+    namespace,
     process::{self, TICK_MILLISECONDS},
 };
 use catenoid_schema::{
@@ -42,6 +43,9 @@ pub enum Error {
     /// The processes could not be read.
     #[error("failed to read the processes of containers")]
     ObserveProcesses(#[source] process::Error),
+    /// The namespaces could not be read.
+    #[error("failed to read the namespaces of containers")]
+    ObserveNamespaces(#[source] namespace::Error),
     /// Frozen processes could not be let go on.
     #[error("failed to let container `{container}` go on")]
     Thaw {
@@ -134,6 +138,7 @@ impl RoomError for Error {
             Self::Open(_) | Self::StillAlive { .. } => Blame::Administrator,
             Self::ObserveGroups(_)
             | Self::ObserveProcesses(_)
+            | Self::ObserveNamespaces(_)
             | Self::Thaw { .. }
             | Self::Ask { .. }
             | Self::End { .. }
@@ -238,6 +243,7 @@ impl Reconciler for Containers {
                 |error| match error {
                     observe::Error::Groups(source) => Error::ObserveGroups(source),
                     observe::Error::Processes(source) => Error::ObserveProcesses(source),
+                    observe::Error::Namespaces(source) => Error::ObserveNamespaces(source),
                 },
             )
         });

@@ -41,6 +41,11 @@ impl Paths {
     pub fn exits(&self) -> PathBuf {
         self.run.join("exits")
     }
+
+    /// The folder in which the namespaces of `container` are pinned.
+    pub(crate) fn namespaces(&self, container: &Name) -> PathBuf {
+        self.run.join("namespaces").join(container.as_str())
+    }
 }
 
 /// The containers that are to run.
@@ -111,7 +116,7 @@ pub fn desired(manifest: &Manifest, guests: &BTreeMap<Name, (Digest, Guest)>, pa
 
 fn order(name: &Name, container: &Container, digest: Digest, guest: &Guest, base: u32, paths: &Paths) -> LaunchOrder {
     let run = |folder: &str| paths.run.join(folder);
-    let namespaces = run("namespaces").join(name.as_str());
+    let namespaces = paths.namespaces(name);
     let defaults = &guest.defaults;
     let environment = ENVIRONMENT.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned()));
     LaunchOrder {

@@ -8,7 +8,7 @@ use std::{
 
 use catenoid_kernel::{
     cgroup::{self, Hierarchy},
-    name,
+    name, namespace,
     process::{self, TICK_MILLISECONDS, Watch},
 };
 use catenoid_schema::{name::Name, units::Timestamp};
@@ -25,6 +25,8 @@ pub(crate) enum Error {
     Groups(#[from] cgroup::Error),
     #[error(transparent)]
     Processes(#[from] process::Error),
+    #[error(transparent)]
+    Namespaces(#[from] namespace::Error),
 }
 
 /// Everything of ours. `unseen` holds the leaves whose end nobody recorded, and takes in new ones.
@@ -48,7 +50,11 @@ pub(crate) fn observe(
                 State::Ended { exit: recorded(&paths.exits(), &name, id, unseen)? }
             };
             let frozen = leaf.frozen && leaf.populated;
-            runs.insert(leaf.launch_id, Run { leaf: id, state, frozen });
+            let astray = match state {
+                State::Running { pid, .. } => namespace::is_outside(pid, &paths.namespaces(&name))?,
+                State::Headless | State::Ended { .. } => false,
+            };
+            runs.insert(leaf.launch_id, Run { leaf: id, state, frozen, astray });
         }
         let last_exit = exit::read(&paths.exits(), &name)?;
         observed.containers.insert(name, Container { runs, last_exit });

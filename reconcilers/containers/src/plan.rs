@@ -48,6 +48,9 @@ pub struct Run {
     pub state: State,
     /// Whether its processes are frozen.
     pub frozen: bool,
+    /// Whether its first process is outside of the namespaces that are pinned for the container: they were removed by hand.
+    #[serde(default)]
+    pub astray: bool,
 }
 
 /// What lives in a leaf.
@@ -143,7 +146,7 @@ impl catenoid_core::Step for Step {
             Self::Start { launch, .. } => {
                 // The kernel will say which pid, leaf and moment.
                 let state = State::Running { pid: 0, started: 0, since: None };
-                container.runs.insert(launch.clone(), Run { leaf: 0, state, frozen: false });
+                container.runs.insert(launch.clone(), Run { leaf: 0, state, frozen: false, astray: false });
             }
         }
     }
@@ -249,7 +252,7 @@ impl Planner for Planning {
 /// Whether `run`, which is of `launch`, is all that is wanted.
 pub(crate) fn fits(launch: &Launch, run: &Run) -> bool {
     match &run.state {
-        State::Running { .. } => !run.frozen,
+        State::Running { .. } => !run.frozen && !run.astray,
         State::Headless => false,
         State::Ended { exit } => rests(launch.restart, exit.as_ref()),
     }
@@ -258,7 +261,7 @@ pub(crate) fn fits(launch: &Launch, run: &Run) -> bool {
 /// Whether `run`, which is of `launch`, is to make room for another one.
 fn over(launch: &Launch, run: &Run) -> bool {
     match &run.state {
-        State::Running { .. } => false,
+        State::Running { .. } => run.astray,
         State::Headless => true,
         State::Ended { exit } => !rests(launch.restart, exit.as_ref()),
     }

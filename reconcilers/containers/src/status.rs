@@ -77,6 +77,10 @@ fn ready(name: &Name, launch: &Launch, container: &Container) -> SubjectStatus {
     };
     let sync = if fits(launch, run) && !others { Sync::Synced } else { Sync::OutOfSync };
     let (health, first) = match &run.state {
+        State::Running { .. } if run.astray => {
+            let message = "it runs outside of the namespaces that are its own; it is to be started again".to_owned();
+            (Health::Degraded, Condition::new("Astray", message, None))
+        }
         State::Running { .. } if run.frozen => {
             (Health::Suspended, Condition::new("Frozen", "its processes are frozen, not running".to_owned(), None))
         }

@@ -90,10 +90,12 @@ fn run() -> impl Strategy<Value = Run> {
         1 => Just(State::Headless),
         2 => proptest::option::of(exit()).prop_map(|exit| State::Ended { exit }),
     ];
-    (state, proptest::bool::weighted(0.2)).prop_map(|(state, frozen)| {
-        // A leaf in which nothing lives is not frozen.
+    let seldom = || proptest::bool::weighted(0.2);
+    (state, seldom(), seldom()).prop_map(|(state, frozen, astray)| {
+        // A leaf in which nothing lives is not frozen, and who is not there is not outside.
         let frozen = frozen && !matches!(state, State::Ended { .. });
-        Run { leaf: 7, state, frozen }
+        let astray = astray && matches!(state, State::Running { .. });
+        Run { leaf: 7, state, frozen, astray }
     })
 }
 
@@ -176,7 +178,7 @@ fn ended(end: End, ran: u64) -> Observed {
         ran: Span::from_milliseconds(ran),
         memory_kills: 0,
     };
-    let run = Run { leaf: 7, state: State::Ended { exit: Some(exit.clone()) }, frozen: false };
+    let run = Run { leaf: 7, state: State::Ended { exit: Some(exit.clone()) }, frozen: false, astray: false };
     let runs = BTreeMap::from([(LAUNCHES[0].to_owned(), run)]);
     Observed { containers: BTreeMap::from([(web(), Container { runs, last_exit: Some(exit) })]) }
 }

@@ -23,7 +23,10 @@ use std::{
     fs::{self, File},
     io::{self, Read as _},
     marker::PhantomData,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+        unix::fs::MetadataExt as _,
+    },
     path::{Path, PathBuf},
 };
 
@@ -253,6 +256,22 @@ pub fn read(folder: &Path) -> Result<Option<Pair>, Error> {
     }
     let base = maker(user.as_fd()).map_err(error)?;
     Ok(Some(Pair { base, net }))
+}
+
+/// Whether the process `pid` is in another network namespace than that of the pair in `folder`, or in one that no pair keeps
+/// any more. One that has ended is nowhere.
+///
+/// # Errors
+/// [`Error::Read`].
+pub fn is_outside(pid: u32, folder: &Path) -> Result<bool, Error> {
+    let of = |path: PathBuf| match look("namespace.look", || fs::metadata(&path)) {
+        Ok(file) => Ok(Some((file.dev(), file.ino()))),
+        // ESRCH: the process went away.
+        Err(error) if error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH) => Ok(None),
+        Err(source) => Err(Error::Read { path, source }),
+    };
+    let lives_in = of(format!("/proc/{pid}/ns/net").into())?;
+    Ok(lives_in.is_some() && lives_in != of(folder.join(NET))?)
 }
 
 /// The number of a namespace, which no other one of the same kind has while this one lives.

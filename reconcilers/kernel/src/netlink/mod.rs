@@ -205,13 +205,11 @@ impl Netlink {
                 found =
                     all.find(|(kind, _)| *kind == NETCONFA_FORWARDING).map(|(_, value)| number(value).cast_signed());
             });
-            match told {
-                Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(None),
-                told => match told.and(found.ok_or_else(|| io::ErrorKind::InvalidData.into())) {
-                    Ok(forwarding) => Ok(Some(forwarding)),
-                    Err(source) => Err(Error::List { what: "settings", source }),
-                },
+            if told.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::EOPNOTSUPP)) {
+                return Ok(None);
             }
+            let found = told.and(found.ok_or_else(|| io::ErrorKind::InvalidData.into()));
+            found.map(Some).map_err(|source| Error::List { what: "settings", source })
         };
         Ok([of(libc::AF_INET)?, of(libc::AF_INET6)?])
     }

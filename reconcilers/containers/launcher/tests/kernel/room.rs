@@ -15,7 +15,7 @@ use catenoid_containers::{
     order::LaunchOrder,
 };
 use catenoid_core::{Planner, Reconciler, RoomError, Step as _, simulate};
-use catenoid_kernel::process;
+use catenoid_kernel::{namespace, process};
 use catenoid_schema::{
     manifest::{Restart, Stop, StopSignal},
     name::Name,
@@ -291,6 +291,18 @@ async fn mountns_drift_is_taken_back() {
     reaped(&device, &order);
     let after = running(&converge(&room, &always(&order)).await, &order);
     assert_ne!(after, before);
+
+    // Its namespaces are removed by hand, and made anew by the room of zones: it is started again, in the new ones.
+    let folder = device.path("namespaces/web");
+    namespace::remove(&folder).unwrap();
+    assert!(namespace::is_outside(after.0, &folder).unwrap(), "in namespaces that nothing keeps");
+    namespace::make(order.id_base, 65_536).unwrap().keep(&folder).unwrap();
+    let status = Planning::status(&always(&order), &room.observe().await.unwrap());
+    assert_eq!((status[0].sync, status[0].health), (Sync::OutOfSync, Health::Degraded));
+    let moved = running(&converge(&room, &always(&order)).await, &order);
+    assert_ne!(moved, after);
+    assert!(!namespace::is_outside(moved.0, &folder).unwrap());
+    assert!(!namespace::is_outside(after.0, &folder).unwrap(), "who ended is nowhere");
 }
 
 #[tokio::test]
