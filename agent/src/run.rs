@@ -28,7 +28,7 @@ use crate::{
     status::Snapshot,
     storage,
     upkeep::Upkeep,
-    wake::Wake,
+    wake::{LOOK_ANYWAY, Wake},
 };
 
 /// Seconds by which the wall clock may move against the other one before it counts as set: what time servers correct
@@ -170,8 +170,10 @@ fn reconcile(
 ) -> Result<std::convert::Infallible, Error> {
     let broken = |what| move |source| Error::Runtime { what, source };
     // With a worker, so that containers' output is read while this thread waits for something to do.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    let runtime = runtime.map_err(broken("no runtime for the pass"))?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    // The thread that does a pass's work is there for the next: its end would wake an agent that has nothing to do.
+    runtime.worker_threads(1).thread_keep_alive(2 * LOOK_ANYWAY).enable_all();
+    let runtime = runtime.build().map_err(broken("no runtime for the pass"))?;
     let network = pass.announcements()?;
     let mut wake = Wake::listen(bell, network).map_err(broken("nothing can wake the pass"))?;
     let mut wall = clock::ahead_of_boot();

@@ -129,7 +129,8 @@ fn idle(bench: &mut Bench, time: Duration) -> Result<(Vec<u64>, String)> {
     bench.device.root(&format!(
         "{AGENT} mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null; cd /sys/kernel/tracing
            echo 32768 >buffer_size_kb; echo nop >current_tracer; echo >trace
-           ls /proc/$agent/task >set_event_pid; echo 'hist:keys=id.syscall' >events/raw_syscalls/sys_enter/trigger
+           ls /proc/$agent/task >set_event_pid; echo 1 >options/event-fork
+           echo 'hist:keys=id.syscall' >events/raw_syscalls/sys_enter/trigger
            echo 1 >events/raw_syscalls/sys_enter/enable; echo 1 >tracing_on"
     ))?;
     let (console, until) = (bench.device.console(), Instant::now() + time);
