@@ -26,7 +26,7 @@ use lexopt::{Arg, Parser, ValueExt as _};
 const HELP: &str = "\
 Usage: cargo xtask COMMAND
 
-  setup                        install what the other commands need (apt packages, nextest)
+  setup                        install what the other commands need (apt packages, nextest, cargo-deny)
   demo [--keep]                the whole way, told: keys, guests, boot, apply, update, refusal, healing
   image [--variant test|faults]   build the device image: signed UKI, disk; for tests one with a root shell, or with fault points too
   vm up [--fresh] [--variant test|faults]   boot the device in QEMU with Secure Boot and a TPM; --fresh forgets its data
@@ -62,6 +62,7 @@ fn command() -> Result<ExitCode> {
         "setup" => {
             end(&mut parser)?;
             setup::ensure()?;
+            setup::ensure_deny()?;
         }
         "demo" => {
             let keep = options(&mut parser)?.keep;

@@ -1,4 +1,4 @@
-//! What the other commands need from Debian, and nextest.
+//! What the other commands need from Debian, and of cargo's subcommands.
 
 use std::process::Command;
 
@@ -16,7 +16,6 @@ const PACKAGES: &[(&str, &str)] = &[
     ("cryptsetup-bin", "tests: veritysetup as the second opinion"),
     ("curl", "demo and tests"),
     ("dmsetup", "tests: dmsetup as the second opinion; test image"),
-    ("dmsetup", "tests: dmsetup as the second opinion"),
     ("dosfstools", "image: EFI partition"),
     ("e2fsprogs", "image: mkfs.ext4 on the device"),
     ("erofs-utils", "guests: image files"),
@@ -45,6 +44,9 @@ const PACKAGES: &[(&str, &str)] = &[
     ("zstd", "image: initramfs"),
 ];
 
+/// The version that the pinned compiler builds.
+const CARGO_DENY: &str = "cargo-deny@0.20.2";
+
 /// Installs what is missing and says so before; silent when nothing is.
 pub(crate) fn ensure() -> Result<()> {
     let missing: Vec<&str> = PACKAGES.iter().map(|(name, _)| *name).filter(|name| !installed(name)).collect();
@@ -52,11 +54,25 @@ pub(crate) fn ensure() -> Result<()> {
         println!("setup: installing {}", missing.join(" "));
         install(&missing)?;
     }
-    if Command::new("cargo-nextest").arg("--version").output().is_err() {
+    if !has_subcommand("nextest") {
         println!("setup: installing cargo-nextest (some minutes)");
         run::visibly(run::cargo().args(["install", "--locked", "cargo-nextest"]))?;
     }
     Ok(())
+}
+
+/// Installs cargo-deny, if it is missing: what all tests need and no other command.
+pub(crate) fn ensure_deny() -> Result<()> {
+    if !has_subcommand("deny") {
+        println!("setup: installing cargo-deny (some minutes)");
+        run::visibly(run::cargo().args(["install", "--locked", CARGO_DENY]))?;
+    }
+    Ok(())
+}
+
+/// Whether cargo has the subcommand `name`, which is a program of its own.
+pub(crate) fn has_subcommand(name: &str) -> bool {
+    run::cargo().args([name, "--version"]).output().is_ok_and(|output| output.status.success())
 }
 
 fn installed(package: &str) -> bool {

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: everything that must hold before a commit, in the order in which it fails fastest.
 
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -8,7 +8,7 @@ use catenoid_e2e::Artefacts;
 use catenoid_e2e::chance::whole;
 
 use crate::image::{self, Variant};
-use crate::{development, fuzz, rooms, run, walls};
+use crate::{development, fuzz, rooms, run, setup, walls};
 
 /// A test's group is its name's prefix: what it needs to run.
 const NAMESPACE: &str = "test(/(^|::)(netns|mountns)_/)";
@@ -35,7 +35,8 @@ pub(crate) fn run(artefacts: &Artefacts, group: Option<&str>, filter: Option<&st
     };
     cargo(&["fmt", "--all", "--check"])?;
     cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--all-features", "--", "--deny", "warnings"])?;
-    licences(artefacts)?;
+    let whole_run = group.is_none() && filter.is_none();
+    licences(artefacts, whole_run)?;
     if matches!(group, None | Some("vm")) {
         image::build(artefacts, Variant::Faults)?;
         image::build(artefacts, Variant::Test)?;
@@ -48,15 +49,17 @@ pub(crate) fn run(artefacts: &Artefacts, group: Option<&str>, filter: Option<&st
         vec!["nextest", "run", "--workspace", "--all-features", "--profile", profile, "--filterset", &expression];
     nextest.extend(filter);
     cargo(&nextest)?;
-    if group.is_none() && filter.is_none() {
+    if whole_run {
         fuzz::run(artefacts, &fuzz::Options { target: None, time: FUZZ_TIME, keep: false })?;
     }
     Ok(())
 }
 
-/// `cargo deny` where it is installed; its absence is said, not hidden.
-fn licences(artefacts: &Artefacts) -> Result<()> {
-    if Command::new("cargo-deny").arg("--version").output().is_err() {
+/// `cargo deny`: in a whole run always, in a part of it where it is installed; its absence is said, not hidden.
+fn licences(artefacts: &Artefacts, whole_run: bool) -> Result<()> {
+    if whole_run {
+        setup::ensure_deny()?;
+    } else if !setup::has_subcommand("deny") {
         println!("cargo-deny is not installed: licences, bans and sources (deny.toml) are NOT checked in this run");
         return Ok(());
     }
