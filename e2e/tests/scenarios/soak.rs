@@ -46,12 +46,13 @@ struct Counts {
 }
 
 /// After [`AGENT`]. Processes in containers come and go by themselves, sessions of sshd and workers of a server that has just
-/// started, and are not counted.
+/// started, and are not counted; nor is what the counting itself is made of, which is not there yet when they are listed.
 const COUNT: &str = r#"
+    all=$(ls -d /proc/[0-9]*)
     outside() { readlink $1/exe && ! grep -q ::/catenoid/ $1/cgroup; }
     awk '/^(Rss|Pss):/ { print $1, $2 }' /proc/$agent/smaps_rollup
     echo descriptors: $(ls /proc/$agent/fd | wc -l)
-    echo processes: $(for p in /proc/[0-9]*; do outside $p >/dev/null && echo $p; done | wc -l)
+    echo processes: $(for p in $all; do outside $p >/dev/null && echo $p; done | wc -l)
     echo mounts: $(wc -l </proc/$agent/mountinfo)
     echo dm: $(ls -d /sys/block/dm-* | wc -l)
     echo loops: $(ls -d /sys/block/loop*/loop | wc -l)
