@@ -18,15 +18,16 @@ use crate::{
     namespace,
     netlink::message::{Message, attributes, number, text},
     netlink::{exchange, flags::ACKNOWLEDGED, listing, open},
-    process::{Spoken, speak},
+    process::{self, Spoken, speak},
 };
 
 /// Where nft(8) is, on Debian and on the device.
 const NFT: &str = "/usr/sbin/nft";
 /// The standard input. nft's own `-` means `/dev/stdin`, which is a link that nobody makes on the device.
 const STDIN: &str = "/proc/self/fd/0";
-/// The most bytes of one listing: 1000 ports and 64 zones of 256 flows come to about half of it.
-const LISTING_LIMIT: usize = 16 * 1024 * 1024;
+/// The most memory that nft may take (`RLIMIT_AS`), which holds a listing as objects before it writes it: some 60 000 short
+/// rules. It runs in the agent's control group, where want of memory ends the agent as well.
+const MEMORY_LIMIT: u64 = 160 * 1024 * 1024;
 /// The most bytes of what nft says when it fails; more is cut off.
 const COMPLAINT_LIMIT: usize = 4096;
 /// How long nft may take: the longest listing of ours takes a second or two, on a busy device some more.
@@ -105,16 +106,16 @@ pub fn tables(net: BorrowedFd<'_>, table: &str) -> Result<Vec<&'static str>, Err
 }
 
 /// Every object in the tables called `table` in `net`, as nft lists them; none if there is none. A table of a container's
-/// own making that is longer than any of ours, or that nft lists as something else than JSON, is listed as
+/// own making that is longer than `limit` bytes, or that nft lists as something else than JSON, is listed as
 /// `{"unreadable": family}`: it is none of ours, and not being able to read it must not keep it from being replaced.
 ///
 /// # Errors
 /// All of [`Error`].
-pub fn list(net: BorrowedFd<'_>, table: &str) -> Result<Vec<Value>, Error> {
+pub fn list(net: BorrowedFd<'_>, table: &str, limit: usize) -> Result<Vec<Value>, Error> {
     namespace::inside(net, || {
         let mut objects = Vec::new();
         for family in tables_here(table)? {
-            match run(&["-j", "list", "table", family, table], "", "list its rules")? {
+            match run(&["-j", "list", "table", family, table], "", limit, "list its rules")? {
                 Output::Whole(listed) if let Ok(Listing { nftables }) = serde_json::from_str(&listed) => {
                     objects.extend(nftables.into_iter().filter(|object| object.get("metainfo").is_none()));
                 }
@@ -136,7 +137,8 @@ pub fn replace(net: BorrowedFd<'_>, table: &str, objects: &[Value]) -> Result<()
         let delete = old.iter().map(|family| json!({"delete": {"table": {"family": family, "name": table}}}));
         let add = objects.iter().map(|object| json!({"add": object}));
         let commands: Vec<Value> = delete.chain(add).collect();
-        run(&["-j", "-f", STDIN], &json!({"nftables": commands}).to_string(), "replace its rules").map(drop)
+        run(&["-j", "-f", STDIN], &json!({"nftables": commands}).to_string(), COMPLAINT_LIMIT, "replace its rules")
+            .map(drop)
     })?
 }
 
@@ -167,19 +169,22 @@ fn tables_here(name: &str) -> Result<Vec<&'static str>, Error> {
 /// What nft wrote.
 enum Output {
     Whole(String),
-    /// More than [`LISTING_LIMIT`].
+    /// More than was asked for.
     TooLong,
 }
 
-fn run(arguments: &[&str], input: &str, what: &'static str) -> Result<Output, Error> {
+/// Runs nft with `input`, to write at most `limit` bytes.
+fn run(arguments: &[&str], input: &str, limit: usize, what: &'static str) -> Result<Output, Error> {
     let mut nft = Command::new(NFT);
     let nft = nft.args(arguments).env_clear().current_dir("/");
     let nft = nft.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = at("firewall.run", || nft.spawn()).map_err(Error::Run)?;
-    let limits = [LISTING_LIMIT + 1, COMPLAINT_LIMIT];
+    // It has hardly begun by then, and has asked for no rules.
+    process::limit_memory(&child, MEMORY_LIMIT);
+    let limits = [limit + 1, COMPLAINT_LIMIT];
     let spoken = speak(&mut child, input.as_bytes(), limits, Instant::now() + RUN_LIMIT);
     let Spoken { status, output, complaint } = spoken.map_err(Error::Run)?;
-    if output.len() > LISTING_LIMIT {
+    if output.len() > limit {
         return Ok(Output::TooLong);
     }
     if status.success() {

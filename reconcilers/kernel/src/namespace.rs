@@ -266,8 +266,8 @@ pub fn read(folder: &Path) -> Result<Option<Pair>, Error> {
 pub fn is_outside(pid: u32, folder: &Path) -> Result<bool, Error> {
     let of = |path: PathBuf| match look("namespace.look", || fs::metadata(&path)) {
         Ok(file) => Ok(Some((file.dev(), file.ino()))),
-        // ESRCH: the process went away.
-        Err(error) if error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH) => Ok(None),
+        // The process went away, before or while its link was followed.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH | libc::EACCES)) => Ok(None),
         Err(source) => Err(Error::Read { path, source }),
     };
     let lives_in = of(format!("/proc/{pid}/ns/net").into())?;

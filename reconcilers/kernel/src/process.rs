@@ -14,7 +14,10 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl, inotify},
     io::Errno,
-    process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid},
+    process::{
+        Pid, PidfdFlags, Resource, Rlimit, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, prlimit,
+        waitid,
+    },
 };
 
 use crate::fault::{at, look};
@@ -322,6 +325,15 @@ pub fn signal(pid: u32, started: u64, signal: i32) -> Result<(), Error> {
     match at("process.signal", || pidfd_send_signal(&pidfd, named)) {
         Ok(()) | Err(Errno::SRCH) => Ok(()),
         Err(source) => Err(error(source)),
+    }
+}
+
+/// Lets `child` take no more than `bytes` of address space; what it asks for beyond that it does not get. That it has ended
+/// already is as good.
+pub(crate) fn limit_memory(child: &Child, bytes: u64) {
+    let limit = Rlimit { current: Some(bytes), maximum: Some(bytes) };
+    if let Some(pid) = Pid::from_raw(child.id().cast_signed()) {
+        let _ = prlimit(Some(pid), Resource::As, limit);
     }
 }
 

@@ -232,7 +232,11 @@ impl Ground {
             Step::SetForwarding { container, forwarding } => self.set_forwarding(container, *forwarding),
             Step::SetFirewall { place, rules } => {
                 let replaced = firewall::replace(self.net(place)?.as_fd(), name::TABLE, &rules.objects());
-                replaced.map_err(|source| Error::Firewall { place: place.clone(), source })
+                replaced.map_err(|source| Error::Firewall { place: place.clone(), source })?;
+                if matches!(place, Place::Container(_)) {
+                    self.listed.lock().unwrap_or_else(PoisonError::into_inner).gave(rules);
+                }
+                Ok(())
             }
             Step::SetBridge { bridge, .. } => self.set_bridge(bridge),
             Step::RemoveBridge { bridge: name } | Step::RemoveStray { interface: name } => self.remove(name),

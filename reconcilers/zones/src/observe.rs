@@ -9,7 +9,7 @@ use std::{
 use catenoid_kernel::{
     firewall,
     namespace::{self, Visitor},
-    netlink::{Address, DefaultRoute, Link, Netlink},
+    netlink::{self, Address, DefaultRoute, Link, Netlink},
 };
 use catenoid_schema::{manifest::MacAddress, name::Name};
 use ipnet::IpNet;
@@ -21,6 +21,13 @@ use crate::{Bridge, Error, Inner, Interface, Namespaces, Observed, Place, Port, 
 pub(crate) fn ipv6_off(interface: &str) -> String {
     format!("ipv6/conf/{interface}/disable_ipv6")
 }
+
+/// The most bytes of a listing of the root namespace's rules, which nobody can change but root: 1000 ports and 64 zones of
+/// 256 flows come to about half of it.
+const ROOT_LISTING: usize = 16 * 1024 * 1024;
+/// The same of a container's, unless we gave it more: whoever has the core container can write any rules, each of which
+/// costs the agent many times its length, and the status carries them to everybody who asks.
+const CONTAINER_LISTING: usize = 1024 * 1024;
 
 /// What is in one network namespace.
 struct Content {
@@ -36,19 +43,32 @@ struct Content {
 /// What each firewall was listed as, and in which state it was then. While the kernel says that nothing was changed since,
 /// it is not listed again: that would cost more than all the rest of a look.
 #[derive(Debug, Default)]
-pub(crate) struct Listed(BTreeMap<u64, (firewall::State, Rules)>);
+pub(crate) struct Listed {
+    known: BTreeMap<u64, (firewall::State, Rules)>,
+    /// Bytes of the longest rules that we gave to a container.
+    longest: usize,
+}
 
 impl Listed {
-    /// The rules in `net`, whose firewall is in `state`.
-    fn rules(&mut self, net: BorrowedFd<'_>, state: firewall::State) -> Result<Rules, firewall::Error> {
-        match self.0.get(&state.namespace) {
+    /// The rules in the namespace `net` of `place`, whose firewall is in `state`.
+    fn rules(&mut self, net: BorrowedFd<'_>, place: &Place, state: firewall::State) -> Result<Rules, firewall::Error> {
+        match self.known.get(&state.namespace) {
             Some((then, rules)) if *then == state => Ok(rules.clone()),
             _ => {
-                let rules = Rules::normal(firewall::list(net, name::TABLE)?);
-                self.0.insert(state.namespace, (state, rules.clone()));
+                let limit = match place {
+                    Place::Root => ROOT_LISTING,
+                    Place::Container(_) => CONTAINER_LISTING.max(2 * self.longest),
+                };
+                let rules = Rules::normal(firewall::list(net, name::TABLE, limit)?);
+                self.known.insert(state.namespace, (state, rules.clone()));
                 Ok(rules)
             }
         }
+    }
+
+    /// Notes that `rules` were given to a container: a listing of as many is read.
+    pub(crate) fn gave(&mut self, rules: &Rules) {
+        self.longest = self.longest.max(rules.bytes());
     }
 }
 
@@ -78,7 +98,7 @@ fn visit(visitor: &Visitor, run: &Path, root: &OwnedFd, listed: &mut Listed) -> 
         // It may be taken away while it is listed.
         let rules = content.firewall.and_then(|state| {
             there.insert(state.namespace);
-            listed.rules(pair.net.as_fd(), state).ok()
+            listed.rules(pair.net.as_fd(), &place, state).ok()
         });
         let rules = rules.unwrap_or_else(|| Rules::normal([json!({"unreadable": "table"})]));
         note(place.clone(), rules, &mut observed);
@@ -95,24 +115,32 @@ fn visit(visitor: &Visitor, run: &Path, root: &OwnedFd, listed: &mut Listed) -> 
     let unreadable = |source| Error::Firewall { place: Place::Root, source };
     let state = firewall::state().map_err(unreadable)?;
     there.insert(state.namespace);
-    note(Place::Root, listed.rules(root.as_fd(), state).map_err(unreadable)?, &mut observed);
-    listed.0.retain(|namespace, _| there.contains(namespace));
+    note(Place::Root, listed.rules(root.as_fd(), &Place::Root, state).map_err(unreadable)?, &mut observed);
+    listed.known.retain(|namespace, _| there.contains(namespace));
     segments(inner, &mut observed)?;
     Ok(observed)
 }
 
-/// What is in the network namespace that the visitor is in.
+/// What is in the network namespace of a container that the visitor is in.
 fn read(root: &OwnedFd) -> Result<Content, Error> {
     let netlink = Netlink::open().map_err(Error::Links)?;
     let [v4, v6] = netlink.forwarding().map_err(Error::Links)?;
     Ok(Content {
         root: netlink.number_of(root.as_fd()).map_err(Error::Links)?,
-        links: netlink.links().map_err(Error::Links)?,
-        addresses: netlink.addresses().map_err(Error::Links)?,
-        routes: netlink.default_routes().map_err(Error::Links)?,
+        links: bounded(netlink.links())?,
+        addresses: bounded(netlink.addresses())?,
+        routes: bounded(netlink.default_routes())?,
         forwarding: forwarding(v4, v6),
         firewall: firewall::state().ok(),
     })
+}
+
+/// What the core container made too long to be listed is drift of its own: nothing of it is ours.
+fn bounded<T>(listed: Result<Vec<T>, netlink::Error>) -> Result<Vec<T>, Error> {
+    match listed {
+        Err(error) if error.is_cut() => Ok(Vec::new()),
+        listed => listed.map_err(Error::Links),
+    }
 }
 
 /// What both settings say, if it is the same and one that we write; a family that is not there forwards nothing.

@@ -63,6 +63,12 @@ impl Rules {
         self.0.is_empty()
     }
 
+    /// How long the lines are together.
+    #[cfg(feature = "kernel")]
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.iter().map(String::len).sum()
+    }
+
     /// How many lines are rules.
     #[must_use]
     pub fn count(&self) -> usize {

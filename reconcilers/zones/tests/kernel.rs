@@ -592,6 +592,19 @@ fn netns_every_change_by_hand_is_found_and_healed() {
                     });
                 }),
             ),
+            (
+                "an uplink is renamed and has the names of others, more than fit into one answer of the kernel",
+                Box::new(|| {
+                    inside(&core, || {
+                        let long =
+                            |from: u32| (from..from + 100).map(|n| format!(" altname {n:0>120}")).collect::<String>();
+                        (0..4).for_each(|n| run_ip(&format!("link property add dev uplink0{}", long(n * 100))));
+                        run_ip("link property add dev uplink0 altname cz-plant altname eth0");
+                        run_ip("link set uplink0 down");
+                        run_ip("link set uplink0 name wan");
+                    });
+                }),
+            ),
             ("a network namespace is unpinned", Box::new(|| unpin("net"))),
             ("a user namespace is unpinned", Box::new(|| unpin("user"))),
         ];

@@ -20,8 +20,8 @@ use libc::{
     RTM_NEWLINK, RTM_NEWROUTE, RTN_UNICAST, RTPROT_STATIC,
 };
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, setsockopt, socket,
-    sockopt::RcvBuf,
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, connect, recv, send, setsockopt,
+    socket, sockopt::RcvBuf,
 };
 
 use message::{Message, Received, attributes, messages, number, text};
@@ -29,12 +29,19 @@ use message::{Message, Received, attributes, messages, number, text};
 /// The most bytes of one answer: 4096 links of 2 KiB. What does not fit is not seen, so a container that fills its own
 /// namespace with links only hides its own.
 const ANSWER_LIMIT: usize = 8 * 1024 * 1024;
-/// The most bytes that the kernel puts into one datagram of a dump (`NLMSG_GOODSIZE`, at most 32 KiB).
-const DATAGRAM: usize = 32 * 1024;
+/// More than the kernel puts into one datagram: a link can have 64 KiB of alternative names.
+const DATAGRAM: usize = 128 * 1024;
+/// Datagrams of announcements that are read at a time: who sends without end must not hold up who reads.
+const DRAINED: usize = 1024;
 /// Room for notifications until they are read; if it overflows the reader is still woken, and looks at everything anyway.
 const NOTIFICATIONS: usize = 256 * 1024;
 
-// `linux/if_link.h`, what libc lacks.
+// `linux/if_link.h`, what libc lacks; `linux/rtnetlink.h` for the messages and the mask.
+const IFLA_EXT_MASK: u16 = 29;
+const IFLA_PROP_LIST: u16 = 52;
+const IFLA_ALT_IFNAME: u16 = 53;
+const RTM_DELLINKPROP: u16 = 109;
+const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
 const IFLA_BR_STP_STATE: u16 = 5;
 const IFLA_BR_MCAST_SNOOPING: u16 = 23;
 const IFLA_BR_NF_CALL_IPTABLES: u16 = 36;
@@ -165,7 +172,9 @@ impl Netlink {
     /// # Errors
     /// [`Error::List`].
     pub fn links(&self) -> Result<Vec<Link>, Error> {
+        // With a mask the kernel makes room for the longest link, and does not break off at it.
         let request = Message::new(RTM_GETLINK, REQUEST | DUMP, &link_header(0, None));
+        let request = request.number(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
         self.dump(request, RTM_NEWLINK, "interfaces", link)
     }
 
@@ -237,11 +246,16 @@ impl Netlink {
     /// # Errors
     /// [`Error::Missing`], [`Error::List`].
     pub fn index(&self, name: &str) -> Result<u32, Error> {
+        self.get(name, |body| link(body).map(|link| link.index))
+    }
+
+    /// What `parse` finds in the description of an interface.
+    fn get<T>(&self, name: &str, parse: fn(&[u8]) -> Option<T>) -> Result<T, Error> {
         let missing = || Error::Missing { interface: name.to_owned() };
         let request = Message::new(RTM_GETLINK, ACKNOWLEDGED, &link_header(0, None)).text(IFLA_IFNAME, name);
         let mut found = None;
-        match exchange(&self.0, request, |received| found = link(received.body)) {
-            Ok(()) => found.map(|link| link.index).ok_or_else(missing),
+        match exchange(&self.0, request, |received| found = parse(received.body)) {
+            Ok(()) => found.ok_or_else(missing),
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Err(missing()),
             Err(source) => Err(Error::List { what: "interfaces", source }),
         }
@@ -323,14 +337,21 @@ impl Netlink {
         self.change(request, "enslave", name)
     }
 
-    /// Moves an interface into `namespace` under the name `renamed`, switched off and without its addresses.
+    /// Moves an interface into `namespace` under the name `renamed`, switched off and without its addresses; also without
+    /// the alternative names that somebody gave it, which would keep others from theirs where it comes to.
     ///
     /// # Errors
     /// [`Error::Change`], [`Error::Missing`].
     pub fn move_to(&self, name: &str, namespace: BorrowedFd<'_>, renamed: &str) -> Result<(), Error> {
         // An interface that is on cannot be renamed before Linux 6.2.
         self.switch(name, false)?;
-        let request = Message::new(RTM_NEWLINK, ACKNOWLEDGED, &link_header(self.index(name)?, None))
+        let index = self.index(name)?;
+        for other in self.get(name, alternative_names)? {
+            let request = Message::new(RTM_DELLINKPROP, ACKNOWLEDGED, &link_header(index, None));
+            let request = request.nest(IFLA_PROP_LIST, |list| list.attribute(IFLA_ALT_IFNAME, &other));
+            self.change(request, "take a name from", name)?;
+        }
+        let request = Message::new(RTM_NEWLINK, ACKNOWLEDGED, &link_header(index, None))
             .text(IFLA_IFNAME, renamed)
             .number(IFLA_NET_NS_FD, descriptor(namespace));
         self.change(request, "move", name)
@@ -427,6 +448,14 @@ impl Netlink {
     }
 }
 
+impl Error {
+    /// Whether a listing broke off at an entry that is longer than what the kernel lists.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        matches!(self, Self::List { source, .. } if source.raw_os_error() == Some(libc::EMSGSIZE))
+    }
+}
+
 /// A socket on which the kernel announces changes in the network namespace of the thread that opened it. For poll(2).
 #[derive(Debug)]
 pub struct Announcements(OwnedFd);
@@ -457,19 +486,20 @@ impl Announcements {
     }
 }
 
-/// Reads all that a socket of announcements has, without waiting, and forgets it; whether there was anything.
+/// Reads what a socket of announcements has, without waiting, and forgets it; whether there was anything.
 pub(crate) fn drain(socket: BorrowedFd<'_>) -> io::Result<bool> {
     let mut buffer = [0; 8192];
     let mut any = false;
-    loop {
+    for _ in 0..DRAINED {
         match recv(socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
             // ENOBUFS: more came than there was room for, which is an announcement too.
             Ok(_) | Err(nix::Error::ENOBUFS) => any = true,
-            Err(nix::Error::EAGAIN) => return Ok(any),
+            Err(nix::Error::EAGAIN) => break,
             Err(nix::Error::EINTR) => {}
             Err(errno) => return Err(errno.into()),
         }
     }
+    Ok(any)
 }
 
 impl AsFd for Announcements {
@@ -502,7 +532,8 @@ pub(crate) fn listing(kind: u16, fixed: &[u8]) -> Message {
     Message::new(kind, REQUEST | DUMP, fixed)
 }
 
-/// A netlink socket in the calling thread's network namespace.
+/// A netlink socket in the calling thread's network namespace. Nobody but the kernel can answer on it: who has NET_ADMIN
+/// in a namespace can send to any other socket of it, but not to one that is connected to somebody else (netlink(7)).
 pub(crate) fn open(protocol: SockProtocol, flags: SockFlag, groups: u32) -> io::Result<OwnedFd> {
     let flags = flags | SockFlag::SOCK_CLOEXEC;
     let fd = look("netlink.open", || socket(AddressFamily::Netlink, SockType::Raw, flags, protocol))?;
@@ -510,6 +541,7 @@ pub(crate) fn open(protocol: SockProtocol, flags: SockFlag, groups: u32) -> io::
         setsockopt(&fd, RcvBuf, &NOTIFICATIONS)?;
     }
     bind(fd.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
+    connect(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
     Ok(fd)
 }
 
@@ -522,15 +554,19 @@ pub(crate) fn exchange(fd: &OwnedFd, request: Message, mut each: impl FnMut(Rece
     let mut buffer = vec![0; DATAGRAM];
     let mut seen = 0;
     loop {
-        let length = match recv(fd, &mut buffer, MsgFlags::empty()) {
+        // MSG_TRUNC: the length that it had, which must not be more than there was room for.
+        let length = match recv(fd, &mut buffer, MsgFlags::MSG_TRUNC) {
             Err(nix::Error::EINTR) => continue,
             received => received?,
         };
+        if length > buffer.len() {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
         seen += length;
         for received in messages(&buffer[..length]).filter(|received| received.sequence == SEQUENCE) {
             match i32::from(received.kind) {
-                libc::NLMSG_ERROR => return acknowledged(received.body),
-                libc::NLMSG_DONE => return Ok(()),
+                // The end of a listing says as well whether it is whole.
+                libc::NLMSG_ERROR | libc::NLMSG_DONE => return acknowledged(received.body),
                 _ if seen <= ANSWER_LIMIT => each(received),
                 // Read to the end all the same: what is left in the socket would be taken for the next answer.
                 _ => {}
@@ -543,7 +579,7 @@ pub(crate) fn exchange(fd: &OwnedFd, request: Message, mut each: impl FnMut(Rece
 fn acknowledged(body: &[u8]) -> io::Result<()> {
     match number(body).cast_signed() {
         0 => Ok(()),
-        errno => Err(io::Error::from_raw_os_error(-errno)),
+        errno => Err(io::Error::from_raw_os_error(errno.saturating_neg())),
     }
 }
 
@@ -595,6 +631,13 @@ fn link(body: &[u8]) -> Option<Link> {
         }
     }
     Some(link)
+}
+
+/// As the kernel writes them, with the NUL.
+fn alternative_names(body: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let lists = attributes(body.get(16..)?).filter(|(kind, _)| *kind == IFLA_PROP_LIST);
+    let names = lists.flat_map(|(_, list)| attributes(list)).filter(|(kind, _)| *kind == IFLA_ALT_IFNAME);
+    Some(names.map(|(_, name)| name.to_owned()).collect())
 }
 
 fn link_info(info: &[u8], link: &mut Link) {
@@ -676,4 +719,49 @@ fn octets(address: IpAddr) -> Vec<u8> {
 
 fn descriptor(fd: BorrowedFd<'_>) -> u32 {
     fd.as_raw_fd().cast_unsigned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::socket::{getsockname, sendto};
+
+    #[test]
+    fn netns_nobody_but_the_kernel_can_answer() {
+        let fresh = crate::namespace::make(1 << 30, 65_536).unwrap();
+        crate::namespace::inside(fresh.net().unwrap().as_fd(), || {
+            let ours = open(SockProtocol::NetlinkRoute, SockFlag::empty(), 0).unwrap();
+            let port: NetlinkAddr = getsockname(ours.as_raw_fd()).unwrap();
+            let forged = Message::new(RTM_NEWLINK, 0, &link_header(7, None)).text(IFLA_IFNAME, "forged").finish(1);
+            let kind = SockType::Raw;
+            let plain = socket(AddressFamily::Netlink, kind, SockFlag::empty(), SockProtocol::NetlinkRoute).unwrap();
+            let to = |socket: &OwnedFd, port| sendto(socket.as_raw_fd(), &forged, &port, MsgFlags::empty());
+            assert_eq!(to(&plain, port), Err(nix::Error::ECONNREFUSED));
+            // The same to a socket as anybody opens it.
+            let open_to_all: NetlinkAddr = getsockname(plain.as_raw_fd()).unwrap();
+            assert_eq!(to(&plain, open_to_all), Ok(forged.len()));
+            let links = Netlink(ours).links().unwrap();
+            assert_eq!(links.iter().map(|link| link.name.as_str()).collect::<Vec<_>>(), ["lo"]);
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn netns_a_listing_that_breaks_off_is_told() {
+        let fresh = crate::namespace::make(1 << 30, 65_536).unwrap();
+        crate::namespace::inside(fresh.net().unwrap().as_fd(), || {
+            let netlink = Netlink::open().unwrap();
+            netlink.switch("lo", true).unwrap();
+            // `struct rtnexthop`: its length, flags, weight, interface.
+            let mut hop = [0; 8];
+            hop[0] = 8;
+            hop[4..].copy_from_slice(&netlink.index("lo").unwrap().to_ne_bytes());
+            let fixed = [2, 24, 0, 0, RT_TABLE_MAIN, RTPROT_STATIC, libc::RT_SCOPE_LINK, RTN_UNICAST, 0, 0, 0, 0];
+            let request = Message::new(RTM_NEWROUTE, CREATE, &fixed).attribute(libc::RTA_DST, &[203, 0, 113, 0]);
+            netlink.change(request.attribute(libc::RTA_MULTIPATH, &hop.repeat(8000)), "make", "lo").unwrap();
+            assert!(netlink.default_routes().is_err_and(|error| error.is_cut()));
+            assert_eq!(netlink.links().unwrap().len(), 1);
+        })
+        .unwrap();
+    }
 }
