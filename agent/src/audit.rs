@@ -13,7 +13,7 @@ use std::{
     io::{self, BufRead, BufReader, Read as _, Seek, SeekFrom, Write},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    sync::Mutex,
+    sync::{Arc, Mutex},
 };
 
 use catenoid_schema::{control::Event, digest::Digest, status::Subject};
@@ -37,9 +37,9 @@ pub(crate) const DEVICE: &str = "device";
 /// One line of the log.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Record {
+struct Record<E = Event> {
     #[serde(flatten)]
-    event: Event,
+    event: E,
     /// The kernel's random id of the boot.
     boot_id: String,
     /// Milliseconds since that boot, which no clock change moves.
@@ -52,7 +52,7 @@ struct Record {
 #[derive(Debug)]
 pub(crate) struct Audit {
     state: Mutex<State>,
-    live: broadcast::Sender<Event>,
+    live: broadcast::Sender<Arc<Event>>,
 }
 
 #[derive(Debug)]
@@ -61,7 +61,7 @@ struct State {
     /// None while the file cannot be written (a full disk): events are still told, and writing is tried anew.
     file: Option<File>,
     /// Events that are not in the file yet, each with the milliseconds from boot to it.
-    pending: VecDeque<(Event, u64)>,
+    pending: VecDeque<(Arc<Event>, u64)>,
     /// Events that there was no room for in memory either.
     lost: u64,
     /// Why the file cannot be written.
@@ -73,7 +73,8 @@ struct State {
     next: u64,
     previous: Digest,
     boot_id: String,
-    backlog: VecDeque<Event>,
+    /// Shared with everybody to whom they are being told.
+    backlog: VecDeque<Arc<Event>>,
     budget: Budget,
 }
 
@@ -98,37 +99,32 @@ impl Happening {
 }
 
 impl Audit {
-    /// Goes on with the log in `folder`, which is made if it is not there.
-    ///
-    /// # Errors
-    /// The file system's.
-    pub(crate) fn open(folder: &Path, boot_id: &str) -> io::Result<Self> {
+    /// Goes on with the log in `folder`, which is made if it is not there. What cannot be read or written is no reason not to
+    /// begin: events wait until it can.
+    pub(crate) fn open(folder: &Path, boot_id: &str) -> Self {
         let path = folder.join("audit.jsonl");
-        let (mut backlog, mut previous) = tail(&path)?;
-        if backlog.is_empty() {
+        let read = tail(&path).and_then(|tail| match tail {
             // Cut off between putting the full file aside and the first record of the next.
-            (backlog, previous) = tail(&path.with_extension("1.jsonl"))?;
-        }
+            Tail { events, whole, .. } if events.is_empty() => {
+                self::tail(&path.with_extension("1.jsonl")).map(|before| Tail { whole, ..before })
+            }
+            tail => Ok(tail),
+        });
+        let unreadable = read.as_ref().err().map(|error| format!("what happened before is not known: {error}"));
+        // A torn last line is cut off; of a log that cannot be read nothing is.
+        let torn = unreadable.is_none();
+        let Tail { events: backlog, previous, whole: size } = read.unwrap_or_default();
         // Past the last number, which only somebody else's record can have, it stays: the device goes on.
         let next = backlog.back().map_or(1, |event| event.number.saturating_add(1));
         let boot_id = boot_id.to_owned();
         let (pending, lost, fault, budget) = (VecDeque::new(), 0, None, Budget::default());
-        let mut state = State {
-            path,
-            file: None,
-            pending,
-            lost,
-            fault,
-            size: 0,
-            torn: false,
-            next,
-            previous,
-            boot_id,
-            backlog,
-            budget,
-        };
-        state.reopen()?;
-        Ok(Self { state: Mutex::new(state), live: broadcast::channel(BACKLOG).0 })
+        let state =
+            State { path, file: None, pending, lost, fault, size, torn, next, previous, boot_id, backlog, budget };
+        let audit = Self { state: Mutex::new(state), live: broadcast::channel(BACKLOG).0 };
+        if let Some(message) = unreadable {
+            audit.note(Happening::by_device("AuditLogUnreadable", None, message));
+        }
+        audit
     }
 
     /// Writes an event and tells everyone who watches. That it could not be written is itself an event, told and kept
@@ -153,7 +149,7 @@ impl Audit {
 
     /// Gives an event its number, and tells it.
     fn tell(&self, state: &mut State, happening: Happening) {
-        let event = state.event(happening);
+        let event = Arc::new(state.event(happening));
         tracing::info!(kind = event.kind, subject = event.subject.as_ref().map(Subject::as_str), "{}", event.message);
         state.backlog.push_back(event.clone());
         if state.backlog.len() > BACKLOG {
@@ -196,7 +192,7 @@ impl Audit {
     /// The last event still in memory that is `wanted`.
     pub(crate) fn find_last(&self, wanted: impl Fn(&Event) -> bool) -> Option<Event> {
         let state = self.state.lock().expect("nobody panics while holding it");
-        state.backlog.iter().rfind(|event| wanted(event)).cloned()
+        state.backlog.iter().rfind(|event| wanted(event)).map(|event| Event::clone(event))
     }
 
     /// The number of the last event; 0 before the first.
@@ -205,7 +201,7 @@ impl Audit {
     }
 
     /// The events after number `since` that are still in memory, and all that come.
-    pub(crate) fn watch(&self, since: u64) -> (Vec<Event>, broadcast::Receiver<Event>) {
+    pub(crate) fn watch(&self, since: u64) -> (Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>) {
         let state = self.state.lock().expect("nobody panics while holding it");
         let past = state.backlog.iter().filter(|event| event.number > since).cloned().collect();
         (past, self.live.subscribe())
@@ -215,7 +211,7 @@ impl Audit {
     pub(crate) fn about(&self, subject: &Subject, count: usize) -> Vec<Event> {
         let state = self.state.lock().expect("nobody panics while holding it");
         let about = state.backlog.iter().rev().filter(|event| event.subject.as_ref() == Some(subject));
-        let mut events: Vec<_> = about.take(count).cloned().collect();
+        let mut events: Vec<_> = about.take(count).map(|event| Event::clone(event)).collect();
         events.reverse();
         events
     }
@@ -251,11 +247,11 @@ impl State {
         Ok(())
     }
 
-    fn append(&mut self, event: Event, monotonic_ms: u64) -> io::Result<()> {
+    fn append(&mut self, event: Arc<Event>, monotonic_ms: u64) -> io::Result<()> {
         if self.file.is_none() || self.size > FILE_LIMIT {
             self.reopen()?;
         }
-        let record = Record { event, boot_id: self.boot_id.clone(), monotonic_ms, previous: self.previous };
+        let record = Record { event: &*event, boot_id: self.boot_id.clone(), monotonic_ms, previous: self.previous };
         let mut line = serde_json::to_vec(&record)?;
         let digest = Digest::of(&line);
         line.push(b'\n');
@@ -287,23 +283,38 @@ impl State {
     }
 }
 
-/// The last events of the log and the digest of its last line. A torn last line (a power cut) is cut off. A longer line than
-/// we write is read in pieces: whoever wrote it, it takes no more memory than a record.
-fn tail(path: &Path) -> io::Result<(VecDeque<Event>, Digest)> {
-    let mut events = VecDeque::new();
-    let mut previous = Digest::of(b"");
-    let file = match OpenOptions::new().read(true).write(true).open(path) {
+/// The end of a log.
+struct Tail {
+    /// The last events.
+    events: VecDeque<Arc<Event>>,
+    /// The digest of the last line.
+    previous: Digest,
+    /// Bytes of whole lines: what follows them is a line that a power cut tore.
+    whole: u64,
+}
+
+impl Default for Tail {
+    fn default() -> Self {
+        Self { events: VecDeque::new(), previous: Digest::of(b""), whole: 0 }
+    }
+}
+
+/// Reads the end of the log at `path`. A longer line than we write is read in pieces: whoever wrote it, it takes no more
+/// memory than a record.
+fn tail(path: &Path) -> io::Result<Tail> {
+    let Tail { mut events, mut previous, mut whole } = Tail::default();
+    let file = match File::open(path) {
         Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((events, previous)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Tail::default()),
         Err(e) => return Err(e),
     };
-    let (mut whole, mut held, mut line) = (0, 0, Vec::new());
-    let mut reader = BufReader::new(&file);
+    let (mut held, mut line) = (0, Vec::new());
+    let mut reader = BufReader::new(file);
     while reader.by_ref().take(RECORD_LIMIT).read_until(b'\n', &mut line)? > 0 {
         held += line.len() as u64;
         if let Some(record) = line.strip_suffix(b"\n") {
-            if let Ok(Record { event, .. }) = serde_json::from_slice(record) {
-                events.push_back(event);
+            if let Ok(Record { event, .. }) = serde_json::from_slice::<Record>(record) {
+                events.push_back(Arc::new(event));
                 if events.len() > BACKLOG {
                     events.pop_front();
                 }
@@ -313,8 +324,7 @@ fn tail(path: &Path) -> io::Result<(VecDeque<Event>, Digest)> {
         }
         line.clear();
     }
-    file.set_len(whole)?;
-    Ok((events, previous))
+    Ok(Tail { events, previous, whole })
 }
 
 #[cfg(test)]
@@ -328,8 +338,8 @@ mod tests {
     #[test]
     fn each_record_names_the_line_before_it_across_a_reopening() {
         let folder = tempfile::tempdir().unwrap();
-        note(&Audit::open(folder.path(), "boot-1").unwrap(), "one");
-        let audit = Audit::open(folder.path(), "boot-2").unwrap();
+        note(&Audit::open(folder.path(), "boot-1"), "one");
+        let audit = Audit::open(folder.path(), "boot-2");
         note(&audit, "two");
         let text = fs::read_to_string(folder.path().join("audit.jsonl")).unwrap();
         let lines: Vec<_> = text.lines().collect();
@@ -343,10 +353,10 @@ mod tests {
     #[test]
     fn a_torn_last_line_is_cut_off() {
         let folder = tempfile::tempdir().unwrap();
-        note(&Audit::open(folder.path(), "boot-1").unwrap(), "one");
+        note(&Audit::open(folder.path(), "boot-1"), "one");
         let path = folder.path().join("audit.jsonl");
         OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"number\":2,\"at").unwrap();
-        note(&Audit::open(folder.path(), "boot-1").unwrap(), "two");
+        note(&Audit::open(folder.path(), "boot-1"), "two");
         let text = fs::read_to_string(&path).unwrap();
         let numbers: Vec<u64> = text.lines().map(|l| serde_json::from_str::<Record>(l).unwrap().event.number).collect();
         assert_eq!(numbers, [1, 2]);
@@ -355,17 +365,17 @@ mod tests {
     #[test]
     fn a_line_that_is_too_long_is_no_record_and_hides_none() {
         let folder = tempfile::tempdir().unwrap();
-        note(&Audit::open(folder.path(), "boot-1").unwrap(), "one");
+        note(&Audit::open(folder.path(), "boot-1"), "one");
         let path = folder.path().join("audit.jsonl");
         let mut file = OpenOptions::new().append(true).open(&path).unwrap();
         let long = vec![b'x'; usize::try_from(RECORD_LIMIT).unwrap() * 3];
         file.write_all(&long).unwrap();
         file.write_all(b"\n").unwrap();
-        note(&Audit::open(folder.path(), "boot-2").unwrap(), "two");
+        note(&Audit::open(folder.path(), "boot-2"), "two");
         // The same without its end is cut off as any torn line.
         file.write_all(&long).unwrap();
-        note(&Audit::open(folder.path(), "boot-3").unwrap(), "three");
-        let events = tail(&path).unwrap().0;
+        note(&Audit::open(folder.path(), "boot-3"), "three");
+        let events = tail(&path).unwrap().events;
         let told: Vec<_> = events.iter().map(|event| (event.number, event.message.as_str())).collect();
         assert_eq!(told, [(1, "one"), (2, "two"), (3, "three")]);
     }
@@ -373,7 +383,7 @@ mod tests {
     #[test]
     fn half_a_record_of_a_full_disk_is_cut_off_before_the_next() {
         let folder = tempfile::tempdir().unwrap();
-        let audit = Audit::open(folder.path(), "boot-1").unwrap();
+        let audit = Audit::open(folder.path(), "boot-1");
         note(&audit, "one");
         let path = folder.path().join("audit.jsonl");
         OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"number\":2,").unwrap();
@@ -391,9 +401,9 @@ mod tests {
     #[test]
     fn numbers_go_on_after_a_file_was_put_aside_and_nothing_was_written_since() {
         let folder = tempfile::tempdir().unwrap();
-        note(&Audit::open(folder.path(), "boot-1").unwrap(), "one");
+        note(&Audit::open(folder.path(), "boot-1"), "one");
         fs::rename(folder.path().join("audit.jsonl"), folder.path().join("audit.1.jsonl")).unwrap();
-        let audit = Audit::open(folder.path(), "boot-2").unwrap();
+        let audit = Audit::open(folder.path(), "boot-2");
         note(&audit, "two");
         assert_eq!(audit.last(), 2);
     }
@@ -401,9 +411,9 @@ mod tests {
     #[test]
     fn a_full_file_is_put_aside_and_an_overlong_message_is_cut() {
         let folder = tempfile::tempdir().unwrap();
-        let audit = Audit::open(folder.path(), "boot-1").unwrap();
+        let audit = Audit::open(folder.path(), "boot-1");
         audit.state.lock().unwrap().size = FILE_LIMIT + 1;
-        File::options().write(true).open(folder.path().join("audit.jsonl")).unwrap().set_len(FILE_LIMIT + 1).unwrap();
+        File::create(folder.path().join("audit.jsonl")).unwrap().set_len(FILE_LIMIT + 1).unwrap();
         note(&audit, &"ä".repeat(MESSAGE_LIMIT));
         let size = fs::metadata(folder.path().join("audit.jsonl")).unwrap().len();
         assert!(size < MESSAGE_LIMIT as u64 + 1024, "{size}");
@@ -411,10 +421,26 @@ mod tests {
     }
 
     #[test]
+    fn a_log_that_cannot_be_read_or_written_stops_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.jsonl");
+        fs::create_dir(&path).unwrap();
+        let audit = Audit::open(folder.path(), "boot-1");
+        note(&audit, "one");
+        assert!(audit.look_after().is_some());
+        fs::remove_dir(&path).unwrap();
+        assert_eq!(audit.look_after(), None);
+        let events = tail(&path).unwrap().events;
+        let told: Vec<_> = events.iter().map(|event| (event.number, event.kind.as_str())).collect();
+        let kinds = ["AuditLogUnreadable", "AuditLogUnwritable", "Test", "AuditLogWritten"];
+        assert_eq!(told, (1..).zip(kinds).collect::<Vec<_>>());
+    }
+
+    #[test]
     fn a_log_that_was_removed_begins_anew_and_says_so() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit");
-        let audit = Audit::open(&path, "boot-1").unwrap();
+        let audit = Audit::open(&path, "boot-1");
         note(&audit, "one");
         let last = fs::read_to_string(path.join("audit.jsonl")).unwrap();
         fs::remove_dir_all(&path).unwrap();
@@ -431,7 +457,7 @@ mod tests {
     fn what_cannot_be_written_is_written_later_in_its_order() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit");
-        let audit = Audit::open(&path, "boot-1").unwrap();
+        let audit = Audit::open(&path, "boot-1");
         note(&audit, "one");
         // Nothing can be made in the place of a file.
         fs::remove_dir_all(&path).unwrap();

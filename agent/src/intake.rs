@@ -472,8 +472,12 @@ impl Intake {
         let differs = |difference: String| Refused::GuestDiffers { guest: name.clone(), difference };
         let descriptor = reference.descriptor.ok_or_else(|| differs("it has no digest".to_owned()))?;
         let envelope = self.blob(descriptor)?.ok_or_else(|| missing("descriptor", descriptor))?;
+        if envelope.len() as u64 > DESCRIPTOR_LIMIT {
+            return Err(differs(format!("what it names has more than {DESCRIPTOR_LIMIT} bytes and is no descriptor")));
+        }
         if Digest::of(&envelope) != descriptor {
-            return Err(differs("its descriptor was altered on the disk".to_owned()));
+            self.discard(descriptor)?;
+            return Err(missing("descriptor", descriptor));
         }
         let guest: Verified<Guest> = open(&envelope, &self.anchors, at)
             .map_err(|source| Refused::GuestEnvelope { guest: name.clone(), source })?;
@@ -515,8 +519,21 @@ impl Intake {
             Err(source) => return Err(Refused::Blob { digest, source }),
         };
         let mut bytes = Vec::new();
-        file.take(DESCRIPTOR_LIMIT).read_to_end(&mut bytes).map_err(|source| Refused::Blob { digest, source })?;
+        file.take(DESCRIPTOR_LIMIT + 1).read_to_end(&mut bytes).map_err(|source| Refused::Blob { digest, source })?;
         Ok(Some(bytes))
+    }
+
+    /// Takes away a blob that was altered on the disk: as long as it is there, nobody can push it again.
+    fn discard(&self, digest: Digest) -> Result<(), Refused> {
+        match fs::remove_file(self.blobs.join(digest.to_hex())) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(Refused::Blob { digest, source }),
+            _ => {}
+        }
+        self.tell(
+            "BlobAltered",
+            format!("`{digest}` was altered on the disk and was removed; it has to be pushed again"),
+        );
+        Ok(())
     }
 }
 

@@ -401,7 +401,8 @@ async fn reconcile(
     changed.2 |= progress.run(&rooms.zones, &plan.2.establish).await;
     changed.1 |= progress.run(&rooms.limits, &plan.1.establish).await;
     changed.0 |= progress.run(&*rooms.containers, &plan.0.establish).await;
-    if changed.0 {
+    // Who lives in namespaces that were just made anew is outside of them.
+    if changed.0 || changed.2 {
         seen.containers = observe(&*rooms.containers).await?;
     }
     if changed.1 {
@@ -546,7 +547,7 @@ impl Progress<'_> {
                     self.done += 1;
                     self.failures.remove(&subject);
                     // A container that is started and ends at once, again and again, has not recovered by its start.
-                    if subject.kind() != "container" {
+                    if <R::Planner as Planner>::NAME != catenoid_containers::Planning::NAME {
                         self.retries.reset(&subject);
                     }
                     let message = format!("{}: {step}", <R::Planner as Planner>::NAME);

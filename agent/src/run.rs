@@ -22,11 +22,11 @@ use tokio::{sync::watch, task::JoinHandle};
 use crate::{
     audit::{Audit, Happening},
     clock, control,
-    intake::{Intake, Target, chain},
+    intake::{Intake, Target},
     pass::Pass,
     paths::{AGENT_END, ANCHORS, CONTROL, DATA, LAUNCHER, LEDGER_COPY},
     status::Snapshot,
-    storage,
+    storage::{self, Restock},
     upkeep::Upkeep,
     wake::{LOOK_ANYWAY, Wake},
 };
@@ -90,8 +90,7 @@ pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
     storage::mount_data()?;
     let device = device()?;
     let data = Path::new(DATA);
-    let audit = Audit::open(&data.join("audit"), &device.boot_id);
-    let audit = Arc::new(audit.map_err(|source| Error::Read { what: "audit log", source })?);
+    let audit = Arc::new(Audit::open(&data.join("audit"), &device.boot_id));
     if let Some(ended) = how_the_last_ended() {
         audit.note(ended);
     }
@@ -103,12 +102,8 @@ pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
     let intake = Intake::open(anchors()?, serial, state, audit.clone(), generation.clone(), gate.clone());
     let intake = Arc::new(intake);
     store.settle()?;
-    let holds_nothing = intake.watch().borrow().is_none();
-    let taken =
-        if holds_nothing { storage::take_factory_bundle(&intake, &store) } else { storage::refill(&intake, &store) };
-    if let Err(error) = taken {
-        audit.note(Happening::by_device("FactoryBundleRefused", None, chain(&error)));
-    }
+    let mut restock = Restock::default();
+    restock.look(&intake, &store, &audit);
     let containers = Arc::new(Containers::open(Paths::default(), Path::new(LAUNCHER))?);
     let pass = Pass::open(audit.clone(), containers.clone(), generation, gate)?;
     let (told, snapshot) = watch::channel(Arc::new(Snapshot::default()));
@@ -118,7 +113,7 @@ pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
     let passes = std::thread::Builder::new().name("pass".to_owned());
     let bell = Bell::new().map_err(|source| Error::Runtime { what: "no bell for the pass", source })?;
     let (targets, rung) = (accepted.clone(), bell.clone());
-    let passing = passes.spawn(move || reconcile(pass, &upkeep, &targets, &told, rung));
+    let passing = passes.spawn(move || reconcile(pass, &upkeep, restock, &targets, &told, rung));
     let passing = passing.map_err(|source| Error::Runtime { what: "no thread for the pass", source })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| Error::Runtime { what: "no runtime", source })?;
@@ -164,6 +159,7 @@ fn anchors() -> Result<Anchors, Error> {
 fn reconcile(
     mut pass: Pass,
     upkeep: &Upkeep,
+    mut restock: Restock,
     accepted: &watch::Receiver<Option<Arc<Target>>>,
     told: &watch::Sender<Arc<Snapshot>>,
     bell: Bell,
@@ -184,6 +180,7 @@ fn reconcile(
             let way = if jump > 0 { "forward" } else { "back" };
             upkeep.audit.note(Happening::by_device("ClockSet", None, format!("{} s {way}", jump.abs())));
         }
+        restock.look(&upkeep.intake, &upkeep.store, &upkeep.audit);
         let target = upkeep.intake.begin_pass();
         let mut again = None;
         if let Some(target) = target {

@@ -1,6 +1,7 @@
 //! The data partition, and the factory bundle for a device that holds no manifest yet.
 
 use std::{
+    collections::BTreeSet,
     fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
@@ -15,7 +16,8 @@ use catenoid_kernel::{
 use catenoid_schema::{control::MANIFEST_LIMIT, digest::Digest};
 
 use crate::{
-    intake::{Intake, Refused},
+    audit::{Audit, Happening},
+    intake::{Intake, Refused, chain},
     paths::{DATA, DATA_LABEL, FACTORY_LABEL},
 };
 
@@ -103,12 +105,38 @@ fn wait_for_partition(label: &'static str) -> Result<PathBuf, Error> {
     }
 }
 
+/// Takes from the factory bundle what the device has not: a first manifest, or blobs that the store has lost.
+#[derive(Debug, Default)]
+pub(crate) struct Restock {
+    /// What was lost at the last try and could not be found: it is not looked for again.
+    sought: BTreeSet<Digest>,
+    /// Why the last try failed.
+    refused: Option<String>,
+}
+
+impl Restock {
+    /// Looks whether anything is missing and tries to get it. Without any manifest it tries each time.
+    pub(crate) fn look(&mut self, intake: &Intake, store: &Store, audit: &Audit) {
+        let holds_nothing = intake.watch().borrow().is_none();
+        if !holds_nothing && intake.lost() == self.sought {
+            return;
+        }
+        let taken = if holds_nothing { take_factory_bundle(intake, store) } else { refill(intake, store) };
+        self.sought = intake.lost();
+        let refused = taken.err().map(|error| chain(&error));
+        if let Some(message) = refused.clone().filter(|_| refused != self.refused) {
+            audit.note(Happening::by_device("FactoryBundleRefused", None, message));
+        }
+        self.refused = refused;
+    }
+}
+
 /// Takes the factory bundle, by the same acceptance as any other manifest. Its partition is a tar: blobs under
 /// `blobs/<64 hex>`, and `manifest.cose`.
 ///
 /// # Errors
 /// The first thing wrong with it; nothing of it is in force then.
-pub(crate) fn take_factory_bundle(intake: &Intake, store: &Store) -> Result<(), BundleError> {
+fn take_factory_bundle(intake: &Intake, store: &Store) -> Result<(), BundleError> {
     let device = wait_for_partition(FACTORY_LABEL)?;
     take_bundle(intake, store, File::open(device)?)
 }
@@ -138,7 +166,7 @@ pub(crate) fn take_bundle(intake: &Intake, store: &Store, tar: impl Read) -> Res
 ///
 /// # Errors
 /// The first thing wrong with the bundle.
-pub(crate) fn refill(intake: &Intake, store: &Store) -> Result<(), BundleError> {
+fn refill(intake: &Intake, store: &Store) -> Result<(), BundleError> {
     // Descriptors first: they name the images.
     for _ in 0..2 {
         let lost = intake.lost();

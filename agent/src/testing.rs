@@ -25,7 +25,7 @@ pub struct Agent(Arc<control::Agent>);
 impl Agent {
     /// Starts on what `data` holds.
     pub fn start(data: &Path, anchors: Anchors, serial: Serial) -> Result<Self, Box<dyn Error>> {
-        let audit = Arc::new(Audit::open(&data.join("audit"), "boot")?);
+        let audit = Arc::new(Audit::open(&data.join("audit"), "boot"));
         let store = Store::open(data)?;
         let (copy, generation) = (data.join("copy"), store.generation());
         let intake = Intake::open(anchors, serial.clone(), (data, &copy), audit.clone(), generation, Arc::default());

@@ -206,7 +206,7 @@ async fn events(
     });
     let live = live.flat_map(stream::iter).take_while(move |_| std::future::ready(query.follow));
     let live = if query.follow { live.left_stream() } else { stream::empty().right_stream() };
-    let told = stream::iter(past).chain(live).map(|event: Event| Ok(sse(&event)));
+    let told = stream::iter(past).chain(live).map(|event: Arc<Event>| Ok(sse(&event)));
     Sse::new(told).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
 }
 

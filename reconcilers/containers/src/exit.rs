@@ -92,6 +92,9 @@ mod record {
 
     use super::{End, Exit};
 
+    /// How the kernel marks a group that was removed under a zombie.
+    const REMOVED: &str = " (deleted)";
+
     /// What went wrong with the end of a process.
     #[derive(Debug, thiserror::Error)]
     pub enum Error {
@@ -133,7 +136,8 @@ mod record {
         let run = identity.as_ref().and_then(run_of);
         let recorded = run.map(|(container, launch)| {
             let started = identity.as_ref().map_or(0, |identity| identity.started);
-            let exit = describe(zombie, &container, launch, started, exits, hierarchy);
+            let removed = identity.as_ref().is_some_and(|identity| identity.cgroup.ends_with(REMOVED));
+            let exit = describe(zombie, &container, launch, (started, removed), exits, hierarchy);
             (container, exit)
         });
         let kept = recorded.map(|(container, exit)| {
@@ -152,15 +156,22 @@ mod record {
     /// The container and launch that a process is the first one of: pid 1 in a pid namespace further in, in a leaf.
     pub(crate) fn run_of(identity: &Identity) -> Option<(Name, String)> {
         let first = identity.pids.len() > 1 && identity.pids.last() == Some(&1);
-        // The kernel marks a group that was removed under a zombie.
-        let path = identity.cgroup.trim_end_matches(" (deleted)");
+        let path = identity.cgroup.trim_end_matches(REMOVED);
         let mut parts = path.rsplit('/');
         let (launch, container) = (name::leaf_launch(parts.next()?)?, parts.next()?);
         let ours = first && parts.next() == Some(name::CGROUP);
         ours.then(|| Some((container.parse().ok()?, launch.to_owned()))).flatten()
     }
 
-    fn describe(zombie: Zombie, container: &Name, launch: String, started: u64, exits: &Path, base: &Path) -> Exit {
+    /// `removed`: its leaf is gone, and what bears the leaf's name by now is another run's.
+    fn describe(
+        zombie: Zombie,
+        container: &Name,
+        launch: String,
+        (started, removed): (u64, bool),
+        exits: &Path,
+        base: &Path,
+    ) -> Exit {
         let group = base.join(name::CGROUP).join(container.as_str());
         let memory_kills = process::read_record(&group.join("memory.events")).ok().flatten().map_or(0, |text| {
             text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok()).unwrap_or(0)
@@ -173,7 +184,8 @@ mod record {
             process::End::Signal(number) => End::Signal(number),
             process::End::Code(code) => End::Code(code),
         };
-        let leaf = process::folder_id(&group.join(name::leaf(&launch))).ok().flatten().unwrap_or(0);
+        let leaf = || process::folder_id(&group.join(name::leaf(&launch))).ok().flatten().unwrap_or(0);
+        let leaf = if removed { 0 } else { leaf() };
         Exit {
             leaf,
             launch,

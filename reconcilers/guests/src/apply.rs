@@ -225,7 +225,7 @@ impl Doors {
             }
             Step::DiscardAltered { image, .. } => remove(image, store::discard_altered(&blobs, &image)),
             Step::RemoveBlob { blob } => remove(blob, blobs.remove(&blob.to_hex())),
-            Step::RemovePartial { blob } => remove(blob, incoming.remove(&store::partial_name(&blob))),
+            Step::RemovePartial { blob } => remove(blob, store::remove_partial(&incoming, &blob)),
             Step::ForgetAltered { image } => remove(image, blobs.remove(&store::altered_name(&image))),
         }
     }

@@ -278,6 +278,8 @@ impl Planner for Planning {
             .collect();
         // A device can be mounted in the place of another guest: it is free once that place is cleared.
         prepare.sort_by_key(|step| !matches!(step, Step::UnmountGuest { .. }));
+        // An image that is there in part is in the way of a push.
+        prepare.extend(cut(desired, observed));
         let mut prepared = observed.clone();
         for step in &prepare {
             step.effect_on(&mut prepared);
@@ -323,16 +325,25 @@ fn activate(id: &str, wanted: &Wanted, observed: &Observed) -> Vec<Step> {
     steps
 }
 
+/// The images that have another size than what was signed: the disk lost a part of them.
+fn cut(desired: &Desired, observed: &Observed) -> Vec<Step> {
+    let is_cut = |digest: &Digest, size: u64| {
+        let mut guests = desired.guests.values().filter(|wanted| wanted.image == *digest).peekable();
+        guests.peek().is_some() && guests.all(|wanted| wanted.size.bytes() != size)
+    };
+    let cut = observed.blobs.iter().filter(|(digest, blob)| is_cut(digest, blob.size));
+    cut.map(|(digest, _)| Step::RemoveBlob { blob: *digest }).collect()
+}
+
 /// What takes away all that is not wanted.
 fn retire(desired: &Desired, observed: &Observed) -> Vec<Step> {
     let known: BTreeSet<String> = desired.guests.keys().chain(&desired.unread).map(Digest::short).collect();
     let unmounts = observed.mounts.keys().filter(|id| !known.contains(*id));
     let unmaps = observed.devices.keys().filter(|id| !known.contains(*id));
-    let blobs = observed.blobs.iter().filter(|(digest, blob)| {
-        let mut guests = desired.guests.values().filter(|wanted| wanted.image == **digest).peekable();
-        let cut = guests.peek().is_some() && guests.all(|wanted| wanted.size.bytes() != blob.size);
-        cut || (!desired.reaches(digest) && desired.unread.is_empty() && !blob.fresh)
-    });
+    let blobs = observed
+        .blobs
+        .iter()
+        .filter(|(digest, blob)| !desired.reaches(digest) && desired.unread.is_empty() && !blob.fresh);
     let partials = observed.partials.iter().filter(|(_, fresh)| !**fresh);
     let is_image = |digest: &Digest| desired.guests.values().any(|wanted| wanted.image == *digest);
     let altered = observed.altered.iter().filter(|image| observed.blobs.contains_key(image) || !is_image(image));

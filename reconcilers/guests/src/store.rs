@@ -354,6 +354,15 @@ pub(crate) fn folders(data: &Path) -> Result<(Folder, Folder), blobs::Error> {
     Ok((Folder::open(&data.join("blobs"))?, Folder::open(&data.join("incoming"))?))
 }
 
+/// Removes what was pushed of a blob, unless somebody is pushing it, or has it verified, at this moment.
+pub(crate) fn remove_partial(incoming: &Folder, digest: &Digest) -> Result<(), blobs::Error> {
+    let name = partial_name(digest);
+    match incoming.write(&name) {
+        Err(blobs::Error::Open { source, .. }) if source.kind() == io::ErrorKind::WouldBlock => Ok(()),
+        held => held.and_then(|_held| incoming.remove(&name)),
+    }
+}
+
 /// Removes an image, and leaves an empty file that says so. Whoever has the image open goes on reading it.
 pub(crate) fn discard_altered(blobs: &Folder, image: &Digest) -> Result<(), blobs::Error> {
     blobs.write(&altered_name(image))?.sync()?;
