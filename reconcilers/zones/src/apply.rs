@@ -22,7 +22,7 @@ use ipnet::IpNet;
 
 use crate::{
     Bridge, Inner, Observed, Place, Planning, Port, Step, name,
-    observe::{self, ipv6_off},
+    observe::{self, ADVERTISEMENTS, advertisements, ipv6_off},
 };
 
 /// IPv4 and IPv6 forwarding of a network namespace.
@@ -366,10 +366,10 @@ impl Ground {
             None => return Err(Error::Gone { mac, place: from.clone() }),
         }
         self.on(&to, |netlink| {
-            // A router ignores advertisements unless it is told twice; the link-local address is the interface's own.
-            let advertisements = if address == Addressing::Dhcp { "2" } else { "0" };
-            for (key, value) in [("accept_ra", advertisements), ("addr_gen_mode", "0")] {
-                let set = namespace::set(&format!("ipv6/conf/{name}/{key}"), value);
+            let taken = if address == Addressing::Dhcp { ADVERTISEMENTS } else { "0" };
+            // The link-local address is the interface's own.
+            for (key, value) in [(advertisements(name), taken), (format!("ipv6/conf/{name}/addr_gen_mode"), "0")] {
+                let set = namespace::set(&key, value);
                 set.map_err(|source| Error::Setting { interface: name.to_owned(), source })?;
             }
             netlink.switch(name, true).map_err(|source| interface(name, source))

@@ -29,6 +29,14 @@ const ROOT_LISTING: usize = 16 * 1024 * 1024;
 /// costs the agent many times its length, and the status carries them to everybody who asks.
 const CONTAINER_LISTING: usize = 1024 * 1024;
 
+/// The setting by which an interface takes router advertisements.
+pub(crate) fn advertisements(interface: &str) -> String {
+    format!("ipv6/conf/{interface}/accept_ra")
+}
+
+/// It is [set](advertisements) so: who forwards, as the core container, ignores advertisements unless it is told twice.
+pub(crate) const ADVERTISEMENTS: &str = "2";
+
 /// What is in one network namespace.
 struct Content {
     links: Vec<Link>,
@@ -107,7 +115,7 @@ fn visit(visitor: &Visitor, run: &Path, root: &OwnedFd, listed: &mut Listed) -> 
                 Some(outer) => {
                     inner.extend(inner_end(&container, link, &content).map(|end| (outer, end)));
                 }
-                None => interface(&place, link, &mut observed),
+                None => interface(&place, link, &mut observed)?,
             }
         }
     }
@@ -198,7 +206,7 @@ fn segments(mut inner: BTreeMap<u32, Inner>, observed: &mut Observed) -> Result<
             _ if name::is_bridge(&link.name) || name::is_port(&link.name) => {
                 observed.strays.insert(link.name.clone());
             }
-            _ => interface(&Place::Root, link, observed),
+            _ => interface(&Place::Root, link, observed)?,
         }
     }
     Ok(())
@@ -206,20 +214,21 @@ fn segments(mut inner: BTreeMap<u32, Inner>, observed: &mut Observed) -> Result<
 
 /// Notes a physical interface, or a pair that somebody else made and that can stand in for one. Where two have the same
 /// address, hardware comes before what a container may have made, and the root namespace before containers.
-fn interface(place: &Place, link: &Link, observed: &mut Observed) {
+fn interface(place: &Place, link: &Link, observed: &mut Observed) -> Result<(), Error> {
     let physical = link.kind.is_none() && !link.loopback;
-    let Some(mac) = link.permanent.filter(|_| physical).or(link.address).map(MacAddress::from_bytes) else { return };
-    if !physical && link.kind.as_deref() != Some("veth") {
-        return;
-    }
+    let mac = link.permanent.filter(|_| physical).or(link.address).map(MacAddress::from_bytes);
+    let Some(mac) = mac.filter(|_| physical || link.kind.as_deref() == Some("veth")) else { return Ok(()) };
     let rank = |interface: &Interface| (interface.physical, interface.place == Place::Root);
-    let found = Interface { place: place.clone(), name: link.name.clone(), up: link.up, physical };
+    let advertisements = *place != Place::Root
+        && namespace::setting(&advertisements(&link.name)).map_err(Error::Observe)?.as_deref() == Some(ADVERTISEMENTS);
+    let found = Interface { place: place.clone(), name: link.name.clone(), up: link.up, physical, advertisements };
     match observed.interfaces.get(&mac) {
         Some(known) if rank(known) >= rank(&found) => {}
         _ => {
             observed.interfaces.insert(mac, found);
         }
     }
+    Ok(())
 }
 
 fn note(place: Place, rules: Rules, observed: &mut Observed) {

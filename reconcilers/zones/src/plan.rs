@@ -15,7 +15,7 @@ use catenoid_schema::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::{Desired, Joint, Rules, name, status};
+use crate::{Desired, Joint, Rules, Uplink, name, status};
 
 /// What there is of this room in the kernel.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,6 +117,9 @@ pub struct Interface {
     pub up: bool,
     /// Whether it is hardware. A virtual one in a container may be the container's own, and is never taken away.
     pub physical: bool,
+    /// Whether it takes router advertisements. Looked for in containers only.
+    #[serde(default)]
+    pub advertisements: bool,
 }
 
 /// A network namespace.
@@ -318,8 +321,9 @@ impl catenoid_core::Step for Step {
             Self::RemoveStray { interface } => {
                 observed.strays.remove(interface);
             }
-            Self::MoveInterface { mac, container, name, .. } => {
+            Self::MoveInterface { mac, container, name, address, .. } => {
                 if let Some(interface) = observed.interfaces.get_mut(mac) {
+                    interface.advertisements = *address == Addressing::Dhcp;
                     interface.place = Place::Container(container.clone());
                     interface.name.clone_from(name);
                     interface.up = true;
@@ -330,6 +334,7 @@ impl catenoid_core::Step for Step {
                     interface.place = Place::Root;
                     interface.name = name::returned(*mac);
                     interface.up = false;
+                    interface.advertisements = false;
                 }
             }
         }
@@ -393,9 +398,7 @@ impl Planner for Planning {
             (None, Place::Root) => true,
             (None, Place::Container(_)) => !interface.physical,
             (Some(_), Place::Root) => false,
-            (Some(uplink), Place::Container(container)) => {
-                (container, &interface.name, interface.up) == (&uplink.container, &uplink.name, true)
-            }
+            (Some(uplink), Place::Container(_)) => stands(uplink, interface),
         };
         observed.namespaces == namespaces
             && observed.bridges == bridges
@@ -475,6 +478,14 @@ fn same_pair(joint: &Joint, port: &Port) -> bool {
     }
 }
 
+/// Whether an interface is where it should be, and as it should be there.
+fn stands(uplink: &Uplink, is: &Interface) -> bool {
+    matches!(&is.place, Place::Container(container) if *container == uplink.container)
+        && is.name == uplink.name
+        && is.up
+        && is.advertisements == (uplink.address == Addressing::Dhcp)
+}
+
 /// Firewalls before anything that they guard.
 fn establish(desired: &Desired, observed: &Observed) -> Vec<Step> {
     let mut steps = Vec::new();
@@ -509,8 +520,7 @@ fn establish(desired: &Desired, observed: &Observed) -> Vec<Step> {
     }
     for (mac, uplink) in &desired.uplinks {
         let Some(interface) = observed.interfaces.get(mac) else { continue };
-        let place = Place::Container(uplink.container.clone());
-        if (&interface.place, &interface.name, interface.up) != (&place, &uplink.name, true) {
+        if !stands(uplink, interface) {
             steps.push(Step::MoveInterface {
                 mac: *mac,
                 zone: uplink.zone.clone(),

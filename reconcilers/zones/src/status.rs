@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use catenoid_schema::{
+    manifest::Addressing,
     name::Name,
     status::{Blame, Condition, Health, Subject, SubjectStatus, Sync},
 };
@@ -78,6 +79,11 @@ fn zones(desired: &Desired, observed: &Observed) -> Vec<SubjectStatus> {
                 let is_on = switched(is.up);
                 let message =
                     format!("interface {mac} is switched {is_on} as `{}`, not on as `{}`", is.name, uplink.name);
+                conditions.push(Condition::new("InterfaceDiffers", message, None));
+            }
+            Some(is) if is.advertisements != (uplink.address == Addressing::Dhcp) => {
+                let does = if is.advertisements { "takes" } else { "does not take" };
+                let message = format!("interface {mac} {does} router advertisements, against its zone's `address`");
                 conditions.push(Condition::new("InterfaceDiffers", message, None));
             }
             Some(_) => {}

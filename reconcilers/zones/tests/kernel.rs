@@ -605,6 +605,10 @@ fn netns_every_change_by_hand_is_found_and_healed() {
                     });
                 }),
             ),
+            (
+                "router advertisements are not taken by an uplink",
+                Box::new(|| inside(&core, || namespace::set("ipv6/conf/uplink0/accept_ra", "0").unwrap())),
+            ),
             ("a network namespace is unpinned", Box::new(|| unpin("net"))),
             ("a user namespace is unpinned", Box::new(|| unpin("user"))),
         ];

@@ -122,7 +122,13 @@ fn disturb(observed: &mut Observed, kind: u8, which: usize) {
         18 => drop(observed.interfaces.remove(&mac(1))),
         19 => drop(container.map(|container| {
             let place = Place::Container(container);
-            let interface = Interface { place, name: "wan".to_owned(), up: true, physical: which.is_multiple_of(2) };
+            let interface = Interface {
+                place,
+                name: "wan".to_owned(),
+                up: true,
+                physical: which.is_multiple_of(2),
+                advertisements: which.is_multiple_of(3),
+            };
             observed.interfaces.insert(mac(1), interface)
         })),
         _ => drop(observed.namespaces.insert(name("gone"), Some(Namespaces { base: 65_536, forwarding: Some(true) }))),
@@ -131,7 +137,13 @@ fn disturb(observed: &mut Observed, kind: u8, which: usize) {
 
 /// A device on which nothing was done yet.
 fn fresh() -> Observed {
-    let interface = |place: Place, name: &str| Interface { place, name: name.to_owned(), up: false, physical: true };
+    let interface = |place: Place, name: &str| Interface {
+        place,
+        name: name.to_owned(),
+        up: false,
+        physical: true,
+        advertisements: false,
+    };
     Observed {
         interfaces: BTreeMap::from([
             (mac(1), interface(Place::Root, "eth0")),
