@@ -251,6 +251,7 @@ impl Intake {
                     if let Err(error) = self.ledger().remember(&remembered) {
                         tracing::warn!(error = chain(&error), "the ledger has no copy for now");
                     }
+                    self.tell_found(&target);
                     self.accepted.send_replace(Some(target.into()));
                     break;
                 }
@@ -258,6 +259,17 @@ impl Intake {
                     self.tell("LedgerEntryRefused", format!("generation {}: {}", entry.generation, chain(&refused)));
                 }
             }
+        }
+    }
+
+    /// The agent may have ended between the ledger and the log.
+    fn tell_found(&self, target: &Target) {
+        let state = target.state();
+        let digest = state.digest.to_string();
+        let told = |event: &Event| [ACCEPTED, FOUND].contains(&event.kind.as_str()) && event.message.contains(&digest);
+        if self.audit.find_last(told).is_none() {
+            let found = "is in the ledger, and the last events do not say who brought it";
+            self.tell(FOUND, format!("`{}` sequence {} ({digest}) {found}", state.name, state.sequence));
         }
     }
 
@@ -573,6 +585,7 @@ const BRING: &str = "what was accepted last may be lost: apply the newest manife
 /// The kinds of events that leave a doubt about what was accepted last.
 const DOUBTS: [&str; 2] = ["LedgerSlotCorrupt", "LedgerLost"];
 const ACCEPTED: &str = "ManifestAccepted";
+const FOUND: &str = "ManifestFound";
 const RESTORED: &str = "LedgerRestored";
 /// Who brings the factory's manifest.
 const FACTORY: &str = "factory bundle";
