@@ -270,25 +270,6 @@ fn vm_all_state_removed() -> Result<()> {
     Ok(())
 }
 
-/// Whoever has c0 can write any number of rules in its own namespace; the agent looks at them with 256 MiB of memory.
-#[test]
-fn vm_rules_without_number() -> Result<()> {
-    let mut scene = Scene::set("rules")?;
-    let started = scene.bench.status()?.heartbeat.agent_started;
-    let since = scene.last_event()?;
-    let core = subject(&scene.bench.status()?, "container/core0")?.facts["pid"].clone();
-    // All at once, as far as the agent sees; in parts, as nft takes 2 KiB for each.
-    scene.freeze_and(&format!(
-        "yes 'add rule inet catenoid input accept' | head -n 20000 >/run/rules
-           for part in 1 2 3 4 5 6; do nsenter -t {core} -n nft -f /run/rules || exit; done
-           rm /run/rules; kill -CONT $agent"
-    ))?;
-    scene.event(since, "DriftFound")?;
-    scene.well("the rules are as they were", scene.digest)?;
-    ensure!(scene.bench.status()?.heartbeat.agent_started == started, "the agent lived on");
-    scene.untouched("c0 wrote 120 000 rules")
-}
-
 /// What the disk damages of c0's guest comes from the factory bundle, and of any other can be pushed again.
 #[test]
 fn vm_damaged_blobs_are_replaced() -> Result<()> {

@@ -122,6 +122,10 @@ const CLONE_NEWTIME: u64 = 0x80;
 /// network namespace (`AF_VSOCK`: the hypervisor) or into little-used protocols.
 const FAMILIES: [libc::c_int; 5] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK, libc::AF_PACKET];
 
+/// `NETLINK_NETFILTER`, whom a container with NET_ADMIN could ask for any number of rules, and for an announcement of each,
+/// which the kernel takes from the memory of all (linux/netlink.h). The agent sets what firewall there is.
+const FIREWALL: u64 = 12;
+
 /// Personalities that stay: none, without address randomisation, and asking.
 const PERSONALITIES: [u64; 3] = [0, 0x004_0000, 0xffff_ffff];
 
@@ -140,7 +144,9 @@ impl Filter {
         denied.insert(libc::SYS_clone, namespaces().map(flag).collect::<Result<_, _>>()?);
         denied.insert(libc::SYS_unshare, namespaces().chain([CLONE_NEWTIME]).map(flag).collect::<Result<_, _>>()?);
         let families = FAMILIES.map(|family| (0, Is::Ne, u64::from(family.cast_unsigned())));
-        denied.insert(libc::SYS_socket, vec![rule(&families)?]);
+        let netlink = u64::from(libc::AF_NETLINK.cast_unsigned());
+        let firewall = rule(&[(0, Is::Eq, netlink), (2, Is::Eq, FIREWALL)])?;
+        denied.insert(libc::SYS_socket, vec![rule(&families)?, firewall]);
         denied.insert(libc::SYS_socketpair, vec![rule(&families)?]);
         denied.insert(libc::SYS_personality, vec![rule(&PERSONALITIES.map(|persona| (0, Is::Ne, persona)))?]);
         let request = |request| rule(&[(1, Is::Eq, request)]);

@@ -17,11 +17,14 @@ const NUMBERS: u32 = 128;
 const NETLINK_ROUTE: i64 = 0;
 const NETLINK_AUDIT: i64 = 9;
 const NETLINK_CONNECTOR: i64 = 11;
+const NETLINK_NETFILTER: i64 = 12;
 const NETLINK_UEVENT: i64 = 15;
 const NEW_LINK: u16 = 16;
 const DELETE_LINK: u16 = 17;
 const GET_LINK: u16 = 18;
 const AUDIT_GET: u16 = 1000;
+/// linux/netfilter/nfnetlink.h, nf_tables.h.
+const NFT_GET_GENERATION: u16 = 10 << 8 | 16;
 const REQUEST_ACK: u16 = 5;
 const CREATE: u16 = 0x400;
 const NLMSG_ERROR: u16 = 2;
@@ -113,6 +116,7 @@ pub(super) fn rows() -> Vec<Row> {
             Outcome::of(subscribed)
         }),
         Row::new("ask the kernel's audit", || ask(NETLINK_AUDIT, AUDIT_GET, REQUEST_ACK, &[])),
+        Row::new("reach the firewall (nfnetlink)", || ask(NETLINK_NETFILTER, NFT_GET_GENERATION, REQUEST_ACK, &[0; 4])),
         Row::new("reach the hypervisor (AF_VSOCK)", || socket(40)).nobody("the image has no vsock"),
         Row::new("reach the kernel's ciphers (AF_ALG)", || socket(38)).nobody("the image has no AF_ALG"),
         Row::new("reach IPsec (AF_KEY)", || socket(15)).nobody("the image has no AF_KEY"),
