@@ -284,6 +284,8 @@ impl Intake {
     /// Looks for the guests of the accepted manifest once more, after `count` blobs that were lost were found elsewhere.
     pub(crate) fn found(&self, count: usize) {
         self.tell("BlobsRestored", format!("{count} of the blobs that were lost are in the factory bundle"));
+        // No other manifest is accepted between the look into the ledger and what comes of it.
+        let _gate = self.gate.blocking_lock();
         let held = self.ledger().read();
         self.take_up(held);
     }
@@ -305,7 +307,8 @@ impl Intake {
         self.accepted.subscribe()
     }
 
-    /// Verifies `envelope` as if it were to be accepted; changes nothing.
+    /// Verifies `envelope` as if it were to be accepted; changes nothing, but that a descriptor that was altered on the disk is
+    /// taken away.
     ///
     /// # Errors
     /// The first reason against it; the caller audits it with [`Intake::refused`].
