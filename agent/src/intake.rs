@@ -286,8 +286,12 @@ impl Intake {
         self.tell("BlobsRestored", format!("{count} of the blobs that were lost are in the factory bundle"));
         // No other manifest is accepted between the look into the ledger and what comes of it.
         let _gate = self.gate.blocking_lock();
-        let held = self.ledger().read();
-        self.take_up(held);
+        // Descriptors that are known stay so, also where the disk has lost them.
+        let knows_all = |target: &std::sync::Arc<Target>| target.guests.len() == target.manifest.guests.len();
+        if !self.accepted.borrow().as_ref().is_some_and(knows_all) {
+            let held = self.ledger().read();
+            self.take_up(held);
+        }
     }
 
     /// What a pass that begins now goes towards.
