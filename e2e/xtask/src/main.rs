@@ -2,6 +2,7 @@
 //! runs on a device. No system library and few crates, so that it builds in seconds on a machine with nothing but Rust.
 
 mod bench;
+mod compat;
 mod demo;
 mod development;
 mod fuzz;
@@ -34,6 +35,7 @@ Usage: cargo xtask COMMAND
   vm console                   what the device printed so far, and what it prints
   vm down                      press the power button
   bench NAME [--json]          measure: start, idle, pass, boot or push; what was found is in docs/performance.md
+  compat VERSION               store what the image and tools that are built sign and write, for every later version to read
   walls                        check who may use what: dependencies, unsafe, effects in rooms
   requirements [--json]        each requirement: where implemented, where tested, gaps
   fuzz [TARGET] [--seconds N] [--keep]   any bytes to the fuzz targets, 60 s each unless told; --keep what reaches new code
@@ -81,6 +83,11 @@ fn command() -> Result<ExitCode> {
             bench::run(&artefacts, &name, json)?;
         }
         "vm" => return vm(&artefacts, &mut parser),
+        "compat" => {
+            let version = word(&mut parser)?.context("`compat` needs the name of a version, such as `v2`")?;
+            end(&mut parser)?;
+            compat::make(&artefacts, &version)?;
+        }
         "walls" => {
             end(&mut parser)?;
             return walls::check(&artefacts);

@@ -85,6 +85,16 @@ fn partition(disk: &Path, factory: u64, data: u64, factory_mib: u64) -> Result<(
     Ok(())
 }
 
+/// Copies the data partition of `disk` out, with its holes.
+pub(crate) fn copy_data(disk: &Path, to: &Path) -> Result<()> {
+    let size = super::size(disk)?;
+    let at = size.checked_sub((DATA_MIB + 1) * MIB).context("the disk is smaller than its data partition")?;
+    let mut dd = Command::new("dd");
+    dd.arg(format!("if={}", disk.display())).arg(format!("of={}", to.display()));
+    dd.args(["bs=1M", "conv=sparse", "status=none"]);
+    run::output(dd.arg(format!("skip={}", at / MIB)).arg(format!("count={DATA_MIB}"))).map(drop)
+}
+
 fn copy_raw(from: &Path, to: &Path, offset: u64) -> Result<()> {
     let context = || format!("failed to copy `{}` into `{}`", from.display(), to.display());
     let mut source = File::open(from).with_context(context)?;

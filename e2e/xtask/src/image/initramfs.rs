@@ -91,6 +91,20 @@ pub(crate) fn probe(kernel: &Kernel) -> Result<Vec<u8>> {
     Ok(tree.bytes())
 }
 
+/// An archive to put behind that of an image: files that take the place of its own, or join them, programs with their
+/// libraries beside them.
+pub(crate) fn beside(files: &[(&str, &Path)]) -> Result<Vec<u8>> {
+    let mut tree = Tree::default();
+    for (to, from) in files {
+        tree.file(to, 0o755, super::read(from)?);
+        let root = to.find("/usr/bin/").map_or("", |at| &to[..at]);
+        for library in libraries(from)? {
+            tree.file(&format!("{root}{library}"), 0o755, super::read(Path::new(&library))?);
+        }
+    }
+    Ok(tree.bytes())
+}
+
 /// Cuts off what `scripts/sign-file` of Linux appended: signature, 12 bytes that end with its length, the marker.
 fn without_signature(module: &[u8]) -> Result<&[u8]> {
     let marker = b"~Module signature appended~\n";
@@ -100,11 +114,12 @@ fn without_signature(module: &[u8]) -> Result<&[u8]> {
     Ok(&body[..signed.context("the module's signature is longer than the module")?])
 }
 
-/// Absolute paths of the shared libraries of `program`, the loader included; none for a static one.
+/// Absolute paths of the shared libraries of `program`, the loader included; none for a static one, and for what is none.
 fn libraries(program: &Path) -> Result<Vec<String>> {
     let header = fs::read(program).with_context(|| format!("failed to read `{}`", program.display()))?;
-    let dynamic = run::output(Command::new("readelf").arg("-d").arg(program))?;
-    if header.is_empty() || !dynamic.contains("NEEDED") {
+    if !header.starts_with(b"\x7fELF")
+        || !run::output(Command::new("readelf").arg("-d").arg(program))?.contains("NEEDED")
+    {
         return Ok(Vec::new());
     }
     let listed = run::output(Command::new("ldd").arg(program))?;

@@ -9,7 +9,7 @@
 //! ```
 
 mod cpio;
-mod disk;
+pub(crate) mod disk;
 pub(crate) mod initramfs;
 pub(crate) mod kernel;
 mod uki;
