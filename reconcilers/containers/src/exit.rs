@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// The end of one run of a container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Exit {
     /// The launch it was a run of.
     pub launch: String,

@@ -28,7 +28,7 @@ pub struct Observed {
 
 /// What is there of one container.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Container {
     /// Its leaves, by launch.
     #[serde(default)]
@@ -40,7 +40,7 @@ pub struct Container {
 
 /// One leaf.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Run {
     /// The id (inode) of the leaf.
     pub leaf: u64,

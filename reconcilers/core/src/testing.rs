@@ -4,7 +4,8 @@
 
 use std::{fmt, path::Path};
 
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_yaml::Value;
 
 use crate::{Plan, Planner, simulate};
 
@@ -42,6 +43,7 @@ where
 pub fn golden<P: Planner>(folder: &Path, least: usize)
 where
     P::Desired: DeserializeOwned,
+    P::Observed: DeserializeOwned + Serialize,
 {
     let bless = std::env::var_os("CATENOID_BLESS").is_some();
     let mut cases: Vec<_> = std::fs::read_dir(folder)
@@ -53,6 +55,10 @@ where
     for case in cases {
         let desired: P::Desired = parse(&case, "desired.yaml");
         let observed: P::Observed = parse(&case, "observed.yaml");
+        // What is observed is read with any field that a later version may add; a case has none that nobody reads.
+        let (written, back): (Value, _) = (parse(&case, "observed.yaml"), serde_yaml::to_value(&observed));
+        let back = back.expect("what was observed can be written");
+        assert!(is_within(&written, &back), "{}/observed.yaml says more than is read", case.display());
         let plan = P::plan(&desired, &observed);
         let sentences = |steps: &[P::Step]| steps.iter().map(ToString::to_string).collect::<Vec<_>>();
         let text = serde_yaml::to_string(&Plan {
@@ -65,6 +71,16 @@ where
             std::fs::write(case.join("plan.yaml"), &text).expect("it can be written");
         }
         assert_eq!(text, read(&case, "plan.yaml"), "{}", case.display());
+    }
+}
+
+/// Whether each key of `part`, at any depth, is in `whole` too.
+fn is_within(part: &Value, whole: &Value) -> bool {
+    match (part, whole) {
+        (Value::Mapping(part), Value::Mapping(whole)) => {
+            part.iter().all(|(key, value)| whole.get(key).is_some_and(|found| is_within(value, found)))
+        }
+        _ => true,
     }
 }
 

@@ -20,7 +20,7 @@ use crate::{
 
 /// What is there.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Observed {
     /// The blobs that were pushed in full and had the right digest then.
     #[serde(default)]
@@ -41,7 +41,7 @@ pub struct Observed {
 
 /// A stored blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Blob {
     /// Bytes.
     pub size: u64,
@@ -51,7 +51,7 @@ pub struct Blob {
 
 /// A verity device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Device {
     /// What it verifies; none if its table is not in the form that we write.
     pub verity: Option<Verity>,
@@ -63,7 +63,7 @@ pub struct Device {
 
 /// A mount where a guest belongs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Mount {
     /// The guest whose device is mounted; none if it is something else, or several things.
     pub device: Option<String>,

@@ -10,7 +10,10 @@ use catenoid_schema::{
     status::{Subject, SubjectStatus},
     units::{ByteSize, Cpu},
 };
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, IntoDeserializer as _},
+};
 
 use crate::{
     Desired,
@@ -89,12 +92,31 @@ pub type Group = BTreeMap<Control, Value>;
 
 /// What is there.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Observed {
     /// The controls that this kernel gives to groups.
+    #[serde(deserialize_with = "known_controls")]
     pub offered: BTreeSet<Control>,
     /// The groups below `catenoid/` by name. A group of ours that no container can be called by is there to be removed.
+    #[serde(deserialize_with = "known_groups")]
     pub groups: BTreeMap<String, Group>,
+}
+
+/// The control of that name; none for one of a later version, in which this version's plan has no part.
+fn known(name: String) -> Option<Control> {
+    let control: Result<_, de::value::Error> = Control::deserialize(name.into_deserializer());
+    control.ok()
+}
+
+fn known_controls<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<Control>, D::Error> {
+    Ok(Vec::deserialize(deserializer)?.into_iter().filter_map(known).collect())
+}
+
+fn known_groups<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Group>, D::Error> {
+    let groups = BTreeMap::<String, BTreeMap<String, Value>>::deserialize(deserializer)?;
+    let of =
+        |group: BTreeMap<_, _>| group.into_iter().filter_map(|(name, value)| Some((known(name)?, value))).collect();
+    Ok(groups.into_iter().map(|(container, group)| (container, of(group))).collect())
 }
 
 /// One effect of this room.

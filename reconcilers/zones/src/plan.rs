@@ -19,7 +19,6 @@ use crate::{Desired, Joint, Rules, Uplink, name, status};
 
 /// What there is of this room in the kernel.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Observed {
     /// The pairs of namespaces, by container; none where there is only half a pair, or two that do not belong together.
     #[serde(default)]
@@ -43,7 +42,6 @@ pub struct Observed {
 
 /// A user namespace and the network namespace that belongs to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Namespaces {
     /// The first of the ids that its ids stand for.
     pub base: u32,
@@ -54,7 +52,6 @@ pub struct Namespaces {
 
 /// A bridge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Bridge {
     /// Whether it is switched on.
     pub up: bool,
@@ -75,7 +72,6 @@ impl Bridge {
 
 /// A pair of virtual interfaces, seen from its outer end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Port {
     /// The bridge that the outer end is in.
     pub bridge: Option<String>,
@@ -89,7 +85,6 @@ pub struct Port {
 
 /// The inner end of a pair.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Inner {
     /// The container whose network namespace it is in.
     pub container: Name,
@@ -107,7 +102,6 @@ pub struct Inner {
 
 /// A physical interface, or a stand-in for one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Interface {
     /// Whose network namespace it is in.
     pub place: Place,

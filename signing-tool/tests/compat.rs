@@ -1,0 +1,116 @@
+//! A status of any version is planned against, of earlier ones as of later ones.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use common::{run, seen};
+use serde_json::{Value, json};
+
+/// Objects of a status that get no field, by what leads to them; `*` is any key. Their keys are names or variants, or they are
+/// part of what was signed, which is read strictly.
+const CLOSED: [&str; 18] = [
+    "observed",
+    "observed/containers",
+    "observed/containers/*/lastExit/end",
+    "observed/containers/*/runs",
+    "observed/guests/blobs",
+    "observed/guests/devices",
+    "observed/guests/devices/*/verity",
+    "observed/guests/mounts",
+    "observed/guests/partials",
+    "observed/limits/groups",
+    "observed/limits/groups/*",
+    "observed/zones/bridges",
+    "observed/zones/firewalls",
+    "observed/zones/interfaces",
+    "observed/zones/namespaces",
+    "observed/zones/ports",
+    "subjects/*/facts",
+    "observed/containers/*/runs/*/state",
+];
+
+fn stored() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schema/compat");
+    let entries = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path());
+    entries.filter(|path| path.is_dir()).collect()
+}
+
+/// A desk with what a version stored, and its status as `change` makes it.
+fn desk(version: &Path, change: impl Fn(&mut Value)) -> tempfile::TempDir {
+    let desk = tempfile::tempdir().unwrap();
+    for (from, to) in [
+        ("anchors.cbor", "anchors.cbor"),
+        ("device.manifest.cose", "device.cose"),
+        ("tiny.guest.cose", "tiny-1.0.0.guest.cose"),
+    ] {
+        fs::copy(version.join(from), desk.path().join(to)).unwrap();
+    }
+    let mut status = serde_json::from_slice(&fs::read(version.join("status.json")).unwrap()).unwrap();
+    change(&mut status);
+    fs::write(desk.path().join("status.json"), status.to_string()).unwrap();
+    desk
+}
+
+fn plan(desk: &tempfile::TempDir) -> String {
+    let words = ["plan", "--status", "status.json", "--guests", ".", "--anchors", "anchors.cbor", "device.cose"];
+    seen(&run(desk.path(), &words))
+}
+
+/// The device was as its manifest says, and still is: what is observed, what is wanted and the names of launches mean the same.
+#[test]
+fn every_stored_status_is_planned_against() {
+    for version in stored() {
+        let planned = plan(&desk(&version, |_| ()));
+        assert!(planned.contains("nothing to do: the device holds what the manifest says"), "{planned}");
+    }
+}
+
+/// A later version observes more, in every object of its status.
+#[test]
+fn a_status_of_a_later_version_is_planned_against() {
+    for version in stored() {
+        let planned = plan(&desk(&version, |status| {
+            let objects = add_what_is_later(status, "");
+            assert!(objects > 50, "{objects} objects");
+        }));
+        assert!(planned.contains("nothing to do: the device holds what the manifest says"), "{planned}");
+    }
+}
+
+/// Adds a field to each object that is not [`CLOSED`], and a room and a control that nobody knows; how many objects there were.
+fn add_what_is_later(value: &mut Value, path: &str) -> usize {
+    let below = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}/{key}") };
+    match value {
+        Value::Object(fields) => {
+            let inner: usize = fields.iter_mut().map(|(key, field)| add_what_is_later(field, &below(key))).sum();
+            let (later, value) = match path {
+                "observed" => ("volumes", json!({"data": {}})),
+                "observed/limits/groups/worker" => ("memoryMin", json!(4096)),
+                _ => ("later", json!({"than": "this"})),
+            };
+            if later != "later" || !CLOSED.iter().any(|closed| fits(closed, path)) {
+                fields.insert(later.to_owned(), value);
+            }
+            inner + 1
+        }
+        Value::Array(items) => {
+            let each = items.iter_mut().enumerate();
+            let inner = each.map(|(number, item)| add_what_is_later(item, &below(&number.to_string()))).sum();
+            if path == "observed/limits/offered" {
+                items.push("memoryMin".into());
+            }
+            inner
+        }
+        _ => 0,
+    }
+}
+
+fn fits(pattern: &str, path: &str) -> bool {
+    let (pattern, path): (Vec<_>, Vec<_>) = (pattern.split('/').collect(), path.split('/').collect());
+    pattern.len() == path.len() && pattern.iter().zip(path).all(|(wanted, found)| *wanted == "*" || *wanted == found)
+}
