@@ -16,7 +16,7 @@ use std::{
     },
 };
 
-use catenoid_envelope::{Admitted, DeviceFacts, Verified, admit, open};
+use catenoid_envelope::{Admitted, DeviceFacts, Verified, admit, meant_for, open};
 use catenoid_forecast::{Paths, Wanted};
 use catenoid_guests::Generation;
 use catenoid_schema::{
@@ -344,7 +344,10 @@ impl Intake {
             _ => (at, 0),
         };
         let target = self.complete(verified, accepted_at, generation, &mut |_, refused| Err(refused))?;
-        target.guests.iter().try_for_each(|(name, (_, guest))| self.image(name, guest))?;
+        for (name, (_, guest)) in &target.guests {
+            keeps_the_rules(name, guest)?;
+            self.image(name, guest)?;
+        }
         Ok(Candidate { target, outcome, envelope: envelope.to_vec() })
     }
 
@@ -452,12 +455,11 @@ impl Intake {
         Ok(open(envelope, &self.anchors, at)?)
     }
 
-    /// Takes up an entry of the ledger again, as of the moment when it was accepted.
+    /// Takes up an entry of the ledger again, as of the moment when it was accepted: its signatures and its target count, and
+    /// no rule. Those were asked then, and a later version may have tightened them.
     fn replay(&self, entry: &ledger::Entry) -> Result<Target, Refused> {
         let verified = self.believe(&entry.envelope, entry.accepted_at)?;
-        let facts = DeviceFacts { serial: self.serial.clone(), accepted: None };
-        let admitted = admit(verified, &facts, entry.accepted_at)?;
-        let (Admitted::New(verified) | Admitted::Unchanged(verified)) = admitted;
+        meant_for(verified.document(), &self.serial)?;
         self.complete(verified, entry.accepted_at, entry.generation, &mut |name, refused| {
             self.tell("GuestBroken", format!("`{name}`: {}", chain(&refused)));
             Ok(())
@@ -501,9 +503,6 @@ impl Intake {
         let guest: Verified<Guest> = open(&envelope, &self.anchors, at)
             .map_err(|source| Refused::GuestEnvelope { guest: name.clone(), source })?;
         let guest = guest.into_document();
-        if let Some(violation) = catenoid_schema::guest::check(&guest).first() {
-            return Err(differs(format!("its descriptor breaks a rule: {violation}")));
-        }
         let version = GuestVersion { name: guest.metadata.name.clone(), version: guest.metadata.version.clone() };
         if version != reference.reference {
             return Err(differs(format!("the manifest says `{}`, its descriptor `{version}`", reference.reference)));
@@ -553,6 +552,17 @@ impl Intake {
             format!("`{digest}` was altered on the disk and was removed; it has to be pushed again"),
         );
         Ok(())
+    }
+}
+
+/// Asked when a manifest is taken, and never again.
+fn keeps_the_rules(name: &Name, guest: &Guest) -> Result<(), Refused> {
+    match catenoid_schema::guest::check(guest).first() {
+        None => Ok(()),
+        Some(violation) => {
+            let difference = format!("its descriptor breaks a rule: {violation}");
+            Err(Refused::GuestDiffers { guest: name.clone(), difference })
+        }
     }
 }
 

@@ -5,10 +5,14 @@
 //! and the folder is synced: at every moment at least one slot is whole. What is read is believed only as far as its
 //! signatures go; the ledger adds order, not trust.
 //!
+//! What a later version added to an entry is kept as it is: an agent that the device fell back to reads the entry all the
+//! same, and writes it again whole. Only the top of an entry may grow so; anything else is another magic.
+//!
 //! A copy of the accepted entry lies in memory (`/run`) as long as the machine is on. What is lost of the slots meanwhile
 //! is written again from it, and an agent that starts anew does not fall back to what an older slot or the factory says.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::{self, Read, Write},
     path::{Path, PathBuf},
@@ -23,8 +27,9 @@ use crate::intake::chain;
 const MAGIC: &[u8; 8] = b"CATLEDG1";
 const SLOTS: [&str; 2] = ["a", "b"];
 /// An envelope with room for what an entry adds to it.
-const SLOT_LIMIT: u64 = MANIFEST_LIMIT.bytes() + 4096;
-const ENTRY_LIMITS: cbor::Limits = cbor::Limits { bytes: 2 * 1024 * 1024 + 4096, depth: 3, items: 32 };
+const SLOT_LIMIT: u64 = MANIFEST_LIMIT.bytes() + 64 * 1024;
+/// The four fields are far below; the rest is room for what a later version adds.
+const ENTRY_LIMITS: cbor::Limits = cbor::Limits { bytes: 2 * 1024 * 1024 + 64 * 1024, depth: 8, items: 1024 };
 
 /// The highest sequence and epoch that were ever accepted. Kept apart from the manifest, so that a manifest that cannot be
 /// verified any more does not take them with it.
@@ -45,8 +50,8 @@ impl Floor {
 }
 
 /// One accepted manifest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Entry {
     /// Rises by one with every entry; the higher one is the accepted one.
     pub generation: u64,
@@ -58,6 +63,9 @@ pub(crate) struct Entry {
     /// The envelope as it came.
     #[serde(with = "bytes")]
     pub envelope: Vec<u8>,
+    /// What a later version wrote beside that.
+    #[serde(flatten)]
+    pub later: BTreeMap<String, ciborium::Value>,
 }
 
 mod bytes {
@@ -242,7 +250,8 @@ impl Ledger {
         let held = self.read();
         let newest = held.entries.first().map_or(0, |entry| entry.generation);
         let floor = floor.max(held.floor());
-        let entry = Entry { generation: newest + 1, floor, accepted_at, envelope: envelope.to_vec() };
+        let (generation, envelope, later) = (newest + 1, envelope.to_vec(), BTreeMap::new());
+        let entry = Entry { generation, floor, accepted_at, envelope, later };
         self.put(&entry).inspect_err(|_| self.take_back(entry.generation))?;
         // It is accepted from here on: a copy that cannot be made is made by `restore`.
         if let Err(error) = self.remember(&entry) {

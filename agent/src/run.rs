@@ -11,8 +11,7 @@ use catenoid_kernel::{init, machine, wait::Bell};
 use catenoid_schema::{
     allocate,
     anchors::Anchors,
-    cbor,
-    document::Document as _,
+    cbor, document,
     manifest::ContainerRole,
     name::{Name, NameError, Serial},
     status::Device,
@@ -152,7 +151,7 @@ fn device() -> Result<Device, Error> {
 /// Believed because the boot image that carries them was signed.
 fn anchors() -> Result<Anchors, Error> {
     let bytes = fs::read(ANCHORS).map_err(|source| Error::Read { what: ANCHORS, source })?;
-    cbor::decode(&bytes, Anchors::LIMITS).map_err(Error::Anchors)
+    document::decode(&bytes).map_err(Error::Anchors)
 }
 
 /// Runs a pass whenever something wakes it.

@@ -13,7 +13,7 @@ use catenoid_kernel::{
     block::{self, Content},
     uevent::Announcements,
 };
-use catenoid_schema::{control::MANIFEST_LIMIT, digest::Digest};
+use catenoid_schema::{control::MANIFEST_LIMIT, digest::Digest, feature};
 
 use crate::{
     audit::{Audit, Happening},
@@ -25,6 +25,8 @@ use crate::{
 const DISK_TIME: Duration = Duration::from_secs(60);
 /// Bytes read from the bundle at a time.
 const CHUNK: usize = 1024 * 1024;
+/// The most bytes of what a bundle requires: far more names than there are features.
+const REQUIRES_BYTES: u64 = 4096;
 /// The most entries of a bundle: a manifest and a few guests.
 const ENTRIES: usize = 64;
 
@@ -63,6 +65,15 @@ pub(crate) enum BundleError {
     /// It has an entry that no bundle has.
     #[error("the factory bundle has an unexpected entry `{0}`")]
     Entry(String),
+    /// It was made for a later version.
+    #[error("newer agent needed: the factory bundle requires {lacking}, which this version does not know")]
+    NewerNeeded {
+        /// The features, for people.
+        lacking: String,
+    },
+    /// What it requires cannot be read.
+    #[error("what the factory bundle requires cannot be read")]
+    Requires(#[source] serde_json::Error),
     /// It has no manifest.
     #[error("the factory bundle holds no manifest")]
     NoManifest,
@@ -131,8 +142,8 @@ impl Restock {
     }
 }
 
-/// Takes the factory bundle, by the same acceptance as any other manifest. Its partition is a tar: blobs under
-/// `blobs/<64 hex>`, and `manifest.cose`.
+/// Takes the factory bundle, by the same acceptance as any other manifest. Its partition is a tar: `requires`, where it needs
+/// more than the first version could do, `manifest.cose`, and blobs under `blobs/<64 hex>`.
 ///
 /// # Errors
 /// The first thing wrong with it; nothing of it is in force then.
@@ -148,7 +159,9 @@ pub(crate) fn take_bundle(intake: &Intake, store: &Store, tar: impl Read) -> Res
     for entry in archive.entries()?.take(ENTRIES) {
         let mut entry = entry?;
         let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        if path == "manifest.cose" {
+        if path == "requires" {
+            can_read(&mut entry)?;
+        } else if path == "manifest.cose" {
             let mut envelope = Vec::new();
             (&mut entry).take(MANIFEST_LIMIT.bytes() + 1).read_to_end(&mut envelope)?;
             manifest = Some(envelope);
@@ -159,6 +172,17 @@ pub(crate) fn take_bundle(intake: &Intake, store: &Store, tar: impl Read) -> Res
         }
     }
     Ok(intake.accept_factory(&manifest.ok_or(BundleError::NoManifest)?)?)
+}
+
+/// Whether this version can do what the entry names.
+fn can_read(entry: &mut impl Read) -> Result<(), BundleError> {
+    let mut names = Vec::new();
+    entry.take(REQUIRES_BYTES).read_to_end(&mut names)?;
+    let names = serde_json::from_slice(&names).map_err(BundleError::Requires)?;
+    match feature::lacking(&names) {
+        None => Ok(()),
+        Some(lacking) => Err(BundleError::NewerNeeded { lacking }),
+    }
 }
 
 /// Takes from the factory bundle what the accepted manifest needs and the store has lost: with luck the core container's

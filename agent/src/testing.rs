@@ -1,11 +1,11 @@
 //! Ways in for fuzz targets: the parts of the agent that take bytes from elsewhere, with a folder for a data partition.
 #![expect(clippy::missing_errors_doc, reason = "whoever calls wants to see all of them alike")]
 
-use std::{error::Error, io::Read, path::Path, sync::Arc};
+use std::{collections::BTreeMap, error::Error, io::Read, path::Path, sync::Arc};
 
 use catenoid_containers::{Containers, Paths};
 use catenoid_guests::Store;
-use catenoid_schema::{anchors::Anchors, cbor, digest::Digest, name::Serial, status, units::Timestamp};
+use catenoid_schema::{anchors::Anchors, cbor, control::Event, digest::Digest, name::Serial, status, units::Timestamp};
 use tokio::{net::UnixStream, sync::watch};
 
 use crate::{
@@ -45,6 +45,12 @@ impl Agent {
         self.0.intake.watch().borrow().as_ref().map(|target| target.digest)
     }
 
+    /// Every event that is in memory, oldest first.
+    #[must_use]
+    pub fn events(&self) -> Vec<Event> {
+        self.0.audit.watch(0).0.iter().map(|event| Event::clone(event)).collect()
+    }
+
     /// Accepts a manifest, not inside of a runtime.
     pub fn accept(&self, envelope: &[u8]) -> Result<Digest, Box<dyn Error>> {
         Ok(self.0.intake.accept(envelope, "fuzz")?.target.digest)
@@ -73,7 +79,8 @@ impl Agent {
 #[must_use]
 pub fn ledger_entry(generation: u64, [epoch, sequence]: [u64; 2], accepted_at: Timestamp, envelope: &[u8]) -> Vec<u8> {
     let floor = ledger::Floor { epoch, sequence };
-    let entry = ledger::Entry { generation, floor, accepted_at, envelope: envelope.to_vec() };
+    let (envelope, later) = (envelope.to_vec(), BTreeMap::new());
+    let entry = ledger::Entry { generation, floor, accepted_at, envelope, later };
     cbor::encode(&entry).expect("an entry is bytes and numbers")
 }
 

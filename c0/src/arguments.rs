@@ -144,7 +144,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// Shows the versions of this program and of the agent.
+    /// Shows the versions of this program and of the agent, and the features that documents may require of the agent.
     Version {
         #[command(flatten)]
         output: Output,

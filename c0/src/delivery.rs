@@ -11,7 +11,7 @@ use catenoid_envelope::Unverified;
 use catenoid_schema::{
     cbor,
     digest::Digest,
-    document::Document,
+    document::{self, Document},
     guest::{Guest, Image},
     manifest::Manifest,
 };
@@ -66,7 +66,7 @@ fn document<T: Document>(envelope: &[u8]) -> Result<T, ContentError> {
     if envelope.content_type() != T::CONTENT_TYPE {
         return Err(ContentError::Type { found: envelope.content_type().to_owned(), expected: T::CONTENT_TYPE });
     }
-    cbor::decode(envelope.payload(), T::LIMITS).map_err(|source| ContentError::Document { source })
+    document::decode(envelope.payload()).map_err(|source| ContentError::Document { source })
 }
 
 /// The descriptors that a signed manifest names: digest, and name and version for people.

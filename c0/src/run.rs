@@ -251,22 +251,24 @@ struct Versions {
     catenoid: &'static str,
     agent: Option<String>,
     api: Option<String>,
+    features: Vec<String>,
 }
 
 async fn version(client: &Client, format: Format) -> Result<Exit, Failure> {
     let agent = client.version().await;
-    let (name, api) = match &agent {
-        Ok(answer) => (Some(answer.value.agent.clone()), Some(answer.value.api.clone())),
-        Err(_) => (None, None),
+    let (name, api, features) = match &agent {
+        Ok(Answer { value, .. }) => (Some(value.agent.clone()), Some(value.api.clone()), value.features.clone()),
+        Err(_) => (None, None, Vec::new()),
     };
-    let versions = Versions { catenoid: env!("CARGO_PKG_VERSION"), agent: name, api };
+    let versions = Versions { catenoid: env!("CARGO_PKG_VERSION"), agent: name, api, features };
     answer(format, &versions, || {
         let said = |text: &Option<String>| text.as_deref().map_or("unknown".to_owned(), clean);
         format!(
-            "catenoid {}\nagent    {}\napi      {}\n",
+            "catenoid {}\nagent    {}\napi      {}\nfeatures {}\n",
             versions.catenoid,
             said(&versions.agent),
-            said(&versions.api)
+            said(&versions.api),
+            if versions.features.is_empty() { "-".to_owned() } else { clean(&versions.features.join(" ")) },
         )
     })?;
     agent?;

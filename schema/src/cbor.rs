@@ -3,6 +3,9 @@
 //! [`decode`] first walks the bytes with a small checker that allocates nothing: size, depth and count stay below the
 //! limits, every length is definite and shortest, map keys are text and rise bytewise, nothing follows the end. Only
 //! then is a type decoded, encoded again and compared: bytes that decode but are not what we would write are refused.
+//!
+//! So that bytes stay valid for ever, a field that is added to a type later is not written where it is not used
+//! (`skip_serializing_if`): bytes of before it decode without it and are encoded without it. CONTRIBUTING.md has the rule.
 
 use ciborium::value::Value;
 use serde::{Serialize, de::DeserializeOwned};
@@ -87,8 +90,18 @@ pub enum Error {
         /// What the decoder says.
         reason: String,
     },
+    /// Good, but of a later version: it names features that this one lacks.
+    #[error("this {type_name} requires {lacking}, which this version does not know")]
+    NewerNeeded {
+        /// The type that was wanted.
+        type_name: &'static str,
+        /// The features, for people.
+        lacking: String,
+    },
     /// The type encodes to other bytes than these.
-    #[error("a {type_name} that encodes to other bytes than the ones given: a default or an alias is not written out")]
+    #[error(
+        "a {type_name} that encodes to other bytes than the ones given: a field is written otherwise than we write it"
+    )]
     NotCanonical {
         /// The type that was decoded.
         type_name: &'static str,
@@ -149,7 +162,7 @@ pub fn check(bytes: &[u8], limits: Limits, profile: Profile) -> Result<(), Error
     if walker.at == bytes.len() { Ok(()) } else { Err(Error::Trailing { at: walker.at }) }
 }
 
-fn short_name<T>() -> &'static str {
+pub(crate) fn short_name<T>() -> &'static str {
     let name = std::any::type_name::<T>();
     name.rsplit("::").next().unwrap_or(name)
 }

@@ -105,6 +105,9 @@ pub struct VersionAnswer {
     pub agent: String,
     /// The version of this interface: `v1`.
     pub api: String,
+    /// What documents may require of the agent ([`crate::feature`]); an agent of before that says nothing.
+    #[serde(default)]
+    pub features: Vec<String>,
 }
 
 /// Why something is as it is.

@@ -1,9 +1,15 @@
-//! The three documents that are signed, and who may sign which.
+//! The three documents that are signed, who may sign which, and how their bytes are read for ever.
+//!
+//! A document of any version is read by every later one. Fields of the first version are always written. A field that came
+//! later is written only where it is used, and its absence means the same for ever: so older bytes encode to themselves
+//! again, and an older agent reads what uses nothing new. What uses something new says so in `requires` ([`feature`]).
+
+use std::collections::BTreeSet;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{anchors::Anchors, cbor, guest::Guest, manifest::Manifest};
+use crate::{anchors::Anchors, cbor, feature, guest::Guest, manifest::Manifest, name::Name};
 
 /// The version of the document formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -93,4 +99,84 @@ impl Document for Anchors {
     const CONTENT_TYPE: &'static str = "application/vnd.catenoid.anchors.v1+cbor";
     /// A certificate is about 1 KiB: room for some hundred.
     const LIMITS: cbor::Limits = cbor::Limits { bytes: 256 * 1024, depth: 8, items: 2_000 };
+}
+
+/// Reads a document from its deterministic bytes. What it requires of its reader is looked at before any other field: those
+/// that a later version added would be unknown, and say nothing to whoever reads the error.
+///
+/// # Errors
+/// As [`cbor::decode`]; [`cbor::Error::NewerNeeded`] if it requires what this version lacks.
+pub fn decode<T: Document>(bytes: &[u8]) -> Result<T, cbor::Error> {
+    /// The one field that every version knows.
+    #[derive(Deserialize)]
+    struct Requires {
+        #[serde(default)]
+        requires: BTreeSet<Name>,
+    }
+    cbor::check(bytes, T::LIMITS, cbor::Profile::Document)?;
+    // What is no map, or requires nothing that can be read, is told by the reader of the whole.
+    if let Ok(Requires { requires }) = ciborium::de::from_reader_with_recursion_limit(bytes, T::LIMITS.depth + 2)
+        && let Some(lacking) = feature::lacking(&requires)
+    {
+        return Err(cbor::Error::NewerNeeded { type_name: cbor::short_name::<T>(), lacking });
+    }
+    cbor::decode(bytes, T::LIMITS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn manifest() -> serde_json::Value {
+        json!({
+            "apiVersion": "catenoid.dev/v1", "kind": "Manifest",
+            "metadata": {"name": "small", "sequence": 1, "notAfter": "2049-01-01T00:00:00Z"},
+            "target": {"serials": ["A"]}, "containers": {},
+        })
+    }
+
+    fn signed(manifest: &Manifest) -> ciborium::Value {
+        ciborium::from_reader(cbor::encode(manifest).unwrap().as_slice()).unwrap()
+    }
+
+    #[test]
+    fn what_is_not_used_is_not_written() {
+        let plain: Manifest = serde_json::from_value(manifest()).unwrap();
+        let keys = |value: &ciborium::Value| -> Vec<String> {
+            value.as_map().unwrap().iter().map(|(key, _)| key.as_text().unwrap().to_owned()).collect()
+        };
+        assert!(!keys(&signed(&plain)).contains(&"requires".to_owned()));
+        let mut asking = plain.clone();
+        asking.requires.insert("requires".parse().unwrap());
+        assert!(keys(&signed(&asking)).contains(&"requires".to_owned()));
+        for document in [plain, asking] {
+            assert_eq!(decode::<Manifest>(&cbor::encode(&document).unwrap()), Ok(document));
+        }
+    }
+
+    /// Also where the fields of the newer version are ones that this one cannot know.
+    #[test]
+    fn newer_agent_needed_is_said_before_anything_is_unknown() {
+        let mut plain: Manifest = serde_json::from_value(manifest()).unwrap();
+        plain.requires = ["volumes", "requires", "clocks"].map(|name| name.parse().unwrap()).into();
+        let mut value = signed(&plain);
+        value.as_map_mut().unwrap().push(("volumes".into(), ciborium::Value::Map(Vec::new())));
+        let bytes = cbor::encode(&value).unwrap();
+        let lacking = "`clocks`, `volumes`".to_owned();
+        assert_eq!(decode::<Manifest>(&bytes), Err(cbor::Error::NewerNeeded { type_name: "Manifest", lacking }));
+        // The same without a word about it is not what this version knows.
+        value.as_map_mut().unwrap().retain(|(key, _)| key.as_text() != Some("requires"));
+        let silent = decode::<Manifest>(&cbor::encode(&value).unwrap());
+        assert!(matches!(&silent, Err(cbor::Error::Type { reason, .. }) if reason.contains("volumes")), "{silent:?}");
+        // What cannot be read as names is malformed, not newer.
+        let mut value = signed(&plain);
+        for (key, requires) in value.as_map_mut().unwrap() {
+            if key.as_text() == Some("requires") {
+                *requires = 7.into();
+            }
+        }
+        let number = decode::<Manifest>(&cbor::encode(&value).unwrap());
+        assert!(matches!(number, Err(cbor::Error::Type { .. })), "{number:?}");
+    }
 }

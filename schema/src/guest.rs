@@ -1,6 +1,6 @@
 //! The descriptor of a guest: a signed, versioned, read-only image from which containers are run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     digest::Digest,
     document::ApiVersion,
+    feature::REQUIRES_LIMIT,
     manifest::check::{ENTRIES_LIMIT, PROCESS_LIMIT, Violation},
     name::Name,
     units::ByteSize,
@@ -25,6 +26,10 @@ pub struct Guest {
     pub api_version: ApiVersion,
     /// Always `Guest`.
     pub kind: GuestKind,
+    /// What an agent must be able to do to run it, by the names that `catenoid version` lists. `catenoid-sign` adds what the
+    /// descriptor makes use of.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub requires: BTreeSet<Name>,
     /// What it is called.
     pub metadata: GuestMetadata,
     /// The processor it was built for.
@@ -160,6 +165,9 @@ pub struct Verity {
 pub fn check(guest: &Guest) -> Vec<Violation> {
     let mut found = Vec::new();
     let mut add = |path: &str, message: String| found.push(Violation { path: path.to_owned(), message, hint: None });
+    if guest.requires.len() > REQUIRES_LIMIT {
+        add("requires", format!("more than {REQUIRES_LIMIT} features"));
+    }
     let (block, size, data) = (u64::from(BLOCK_SIZE), guest.image.size, guest.image.verity.data_blocks);
     // Behind the data stand a superblock and at least one block of the tree.
     let least = data.checked_add(2).and_then(|blocks| blocks.checked_mul(block));
@@ -238,6 +246,7 @@ mod tests {
         Guest {
             api_version: ApiVersion::V1,
             kind: GuestKind::Guest,
+            requires: BTreeSet::new(),
             metadata: GuestMetadata {
                 name: "web".parse().unwrap(),
                 version: "1".parse().unwrap(),

@@ -10,6 +10,7 @@ pub mod cbor;
 pub mod control;
 pub mod digest;
 pub mod document;
+pub mod feature;
 pub mod guest;
 pub mod manifest;
 pub mod name;

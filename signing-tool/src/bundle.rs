@@ -1,9 +1,9 @@
 //! `bundle`: a signed manifest and all that it needs, in one tar that is written to a factory partition or a USB stick.
 //!
-//! The manifest comes first, so that a reader can refuse before it has read the images; then every blob once, in the
-//! order of digests. Owners, modes and times are fixed: the same input gives the same bytes.
+//! What its reader must be able to do comes first (`requires`, a JSON array of features; no entry where that is nothing),
+//! then the manifest, so that a reader can refuse before it has read the images; then every blob once, in the order of digests. Owners, modes and times are fixed: the same input gives the same bytes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -12,9 +12,10 @@ use catenoid_envelope::Unverified;
 use catenoid_schema::{
     cbor,
     digest::Digest,
-    document::Document,
+    document::{self, Document},
     guest::{Guest, Image},
     manifest::Manifest,
+    name::Name,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -86,7 +87,7 @@ impl From<Error> for Failure {
 /// Writes the bundle of the signed manifest at `manifest_path` with the guests in `folder` to `output`.
 pub(crate) fn write(manifest_path: &Path, folder: &Path, output: &Path) -> Result<Vec<Digest>, Failure> {
     let envelope = files::read(manifest_path)?;
-    let blobs = blobs(manifest_path, &envelope, folder)?;
+    let Contents { requires, blobs } = contents(manifest_path, &envelope, folder)?;
     let total =
         envelope.len() as u64 + blobs.values().filter_map(|path| path.metadata().ok()).map(|m| m.len()).sum::<u64>();
     // Drawn on a terminal only.
@@ -95,6 +96,10 @@ pub(crate) fn write(manifest_path: &Path, folder: &Path, output: &Path) -> Resul
     );
     files::replace_with(output, |file| {
         let mut tar = tar::Builder::new(progress.wrap_write(io::BufWriter::new(file)));
+        if !requires.is_empty() {
+            let names = serde_json::to_vec(&requires)?;
+            append(&mut tar, "requires", names.len() as u64, names.as_slice())?;
+        }
         append(&mut tar, "manifest.cose", envelope.len() as u64, envelope.as_slice())?;
         for (digest, path) in &blobs {
             let blob = File::open(path)?;
@@ -106,13 +111,19 @@ pub(crate) fn write(manifest_path: &Path, folder: &Path, output: &Path) -> Resul
     Ok(blobs.into_keys().collect())
 }
 
-/// Every blob that the manifest needs, and the file that it is.
-fn blobs(path: &Path, envelope: &[u8], folder: &Path) -> Result<BTreeMap<Digest, PathBuf>, Failure> {
+struct Contents {
+    /// What the manifest and its guests require.
+    requires: BTreeSet<Name>,
+    /// Every blob that the manifest needs, and the file that it is.
+    blobs: BTreeMap<Digest, PathBuf>,
+}
+
+fn contents(path: &Path, envelope: &[u8], folder: &Path) -> Result<Contents, Failure> {
     let envelope = Unverified::read(envelope, Manifest::LIMITS.bytes)
         .map_err(|source| Error::Manifest { path: path.to_owned(), source })?;
-    let manifest: Manifest = cbor::decode(envelope.payload(), Manifest::LIMITS)
-        .map_err(|source| Error::Payload { path: path.to_owned(), source })?;
-    let mut blobs = BTreeMap::new();
+    let manifest: Manifest =
+        document::decode(envelope.payload()).map_err(|source| Error::Payload { path: path.to_owned(), source })?;
+    let mut contents = Contents { requires: manifest.requires, blobs: BTreeMap::new() };
     for guest in manifest.guests.values() {
         let descriptor_path = sign::guest_path(folder, &guest.reference);
         let bytes = files::read(&descriptor_path)?;
@@ -123,13 +134,14 @@ fn blobs(path: &Path, envelope: &[u8], folder: &Path) -> Result<BTreeMap<Digest,
         }
         let descriptor = Unverified::read(&bytes, Guest::LIMITS.bytes)
             .map_err(|source| Error::Manifest { path: descriptor_path.clone(), source })?;
-        let descriptor: Guest = cbor::decode(descriptor.payload(), Guest::LIMITS)
+        let descriptor: Guest = document::decode(descriptor.payload())
             .map_err(|source| Error::Payload { path: descriptor_path.clone(), source })?;
         let image = find_image(folder, &guest.reference.to_string(), &descriptor.image)?;
-        blobs.insert(digest, descriptor_path);
-        blobs.insert(descriptor.image.digest, image);
+        contents.requires.extend(descriptor.requires);
+        contents.blobs.insert(digest, descriptor_path);
+        contents.blobs.insert(descriptor.image.digest, image);
     }
-    Ok(blobs)
+    Ok(contents)
 }
 
 /// The file with this content, whatever its name.

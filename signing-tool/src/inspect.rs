@@ -7,7 +7,7 @@ use catenoid_schema::{
     anchors::Anchors,
     cbor,
     digest::Digest,
-    document::{Document, Role},
+    document::{self, Document, Role},
     guest::Guest,
     manifest::Manifest,
     units::Timestamp,
@@ -174,7 +174,7 @@ fn with_authorities(mut inspection: Inspection) -> Inspection {
 
 fn unsigned(bytes: &[u8]) -> Option<Result<Inspection, Error>> {
     fn of<T: Document>(kind: &'static str, bytes: &[u8]) -> Option<Result<Inspection, Error>> {
-        let document: T = cbor::decode(bytes, T::LIMITS).ok()?;
+        let document: T = document::decode(bytes).ok()?;
         Some(inspection(kind, &document, bytes, bytes, Vec::new(), Verification::Unsigned))
     }
     of::<Manifest>("Manifest", bytes)
@@ -190,8 +190,8 @@ fn signed<T: Document>(
     anchors: Option<&Anchors>,
     at: Timestamp,
 ) -> Result<Inspection, Error> {
-    let document: T = cbor::decode(envelope.payload(), T::LIMITS)
-        .map_err(|source| Error::Payload { path: path.to_owned(), source })?;
+    let document: T =
+        document::decode(envelope.payload()).map_err(|source| Error::Payload { path: path.to_owned(), source })?;
     let verification = match anchors.map(|anchors| open::<T>(bytes, anchors, at)) {
         None => Verification::NotAsked,
         Some(Ok(_)) => Verification::Believed { at },

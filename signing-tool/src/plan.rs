@@ -12,7 +12,7 @@ use catenoid_schema::{
     cbor,
     control::{Phase, PlannedStep},
     digest::Digest,
-    document::Document,
+    document::{self, Document},
     manifest::Manifest,
     name::{Name, Serial},
     status::{Status, Subject},
@@ -175,8 +175,7 @@ fn manifest(input: &Input<'_>, anchors: Option<&Anchors>, now: Timestamp) -> Res
         return Ok(catenoid_envelope::open::<Manifest>(&bytes, anchors, now).map_err(form)?.into_document());
     }
     let envelope = Unverified::read(&bytes, Manifest::LIMITS.bytes).map_err(form)?;
-    Ok(cbor::decode(envelope.payload(), Manifest::LIMITS)
-        .map_err(|source| Error::Content { path: path.to_owned(), source })?)
+    Ok(document::decode(envelope.payload()).map_err(|source| Error::Content { path: path.to_owned(), source })?)
 }
 
 impl std::fmt::Display for Forecast {

@@ -7,7 +7,8 @@ use catenoid_schema::{
     anchors::Anchors,
     cbor,
     digest::Digest,
-    document::Document,
+    document::{self, Document},
+    feature,
     guest::{self, Guest},
     manifest::{GuestVersion, Manifest, check::Stage},
     units::{ByteSize, Timestamp},
@@ -134,7 +135,7 @@ impl From<Error> for Failure {
 /// The anchors of a file, as `pki init` writes it.
 pub(crate) fn read_anchors(path: &Path) -> Result<Anchors, Failure> {
     let bytes = files::read(path)?;
-    Ok(cbor::decode(&bytes, Anchors::LIMITS).map_err(|source| Error::Anchors { path: path.to_owned(), source })?)
+    Ok(document::decode(&bytes).map_err(|source| Error::Anchors { path: path.to_owned(), source })?)
 }
 
 /// The manifest of a YAML file with every guest's digest written in, checked as a device will check it.
@@ -158,6 +159,7 @@ pub(crate) fn resolve(
             _ => guest.descriptor = Some(found),
         }
     }
+    feature::complete_manifest(&mut manifest);
     let violations = catenoid_schema::manifest::check::check(&manifest, Stage::Signed);
     if violations.is_empty() { Ok(manifest) } else { Err(check::refuse(&source, &violations)) }
 }
@@ -190,7 +192,7 @@ pub(crate) fn read_signed_guest(
         Some(anchors) => catenoid_envelope::open::<Guest>(&bytes, anchors, at).map_err(refused)?.into_document(),
         None => {
             let envelope = Unverified::read(&bytes, Guest::LIMITS.bytes).map_err(refused)?;
-            cbor::decode(envelope.payload(), Guest::LIMITS)
+            document::decode(envelope.payload())
                 .map_err(|source| Error::GuestUnreadable { path: path.clone(), source })?
         }
     };
@@ -205,15 +207,16 @@ pub(crate) fn read_signed_guest(
 pub(crate) fn read_guest(path: &Path) -> Result<Guest, Failure> {
     if path.extension().is_some_and(|extension| extension == "cbor") {
         let bytes = files::read(path)?;
-        let guest: Guest = cbor::decode(&bytes, Guest::LIMITS)
-            .map_err(|source| Error::Descriptor { path: path.to_owned(), source })?;
+        let guest: Guest =
+            document::decode(&bytes).map_err(|source| Error::Descriptor { path: path.to_owned(), source })?;
         return match guest::check(&guest).first() {
             None => Ok(guest),
             Some(violation) => Err(Error::Guest { path: path.to_owned(), reason: violation.to_string() }.into()),
         };
     }
     let source = Source::read(path)?;
-    let guest: Guest = source.parse().map_err(|finding| source.refuse(&[finding]))?;
+    let mut guest: Guest = source.parse().map_err(|finding| source.refuse(&[finding]))?;
+    feature::complete_guest(&mut guest);
     let violations = guest::check(&guest);
     if violations.is_empty() { Ok(guest) } else { Err(check::refuse(&source, &violations)) }
 }

@@ -30,6 +30,7 @@ use catenoid_schema::{
         VersionAnswer, Why,
     },
     digest::Digest,
+    feature,
     name::Name,
     status::{Blame, Device, Heartbeat, Status, Subject},
     units::Timestamp,
@@ -128,7 +129,8 @@ fn not_found(title: &str) -> Failed {
 }
 
 async fn version(State(agent): State<Arc<Agent>>) -> Json<VersionAnswer> {
-    Json(VersionAnswer { agent: agent.device.agent.clone(), api: "v1".to_owned() })
+    let features = feature::names().into_iter().map(str::to_owned).collect();
+    Json(VersionAnswer { agent: agent.device.agent.clone(), api: "v1".to_owned(), features })
 }
 
 async fn status(State(agent): State<Arc<Agent>>) -> Json<Status> {

@@ -106,7 +106,7 @@ fn status_for_programs() {
 #[test]
 fn watched_status_is_shown_with_each_event_and_is_not_green_once_the_device_is_gone() {
     let fake = Fake::start()
-        .on("GET /v1/version", Answer::json(&json!({ "agent": "0.1.0", "api": "v1" })))
+        .on("GET /v1/version", Answer::json(&json!({ "agent": "0.1.0", "api": "v1", "features": ["requires"] })))
         .on("GET /v1/status", Answer::json(&status(12, Some(11), &[starting("container/web")])))
         .on("GET /v1/status", Answer::json(&status(12, Some(12), &[running("container/web")])))
         .on("GET /v1/events?since=7", Answer::events(&event(8, "Converged", "sequence 12")))

@@ -45,6 +45,8 @@ pub struct Fixture {
     pub descriptor: Vec<u8>,
     /// The envelopes of a manifest with a container of that guest, and of the one after it.
     pub manifests: [Vec<u8>; 2],
+    /// The envelope of a manifest that breaks rules: no container is a core container.
+    pub lawless: Vec<u8>,
 }
 
 /// The only one.
@@ -93,7 +95,8 @@ fn make() -> Fixture {
         }))
     };
     let manifests = [5, 6].map(|sequence| operator.seal(&manifest(sequence)));
-    Fixture { anchors, image, descriptor, manifests }
+    let lawless = operator.seal(&Manifest { containers: Default::default(), ..manifest(5) });
+    Fixture { anchors, image, descriptor, manifests, lawless }
 }
 
 impl Fixture {

@@ -15,9 +15,8 @@ use catenoid_e2e::device::{machine_without_firmware, without_firmware};
 use catenoid_e2e::vm::copy_sparse;
 use catenoid_e2e::write_log::WriteLog;
 use catenoid_e2e::{Artefacts, Device, Vm};
-use catenoid_schema::cbor;
 use catenoid_schema::digest::Digest;
-use catenoid_schema::document::Document as _;
+use catenoid_schema::document;
 use catenoid_schema::guest::Guest;
 
 use crate::bench::author::{self, resequenced};
@@ -132,7 +131,7 @@ fn step(artefacts: &Artefacts, envelope: &[u8]) -> Result<Step> {
         let (name, version) = (&reference.reference.name, &reference.reference.version);
         let path = artefacts.guests().join(format!("{name}-{version}.guest.cose"));
         let descriptor = fs::read(&path).with_context(|| format!("failed to read `{}`", path.display()))?;
-        let guest: Guest = cbor::decode(&author::payload(&descriptor)?, Guest::LIMITS)?;
+        let guest: Guest = document::decode(&author::payload(&descriptor)?)?;
         needs.insert(Digest::of(&descriptor).to_hex(), descriptor.len() as u64);
         needs.insert(guest.image.digest.to_hex(), guest.image.size.bytes());
     }

@@ -195,6 +195,13 @@ fn rows(author: &Author, folder: &std::path::Path, held: &[u8]) -> Result<Vec<Ro
         },
         Row { name: "an unknown field", envelope: raw(with_unknown_field(&payload)?)?, error: "payload-malformed" },
         Row {
+            name: "an unknown field of a feature that is required",
+            envelope: raw(with_unknown_field(&cbor::encode(&next(&|manifest| {
+                manifest.requires.insert("verification".parse().expect("a name"));
+            }))?)?)?,
+            error: "newer-agent-needed",
+        },
+        Row {
             name: "a length that is not the shortest",
             envelope: raw(with_long_head(&payload)?)?,
             error: "payload-not-deterministic",

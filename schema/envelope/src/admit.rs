@@ -153,7 +153,7 @@ impl Refusal {
 }
 
 /// Decides whether the device with `facts` takes `verified` at `at`, as [`judge`] does. Has no part in reading the ledger
-/// back: what was accepted stays accepted after its end.
+/// back: what was accepted stays accepted ([`meant_for`]).
 ///
 /// [req->TSF-UPDATE]
 ///
@@ -182,9 +182,7 @@ pub enum Verdict {
 /// The first [`Refusal`].
 pub fn judge(manifest: &Manifest, digest: Digest, facts: &DeviceFacts, at: Timestamp) -> Result<Verdict, Refusal> {
     let metadata = &manifest.metadata;
-    if !manifest.target.serials.contains(&facts.serial) {
-        return Err(Refusal::Target { serial: facts.serial.clone(), targets: targets(manifest) });
-    }
+    meant_for(manifest, &facts.serial)?;
     if let Some(held) = facts.accepted {
         if metadata.epoch < held.epoch {
             return Err(Refusal::Epoch { found: metadata.epoch, floor: held.epoch });
@@ -208,6 +206,18 @@ pub fn judge(manifest: &Manifest, digest: Digest, facts: &DeviceFacts, at: Times
     }
     let violations = check::check(manifest, Stage::Signed);
     if violations.is_empty() { Ok(Verdict::New) } else { Err(Refusal::Violations { violations }) }
+}
+
+/// Whether the device with `serial` is among those that `manifest` names. This is all that is asked of a manifest that was
+/// accepted before, besides its signatures: a rule that was tightened since must not take it from a device.
+///
+/// # Errors
+/// [`Refusal::Target`].
+pub fn meant_for(manifest: &Manifest, serial: &Serial) -> Result<(), Refusal> {
+    if manifest.target.serials.contains(serial) {
+        return Ok(());
+    }
+    Err(Refusal::Target { serial: serial.clone(), targets: targets(manifest) })
 }
 
 /// The most serials in a message.

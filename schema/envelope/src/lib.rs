@@ -29,8 +29,8 @@ mod frame;
 mod open;
 mod seal;
 
-pub use admit::{Admitted, DeviceFacts, Held, Refusal, Verdict, admit, judge};
+pub use admit::{Admitted, DeviceFacts, Held, Refusal, Verdict, admit, judge, meant_for};
 pub use chain::Signer;
 pub use format::Unverified;
-pub use open::{Error, Verified, open};
+pub use open::{Error, NEWER_AGENT_HINT, NEWER_AGENT_NEEDED, Verified, open};
 pub use seal::{Draft, SealError};

@@ -7,7 +7,7 @@ use catenoid_schema::{
     anchors::Anchors,
     cbor,
     digest::Digest,
-    document::{Document, Role},
+    document::{self, Document, Role},
     status::Blame,
     units::Timestamp,
 };
@@ -81,9 +81,15 @@ pub fn open<T: Document>(bytes: &[u8], anchors: &Anchors, at: Timestamp) -> Resu
     if found < usize::from(needed) {
         return Err(Error::Threshold { role: T::ROLE, found, needed });
     }
-    let document = cbor::decode(envelope.payload(), T::LIMITS).map_err(|source| Error::Payload { source })?;
+    let document = document::decode(envelope.payload()).map_err(|source| Error::Payload { source })?;
     Ok(Verified { document, digest: Digest::of(envelope.payload()), signers })
 }
+
+/// The name of the error that says that a document was written for a later version.
+pub const NEWER_AGENT_NEEDED: &str = "newer-agent-needed";
+/// What to do about it.
+pub const NEWER_AGENT_HINT: &str =
+    "update the device's system image, or do without the feature: `catenoid version` lists what the agent can do";
 
 /// Why an envelope is not believed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -302,7 +308,7 @@ pub enum Error {
         /// How many must.
         needed: u8,
     },
-    /// Signed, but no document.
+    /// Signed, but no document that this version can read.
     #[error("failed to read the signed content")]
     Payload {
         /// The rule.
@@ -352,16 +358,18 @@ impl Error {
                 cbor::Error::TooDeep { .. } => "payload-too-deep",
                 cbor::Error::TooMany { .. } => "payload-too-many-items",
                 cbor::Error::NotDeterministic { .. } | cbor::Error::NotCanonical { .. } => "payload-not-deterministic",
+                cbor::Error::NewerNeeded { .. } => NEWER_AGENT_NEEDED,
                 _ => "payload-malformed",
             },
         }
     }
 
-    /// Who must act: whoever runs the device where its anchors or clock are in question, else whoever signed.
+    /// Who must act: whoever runs the device where its anchors, clock or version are in question, else whoever signed.
     #[must_use]
     pub fn blame(&self) -> Blame {
         match self {
             Self::NoAnchors { .. } | Self::Anchor { .. } | Self::CertificateNotYetValid { .. } => Blame::Administrator,
+            Self::Payload { source: cbor::Error::NewerNeeded { .. } } => Blame::Administrator,
             _ => Blame::ManifestAuthor,
         }
     }
@@ -385,6 +393,7 @@ impl Error {
             }
             Self::Signature { .. } => Some("the content was altered after it was signed; fetch or sign it again"),
             Self::Threshold { .. } => Some("add a signature with `catenoid-sign sign --add-signature`"),
+            Self::Payload { source: cbor::Error::NewerNeeded { .. } } => Some(NEWER_AGENT_HINT),
             _ => None,
         }
     }

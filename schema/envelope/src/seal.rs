@@ -3,7 +3,10 @@
 
 use std::marker::PhantomData;
 
-use catenoid_schema::{cbor, document::Document};
+use catenoid_schema::{
+    cbor,
+    document::{self, Document},
+};
 use coset::{ContentType, CoseSign, CoseSignature, Header, ProtectedHeader, TaggedCborSerializable};
 
 use crate::{
@@ -54,7 +57,7 @@ impl<T: Document> Draft<T> {
     /// [`SealError::Document`] if a device could not read it.
     pub fn new(document: &T) -> Result<Self, SealError> {
         let payload = cbor::encode(document).map_err(|source| SealError::Document { source })?;
-        cbor::decode::<T>(&payload, T::LIMITS).map_err(|source| SealError::Document { source })?;
+        document::decode::<T>(&payload).map_err(|source| SealError::Document { source })?;
         let header = Header { content_type: Some(ContentType::Text(T::CONTENT_TYPE.to_owned())), ..Header::default() };
         let protected = ProtectedHeader { original_data: None, header };
         Ok(Self { cose: CoseSign { protected, payload: Some(payload), ..CoseSign::default() }, document: PhantomData })

@@ -5,13 +5,14 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use catenoid_envelope::{Error, Unverified, format::Place, open};
+use catenoid_envelope::{Error, NEWER_AGENT_HINT, Unverified, format::Place, open};
 use catenoid_schema::{
     anchors::Anchors,
     cbor,
     document::{Document, Role},
     guest::Guest,
     manifest::Manifest,
+    status::Blame,
 };
 use ciborium::value::Value;
 use common::{
@@ -382,6 +383,32 @@ fn signed_payloads_are_still_checked() {
     let large = signed(vec![0; Manifest::LIMITS.bytes + 1], &fleet.operator);
     assert_eq!(refused::<Manifest>(&large, &fleet.anchors), "payload-too-large");
     assert!(open::<Manifest>(&signed(good, &fleet.operator), &fleet.anchors, now()).is_ok());
+}
+
+/// A document of a later version has fields that nobody here can know. It says so, and then it is not malformed.
+#[test]
+fn newer_agent_needed_is_said() {
+    let fleet = fleet();
+    let later = |requires: &[&str]| {
+        let mut value: Value = ciborium::from_reader(cbor::encode(&manifest()).unwrap().as_slice()).unwrap();
+        let names = requires.iter().map(|name| Value::Text((*name).to_owned())).collect();
+        let map = value.as_map_mut().unwrap();
+        map.push((Value::Text("requires".to_owned()), Value::Array(names)));
+        map.push((Value::Text("volumes".to_owned()), Value::Map(Vec::new())));
+        signed(cbor::encode(&value).unwrap(), &fleet.operator)
+    };
+    let error = open::<Manifest>(&later(&["volumes"]), &fleet.anchors, now()).unwrap_err();
+    assert_eq!(error.name(), "newer-agent-needed");
+    assert_eq!(error.blame(), Blame::Administrator);
+    assert_eq!(error.hint(), Some(NEWER_AGENT_HINT));
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert_eq!(source, "this Manifest requires `volumes`, which this version does not know");
+    // It is said of what was signed only, and not where what is required is known.
+    let mut unsigned = later(&["volumes"]);
+    let end = unsigned.len() - 1;
+    unsigned[end] ^= 1;
+    assert_eq!(refused::<Manifest>(&unsigned, &fleet.anchors), "signature-wrong");
+    assert_eq!(refused::<Manifest>(&later(&["requires"]), &fleet.anchors), "payload-malformed");
 }
 
 #[test]

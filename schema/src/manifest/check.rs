@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::{Addressing, CORE, Capability, ContainerRole, Manifest, Zone};
-use crate::{allocate, name::Name};
+use crate::{allocate, feature::REQUIRES_LIMIT, name::Name};
 
 /// The most containers in one manifest: what `allocate` has id ranges for with room, and what the pass is measured at.
 pub const CONTAINERS_LIMIT: usize = 1000;
@@ -76,6 +76,9 @@ impl Found {
 
 fn metadata(manifest: &Manifest, found: &mut Found) {
     let metadata = &manifest.metadata;
+    if manifest.requires.len() > REQUIRES_LIMIT {
+        found.add("requires", format!("more than {REQUIRES_LIMIT} features"));
+    }
     if metadata.sequence == 0 {
         found.add("metadata.sequence", "sequences begin at 1");
     }

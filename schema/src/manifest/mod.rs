@@ -1,7 +1,8 @@
 //! The manifest: the whole desired state of one device, or of a signed selection of devices.
 //!
-//! One set of types serves the author and the device. What the author leaves out is a default here; what is signed has
-//! every default written out (see [`crate::cbor::decode`]), so a later change of a default changes no signed manifest.
+//! One set of types serves the author and the device. What the author leaves out is a default here. What is signed has
+//! every field of the first version written out, and a later field only where it is used ([`crate::document`]): a default
+//! means the same for ever.
 //! [`check`] holds the rules that span fields.
 
 pub mod check;
@@ -33,6 +34,10 @@ pub struct Manifest {
     pub api_version: ApiVersion,
     /// Always `Manifest`.
     pub kind: ManifestKind,
+    /// What an agent must be able to do to apply it, by the names that `catenoid version` lists. `catenoid-sign sign` adds what
+    /// the manifest makes use of.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub requires: BTreeSet<Name>,
     /// Name, order and validity.
     pub metadata: Metadata,
     /// Which devices may apply it.

@@ -1,6 +1,7 @@
 //! `catenoid-sign guest build`: the steps in order, and what is told about them.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File, OpenOptions},
     io::{self, Read, Write as _},
     path::{Path, PathBuf},
@@ -10,6 +11,7 @@ use catenoid_schema::{
     cbor,
     digest::Digest,
     document::ApiVersion,
+    feature,
     guest::{BLOCK_SIZE, Guest, GuestKind, GuestMetadata, Image, Verity, Version},
     units::ByteSize,
 };
@@ -237,15 +239,17 @@ pub(crate) fn build(arguments: &BuildArguments, recipe: Recipe) -> Result<Built,
     erofs::make(&staged, &part, uuid(b"erofs", stem.as_bytes()))?;
     let image = protect(&part)?;
 
-    let guest = Guest {
+    let mut guest = Guest {
         api_version: ApiVersion::V1,
         kind: GuestKind::Guest,
+        requires: BTreeSet::new(),
         metadata: GuestMetadata { name: recipe.name, version, description: recipe.description },
         architecture: recipe.architecture,
         image,
         defaults: recipe.defaults,
         root: recipe.root,
     };
+    feature::complete_guest(&mut guest);
     let descriptor = cbor::encode(&guest)?;
     fs::rename(&part, &image_path).map_err(|source| Error::Image {
         doing: "move",

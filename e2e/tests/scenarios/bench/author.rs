@@ -11,7 +11,7 @@ use catenoid_e2e::Artefacts;
 use catenoid_envelope::Unverified;
 use catenoid_schema::cbor;
 use catenoid_schema::digest::Digest;
-use catenoid_schema::document::Document as _;
+use catenoid_schema::document::{self, Document as _};
 use catenoid_schema::manifest::Manifest;
 use ciborium::value::Value;
 use coset::{
@@ -85,7 +85,7 @@ pub(crate) fn resequenced(yaml: &str, sequence: u64) -> Result<String> {
 
 /// The manifest in an envelope of ours.
 pub(crate) fn manifest(envelope: &[u8]) -> Result<Manifest> {
-    Ok(cbor::decode(&payload(envelope)?, Manifest::LIMITS)?)
+    Ok(document::decode(&payload(envelope)?)?)
 }
 
 /// What an envelope of ours signs.

@@ -1,0 +1,86 @@
+//! What a document can ask of the agent that reads it, beyond what the first version could do.
+//!
+//! Whatever is added to a document joins [`FEATURES`] with one line. `catenoid-sign` then writes its name into `requires` of
+//! each document that uses it, and an agent that is older says "newer agent needed" instead of "malformed":
+//! [`crate::document::decode`] looks at `requires` before it looks at any other field.
+
+use std::collections::BTreeSet;
+
+use crate::{guest::Guest, manifest::Manifest, name::Name};
+
+/// Something that agents can do since a certain version.
+#[derive(Debug, Clone, Copy)]
+pub struct Feature {
+    /// What `requires` and `catenoid version` call it.
+    pub name: &'static str,
+    /// Whether a manifest makes use of it.
+    pub in_manifest: fn(&Manifest) -> bool,
+    /// Whether a guest makes use of it.
+    pub in_guest: fn(&Guest) -> bool,
+}
+
+/// All that this version can do beyond the first, oldest first. A name stays for ever.
+pub const FEATURES: &[Feature] = &[Feature {
+    name: "requires",
+    in_manifest: |manifest| !manifest.requires.is_empty(),
+    in_guest: |guest| !guest.requires.is_empty(),
+}];
+
+/// The most features that a document can require: far over what there will be.
+pub const REQUIRES_LIMIT: usize = 64;
+
+/// Their names, as `catenoid version` lists them.
+#[must_use]
+pub fn names() -> Vec<&'static str> {
+    FEATURES.iter().map(|feature| feature.name).collect()
+}
+
+/// Those of `required` that this version lacks, in words; none if it has them all.
+#[must_use]
+pub fn lacking(required: &BTreeSet<Name>) -> Option<String> {
+    let lacks = |name: &&Name| FEATURES.iter().all(|feature| feature.name != name.as_str());
+    let lacking: Vec<_> = required.iter().filter(lacks).map(|name| format!("`{name}`")).collect();
+    let (shown, more) = lacking.split_at(lacking.len().min(SHOWN));
+    match more.len() {
+        _ if lacking.is_empty() => None,
+        0 => Some(shown.join(", ")),
+        more => Some(format!("{} and {more} more", shown.join(", "))),
+    }
+}
+
+/// The most features in a message.
+const SHOWN: usize = 5;
+
+/// Writes into `manifest` what it requires, so that no author has to know.
+pub fn complete_manifest(manifest: &mut Manifest) {
+    let used = FEATURES.iter().filter(|feature| (feature.in_manifest)(manifest));
+    let used: Vec<_> = used.map(named).collect();
+    manifest.requires.extend(used);
+}
+
+/// Writes into `guest` what it requires.
+pub fn complete_guest(guest: &mut Guest) {
+    let used = FEATURES.iter().filter(|feature| (feature.in_guest)(guest));
+    let used: Vec<_> = used.map(named).collect();
+    guest.requires.extend(used);
+}
+
+fn named(feature: &Feature) -> Name {
+    feature.name.parse().expect("a test reads every feature's name")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn features_are_named_as_documents_can_name_them_and_only_once() {
+        let names: Vec<_> = FEATURES.iter().map(named).collect();
+        assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
+        assert_eq!(lacking(&names.into_iter().collect()), None);
+        let set = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect();
+        assert_eq!(lacking(&set(&["requires", "later"])).as_deref(), Some("`later`"));
+        let many = set(&["a", "b", "c", "d", "e", "f", "g"]);
+        assert_eq!(lacking(&many).as_deref(), Some("`a`, `b`, `c`, `d`, `e` and 2 more"));
+    }
+}
