@@ -1,10 +1,23 @@
 //! Where development artefacts lie: `target/catenoid/`, and nothing of them in the source tree.
 
+use std::ffi::OsStr;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// What the attacker of the scenario tests is built for. Named to cargo, it has a directory of its own: its static libraries
 /// do not mix with what everything else links.
 pub const PROBE_TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// Why there are no artefacts to speak of.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nobody says where we are.
+    #[error("failed to find the current directory")]
+    CurrentDirectory(#[source] io::Error),
+    /// No `Cargo.lock` on the way up.
+    #[error("`{}` is in no checkout of catenoid (hint: run `cargo xtask` in one)", .0.display())]
+    NoWorkspace(PathBuf),
+}
 
 /// Paths below `target/catenoid/`. Making one touches nothing.
 #[derive(Debug, Clone)]
@@ -20,22 +33,44 @@ impl Default for Artefacts {
 }
 
 impl Artefacts {
-    /// The artefacts of this checkout; `CARGO_TARGET_DIR` is honoured as cargo does.
+    /// The artefacts of this checkout, see [`Artefacts::find`].
+    ///
+    /// # Panics
+    /// Outside of a checkout, where neither cargo nor nextest runs a program of ours.
     #[must_use]
     pub fn new() -> Self {
-        let workspace =
-            Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies one level below the root").to_owned();
-        let target = match std::env::var_os("CARGO_TARGET_DIR") {
-            Some(dir) => workspace.join(dir),
-            None => workspace.join("target"),
+        Self::find().expect("cargo and nextest run their programs for a checkout")
+    }
+
+    /// The artefacts of the checkout that cargo runs us for, or of the one that the current directory is in. It is looked
+    /// for when we run: a copied checkout may take over a program that was built in the original, and must not work on that.
+    ///
+    /// `CARGO_TARGET_DIR` is honoured as cargo does.
+    pub fn find() -> Result<Self, Error> {
+        let from = match std::env::var_os("CARGO_MANIFEST_DIR") {
+            Some(package) => PathBuf::from(package),
+            None => std::env::current_dir().map_err(Error::CurrentDirectory)?,
         };
-        Self { workspace, target }
+        Self::above(&from, std::env::var_os("CARGO_TARGET_DIR").as_deref())
+    }
+
+    /// The workspace that `from` is in; what was built for it is in `target` if that is given.
+    fn above(from: &Path, target: Option<&OsStr>) -> Result<Self, Error> {
+        let is_workspace = |folder: &&Path| folder.join("Cargo.lock").exists();
+        let workspace = from.ancestors().find(is_workspace).ok_or_else(|| Error::NoWorkspace(from.to_owned()))?;
+        Ok(Self { workspace: workspace.to_owned(), target: workspace.join(target.unwrap_or("target".as_ref())) })
     }
 
     /// The source tree.
     #[must_use]
     pub fn workspace(&self) -> &Path {
         &self.workspace
+    }
+
+    /// Where cargo builds: `target` of the source tree unless told otherwise.
+    #[must_use]
+    pub fn target(&self) -> &Path {
+        &self.target
     }
 
     /// What cargo built: `target/<profile>/<name>`. The `dev` profile's directory is `debug`.
@@ -102,5 +137,31 @@ impl Artefacts {
     #[must_use]
     pub fn cache(&self) -> PathBuf {
         self.state().join("cache")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_workspace_is_the_nearest_one_above() {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        let inner = root.path().join("copies/one");
+        let package = inner.join("e2e/xtask");
+        std::fs::create_dir_all(&package).expect("a folder");
+        for workspace in [root.path(), &inner] {
+            std::fs::write(workspace.join("Cargo.lock"), "").expect("a file");
+        }
+        let found = |from: &Path, target: Option<&str>| {
+            let found = Artefacts::above(from, target.map(OsStr::new)).expect("it is in a workspace");
+            (found.workspace, found.target)
+        };
+        assert_eq!(found(&package, None), (inner.clone(), inner.join("target")));
+        assert_eq!(found(&inner, Some("/shared")), (inner.clone(), "/shared".into()));
+        assert_eq!(found(&inner, Some("built")), (inner.clone(), inner.join("built")));
+        assert_eq!(found(&root.path().join("copies"), None).0, root.path());
+        std::fs::remove_file(root.path().join("Cargo.lock")).expect("it was there");
+        assert!(matches!(Artefacts::above(&root.path().join("copies"), None), Err(Error::NoWorkspace(_))));
     }
 }

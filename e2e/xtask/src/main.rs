@@ -53,7 +53,7 @@ fn main() -> ExitCode {
 }
 
 fn command() -> Result<ExitCode> {
-    let artefacts = Artefacts::new();
+    let artefacts = Artefacts::find()?;
     let mut parser = Parser::from_env();
     let Some(name) = word(&mut parser)? else {
         print!("{HELP}");
