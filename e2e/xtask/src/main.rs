@@ -39,7 +39,8 @@ Usage: cargo xtask COMMAND
   walls                        check who may use what: dependencies, unsafe, effects in rooms
   requirements [--json]        each requirement: where implemented, where tested, gaps
   fuzz [TARGET] [--seconds N] [--keep]   any bytes to the fuzz targets, 60 s each unless told; --keep what reaches new code
-  test [unit|namespace|vm] [FILTER]   setup, walls, fmt, clippy, then the tests (all of them unless told)
+  test [unit|tool|namespace|vm] [FILTER] [--record]   setup, walls, fmt, clippy, then the tests (all of them unless told);
+                               unit needs no root; --record writes the times to docs/figures/test-times.md
 ";
 
 fn main() -> ExitCode {
@@ -102,21 +103,23 @@ fn command() -> Result<ExitCode> {
             fuzz::run(&artefacts, &options)?;
         }
         "test" => {
-            let group = word(&mut parser)?;
-            let filter = word(&mut parser)?;
-            end(&mut parser)?;
-            let _alone = begin(&artefacts)?;
-            test::run(&artefacts, group.as_deref(), filter.as_deref())?;
+            let options = test_options(&mut parser)?;
+            test::run(&artefacts, &options)?;
         }
         other => bail!("no command `{other}` (hint: `cargo xtask help`)"),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// What every command begins with that builds: the packages are there, and until the file is dropped nobody else builds
-/// into `target/catenoid`, where an image and the guests beside it belong together.
+/// What every command begins with that builds: the packages are there, and nobody else builds.
 fn begin(artefacts: &Artefacts) -> Result<File> {
     setup::ensure()?;
+    alone(artefacts)
+}
+
+/// Until the file is dropped nobody else builds into `target/catenoid`, where an image and the guests beside it belong
+/// together.
+fn alone(artefacts: &Artefacts) -> Result<File> {
     let folder = artefacts.state();
     fs::create_dir_all(&folder).with_context(|| format!("failed to make `{}`", folder.display()))?;
     let path = folder.join("lock");
@@ -189,6 +192,19 @@ fn fuzz_options(parser: &mut Parser) -> Result<fuzz::Options> {
             Arg::Value(target) if options.target.is_none() => options.target = Some(target.string()?),
             Arg::Long("seconds") => options.time = Duration::from_secs(parser.value()?.parse()?),
             Arg::Long("keep") => options.keep = true,
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    Ok(options)
+}
+
+fn test_options(parser: &mut Parser) -> Result<test::Options> {
+    let mut options = test::Options { group: None, filter: None, record: false };
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Arg::Value(group) if options.group.is_none() => options.group = Some(group.string()?),
+            Arg::Value(filter) if options.filter.is_none() => options.filter = Some(filter.string()?),
+            Arg::Long("record") => options.record = true,
             other => return Err(other.unexpected().into()),
         }
     }

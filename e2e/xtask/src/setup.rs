@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use crate::run;
 
@@ -44,6 +44,17 @@ const PACKAGES: &[(&str, &str)] = &[
     ("zstd", "image: initramfs"),
 ];
 
+/// What building needs on any Linux: a command that succeeds where it is, and Debian's packages with it.
+const BUILDING: &[(&[&str], &str)] = &[
+    (&["cc", "--version"], "gcc"),
+    (&["c++", "--version"], "g++"),
+    (&["clang", "--version"], "clang libclang-dev"),
+    (&["cmake", "--version"], "cmake"),
+    (&["pkg-config", "--version"], "pkg-config"),
+    (&["pkg-config", "--exists", "devmapper"], "libdevmapper-dev"),
+    (&["pkg-config", "--exists", "openssl"], "libssl-dev"),
+];
+
 /// The version that the pinned compiler builds.
 const CARGO_DENY: &str = "cargo-deny@0.20.2";
 
@@ -54,6 +65,25 @@ pub(crate) fn ensure() -> Result<()> {
         println!("setup: installing {}", missing.join(" "));
         install(&missing)?;
     }
+    ensure_nextest()
+}
+
+/// Looks for what building and running the unit tests needs, and says what is missing. Installs nothing that needs root.
+pub(crate) fn look() -> Result<()> {
+    let there = |command: &[&str]| {
+        let (program, words) = command.split_first().expect("a command has a program");
+        Command::new(program).args(words).output().is_ok_and(|output| output.status.success())
+    };
+    let missing: Vec<&str> =
+        BUILDING.iter().filter(|(command, _)| !there(command)).map(|(_, packages)| *packages).collect();
+    if !missing.is_empty() {
+        let list = missing.join(" ");
+        bail!("what building needs is not installed (hint: on Debian, as root: `apt-get install {list}`)");
+    }
+    ensure_nextest()
+}
+
+fn ensure_nextest() -> Result<()> {
     if !has_subcommand("nextest") {
         println!("setup: installing cargo-nextest (some minutes)");
         run::visibly(run::cargo().args(["install", "--locked", "cargo-nextest"]))?;

@@ -81,7 +81,7 @@ fn word(value: &Value) -> &str {
 }
 
 /// Which commit, and whether the tree differs from it.
-fn commit(artefacts: &Artefacts) -> Result<String> {
+pub(crate) fn commit(artefacts: &Artefacts) -> Result<String> {
     let git = |words: &[&str]| run::output(Command::new("git").args(words).current_dir(artefacts.workspace()));
     let changed = !git(&["status", "--porcelain", "--untracked-files=no"])?.is_empty();
     let commit = git(&["rev-parse", "--short=12", "HEAD"])?;
