@@ -65,7 +65,7 @@ fn every_command_explains_itself() {
 }
 
 #[test]
-fn a_desk_signs_what_a_device_opens() {
+fn tool_a_desk_signs_what_a_device_opens() {
     let desk = Desk::new();
     let signed = desk.sign("press.yaml", "press.manifest.cose");
     assert!(signed.status.success(), "{}", seen(&signed));
@@ -84,7 +84,7 @@ fn a_desk_signs_what_a_device_opens() {
 }
 
 #[test]
-fn the_same_input_gives_the_same_bytes() {
+fn tool_the_same_input_gives_the_same_bytes() {
     let desk = Desk::new();
     for output in ["first.cose", "second.cose"] {
         assert!(desk.sign("press.yaml", output).status.success());
@@ -98,7 +98,7 @@ fn the_same_input_gives_the_same_bytes() {
 }
 
 #[test]
-fn a_second_signer_adds_a_signature() {
+fn tool_a_second_signer_adds_a_signature() {
     let desk = Desk::new();
     assert!(desk.sign("press.yaml", "press.cose").status.success());
     // Another operator: a certificate by the same authority, made with openssl as docs/provision.md shows.
@@ -130,7 +130,7 @@ fn a_second_signer_adds_a_signature() {
 }
 
 #[test]
-fn a_pki_is_what_openssl_takes_and_never_overwritten() {
+fn tool_a_pki_is_what_openssl_takes_and_never_overwritten() {
     let desk = Desk::new();
     for role in ["root", "operator", "software"] {
         let mut command = std::process::Command::new("openssl");
@@ -162,7 +162,7 @@ fn a_pki_is_what_openssl_takes_and_never_overwritten() {
 }
 
 #[test]
-fn a_bundle_has_the_manifest_first_and_every_blob_once() {
+fn tool_a_bundle_has_the_manifest_first_and_every_blob_once() {
     let desk = Desk::new();
     desk.guest("web", "1");
     let text = manifest()
@@ -195,7 +195,7 @@ fn a_bundle_has_the_manifest_first_and_every_blob_once() {
 
 /// What is refused before anything is signed, and how that looks.
 #[test]
-fn refusals_say_what_to_do() {
+fn tool_refusals_say_what_to_do() {
     let desk = Desk::new();
     assert!(desk.sign("press.yaml", "press.cose").status.success());
     let mut text = String::new();

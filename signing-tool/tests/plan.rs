@@ -94,7 +94,7 @@ fn stable() -> insta::internals::SettingsBindDropGuard {
 }
 
 #[test]
-fn a_new_device_is_planned_from_nothing() {
+fn tool_a_new_device_is_planned_from_nothing() {
     // One guest: rooms go through guests in the order of digests, which differs with each PKI.
     let desk = Desk::new();
     let containers =
@@ -113,7 +113,7 @@ fn a_new_device_is_planned_from_nothing() {
 }
 
 #[test]
-fn a_device_that_holds_it_has_nothing_to_do() {
+fn tool_a_device_that_holds_it_has_nothing_to_do() {
     let (desk, manifest, guests) = desk();
     desk.write("status.json", &status(&converged(&manifest, &guests), Some(&manifest)));
     insta::assert_snapshot!(seen(&plan(&desk, "press.cose")));
@@ -123,7 +123,7 @@ fn a_device_that_holds_it_has_nothing_to_do() {
 }
 
 #[test]
-fn a_change_is_planned_with_its_removals() {
+fn tool_a_change_is_planned_with_its_removals() {
     let (desk, manifest, guests) = desk();
     desk.write("status.json", &status(&converged(&manifest, &guests), Some(&manifest)));
     desk.guest("web", "2");
@@ -139,7 +139,7 @@ fn a_change_is_planned_with_its_removals() {
 }
 
 #[test]
-fn what_the_device_would_refuse_is_refused_here() {
+fn tool_what_the_device_would_refuse_is_refused_here() {
     let (desk, manifest, guests) = desk();
     let observed = converged(&manifest, &guests);
     let mut text = String::new();

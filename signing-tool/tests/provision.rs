@@ -11,7 +11,7 @@ use catenoid_schema::{anchors::Anchors, cbor, document::Document, manifest::Mani
 use common::{manifests, seen};
 
 #[test]
-fn the_documented_steps_run() {
+fn tool_the_documented_steps_run() {
     let text = std::fs::read_to_string(manifests().join("../docs/provision.md")).unwrap();
     let blocks: Vec<_> = text.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
     assert!(blocks.len() >= 7, "{} blocks", blocks.len());

@@ -465,7 +465,7 @@ fn own_version_is_said_without_a_device() {
 }
 
 #[test]
-fn completion_is_a_script_that_bash_takes() {
+fn tool_completion_is_a_script_that_bash_takes() {
     let fake = Fake::start();
     let output = Command::new(env!("CARGO_BIN_EXE_catenoid")).args(["completion", "bash"]).output().unwrap();
     let script = fake.file("completion", &output.stdout);

@@ -275,7 +275,7 @@ fn openssl_verifies(folder: &Path, signer: &Issued, anchor: &[u8], role: Role) -
 }
 
 #[test]
-fn openssl_agrees_on_chains() {
+fn tool_openssl_agrees_on_chains() {
     let folder = tempfile::tempdir().unwrap();
     let fleet = fleet();
     let root = &fleet.operator_authority;
@@ -411,7 +411,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn openssl_agrees_on_generated_chains(
+    fn tool_openssl_agrees_on_generated_chains(
         bends in prop::collection::vec(bend(), 2..5),
         shown in prop_oneof![
             6 => Just(Shown::AsTheyAre),
@@ -433,7 +433,7 @@ proptest! {
 
 /// What generated chains found: openssl refused them, and we did not.
 #[test]
-fn issuers_are_what_their_certificates_say() {
+fn tool_issuers_are_what_their_certificates_say() {
     use Bend::{Ended, NoAuthority, NoUsage, NotBegun, Nothing, PathLength, UsageOfALeaf};
     let folder = tempfile::tempdir().unwrap();
     for (bends, name) in [
@@ -455,7 +455,7 @@ fn issuers_are_what_their_certificates_say() {
 /// Authorities with other keys than P-384 do not count, although `openssl verify` would take them: made with openssl,
 /// as our own tools cannot.
 #[test]
-fn authorities_with_other_keys_are_not_believed() {
+fn tool_authorities_with_other_keys_are_not_believed() {
     for (kind, options) in [
         ("rsa", ["-newkey", "rsa:2048", "-sha384"].as_slice()),
         ("p-256", ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-sha256"].as_slice()),

@@ -97,7 +97,7 @@ fn descriptor(path: &Path) -> Guest {
 }
 
 #[test]
-fn the_same_files_give_the_same_bytes_in_any_order_and_at_any_place() {
+fn tool_the_same_files_give_the_same_bytes_in_any_order_and_at_any_place() {
     let (one, other) = (sources(0..7), sources((0..7).rev()));
     let (image, guest) = built(one.path(), &GIVEN).unwrap();
     let (other_image, other_guest) = built(other.path(), &GIVEN).unwrap();
@@ -114,7 +114,7 @@ fn the_same_files_give_the_same_bytes_in_any_order_and_at_any_place() {
 }
 
 #[test]
-fn the_descriptor_says_what_the_image_is() {
+fn tool_the_descriptor_says_what_the_image_is() {
     let folder = sources(0..7);
     let (image, guest) = built(folder.path(), &GIVEN).unwrap();
     let bytes = fs::read(&image).unwrap();
@@ -153,7 +153,7 @@ fn mountns_the_image_holds_the_furnished_tree() {
 }
 
 #[test]
-fn refusals_name_what_to_change() {
+fn tool_refusals_name_what_to_change() {
     let folder = sources(0..7);
     fs::write(folder.path().join("broken.tar"), [1; 4096]).unwrap();
     let table: [&[&str]; 7] = [
@@ -172,7 +172,7 @@ fn refusals_name_what_to_change() {
 
 /// What was there before a build that fails is there afterwards, and nothing else.
 #[test]
-fn a_failed_build_leaves_the_earlier_image() {
+fn tool_a_failed_build_leaves_the_earlier_image() {
     let folder = sources(0..7);
     let (image, _) = built(folder.path(), &GIVEN).unwrap();
     let before = fs::read(&image).unwrap();

@@ -78,7 +78,7 @@ fn assert_same_as_veritysetup(blocks: u64, seed: u64) {
 }
 
 #[test]
-fn sizes_around_every_new_level_agree_with_veritysetup() {
+fn tool_sizes_around_every_new_level_agree_with_veritysetup() {
     for blocks in [1, 2, 127, 128, 129, 256, 128 * 128 - 1, 128 * 128, 128 * 128 + 1] {
         assert_same_as_veritysetup(blocks, blocks);
     }
@@ -87,7 +87,7 @@ fn sizes_around_every_new_level_agree_with_veritysetup() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
-    fn any_size_agrees_with_veritysetup(blocks in 1_u64..2000, seed: u64) {
+    fn tool_any_size_agrees_with_veritysetup(blocks in 1_u64..2000, seed: u64) {
         assert_same_as_veritysetup(blocks, seed);
     }
 
