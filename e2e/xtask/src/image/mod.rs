@@ -67,18 +67,39 @@ impl Variant {
     }
 }
 
+/// Our programs in an image.
+#[derive(Debug)]
+pub(crate) struct Programs {
+    pub(crate) agent: PathBuf,
+    pub(crate) launcher: PathBuf,
+}
+
 /// Builds the device's programs and everything around them; gives the disk.
 pub(crate) fn build(artefacts: &Artefacts, variant: Variant) -> Result<PathBuf> {
-    let started = Instant::now();
     development::prepare(artefacts)?;
-    programs(artefacts, variant)?;
+    build_prepared(artefacts, variant)
+}
+
+/// The same after [`development::prepare`], which serves every variant.
+pub(crate) fn build_prepared(artefacts: &Artefacts, variant: Variant) -> Result<PathBuf> {
+    put_together(artefacts, variant, variant.name(), &programs(artefacts, variant)?)
+}
+
+/// Makes an image like `variant`'s of these programs in `image/<name>`; gives the disk.
+pub(crate) fn put_together(
+    artefacts: &Artefacts,
+    variant: Variant,
+    name: &str,
+    programs: &Programs,
+) -> Result<PathBuf> {
+    let started = Instant::now();
     let kernel = Kernel::obtain(&artefacts.cache().join("kernel"))?;
-    let dir = artefacts.image().join(variant.name());
+    let dir = artefacts.image().join(name);
     fs::create_dir_all(&dir).with_context(|| format!("failed to make `{}`", dir.display()))?;
 
     let mut initramfs = Initramfs::default();
-    initramfs.add_program("/init", &artefacts.binary("device", "catenoid-agent"))?;
-    initramfs.add_program("/usr/lib/catenoid/catenoid-launcher", &artefacts.binary("device", "catenoid-launcher"))?;
+    initramfs.add_program("/init", &programs.agent)?;
+    initramfs.add_program("/usr/lib/catenoid/catenoid-launcher", &programs.launcher)?;
     initramfs.add_program("/usr/sbin/nft", Path::new("/usr/sbin/nft"))?;
     initramfs.add_program("/usr/sbin/mkfs.ext4", Path::new("/usr/sbin/mkfs.ext4"))?;
     initramfs.add_program("/sbin/modprobe", Path::new("/usr/bin/kmod"))?;
@@ -90,8 +111,7 @@ pub(crate) fn build(artefacts: &Artefacts, variant: Variant) -> Result<PathBuf> 
     }
     let disk = assemble(artefacts, &archive, &kernel, &variant.command_line(), &dir)?;
     println!(
-        "image {}: initramfs {} ({} unpacked), UKI {}, disk {} in {:.1} s",
-        variant.name(),
+        "image {name}: initramfs {} ({} unpacked), UKI {}, disk {} in {:.1} s",
         mebibytes(size(&dir.join(PACKED))?),
         mebibytes(archive.len() as u64),
         mebibytes(size(&dir.join(SIGNED))?),
@@ -123,8 +143,8 @@ fn assemble(artefacts: &Artefacts, archive: &[u8], kernel: &Kernel, command_line
     Ok(disk)
 }
 
-/// Builds the device's programs.
-pub(crate) fn programs(artefacts: &Artefacts, variant: Variant) -> Result<()> {
+/// Builds the device's programs. They are those of `variant` until another variant's are built.
+pub(crate) fn programs(artefacts: &Artefacts, variant: Variant) -> Result<Programs> {
     let faults = variant == Variant::Faults;
     let mut cargo = run::cargo();
     cargo.args(["build", "--quiet", "--profile", "device", "-p", "catenoid-agent", "-p", "catenoid-launcher"]);
@@ -132,11 +152,12 @@ pub(crate) fn programs(artefacts: &Artefacts, variant: Variant) -> Result<()> {
         cargo.args(["--features", "catenoid-agent/faults,catenoid-launcher/faults"]);
     }
     run::visibly(cargo.current_dir(artefacts.workspace()))?;
-    for program in ["catenoid-agent", "catenoid-launcher"] {
-        let has_faults = contains(&read(&artefacts.binary("device", program))?, FAULTS);
-        ensure!(has_faults == faults, "`{program}` of the {} image: fault points: {has_faults}", variant.name());
+    let [agent, launcher] = ["catenoid-agent", "catenoid-launcher"].map(|name| artefacts.binary("device", name));
+    for program in [&agent, &launcher] {
+        let (shown, has_faults) = (program.display(), contains(&read(program)?, FAULTS));
+        ensure!(has_faults == faults, "`{shown}` of the {} image: fault points: {has_faults}", variant.name());
     }
-    Ok(())
+    Ok(Programs { agent, launcher })
 }
 
 fn contains(bytes: &[u8], text: &str) -> bool {

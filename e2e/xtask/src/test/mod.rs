@@ -105,8 +105,11 @@ fn tests(artefacts: &Artefacts, group: &Group, filter: Option<&str>, times: &mut
 
 /// Builds what the tests in the device VM boot and push.
 pub(crate) fn prepare_vm(artefacts: &Artefacts) -> Result<()> {
-    image::build(artefacts, Variant::Faults)?;
-    image::build(artefacts, Variant::Test)?;
+    development::prepare(artefacts)?;
+    // The programs of the last one stay: the rooms' tests start its launcher.
+    for variant in [Variant::Faults, Variant::Test] {
+        image::build_prepared(artefacts, variant)?;
+    }
     development::demo_guests(artefacts)?;
     development::test_guests(artefacts)?;
     rooms::build(artefacts)
