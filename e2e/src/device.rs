@@ -30,40 +30,56 @@ pub fn platform_keys(pki: &Path) -> Result<PlatformKeys> {
     Ok(PlatformKeys { pk: read("PK")?, kek: read("KEK")?, db: read("db")? })
 }
 
+/// An image that a device of the scenarios can have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Image {
+    /// Root's eyes are open.
+    Test,
+    /// The same, and the device's programs have fault points.
+    Faults,
+}
+
+impl Image {
+    /// The variant's name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Test => "test",
+            Self::Faults => "faults",
+        }
+    }
+
+    fn folder(self, artefacts: &Artefacts) -> PathBuf {
+        artefacts.image().join(self.name())
+    }
+
+    /// The disk of a factory-new device.
+    pub fn disk(self, artefacts: &Artefacts) -> Result<PathBuf> {
+        let disk = self.folder(artefacts).join("disk.img");
+        ensure!(disk.exists(), "no `{}` (hint: `cargo xtask image --variant {}`)", disk.display(), self.name());
+        Ok(disk)
+    }
+}
+
 /// A machine for the scenario `name`, not started: the test image's disk, our platform keys, root's eyes open. What an
 /// earlier run of the scenario left is removed.
 pub fn machine(artefacts: &Artefacts, name: &str) -> Result<Builder> {
-    machine_of(artefacts, name, "test")
+    let machine = Vm::builder(fresh(artefacts, name)?).disk(Image::Test.disk(artefacts)?);
+    Ok(machine.keys(platform_keys(&artefacts.pki())?).root_shell())
 }
 
-/// The same with the image that has fault points.
-pub fn faulty_machine(artefacts: &Artefacts, name: &str) -> Result<Builder> {
-    machine_of(artefacts, name, "faults")
+/// The same with any image and a kernel that QEMU loads itself: for scenarios in which firmware and TPM have no part.
+pub fn machine_without_firmware(artefacts: &Artefacts, image: Image, name: &str) -> Result<Builder> {
+    Ok(without_firmware(artefacts, image, fresh(artefacts, name)?)?.disk(image.disk(artefacts)?))
 }
 
-/// The same as [`machine`], with a kernel that QEMU loads itself: for scenarios in which firmware and TPM have no part.
-pub fn machine_without_firmware(artefacts: &Artefacts, name: &str) -> Result<Builder> {
-    Ok(without_firmware(artefacts, fresh(artefacts, name)?)?.disk(disk_of(artefacts, "test")?))
-}
-
-/// A machine with the disk that lies in `dir`, and the kernel, initramfs and command line of the test image.
-pub fn without_firmware(artefacts: &Artefacts, dir: PathBuf) -> Result<Builder> {
-    let image = artefacts.image().join("test");
-    let path = image.join("cmdline");
+/// A machine with the disk that lies in `dir`, and the kernel, initramfs and command line of the image.
+pub fn without_firmware(artefacts: &Artefacts, image: Image, dir: PathBuf) -> Result<Builder> {
+    let folder = image.folder(artefacts);
+    let path = folder.join("cmdline");
     let words = fs::read_to_string(&path).with_context(|| format!("failed to read `{}`", path.display()))?;
     let words = words.trim_end_matches('\0').trim().to_owned();
-    Ok(Vm::builder(dir).kernel(artefacts.rooms().join("kernel"), image.join("initramfs.cpio.zst"), words).root_shell())
-}
-
-fn machine_of(artefacts: &Artefacts, name: &str, variant: &str) -> Result<Builder> {
-    let (dir, disk) = (fresh(artefacts, name)?, disk_of(artefacts, variant)?);
-    Ok(Vm::builder(dir).disk(disk).keys(platform_keys(&artefacts.pki())?).root_shell())
-}
-
-fn disk_of(artefacts: &Artefacts, variant: &str) -> Result<PathBuf> {
-    let disk = artefacts.image().join(variant).join("disk.img");
-    ensure!(disk.exists(), "no `{}` (hint: `cargo xtask image --variant {variant}`)", disk.display());
-    Ok(disk)
+    Ok(Vm::builder(dir).kernel(artefacts.rooms().join("kernel"), folder.join("initramfs.cpio.zst"), words).root_shell())
 }
 
 /// The directory of a scenario, without what an earlier run left in it.
@@ -98,10 +114,12 @@ impl Device {
 
     /// Cuts the power and switches the same device on again, with firmware if it had one.
     pub fn power_cycle(self) -> Result<Self> {
-        let (dir, firmware) = (self.vm.dir().to_owned(), self.vm.has_firmware());
-        self.vm.kill();
-        let machine = if firmware { Vm::builder(dir).root_shell() } else { without_firmware(&self.artefacts, dir)? };
-        Self::start(self.artefacts, machine)
+        Self::start(self.artefacts, self.vm.off())
+    }
+
+    /// Stops the device for good, so that it can be restored from this moment: see [`Vm::save`].
+    pub(crate) fn save(self) -> Result<()> {
+        Ok(self.vm.save()?)
     }
 
     /// Cuts the power.

@@ -10,6 +10,7 @@ pub mod direct;
 pub mod firmware;
 pub mod qmp;
 pub mod root_shell;
+pub mod snapshot;
 pub mod ssh;
 pub mod vm;
 pub mod write_log;

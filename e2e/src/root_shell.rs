@@ -48,6 +48,11 @@ impl RootShell {
         Self { reader: BufReader::new(stream), ready: false }
     }
 
+    /// The shell of a machine that goes on from a moment after its shell had said that it is ready.
+    pub(crate) fn greeted(stream: UnixStream) -> Self {
+        Self { ready: true, ..Self::new(stream) }
+    }
+
     pub(crate) fn run(&mut self, script: &str) -> Result<Output, RootShellError> {
         self.reader.get_ref().set_read_timeout(Some(PATIENCE))?;
         while !self.ready {

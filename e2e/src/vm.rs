@@ -1,12 +1,14 @@
 //! One virtual machine: its directory, its processes, its console.
 //!
 //! The directory holds what outlives a power cut (`vars.fd`, `tpm/`, `disk.img`) beside what a run leaves (`console.log`,
-//! sockets, `qemu.log`). Starting the same directory again is the same device switched on again.
+//! sockets, `qemu.log`). Starting the same directory again is the same device switched on again. A machine can also be
+//! [saved](Vm::save) and go on from that moment as often as is wanted: [`crate::snapshot`].
 
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -23,6 +25,9 @@ use crate::firmware::{self, FirmwareError, PlatformKeys};
 use crate::qmp::{Qmp, QmpError};
 use crate::root_shell::{RootShell, RootShellError};
 
+const QEMU: &str = "qemu-system-x86_64";
+/// Where [`Vm::save`] writes, in a machine's directory.
+pub(crate) const MEMORY: &str = "memory";
 /// Debian's OVMF with Secure Boot and SMM (package `ovmf`).
 const FIRMWARE_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd";
 /// The empty variable store that belongs to it.
@@ -108,7 +113,7 @@ pub enum VmError {
 }
 
 /// How to make and start a machine. Made by [`Vm::builder`].
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Builder {
     dir: PathBuf,
     disk: Option<PathBuf>,
@@ -119,6 +124,7 @@ pub struct Builder {
     forwards: Vec<(u16, u16)>,
     writes: Writes,
     kernel: Option<Kernel>,
+    memory: Option<PathBuf>,
 }
 
 /// What becomes of the guest's writes to its disk.
@@ -133,7 +139,7 @@ enum Writes {
 }
 
 /// What QEMU boots by itself, without firmware and TPM.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Kernel {
     image: PathBuf,
     initramfs: PathBuf,
@@ -204,6 +210,28 @@ impl Builder {
         self
     }
 
+    /// Does not boot: goes on from the moment at which [`Vm::save`] wrote this file, with the [disk](Self::disk) of that moment.
+    /// All else has to be as it was, but for the port of ssh.
+    #[must_use]
+    pub fn memory(mut self, memory: impl Into<PathBuf>) -> Self {
+        self.memory = Some(memory.into());
+        self
+    }
+
+    /// Whatever a saved machine depends on, as text: QEMU, its arguments, and which files they name. A file that was written
+    /// again is another file, whatever is in it.
+    pub fn identity(&self) -> Result<String, VmError> {
+        let mut version = Command::new(QEMU);
+        let mut lines = vec![run(version.arg("--version"))?, self.qemu_arguments(0).join(" ")];
+        let loaded = self.kernel.as_ref().map(|kernel| [&kernel.image, &kernel.initramfs]);
+        for path in self.disk.iter().chain(loaded.into_iter().flatten()) {
+            let is = fs::metadata(path).map_err(file("look at", path))?;
+            let changed = format!("{}.{:09}", is.ctime(), is.ctime_nsec());
+            lines.push(format!("{} {} {} {changed} {}", is.dev(), is.ino(), is.size(), path.display()));
+        }
+        Ok(lines.join("\n"))
+    }
+
     /// Makes what the directory lacks and gives the disk, for a test that changes it before the machine is on.
     pub fn prepare(&self) -> Result<PathBuf, VmError> {
         fs::create_dir_all(&self.dir).map_err(file("make", &self.dir))?;
@@ -219,6 +247,10 @@ impl Builder {
         let disk = self.dir.join("disk.img");
         if let Some(from) = self.disk.as_ref().filter(|_| !disk.exists()) {
             copy_sparse(from, &disk)?;
+        }
+        if let Some(memory) = &self.memory {
+            let here = self.dir.join(MEMORY);
+            fs::hard_link(memory, &here).map_err(file("make", &here))?;
         }
         if self.writes == Writes::Logged {
             let log = self.dir.join("writes.log");
@@ -242,7 +274,7 @@ impl Builder {
         }
         // Dropping `vm` ends what was started, so it takes each process as soon as there is one.
         let mut vm = Vm {
-            dir: self.dir.clone(),
+            machine: self.clone(),
             qemu: None,
             tpm: match self.kernel {
                 None => Some(self.start_tpm(&socket("tpm.sock"))?),
@@ -259,13 +291,16 @@ impl Builder {
         vm.wait_greeting(greeting)?;
         vm.console = Some(Console::new(vm.connect(&socket("console.sock"))?));
         if self.root_shell {
-            vm.root = Some(RootShell::new(vm.connect(&socket("root.sock"))?));
+            let stream = vm.connect(&socket("root.sock"))?;
+            vm.root = Some(if self.memory.is_some() { RootShell::greeted(stream) } else { RootShell::new(stream) });
         }
         let mut qmp = Qmp::connect(&socket("qmp.sock"))?;
         qmp.call("cont", &json!({}))?;
+        // While it still reads its memory, it is told to run when it has; what its serial ports were given until then is lost.
+        qmp.wait_event("RESUME")?;
         vm.qmp = Some(qmp);
         let note = json!({ "ssh_port": vm.ssh_port }).to_string();
-        let path = vm.dir.join("vm.json");
+        let path = self.dir.join("vm.json");
         fs::write(&path, note).map_err(file("write", &path))?;
         Ok(vm)
     }
@@ -293,13 +328,13 @@ impl Builder {
 
     /// QEMU, and the standard output on which it greets once all its sockets are there.
     fn start_qemu(&self, ssh_port: u16) -> Result<(Child, ChildStdout), VmError> {
-        let mut command = Command::new("qemu-system-x86_64");
+        let mut command = Command::new(QEMU);
         command
             .args(self.qemu_arguments(ssh_port))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(self.log("qemu.log")?);
-        let mut qemu = self.spawn("qemu-system-x86_64", command)?;
+        let mut qemu = self.spawn(QEMU, command)?;
         let greeting = qemu.stdout.take().expect("stdout is piped");
         Ok((qemu, greeting))
     }
@@ -358,6 +393,9 @@ impl Builder {
             let port = "-chardev socket,id=root,path=root.sock,server=on,wait=off -serial chardev:root";
             arguments.extend(port.split(' ').map(str::to_owned));
         }
+        if self.memory.is_some() {
+            arguments.extend(["-incoming".to_owned(), format!("exec:cat {MEMORY}")]);
+        }
         arguments
     }
 
@@ -401,7 +439,7 @@ impl Writes {
 /// A machine that is on. Dropping it is a power cut, unless it was [detached](Vm::detach).
 #[derive(Debug)]
 pub struct Vm {
-    dir: PathBuf,
+    machine: Builder,
     qemu: Option<Child>,
     tpm: Option<Child>,
     console: Option<Console>,
@@ -425,19 +463,14 @@ impl Vm {
             forwards: Vec::new(),
             writes: Writes::Through,
             kernel: None,
+            memory: None,
         }
     }
 
     /// Where the machine's state lies.
     #[must_use]
     pub fn dir(&self) -> &Path {
-        &self.dir
-    }
-
-    /// Whether it booted through firmware, with a TPM beside it.
-    #[must_use]
-    pub fn has_firmware(&self) -> bool {
-        self.tpm.is_some()
+        &self.machine.dir
     }
 
     /// The port of 127.0.0.1 behind which c0's sshd is.
@@ -508,6 +541,32 @@ impl Vm {
         drop(self);
     }
 
+    /// Cuts the power; what switches the same machine on again.
+    #[must_use]
+    pub fn off(self) -> Builder {
+        Builder { memory: None, ..self.machine.clone() }
+    }
+
+    /// Stops the machine for good and writes what is needed to go on to `memory` in its directory, beside the disk of the same
+    /// moment: see [`Builder::memory`].
+    pub fn save(mut self) -> Result<(), VmError> {
+        let qmp = self.qmp();
+        let told = json!({ "capabilities": [{ "capability": "events", "state": true }] });
+        qmp.call("migrate-set-capabilities", &told)?;
+        // Still running, or else what is restored would begin as a machine that somebody has stopped.
+        qmp.call("migrate", &json!({ "uri": format!("exec:cat >{MEMORY}") }))?;
+        loop {
+            match qmp.wait_event("MIGRATION")?["data"]["status"].as_str() {
+                Some("completed") => return Ok(()),
+                Some("failed") => {
+                    let log = fs::read_to_string(self.dir().join("qemu.log")).unwrap_or_default();
+                    return Err(VmError::Failed { program: QEMU.to_owned(), output: log });
+                }
+                _ => {}
+            }
+        }
+    }
+
     /// Lets the machine run on behind this process; `vm down` ends it by QMP.
     pub fn detach(mut self) {
         self.qemu = None;
@@ -534,7 +593,7 @@ impl Vm {
     }
 
     fn failed_to_start(&self) -> VmError {
-        VmError::Start { log: fs::read_to_string(self.dir.join("qemu.log")).unwrap_or_default() }
+        VmError::Start { log: fs::read_to_string(self.dir().join("qemu.log")).unwrap_or_default() }
     }
 }
 
@@ -602,7 +661,7 @@ pub enum Down {
 
 /// Copies a disk image and keeps its holes.
 pub fn copy_sparse(from: &Path, to: &Path) -> Result<(), VmError> {
-    run(Command::new("cp").args(["--sparse=always", "--reflink=auto", "--"]).arg(from).arg(to))
+    run(Command::new("cp").args(["--sparse=always", "--reflink=auto", "--"]).arg(from).arg(to)).map(drop)
 }
 
 /// A path to `name` in an open directory: short enough for a socket address whatever the checkout's path is.
@@ -617,13 +676,14 @@ fn free_port() -> Result<u16, VmError> {
         .map_err(|source| VmError::File { action: "find a free port on", path: PathBuf::from("127.0.0.1"), source })
 }
 
-fn run(command: &mut Command) -> Result<(), VmError> {
+/// Runs a program that must succeed; what it printed.
+fn run(command: &mut Command) -> Result<String, VmError> {
     let program = command.get_program().to_string_lossy().into_owned();
     let output = command.output().map_err(|source| VmError::Program { program: program.clone(), source })?;
-    if output.status.success() {
-        return Ok(());
-    }
     let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if output.status.success() {
+        return Ok(text);
+    }
     text.push_str(&String::from_utf8_lossy(&output.stderr));
     Err(VmError::Failed { program, output: text })
 }

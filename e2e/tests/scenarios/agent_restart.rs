@@ -18,7 +18,7 @@ const LINES: usize = 40;
 
 #[test]
 fn vm_agent_restart_is_invisible() -> Result<()> {
-    let mut bench = Bench::boot("agent-restart")?;
+    let mut bench = Bench::ready("agent-restart")?;
     let folder = bench.folder("documents")?;
     let [first, second] = ["demo", "demo-2"].map(|name| bench.author.sign(&folder, &bench.author.example(name)?));
     let (first, second) = (first?, second?);
@@ -61,7 +61,7 @@ const APPLY: Duration = Duration::from_secs(8);
 // [req->CR-7.2]
 #[test]
 fn vm_agent_killed() -> Result<()> {
-    let mut bench = Bench::boot_without_firmware("agent-killed")?;
+    let mut bench = Bench::ready("agent-killed")?;
     let folder = bench.folder("documents")?;
     bench.deliver(&["nginx-1.0.0", "nginx-1.0.1", "busybox-1.0.0"])?;
     let manifest = |bench: &Bench, number: u64| -> Result<Vec<u8>> {

@@ -12,7 +12,7 @@ const GUEST: &str = "guest/nginx@1.0.0";
 /// [req->TSF-INIT] [req->APS-02] [req->NDR-3.2] [req->NDR-2.4-1]
 #[test]
 fn vm_altered_guest_never_runs() -> Result<()> {
-    let mut bench = Bench::boot("altered-guest")?;
+    let mut bench = Bench::ready("altered-guest")?;
     let folder = bench.folder("documents")?;
     let demo = bench.author.sign(&folder, &bench.author.example("demo")?)?;
     let digest = author::digest(&demo)?;

@@ -18,7 +18,7 @@ fn poll(address: &str) -> String {
 /// [req->CR-7.2] [req->APS-05]
 #[test]
 fn vm_only_what_changed_is_touched() -> Result<()> {
-    let mut bench = Bench::boot("changes")?;
+    let mut bench = Bench::ready("changes")?;
     let folder = bench.folder("documents")?;
     let [first, second] = ["demo", "demo-2"]
         .map(|name| -> Result<_> { bench.author.sign(&folder, &(bench.author.example(name)? + STEADY)) });

@@ -63,7 +63,7 @@ struct Row {
 /// [req->TSF-ISOLATION] [req->SF-1]
 #[test]
 fn vm_container_is_confined() -> Result<()> {
-    let mut bench = Bench::boot("confined-container")?;
+    let mut bench = Bench::ready("confined-container")?;
     let folder = bench.folder("documents")?;
     let yaml = with_neighbours(&bench)?;
     let first = bench.author.sign(&folder, &yaml)?;
@@ -96,7 +96,7 @@ fn vm_container_is_confined() -> Result<()> {
 /// [req->TSF-ISOLATION] [req->SF-1]
 #[test]
 fn vm_c0_is_confined() -> Result<()> {
-    let mut bench = Bench::boot("confined-c0")?;
+    let mut bench = Bench::ready("confined-c0")?;
     let folder = bench.folder("documents")?;
     let manifest = bench.author.sign(&folder, &with_neighbours(&bench)?)?;
     bench.deliver(&["probe-1.0.0"])?;

@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use catenoid_e2e::chance::{Chance, share, whole};
-use catenoid_e2e::device::{AGENT, faulty_machine};
+use catenoid_e2e::device::{AGENT, Image};
 
 use crate::bench::author::{self, resequenced};
 use crate::bench::{Bench, Follower, Process, SOON};
@@ -119,7 +119,7 @@ struct Round {
 fn vm_every_crash_point() -> Result<()> {
     let (share, shares) = if whole() { share()? } else { (1, 1) };
     let name = format!("crash-points-{share}");
-    let mut bench = Bench::start(&name, faulty_machine(&catenoid_e2e::Artefacts::new(), &name)?)?;
+    let mut bench = Bench::ready_of(Image::Faults, &name)?;
     let folder = bench.folder("documents")?;
     bench.deliver(&["busybox-1.0.0", "busybox-1.0.1"])?;
     bench.device.root(&format!("mkdir {FAULTS} {KEPT}; : >{FAULTS}/trace"))?;

@@ -24,7 +24,7 @@ struct Scene {
 
 impl Scene {
     fn set(name: &str) -> Result<Self> {
-        let mut bench = Bench::boot_without_firmware(name)?;
+        let mut bench = Bench::ready(name)?;
         bench.deliver(&["nginx-1.0.0", "nginx-1.0.1", "busybox-1.0.0", "catenoid-core-0.1.0"])?;
         let demo = Self::signed(&mut bench, "demo", 2)?;
         bench.apply(&demo)?;

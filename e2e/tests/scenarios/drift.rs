@@ -30,7 +30,7 @@ struct Row {
 /// [req->APS-04]
 #[test]
 fn vm_drift_heals() -> Result<()> {
-    let mut bench = Bench::boot("drift")?;
+    let mut bench = Bench::ready("drift")?;
     let folder = bench.folder("documents")?;
     let demo = bench.author.sign(&folder, &bench.author.example("demo")?)?;
     bench.deliver(&["nginx-1.0.0", "busybox-1.0.0"])?;

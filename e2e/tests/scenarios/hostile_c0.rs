@@ -43,7 +43,7 @@ struct Look {
 /// [req->SF-17]
 #[test]
 fn vm_control_calls_survive_hostility() -> Result<()> {
-    let mut bench = Bench::boot("hostile-c0")?;
+    let mut bench = Bench::ready("hostile-c0")?;
     let folder = bench.folder("documents")?;
     let manifest = bench.author.sign(&folder, &with_neighbours(&bench)?)?;
     bench.deliver(&["probe-1.0.0"])?;

@@ -1,5 +1,5 @@
-//! What holds on a booted device: each test has a machine of its own, factory-new, with the test image (root's eyes are
-//! open). Everything that goes to the device goes the operator's way: over ssh into c0, and from there through
+//! What holds on a booted device: each test has a machine of its own with the test image (root's eyes are open). Where the
+//! boot is not the subject, it is a machine that was booted once and goes on from there in each test. Everything that goes to the device goes the operator's way: over ssh into c0, and from there through
 //! `catenoid` or `curl` to the agent. `bench` has the tools.
 
 mod agent_restart;

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use catenoid_e2e::chance::{Chance, whole};
-use catenoid_e2e::device::{machine_without_firmware, without_firmware};
+use catenoid_e2e::device::{Image, machine_without_firmware, without_firmware};
 use catenoid_e2e::vm::copy_sparse;
 use catenoid_e2e::write_log::WriteLog;
 use catenoid_e2e::{Artefacts, Device, Vm};
@@ -20,7 +20,7 @@ use catenoid_schema::document;
 use catenoid_schema::guest::Guest;
 
 use crate::bench::author::{self, resequenced};
-use crate::bench::{Author, Bench, SOON, converged};
+use crate::bench::{Bench, SOON, converged};
 
 /// Cuts of a sample, and of the whole set.
 const CUTS: [usize; 2] = [3, 100];
@@ -74,7 +74,7 @@ fn vm_power_cut() -> Result<()> {
         }
         fs::create_dir_all(&dir)?;
         let disk = dir.join("disk.img");
-        copy_sparse(&artefacts.image().join("test/disk.img"), &disk)?;
+        copy_sparse(&Image::Test.disk(&artefacts)?, &disk)?;
         let cut = log.cut(at, &mut chance, &disk)?;
         let moment = moment(&steps, &log, at);
         *told.entry(moment).or_default() += 1;
@@ -99,7 +99,8 @@ fn vm_power_cut() -> Result<()> {
 
 /// Runs the device that is recorded.
 fn record(artefacts: &Artefacts) -> Result<(Vec<Step>, Last)> {
-    let mut bench = Bench::start("power-cut", machine_without_firmware(artefacts, "power-cut")?.log_writes())?;
+    let mut bench =
+        Bench::start("power-cut", machine_without_firmware(artefacts, Image::Test, "power-cut")?.log_writes())?;
     let folder = bench.folder("documents")?;
     let log = bench.device.vm().dir().join("writes.log");
     let logged = || fs::metadata(&log).map(|log| log.len()).context("the log is not there");
@@ -155,9 +156,10 @@ fn moment(steps: &[Step], log: &WriteLog, at: usize) -> &'static str {
 /// Boots what a cut left; the sequence that it came back with. With `last`, also what becomes of what no manifest needs.
 fn check(artefacts: &Artefacts, dir: &Path, steps: &[Step], held: &[usize], last: Option<&Last>) -> Result<u64> {
     // Firmware and TPM have no part in this; they are left out for speed.
-    let mut vm = without_firmware(artefacts, dir.to_owned())?.disk_is_thrown_away().start()?;
+    let mut vm = without_firmware(artefacts, Image::Test, dir.to_owned())?.disk_is_thrown_away().start()?;
     let converged = "kind=\"Converged\"";
     vm.wait_console(converged, SOON)?;
+    println!("the device is ready after {:.1} s", vm.uptime().as_secs_f32());
     let console = vm.console().text();
     let line = console.lines().find(|line| line.contains(converged)).context("the line is not whole")?;
     let held = held.iter().map(|step| &steps[*step]).find(|step| line.contains(&step.digest.to_string()));
@@ -175,7 +177,7 @@ fn check(artefacts: &Artefacts, dir: &Path, steps: &[Step], held: &[usize], last
     }
     if let Some(last) = last {
         let device = Device::of(artefacts.clone(), vm)?;
-        let mut bench = Bench { device, artefacts: artefacts.clone(), author: Author::new(artefacts) };
+        let mut bench = Bench::of(artefacts.clone(), device);
         bench.c0("mkdir -p /tmp/parcel")?;
         bench.apply(&last.envelope)?;
         let store = Store::look(bench.device.vm())?;

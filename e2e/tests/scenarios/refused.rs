@@ -37,7 +37,7 @@ struct Row {
 /// [req->TSF-INIT] [req->TSF-UPDATE]
 #[test]
 fn vm_refused_manifests() -> Result<()> {
-    let mut bench = Bench::boot("refused")?;
+    let mut bench = Bench::ready("refused")?;
     let folder = bench.folder("documents")?;
     let small = small(&bench.author.example("factory")?, HELD)?;
     let held = bench.author.sign(&folder, &small)?;

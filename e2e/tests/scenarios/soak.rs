@@ -91,7 +91,7 @@ impl Counts {
 #[test]
 fn vm_soak() -> Result<()> {
     let set = usize::from(whole());
-    let mut bench = Bench::boot_without_firmware("soak")?;
+    let mut bench = Bench::ready("soak")?;
     let folder = bench.folder("documents")?;
     bench.deliver(&["nginx-1.0.0", "nginx-1.0.1", "busybox-1.0.0"])?;
     let mut first = None::<Counts>;

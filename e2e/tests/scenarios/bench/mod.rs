@@ -12,9 +12,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use catenoid_e2e::device::{machine, machine_without_firmware};
+use catenoid_e2e::device::{Image, machine};
 use catenoid_e2e::vm::Builder;
-use catenoid_e2e::{Artefacts, Device};
+use catenoid_e2e::{Artefacts, Device, snapshot};
 use catenoid_schema::control::Event;
 use catenoid_schema::digest::Digest;
 use catenoid_schema::status::{Health, Status, SubjectStatus, Sync};
@@ -63,25 +63,39 @@ pub(crate) struct Record {
 }
 
 impl Bench {
+    /// A device that is as its factory manifest says, for what has nothing to do with how it came there: restored.
+    pub(crate) fn ready(name: &str) -> Result<Self> {
+        Self::ready_of(Image::Test, name)
+    }
+
+    /// The same with any image.
+    pub(crate) fn ready_of(image: Image, name: &str) -> Result<Self> {
+        let (artefacts, begun) = (Artefacts::new(), Instant::now());
+        let boot = |machine| Ok(Self::start("first of its image", machine)?.device);
+        let device = snapshot::restore(&artefacts, image, name, boot)?;
+        println!("{name}: the device is ready after {:.1} s", begun.elapsed().as_secs_f32());
+        Ok(Self::of(artefacts, device))
+    }
+
     /// Boots a factory-new device and waits until it is as its factory manifest says.
     pub(crate) fn boot(name: &str) -> Result<Self> {
         Self::start(name, machine(&Artefacts::new(), name)?)
     }
 
-    /// The same without firmware, for what has nothing to do with how the device boots: some seconds faster.
-    pub(crate) fn boot_without_firmware(name: &str) -> Result<Self> {
-        Self::start(name, machine_without_firmware(&Artefacts::new(), name)?)
-    }
-
     /// The same with a machine that was set up otherwise.
     pub(crate) fn start(name: &str, machine: Builder) -> Result<Self> {
         let artefacts = Artefacts::new();
-        let author = Author::new(&artefacts);
         let mut device = Device::start(artefacts.clone(), machine)?;
         println!("{name}: c0 answers {:.1} s after power-on", device.vm().uptime().as_secs_f32());
-        let bench = Self { device, artefacts, author };
+        let mut bench = Self::of(artefacts, device);
         bench.wait("the factory manifest is converged", |status| converged(status).is_some())?;
+        println!("{name}: the device is ready after {:.1} s", bench.device.vm().uptime().as_secs_f32());
         Ok(bench)
+    }
+
+    /// A device that is there already.
+    pub(crate) fn of(artefacts: Artefacts, device: Device) -> Self {
+        Self { author: Author::new(&artefacts), device, artefacts }
     }
 
     /// Cuts the power and boots again; nothing is pushed.
