@@ -121,6 +121,12 @@ impl Artefacts {
         self.state().join("rooms")
     }
 
+    /// What devices boot with that hold what earlier versions left.
+    #[must_use]
+    pub fn compat(&self) -> PathBuf {
+        self.state().join("compat")
+    }
+
     /// Running or stopped VMs, one directory each.
     #[must_use]
     pub fn vm(&self, name: &str) -> PathBuf {

@@ -20,6 +20,8 @@ pub const AGENT: &str = r#"for folder in /proc/[0-9]*; do
   [ "$(cat $folder/cmdline 2>/dev/null | tr '\0' ' ')" = "/init agent " ] && agent=${folder#/proc/}
 done; "#;
 
+const INITRAMFS: &str = "initramfs.cpio.zst";
+
 /// The certificates that a device of this PKI enrols.
 pub fn platform_keys(pki: &Path) -> Result<PlatformKeys> {
     let read = |name: &str| -> Result<Vec<u8>> {
@@ -37,6 +39,10 @@ pub enum Image {
     Test,
     /// The same, and the device's programs have fault points.
     Faults,
+    /// The same with the programs of the version that devices in the field run.
+    Yesterday,
+    /// The same with the programs of a version whose documents have more fields.
+    Tomorrow,
 }
 
 impl Image {
@@ -46,6 +52,8 @@ impl Image {
         match self {
             Self::Test => "test",
             Self::Faults => "faults",
+            Self::Yesterday => "yesterday",
+            Self::Tomorrow => "tomorrow",
         }
     }
 
@@ -53,10 +61,11 @@ impl Image {
         artefacts.image().join(self.name())
     }
 
-    /// The disk of a factory-new device.
+    /// The disk of a factory-new device. Other versions have the test image's: they boot without it.
     pub fn disk(self, artefacts: &Artefacts) -> Result<PathBuf> {
-        let disk = self.folder(artefacts).join("disk.img");
-        ensure!(disk.exists(), "no `{}` (hint: `cargo xtask image --variant {}`)", disk.display(), self.name());
+        let image = if self == Self::Faults { self } else { Self::Test };
+        let disk = image.folder(artefacts).join("disk.img");
+        ensure!(disk.exists(), "no `{}` (hint: `cargo xtask image --variant {}`)", disk.display(), image.name());
         Ok(disk)
     }
 }
@@ -75,15 +84,30 @@ pub fn machine_without_firmware(artefacts: &Artefacts, image: Image, name: &str)
 
 /// A machine with the disk that lies in `dir`, and the kernel, initramfs and command line of the image.
 pub fn without_firmware(artefacts: &Artefacts, image: Image, dir: PathBuf) -> Result<Builder> {
-    let folder = image.folder(artefacts);
-    let path = folder.join("cmdline");
+    with_initramfs(artefacts, dir, image.folder(artefacts).join(INITRAMFS))
+}
+
+/// The same with an archive behind the image's initramfs: its files join those of the image, or take their places.
+pub fn without_firmware_but(artefacts: &Artefacts, image: Image, dir: PathBuf, archive: &Path) -> Result<Builder> {
+    let read = |path: &Path| fs::read(path).with_context(|| format!("failed to read `{}`", path.display()));
+    let together = [read(&image.folder(artefacts).join(INITRAMFS))?, read(archive)?].concat();
+    let path = dir.join("initramfs");
+    fs::create_dir_all(&dir)
+        .and_then(|()| fs::write(&path, together))
+        .with_context(|| format!("failed to write `{}`", path.display()))?;
+    with_initramfs(artefacts, dir, path)
+}
+
+/// All images have the kernel and the command line of the test image.
+fn with_initramfs(artefacts: &Artefacts, dir: PathBuf, initramfs: PathBuf) -> Result<Builder> {
+    let path = Image::Test.folder(artefacts).join("cmdline");
     let words = fs::read_to_string(&path).with_context(|| format!("failed to read `{}`", path.display()))?;
     let words = words.trim_end_matches('\0').trim().to_owned();
-    Ok(Vm::builder(dir).kernel(artefacts.rooms().join("kernel"), folder.join("initramfs.cpio.zst"), words).root_shell())
+    Ok(Vm::builder(dir).kernel(artefacts.rooms().join("kernel"), initramfs, words).root_shell())
 }
 
 /// The directory of a scenario, without what an earlier run left in it.
-fn fresh(artefacts: &Artefacts, name: &str) -> Result<PathBuf> {
+pub fn fresh(artefacts: &Artefacts, name: &str) -> Result<PathBuf> {
     let dir = artefacts.vm(name);
     if dir.exists() {
         fs::remove_dir_all(&dir).with_context(|| format!("failed to remove `{}`", dir.display()))?;

@@ -20,7 +20,7 @@ use catenoid_schema::document;
 use catenoid_schema::guest::Guest;
 
 use crate::bench::author::{self, resequenced};
-use crate::bench::{Bench, SOON, converged};
+use crate::bench::{Bench, DAMAGE, SOON, converged};
 
 /// Cuts of a sample, and of the whole set.
 const CUTS: [usize; 2] = [3, 100];
@@ -31,9 +31,6 @@ const STEPS: [(&str, u64); 4] = [("demo", 2), ("demo-2", 3), ("demo", 4), ("demo
 const TO_THE_END: usize = 10;
 /// The sequence of the manifest that each device is given in the end: the factory's content again.
 const LAST: u64 = 1000;
-/// Events that no power cut may bring about.
-const DAMAGE: [&str; 5] =
-    ["LedgerSlotCorrupt", "LedgerEntryRefused", "LedgerLost", "GuestBroken", "FactoryBundleRefused"];
 
 /// A manifest of the recorded device.
 struct Step {

@@ -32,7 +32,7 @@ const SOON: Duration = Duration::from_secs(120);
 pub(crate) fn make(artefacts: &Artefacts, version: &str) -> Result<()> {
     let folder = artefacts.workspace().join("schema/compat").join(version);
     ensure!(!folder.exists(), "`{}` is there already, and is never made again", folder.display());
-    let work = artefacts.state().join("compat");
+    let work = artefacts.state().join("compat-made");
     if work.exists() {
         fs::remove_dir_all(&work).with_context(|| format!("failed to remove `{}`", work.display()))?;
     }
@@ -41,6 +41,37 @@ pub(crate) fn make(artefacts: &Artefacts, version: &str) -> Result<()> {
     desk.documents()?;
     let status = desk.device()?;
     desk.store(&folder, &status)
+}
+
+/// Makes of each stored version what a device boots with, in `target/catenoid/compat/<version>`: `disk.img` with its data
+/// partition, and `anchors.cpio`, to be put behind an initramfs; and in `target/catenoid/compat`, `agent.cpio` with the agent
+/// that was built last, for a device of another version to start.
+pub(crate) fn prepare(artefacts: &Artefacts) -> Result<()> {
+    let prepared = artefacts.compat();
+    let agent = artefacts.binary("device", "catenoid-agent");
+    let write = |name: &Path, content: &[u8]| {
+        let path = prepared.join(name);
+        let folder = path.parent().unwrap_or(&prepared);
+        fs::create_dir_all(folder)
+            .and_then(|()| fs::write(&path, content))
+            .with_context(|| format!("failed to write `{}`", path.display()))
+    };
+    write(Path::new("agent.cpio"), &initramfs::beside(&[("/run/probe/tools/agent", &agent)])?)?;
+    let stored = artefacts.workspace().join("schema/compat");
+    for entry in fs::read_dir(&stored).with_context(|| format!("failed to read `{}`", stored.display()))? {
+        let version = entry?;
+        if !version.path().is_dir() {
+            continue;
+        }
+        let anchors = version.path().join("anchors.cbor");
+        let archive = initramfs::beside(&[("/etc/catenoid/anchors.cbor", &anchors)])?;
+        write(&Path::new(&version.file_name()).join("anchors.cpio"), &archive)?;
+        let boot = artefacts.image().join("test/signed.efi");
+        let disk = prepared.join(version.file_name()).join("disk.img");
+        disk::build(&disk::Contents { boot: &boot, factory: &version.path().join("bundle.tar") }, &disk)?;
+        disk::fill_data(&version.path().join("data.ext4.zst"), &disk)?;
+    }
+    Ok(())
 }
 
 struct Desk<'a> {

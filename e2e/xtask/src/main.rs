@@ -12,6 +12,7 @@ mod rooms;
 mod run;
 mod setup;
 mod test;
+mod trees;
 mod vm;
 mod walls;
 

@@ -35,6 +35,10 @@ pub(crate) const STEADY: &str = "  steady:
     stop: { grace: 2s }
 ";
 
+/// Events that neither a power cut nor another version may bring about.
+pub(crate) const DAMAGE: [&str; 5] =
+    ["LedgerSlotCorrupt", "LedgerEntryRefused", "LedgerLost", "GuestBroken", "FactoryBundleRefused"];
+
 /// Where c0 keeps what is to be pushed.
 const PARCEL: &str = "/tmp/parcel";
 

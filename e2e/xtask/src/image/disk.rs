@@ -87,12 +87,31 @@ fn partition(disk: &Path, factory: u64, data: u64, factory_mib: u64) -> Result<(
 
 /// Copies the data partition of `disk` out, with its holes.
 pub(crate) fn copy_data(disk: &Path, to: &Path) -> Result<()> {
-    let size = super::size(disk)?;
-    let at = size.checked_sub((DATA_MIB + 1) * MIB).context("the disk is smaller than its data partition")?;
+    let at = data_at(disk)?;
     let mut dd = Command::new("dd");
     dd.arg(format!("if={}", disk.display())).arg(format!("of={}", to.display()));
     dd.args(["bs=1M", "conv=sparse", "status=none"]);
-    run::output(dd.arg(format!("skip={}", at / MIB)).arg(format!("count={DATA_MIB}"))).map(drop)
+    run::output(dd.arg(format!("skip={at}")).arg(format!("count={DATA_MIB}"))).map(drop)
+}
+
+/// Unpacks a data partition that [`copy_data`] took and zstd packed into the one of `disk`, which is new: holes stay holes.
+pub(crate) fn fill_data(packed: &Path, disk: &Path) -> Result<()> {
+    let at = data_at(disk)?;
+    let mut zstd = Command::new("zstd");
+    zstd.args(["-q", "-d", "-c", "--long=31"]).arg(packed).stdout(Stdio::piped());
+    let mut zstd = zstd.spawn().context("failed to run `zstd`")?;
+    let mut dd = Command::new("dd");
+    dd.args(["bs=1M", "iflag=fullblock", "conv=sparse,notrunc", "status=none"]).arg(format!("of={}", disk.display()));
+    run::output(dd.arg(format!("seek={at}")).stdin(zstd.stdout.take().expect("stdout is piped")))?;
+    let status = zstd.wait().context("failed to wait for `zstd`")?;
+    ensure!(status.success(), "`zstd` failed on `{}`", packed.display());
+    Ok(())
+}
+
+/// Where the data partition begins, in MiB: it is the last one, with one MiB behind it.
+fn data_at(disk: &Path) -> Result<u64> {
+    let size = super::size(disk)? / MIB;
+    size.checked_sub(DATA_MIB + 1).context("the disk is smaller than its data partition")
 }
 
 fn copy_raw(from: &Path, to: &Path, offset: u64) -> Result<()> {

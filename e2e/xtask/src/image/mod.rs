@@ -6,6 +6,7 @@
 //!   production/{initramfs.cpio.zst, unsigned.efi, signed.efi, disk.img}
 //!   test/{...}          the production initramfs, unchanged, and a probe beside it: see probe/init
 //!   faults/{...}        the same as test, with programs that can be made to fail: see the door `fault`
+//!   yesterday/{initramfs.cpio.zst}, tomorrow/{...}   the same as test, of other source trees: see `trees`
 //! ```
 
 mod cpio;
@@ -82,36 +83,27 @@ pub(crate) fn build(artefacts: &Artefacts, variant: Variant) -> Result<PathBuf> 
 
 /// The same after [`development::prepare`], which serves every variant.
 pub(crate) fn build_prepared(artefacts: &Artefacts, variant: Variant) -> Result<PathBuf> {
-    put_together(artefacts, variant, variant.name(), &programs(artefacts, variant)?)
+    put_together(artefacts, variant, &programs(artefacts, variant)?)
 }
 
-/// Makes an image like `variant`'s of these programs in `image/<name>`; gives the disk.
-pub(crate) fn put_together(
-    artefacts: &Artefacts,
-    variant: Variant,
-    name: &str,
-    programs: &Programs,
-) -> Result<PathBuf> {
-    let started = Instant::now();
+/// Makes the test image's initramfs of programs of another source tree, in `image/<name>`: for devices without firmware.
+pub(crate) fn build_other(artefacts: &Artefacts, name: &str, programs: &Programs) -> Result<()> {
     let kernel = Kernel::obtain(&artefacts.cache().join("kernel"))?;
     let dir = artefacts.image().join(name);
-    fs::create_dir_all(&dir).with_context(|| format!("failed to make `{}`", dir.display()))?;
+    let archive = archive(artefacts, Variant::Test, &kernel, programs, &dir)?;
+    compress(&archive, &dir.join(PACKED))
+}
 
-    let mut initramfs = Initramfs::default();
-    initramfs.add_program("/init", &programs.agent)?;
-    initramfs.add_program("/usr/lib/catenoid/catenoid-launcher", &programs.launcher)?;
-    initramfs.add_program("/usr/sbin/nft", Path::new("/usr/sbin/nft"))?;
-    initramfs.add_program("/usr/sbin/mkfs.ext4", Path::new("/usr/sbin/mkfs.ext4"))?;
-    initramfs.add_program("/sbin/modprobe", Path::new("/usr/bin/kmod"))?;
-    initramfs.add_modules(&kernel, &dir.join("modules"))?;
-    initramfs.add_file("/etc/catenoid/anchors.cbor", 0o644, read(&artefacts.pki().join("anchors.cbor"))?);
-    let mut archive = initramfs.bytes();
-    if variant != Variant::Production {
-        archive.extend(initramfs::probe(&kernel)?);
-    }
+/// Makes an image of `variant` of these programs; gives the disk.
+fn put_together(artefacts: &Artefacts, variant: Variant, programs: &Programs) -> Result<PathBuf> {
+    let started = Instant::now();
+    let kernel = Kernel::obtain(&artefacts.cache().join("kernel"))?;
+    let dir = artefacts.image().join(variant.name());
+    let archive = archive(artefacts, variant, &kernel, programs, &dir)?;
     let disk = assemble(artefacts, &archive, &kernel, &variant.command_line(), &dir)?;
     println!(
-        "image {name}: initramfs {} ({} unpacked), UKI {}, disk {} in {:.1} s",
+        "image {}: initramfs {} ({} unpacked), UKI {}, disk {} in {:.1} s",
+        variant.name(),
         mebibytes(size(&dir.join(PACKED))?),
         mebibytes(archive.len() as u64),
         mebibytes(size(&dir.join(SIGNED))?),
@@ -119,6 +111,30 @@ pub(crate) fn put_together(
         started.elapsed().as_secs_f32(),
     );
     Ok(disk)
+}
+
+/// The initramfs, not compressed. `dir`, which is made, is where its modules are staged.
+fn archive(
+    artefacts: &Artefacts,
+    variant: Variant,
+    kernel: &Kernel,
+    programs: &Programs,
+    dir: &Path,
+) -> Result<Vec<u8>> {
+    fs::create_dir_all(dir).with_context(|| format!("failed to make `{}`", dir.display()))?;
+    let mut initramfs = Initramfs::default();
+    initramfs.add_program("/init", &programs.agent)?;
+    initramfs.add_program("/usr/lib/catenoid/catenoid-launcher", &programs.launcher)?;
+    initramfs.add_program("/usr/sbin/nft", Path::new("/usr/sbin/nft"))?;
+    initramfs.add_program("/usr/sbin/mkfs.ext4", Path::new("/usr/sbin/mkfs.ext4"))?;
+    initramfs.add_program("/sbin/modprobe", Path::new("/usr/bin/kmod"))?;
+    initramfs.add_modules(kernel, &dir.join("modules"))?;
+    initramfs.add_file("/etc/catenoid/anchors.cbor", 0o644, read(&artefacts.pki().join("anchors.cbor"))?);
+    let mut archive = initramfs.bytes();
+    if variant != Variant::Production {
+        archive.extend(initramfs::probe(kernel)?);
+    }
+    Ok(archive)
 }
 
 /// The same kernel and command line as a device's with an initramfs that holds one program as its init; gives the disk.

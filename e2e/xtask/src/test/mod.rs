@@ -13,7 +13,7 @@ use catenoid_e2e::Artefacts;
 use catenoid_e2e::chance::whole;
 
 use crate::image::{self, Variant};
-use crate::{development, fuzz, rooms, run, setup, walls};
+use crate::{compat, development, fuzz, rooms, run, setup, trees, walls};
 use budget::Budgets;
 use groups::{GROUPS, Group, UNIT};
 use times::{Phase, Times};
@@ -71,7 +71,8 @@ fn steps(artefacts: &Artefacts, groups: &[&Group], filter: Option<&str>, times: 
         if walls::check(artefacts)? != ExitCode::SUCCESS {
             bail!("a wall is broken");
         }
-        cargo(&["fmt", "--all", "--check"])
+        cargo(&["fmt", "--all", "--check"])?;
+        licences(artefacts, groups.len() == GROUPS.len())
     })?;
     let strict = ["--all-targets", "--", "--deny", "warnings"];
     times.phase(Phase::Clippy, || cargo(&[&["clippy", "--quiet"], &EVERYTHING[..], &strict].concat()))?;
@@ -87,6 +88,19 @@ fn steps(artefacts: &Artefacts, groups: &[&Group], filter: Option<&str>, times: 
         times.phase(Phase::Fuzz, || fuzz::run(artefacts, &options))?;
     }
     Ok(())
+}
+
+/// `cargo deny`: in a run of all groups always, else where it is installed; its absence is said, not hidden.
+fn licences(artefacts: &Artefacts, all_groups: bool) -> Result<()> {
+    if all_groups {
+        setup::ensure_deny()?;
+    } else if !setup::has_subcommand("deny") {
+        println!("cargo-deny is not installed: licences, bans and sources (deny.toml) are NOT checked in this run");
+        return Ok(());
+    }
+    let mut deny = run::cargo();
+    deny.args(["deny", "--log-level", "warn", "check", "bans", "licenses", "sources"]);
+    run::visibly(deny.current_dir(artefacts.workspace()))
 }
 
 /// Runs a group's tests.
@@ -106,10 +120,13 @@ fn tests(artefacts: &Artefacts, group: &Group, filter: Option<&str>, times: &mut
 /// Builds what the tests in the device VM boot and push.
 pub(crate) fn prepare_vm(artefacts: &Artefacts) -> Result<()> {
     development::prepare(artefacts)?;
-    // The programs of the last one stay: the rooms' tests start its launcher.
+    // The programs of the last one stay: the rooms' tests start its launcher, and yesterday's device gets its agent.
+    image::build_other(artefacts, "tomorrow", &trees::tomorrow(artefacts)?)?;
+    image::build_other(artefacts, "yesterday", &trees::yesterday(artefacts)?)?;
     for variant in [Variant::Faults, Variant::Test] {
         image::build_prepared(artefacts, variant)?;
     }
+    compat::prepare(artefacts)?;
     development::demo_guests(artefacts)?;
     development::test_guests(artefacts)?;
     rooms::build(artefacts)

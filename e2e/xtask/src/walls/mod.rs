@@ -90,7 +90,7 @@ const CRATES: &[Crate] = &[
     Crate {
         name: "catenoid-fuzz",
         dir: "e2e/fuzz",
-        may_use: &[SCHEMA, ENVELOPE, KERNEL, "catenoid-agent", "catenoid-sign"],
+        may_use: &[SCHEMA, ENVELOPE, KERNEL, FORECAST, "catenoid-agent", "catenoid-sign"],
         may_do: Effects::Any,
     },
     Crate { name: "xtask", dir: "e2e/xtask", may_use: &["catenoid-e2e"], may_do: Effects::Any },
