@@ -24,8 +24,11 @@ use crate::console::{Console, Seen};
 use crate::firmware::{self, FirmwareError, PlatformKeys};
 use crate::qmp::{Qmp, QmpError};
 use crate::root_shell::{RootShell, RootShellError};
+use crate::tpm_log::TpmLog;
 
 const QEMU: &str = "qemu-system-x86_64";
+/// Where swtpm listens when [`TpmLog`] stands between QEMU and it.
+const SWTPM_SOCKET: &str = "swtpm.sock";
 /// Where [`Vm::save`] writes, in a machine's directory.
 pub(crate) const MEMORY: &str = "memory";
 /// Debian's OVMF with Secure Boot and SMM (package `ovmf`).
@@ -124,6 +127,7 @@ pub struct Builder {
     forwards: Vec<(u16, u16)>,
     writes: Writes,
     kernel: Option<Kernel>,
+    tpm: bool,
     memory: Option<PathBuf>,
 }
 
@@ -138,7 +142,7 @@ enum Writes {
     Whenever,
 }
 
-/// What QEMU boots by itself, without firmware and TPM.
+/// What QEMU boots by itself, without firmware, and without TPM unless told.
 #[derive(Debug, Clone)]
 struct Kernel {
     image: PathBuf,
@@ -210,6 +214,14 @@ impl Builder {
         self
     }
 
+    /// A TPM also beside a kernel that QEMU loads itself. With [`Self::log_writes`], what it holds is kept for every moment of
+    /// that log: see [`Vm::tpm_log`].
+    #[must_use]
+    pub fn tpm(mut self) -> Self {
+        self.tpm = true;
+        self
+    }
+
     /// Does not boot: goes on from the moment at which [`Vm::save`] wrote this file, with the [disk](Self::disk) of that moment.
     /// All else has to be as it was, but for the port of ssh.
     #[must_use]
@@ -264,7 +276,7 @@ impl Builder {
         self.prepare()?;
         let handle = File::open(&self.dir).map_err(file("open", &self.dir))?;
         let socket = |name: &str| through(&handle, name);
-        for stale in ["tpm.sock", "qmp.sock", "console.sock", "root.sock"] {
+        for stale in ["tpm.sock", SWTPM_SOCKET, "qmp.sock", "console.sock", "root.sock"] {
             match fs::remove_file(socket(stale)) {
                 Err(source) if source.kind() != io::ErrorKind::NotFound => {
                     return Err(VmError::File { action: "remove", path: self.dir.join(stale), source });
@@ -276,16 +288,20 @@ impl Builder {
         let mut vm = Vm {
             machine: self.clone(),
             qemu: None,
-            tpm: match self.kernel {
-                None => Some(self.start_tpm(&socket("tpm.sock"))?),
-                Some(_) => None,
-            },
+            tpm: None,
+            tpm_log: None,
             console: None,
             root: None,
             qmp: None,
             ssh_port: free_port()?,
             started: Instant::now(),
         };
+        if self.has_tpm() && self.writes == Writes::Logged {
+            vm.tpm = Some(self.start_tpm(&socket(SWTPM_SOCKET))?);
+            vm.tpm_log = Some(self.log_tpm(&socket(SWTPM_SOCKET), &socket("tpm.sock"))?);
+        } else if self.has_tpm() {
+            vm.tpm = Some(self.start_tpm(&socket("tpm.sock"))?);
+        }
         let (qemu, greeting) = self.start_qemu(vm.ssh_port)?;
         vm.qemu = Some(qemu);
         vm.wait_greeting(greeting)?;
@@ -303,6 +319,21 @@ impl Builder {
         let path = self.dir.join("vm.json");
         fs::write(&path, note).map_err(file("write", &path))?;
         Ok(vm)
+    }
+
+    fn has_tpm(&self) -> bool {
+        self.tpm || self.kernel.is_none()
+    }
+
+    /// Stands between the two sockets from now on.
+    fn log_tpm(&self, swtpm: &Path, qemu: &Path) -> Result<TpmLog, VmError> {
+        let control = UnixStream::connect(swtpm).map_err(file("connect to", swtpm))?;
+        let listener = UnixListener::bind(qemu).map_err(file("listen on", qemu))?;
+        let folder = self.dir.join("tpm");
+        let log =
+            TpmLog::new(&folder, &self.dir.join("writes.log")).map_err(file("read what swtpm wrote to", &folder))?;
+        log.stand_between(listener, control);
+        Ok(log)
     }
 
     /// The control socket listens before swtpm runs, so that QEMU can connect at once: swtpm takes it as standard input.
@@ -373,8 +404,7 @@ impl Builder {
                 let firmware = format!(
                     "-set device.disk0.bootindex=0 -global driver=cfi.pflash01,property=secure,value=on -global ICH9-LPC.disable_s3=1 \
                      -drive if=pflash,unit=0,format=raw,readonly=on,file={FIRMWARE_CODE} \
-                     -drive if=pflash,unit=1,format=raw,file=vars.fd \
-                     -chardev socket,id=tpm,path=tpm.sock -tpmdev emulator,id=tpm,chardev=tpm -device tpm-crb,tpmdev=tpm"
+                     -drive if=pflash,unit=1,format=raw,file=vars.fd"
                 );
                 arguments.extend(firmware.split(' ').map(str::to_owned));
             }
@@ -388,6 +418,11 @@ impl Builder {
                 "-append".to_owned(),
                 kernel.command_line.clone(),
             ]),
+        }
+        if self.has_tpm() {
+            let tpm =
+                "-chardev socket,id=tpm,path=tpm.sock -tpmdev emulator,id=tpm,chardev=tpm -device tpm-crb,tpmdev=tpm";
+            arguments.extend(tpm.split(' ').map(str::to_owned));
         }
         if self.root_shell {
             let port = "-chardev socket,id=root,path=root.sock,server=on,wait=off -serial chardev:root";
@@ -442,6 +477,7 @@ pub struct Vm {
     machine: Builder,
     qemu: Option<Child>,
     tpm: Option<Child>,
+    tpm_log: Option<TpmLog>,
     console: Option<Console>,
     root: Option<RootShell>,
     qmp: Option<Qmp>,
@@ -463,6 +499,7 @@ impl Vm {
             forwards: Vec::new(),
             writes: Writes::Through,
             kernel: None,
+            tpm: false,
             memory: None,
         }
     }
@@ -494,6 +531,12 @@ impl Vm {
     /// The machine protocol, for hot-plug and anything else QEMU can do.
     pub fn qmp(&mut self) -> &mut Qmp {
         self.qmp.as_mut().expect("a started machine's QMP is connected")
+    }
+
+    /// What the TPM held at each moment of the log of writes: of a machine with a TPM that logs its writes.
+    #[must_use]
+    pub fn tpm_log(&self) -> Option<&TpmLog> {
+        self.tpm_log.as_ref()
     }
 
     /// Waits until `pattern` was printed, from power-on.

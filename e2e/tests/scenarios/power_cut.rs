@@ -3,15 +3,18 @@
 //!
 //! One device is recorded while it is pushed to, updated and updated again, with every write and flush of its disk
 //! (`catenoid_e2e::write_log`). Each cut is a disk that a power cut could have left, booted: what was not flushed is lost
-//! or torn at random. A sample of cuts runs each time, the whole set with `CATENOID_WHOLE=1`.
+//! or torn at random. Its TPM holds what it held at that moment (`catenoid_e2e::tpm_log`), which a number shows that the device
+//! counts up in its TPM: the device itself keeps nothing there yet. A sample of cuts runs each time, the whole set with `CATENOID_WHOLE=1`.
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use catenoid_e2e::chance::{Chance, whole};
 use catenoid_e2e::device::{Image, machine_without_firmware, without_firmware};
+use catenoid_e2e::tpm_log::{STATE, TpmLog};
 use catenoid_e2e::vm::copy_sparse;
 use catenoid_e2e::write_log::WriteLog;
 use catenoid_e2e::{Artefacts, Device, Vm};
@@ -20,7 +23,7 @@ use catenoid_schema::document;
 use catenoid_schema::guest::Guest;
 
 use crate::bench::author::{self, resequenced};
-use crate::bench::{Bench, DAMAGE, SOON, converged};
+use crate::bench::{Bench, DAMAGE, SOON, converged, tpm};
 
 /// Cuts of a sample, and of the whole set.
 const CUTS: [usize; 2] = [3, 100];
@@ -31,6 +34,8 @@ const STEPS: [(&str, u64); 4] = [("demo", 2), ("demo-2", 3), ("demo", 4), ("demo
 const TO_THE_END: usize = 10;
 /// The sequence of the manifest that each device is given in the end: the factory's content again.
 const LAST: u64 = 1000;
+/// How far the device counts in its TPM, with something written to its disk after each number.
+const COUNTED: u64 = 5;
 
 /// A manifest of the recorded device.
 struct Step {
@@ -52,13 +57,33 @@ struct Last {
     overhead: u64,
 }
 
+/// Bytes of the log before the device wrote a number to its TPM, and when it had.
+type Count = (u64, u64);
+
+/// What is known of the recorded device.
+struct Recording {
+    steps: Vec<Step>,
+    last: Last,
+    /// Of the numbers from 1 on.
+    counts: Vec<Count>,
+    tpm: TpmLog,
+}
+
 #[test]
 fn vm_power_cut() -> Result<()> {
     let artefacts = Artefacts::new();
-    let (steps, last) = record(&artefacts)?;
+    let Recording { steps, last, counts, tpm } = record(&artefacts)?;
     let folder = artefacts.vm("power-cut");
     let log = WriteLog::read(&folder.join("writes.log"))?;
     println!("{} writes and flushes were logged, {} of them flushes", log.entries(), log.flushes());
+    println!("the TPM had {} states", tpm.states());
+    for (before, (begun, done)) in (0..).zip(&counts) {
+        // One entry before the number was written, and one after it: no doubt is left about either.
+        for (at, number) in [(log.entries_at(*begun) - 1, before), (log.entries_at(*done) + 1, before + 1)] {
+            let may_be = numbers(&folder, &tpm.cut(&log, at, &mut Chance::of(0)), &log, at, &counts)?;
+            ensure!(may_be == (number..=number), "{may_be:?} before entry {at}, and not {number}");
+        }
+    }
 
     let mut chance = Chance::new("power cuts");
     let (mut told, mut failed): (BTreeMap<&str, usize>, Vec<String>) = Default::default();
@@ -73,6 +98,10 @@ fn vm_power_cut() -> Result<()> {
         let disk = dir.join("disk.img");
         copy_sparse(&Image::Test.disk(&artefacts)?, &disk)?;
         let cut = log.cut(at, &mut chance, &disk)?;
+        let state = tpm.cut(&log, at, &mut chance);
+        numbers(&folder, &state, &log, at, &counts)?;
+        fs::create_dir(dir.join("tpm"))?;
+        fs::write(dir.join("tpm").join(STATE), state)?;
         let moment = moment(&steps, &log, at);
         *told.entry(moment).or_default() += 1;
         // What was acknowledged before the power went is held; what was on its way may be.
@@ -95,9 +124,9 @@ fn vm_power_cut() -> Result<()> {
 }
 
 /// Runs the device that is recorded.
-fn record(artefacts: &Artefacts) -> Result<(Vec<Step>, Last)> {
-    let mut bench =
-        Bench::start("power-cut", machine_without_firmware(artefacts, Image::Test, "power-cut")?.log_writes())?;
+fn record(artefacts: &Artefacts) -> Result<Recording> {
+    let machine = machine_without_firmware(artefacts, Image::Test, "power-cut")?.log_writes().tpm();
+    let mut bench = Bench::start("power-cut", machine)?;
     let folder = bench.folder("documents")?;
     let log = bench.device.vm().dir().join("writes.log");
     let logged = || fs::metadata(&log).map(|log| log.len()).context("the log is not there");
@@ -118,8 +147,28 @@ fn record(artefacts: &Artefacts) -> Result<(Vec<Step>, Last)> {
     }
     let store = Store::look(bench.device.vm())?;
     let envelope = bench.author.sign(&folder, &resequenced(&factory, LAST)?)?;
+    let vm = bench.device.vm();
+    tpm::define(vm)?;
+    let mut counts = Vec::new();
+    for number in 1..=COUNTED {
+        let begun = logged()?;
+        tpm::write(vm, number)?;
+        counts.push((begun, logged()?));
+        let note = vm.root(&format!("echo {number} >/data/audit/counted && sync && rm /data/audit/counted && sync"))?;
+        ensure!(note.code == 0, "{note:?}");
+    }
+    let tpm = vm.tpm_log().context("the TPM was not watched")?.clone();
     bench.device.power_off();
-    Ok((steps, Last { envelope, overhead: store.overhead }))
+    Ok(Recording { steps, last: Last { envelope, overhead: store.overhead }, counts, tpm })
+}
+
+/// The numbers that the TPM of a cut before entry `at` may hold; the one in `state` has to be one of these.
+fn numbers(folder: &Path, state: &[u8], log: &WriteLog, at: usize, counts: &[Count]) -> Result<RangeInclusive<u64>> {
+    let written = |is: &dyn Fn(&Count) -> bool| counts.iter().take_while(|count| is(count)).count() as u64;
+    let may_be = written(&|(_, done)| log.entries_at(*done) < at)..=written(&|(begun, _)| log.entries_at(*begun) <= at);
+    let held = tpm::read(&folder.join("tpm-of-a-cut"), state)?.unwrap_or(0);
+    ensure!(may_be.contains(&held), "the TPM holds {held} before entry {at}, and not one of {may_be:?}");
+    Ok(may_be)
 }
 
 fn step(artefacts: &Artefacts, envelope: &[u8]) -> Result<Step> {
@@ -152,8 +201,8 @@ fn moment(steps: &[Step], log: &WriteLog, at: usize) -> &'static str {
 
 /// Boots what a cut left; the sequence that it came back with. With `last`, also what becomes of what no manifest needs.
 fn check(artefacts: &Artefacts, dir: &Path, steps: &[Step], held: &[usize], last: Option<&Last>) -> Result<u64> {
-    // Firmware and TPM have no part in this; they are left out for speed.
-    let mut vm = without_firmware(artefacts, Image::Test, dir.to_owned())?.disk_is_thrown_away().start()?;
+    // Firmware has no part in this; it is left out for speed.
+    let mut vm = without_firmware(artefacts, Image::Test, dir.to_owned())?.tpm().disk_is_thrown_away().start()?;
     let converged = "kind=\"Converged\"";
     vm.wait_console(converged, SOON)?;
     println!("the device is ready after {:.1} s", vm.uptime().as_secs_f32());

@@ -1,6 +1,7 @@
 //! A booted device with everything that a scenario does to it and asks of it.
 
 pub(crate) mod author;
+pub(crate) mod tpm;
 
 use std::collections::BTreeMap;
 use std::fs;
