@@ -230,13 +230,13 @@ impl Builder {
         self
     }
 
-    /// Whatever a saved machine depends on, as text: QEMU, its arguments, and which files they name. A file that was written
-    /// again is another file, whatever is in it.
-    pub fn identity(&self) -> Result<String, VmError> {
+    /// Whatever a saved machine depends on, as text: QEMU, its arguments, which files they name, and which `others` are. A
+    /// file that was written again is another file, whatever is in it.
+    pub fn identity(&self, others: &[PathBuf]) -> Result<String, VmError> {
         let mut version = Command::new(QEMU);
         let mut lines = vec![run(version.arg("--version"))?, self.qemu_arguments(0).join(" ")];
         let loaded = self.kernel.as_ref().map(|kernel| [&kernel.image, &kernel.initramfs]);
-        for path in self.disk.iter().chain(loaded.into_iter().flatten()) {
+        for path in self.disk.iter().chain(loaded.into_iter().flatten()).chain(others) {
             let is = fs::metadata(path).map_err(file("look at", path))?;
             let changed = format!("{}.{:09}", is.ctime(), is.ctime_nsec());
             lines.push(format!("{} {} {} {changed} {}", is.dev(), is.ino(), is.size(), path.display()));
@@ -314,6 +314,10 @@ impl Builder {
         qmp.call("cont", &json!({}))?;
         // While it still reads its memory, it is told to run when it has; what its serial ports were given until then is lost.
         qmp.wait_event("RESUME")?;
+        if self.memory.is_some() {
+            let here = self.dir.join(MEMORY);
+            fs::remove_file(&here).map_err(file("remove", &here))?;
+        }
         vm.qmp = Some(qmp);
         let note = json!({ "ssh_port": vm.ssh_port }).to_string();
         let path = self.dir.join("vm.json");

@@ -24,12 +24,9 @@ struct Scene {
 
 impl Scene {
     fn set(name: &str) -> Result<Self> {
-        let mut bench = Bench::ready(name)?;
-        bench.deliver(&["nginx-1.0.0", "nginx-1.0.1", "busybox-1.0.0", "catenoid-core-0.1.0"])?;
-        let demo = Self::signed(&mut bench, "demo", 2)?;
-        bench.apply(&demo)?;
+        let (mut bench, digest) = Bench::with_demo(name)?;
         let running = bench.processes()?;
-        Ok(Self { bench, digest: author::digest(&demo)?, running })
+        Ok(Self { bench, digest, running })
     }
 
     /// An example with another sequence, signed.

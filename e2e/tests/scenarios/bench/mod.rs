@@ -13,9 +13,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use catenoid_e2e::device::{Image, machine};
+use catenoid_e2e::device::{Image, machine, machine_without_firmware};
+use catenoid_e2e::snapshot::{self, Moment};
 use catenoid_e2e::vm::Builder;
-use catenoid_e2e::{Artefacts, Device, snapshot};
+use catenoid_e2e::{Artefacts, Device};
 use catenoid_schema::control::Event;
 use catenoid_schema::digest::Digest;
 use catenoid_schema::status::{Health, Status, SubjectStatus, Sync};
@@ -39,6 +40,8 @@ pub(crate) const STEADY: &str = "  steady:
 /// Events that neither a power cut nor another version may bring about.
 pub(crate) const DAMAGE: [&str; 5] =
     ["LedgerSlotCorrupt", "LedgerEntryRefused", "LedgerLost", "GuestBroken", "FactoryBundleRefused"];
+/// What `manifests/demo.yaml` and `manifests/demo-2.yaml` need, c0's guest included.
+const DEMO_GUESTS: [&str; 4] = ["nginx-1.0.0", "nginx-1.0.1", "busybox-1.0.0", "catenoid-core-0.1.0"];
 
 /// Where c0 keeps what is to be pushed.
 const PARCEL: &str = "/tmp/parcel";
@@ -75,9 +78,35 @@ impl Bench {
 
     /// The same with any image.
     pub(crate) fn ready_of(image: Image, name: &str) -> Result<Self> {
+        let moment = Moment { name: "ready", image, files: &[] };
+        Self::restore(&moment, name, |saved| {
+            Self::start(saved, machine_without_firmware(&Artefacts::new(), image, saved)?)
+        })
+    }
+
+    /// A device that is as `manifests/demo.yaml` says, and that manifest's digest. Guests of its successors are in c0's memory.
+    pub(crate) fn with_demo(name: &str) -> Result<(Self, Digest)> {
+        let artefacts = Artefacts::new();
+        let manifest = artefacts.workspace().join("manifests/demo.yaml");
+        let files: Vec<_> =
+            guest_files(&DEMO_GUESTS).map(|file| artefacts.guests().join(file)).chain([manifest]).collect();
+        let moment = Moment { name: "demo", image: Image::Test, files: &files };
+        let bench = Self::restore(&moment, name, |saved| {
+            let mut bench = Self::ready(saved)?;
+            bench.deliver(&DEMO_GUESTS)?;
+            let folder = bench.folder("documents")?;
+            let envelope = bench.author.sign(&folder, &bench.author.example("demo")?)?;
+            bench.apply(&envelope)?;
+            Ok(bench)
+        })?;
+        let status = bench.wait("the demo is converged", |status| converged(status).is_some())?;
+        let digest = converged(&status).context("the demo was converged")?;
+        Ok((bench, digest))
+    }
+
+    fn restore(moment: &Moment<'_>, name: &str, make: impl FnOnce(&str) -> Result<Self>) -> Result<Self> {
         let (artefacts, begun) = (Artefacts::new(), Instant::now());
-        let boot = |machine| Ok(Self::start("first of its image", machine)?.device);
-        let device = snapshot::restore(&artefacts, image, name, boot)?;
+        let device = snapshot::restore(&artefacts, moment, name, |saved| Ok(make(saved)?.device))?;
         println!("{name}: the device is ready after {:.1} s", begun.elapsed().as_secs_f32());
         Ok(Self::of(artefacts, device))
     }
@@ -128,8 +157,7 @@ impl Bench {
 
     /// Puts guests (`name-version`: image and signed descriptor) into c0's memory, from where `apply` pushes them.
     pub(crate) fn deliver(&self, guests: &[&str]) -> Result<()> {
-        let files = guests.iter().flat_map(|guest| [format!("{guest}.guest.cose"), format!("{guest}.image")]);
-        self.send(&self.artefacts.guests(), files.collect())
+        self.send(&self.artefacts.guests(), guest_files(guests).collect())
     }
 
     /// Puts files of a folder into c0's memory, streamed.
@@ -291,6 +319,11 @@ impl Drop for Follower {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The files of guests (`name-version`): signed descriptor and image.
+fn guest_files(guests: &[&str]) -> impl Iterator<Item = String> {
+    guests.iter().flat_map(|guest| [format!("{guest}.guest.cose"), format!("{guest}.image")])
 }
 
 /// The manifest that the device matches in full now, with everything well.
