@@ -235,8 +235,9 @@ impl Builder {
     pub fn identity(&self, others: &[PathBuf]) -> Result<String, VmError> {
         let mut version = Command::new(QEMU);
         let mut lines = vec![run(version.arg("--version"))?, self.qemu_arguments(0).join(" ")];
+        let firmware = [FIRMWARE_WITHOUT_KEYS, FIRMWARE_CODE].map(PathBuf::from);
         let loaded = self.kernel.as_ref().map(|kernel| [&kernel.image, &kernel.initramfs]);
-        for path in self.disk.iter().chain(loaded.into_iter().flatten()).chain(others) {
+        for path in self.disk.iter().chain(loaded.into_iter().flatten()).chain(&firmware).chain(others) {
             let is = fs::metadata(path).map_err(file("look at", path))?;
             let changed = format!("{}.{:09}", is.ctime(), is.ctime_nsec());
             lines.push(format!("{} {} {} {changed} {}", is.dev(), is.ino(), is.size(), path.display()));
