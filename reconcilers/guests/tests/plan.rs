@@ -19,7 +19,7 @@ use proptest::{
 
 #[test]
 fn golden_plans() {
-    testing::golden::<Planning>(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plans"), 8);
+    testing::golden::<Planning>(Path::new("tests/plans"), 8);
 }
 
 /// One of a few digests, so that blobs, images and descriptors meet, and are even the same at times.

@@ -17,7 +17,7 @@ use proptest::{collection, prelude::*, sample};
 
 #[test]
 fn golden_plans() {
-    testing::golden::<Planning>(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plans"), 8);
+    testing::golden::<Planning>(Path::new("tests/plans"), 8);
 }
 
 /// Few names and few values, so that what is wanted and what is there meet often.

@@ -20,7 +20,7 @@ use serde_json::json;
 
 #[test]
 fn golden_plans() {
-    testing::golden::<Planning>(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plans"), 8);
+    testing::golden::<Planning>(Path::new("tests/plans"), 8);
 }
 
 /// Everything that the manifests of the properties choose from.

@@ -11,7 +11,7 @@ use catenoid_schema::{anchors::Anchors, cbor, document::Document, guest::Guest, 
 use common::{fleet, frame, good_headers, guest, manifest, nested_in_bytes, now, seal, wide_header};
 
 fn vector(name: &str, made: &[u8]) -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors").join(name);
+    let path = Path::new("tests/vectors").join(name);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&path, made).unwrap();
     }

@@ -4,9 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// The folder with the manifests of the repository.
+/// The folder with the manifests of the repository, from the folder of the package, in which tests run.
 pub fn manifests() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests")
+    std::fs::canonicalize("../manifests").unwrap()
 }
 
 /// Runs `catenoid-sign` in `folder`.

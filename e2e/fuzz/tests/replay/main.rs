@@ -13,7 +13,7 @@ use std::{
 use catenoid_fuzz::{TARGETS, control::answer_to};
 
 fn folder(kind: &str, target: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(kind).join(target)
+    Path::new(kind).join(target)
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {

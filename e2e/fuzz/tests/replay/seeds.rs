@@ -55,7 +55,7 @@ pub(crate) fn all() -> Vec<(&'static str, String, Vec<u8>)> {
 
 /// The files in `place` with this ending, in the order of names.
 fn files(place: &str, ending: &str) -> Vec<(String, Vec<u8>)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(place);
+    let folder = Path::new("../..").join(place);
     let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let mut files: Vec<_> = paths
         .filter(|path| path.extension().is_some_and(|found| found == ending))

@@ -190,8 +190,8 @@ fn build_image(device: &Device, change: impl FnOnce(&Path)) -> PathBuf {
     if let Some(compiled) = std::env::var_os("CATENOID_TEST_PROBE") {
         fs::copy(compiled, probe).unwrap();
     } else {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kernel/probe.c");
-        run("cc", ["-static".into(), "-o".into(), probe.into_os_string(), source.into_os_string()]);
+        let source = Path::new("tests/kernel/probe.c");
+        run("cc", ["-static".into(), "-o".into(), probe.into_os_string(), source.into()]);
     }
     change(&root);
     run("mkfs.erofs", ["--quiet".into(), image.clone().into_os_string(), root.into_os_string()]);
