@@ -26,13 +26,14 @@ const PACKAGES: &[(&str, &str)] = &[
     ("libc6-dev", "building: aws-lc, and the tests' probe of system calls"),
     ("libclang-dev", "building: bindings to libdevmapper"),
     ("libdevmapper-dev", "building: device-mapper"),
-    ("libssl-dev", "tests: cose-rust as the second opinion"),
+    ("make", "building: OpenSSL, for cose-rust as the second opinion"),
     ("mmdebstrap", "guests: Debian packages"),
     ("mtools", "image: EFI partition"),
     ("nftables", "image: nft on the device; namespace tests"),
     ("openssh-client", "vm: c0"),
     ("openssl", "tests: openssl verify as the second opinion"),
     ("ovmf", "vm: firmware"),
+    ("perl", "building: OpenSSL, for cose-rust as the second opinion"),
     ("pkg-config", "building: libdevmapper"),
     ("qemu-system-x86", "vm"),
     ("runc", "bench start: to compare with"),
@@ -50,9 +51,10 @@ const BUILDING: &[(&[&str], &str)] = &[
     (&["c++", "--version"], "g++"),
     (&["clang", "--version"], "clang libclang-dev"),
     (&["cmake", "--version"], "cmake"),
+    (&["make", "--version"], "make"),
+    (&["perl", "-MFindBin", "-e", "1"], "perl"),
     (&["pkg-config", "--version"], "pkg-config"),
     (&["pkg-config", "--exists", "devmapper"], "libdevmapper-dev"),
-    (&["pkg-config", "--exists", "openssl"], "libssl-dev"),
 ];
 
 /// The version that the pinned compiler builds.

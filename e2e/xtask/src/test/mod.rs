@@ -45,12 +45,13 @@ pub(crate) fn run(artefacts: &Artefacts, options: &Options) -> Result<()> {
     }
     let mut times = Times::begin(artefacts);
     let done = steps(artefacts, &groups, options.filter.as_deref(), &mut times);
-    let budgets = Budgets::read(artefacts, profile())?;
-    println!("{}", times.text(&budgets));
-    let path = artefacts.state().join("times.json");
-    fs::write(&path, format!("{:#}\n", times.json(&budgets)))
-        .with_context(|| format!("failed to write `{}`", path.display()))?;
-    done?;
+    let shown = Budgets::read(artefacts, profile()).and_then(|budgets| {
+        println!("{}", times.text(&budgets));
+        let path = artefacts.state().join("times.json");
+        fs::write(&path, format!("{:#}\n", times.json(&budgets)))
+            .with_context(|| format!("failed to write `{}`", path.display()))
+    });
+    done.and(shown)?;
     if options.record { times.record(artefacts) } else { Ok(()) }
 }
 
