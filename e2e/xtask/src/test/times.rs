@@ -86,8 +86,8 @@ pub(super) struct Times {
 
 impl Times {
     pub(super) fn begin(artefacts: &Artefacts) -> Self {
-        // The first thing that a whole run builds besides us, and that nothing cleans away.
-        let cold = !artefacts.target().join("device").exists();
+        // What the first tests that run leave.
+        let cold = !artefacts.target().join("nextest").exists();
         Self { begun: Instant::now(), cold, phases: Vec::new(), tests: Vec::new() }
     }
 
