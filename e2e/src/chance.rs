@@ -45,7 +45,8 @@ impl Chance {
     }
 }
 
-/// Whether the whole set is asked for (`CATENOID_WHOLE=1`) where a run makes do with a sample otherwise.
+/// Whether the whole set is asked for (`CATENOID_WHOLE=1`, which `cargo xtask whole` sets) where a run makes do with a
+/// sample otherwise. A test that calls it says which set it is: `[whole: NAME]` in its doc comment.
 #[must_use]
 pub fn whole() -> bool {
     env::var("CATENOID_WHOLE").is_ok_and(|whole| whole == "1")
@@ -57,10 +58,26 @@ pub fn whole() -> bool {
 /// What cannot be read as that.
 pub fn share() -> Result<(usize, usize)> {
     let Ok(text) = env::var("CATENOID_SHARE") else { return Ok((1, 1)) };
-    let parse = |text: &str| {
-        let (share, of) = text.split_once('/')?;
-        let (share, of) = (share.parse().ok()?, of.parse().ok()?);
-        (1..=of).contains(&share).then_some((share, of))
-    };
-    parse(&text).with_context(|| format!("CATENOID_SHARE is `{text}`, not like 1/2"))
+    parse_share(&text).with_context(|| format!("CATENOID_SHARE is `{text}`, not like 1/2"))
+}
+
+/// Reads `1/2`: which share, from 1 on, and of how many.
+#[must_use]
+pub fn parse_share(text: &str) -> Option<(usize, usize)> {
+    let (share, of) = text.split_once('/')?;
+    let (share, of) = (share.parse().ok()?, of.parse().ok()?);
+    (1..=of).contains(&share).then_some((share, of))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_read_or_refused() {
+        assert_eq!(parse_share("2/3"), Some((2, 3)));
+        for text in ["0/2", "3/2", "1", "1/0", "a/b", ""] {
+            assert_eq!(parse_share(text), None, "{text}");
+        }
+    }
 }

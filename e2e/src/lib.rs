@@ -8,6 +8,7 @@ pub mod console;
 pub mod device;
 pub mod direct;
 pub mod firmware;
+pub mod progress;
 pub mod qmp;
 pub mod root_shell;
 pub mod snapshot;

@@ -5,7 +5,7 @@
 //! a fourth, then back. The first round is watched only: what there is in the kernel after each manifest is the model,
 //! and what the programs passed are the points (the door `fault`). Each later round has one fault in each part of it. A
 //! fault between two looks is none of its own: nothing was changed since the first of them. So the points are every
-//! change, and the first look after each. A sample runs each time, all of them with `CATENOID_WHOLE=1`.
+//! change, and the first look after each. A sample runs each time, all of them in the whole set `crash-points`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -16,6 +16,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use catenoid_e2e::chance::{Chance, share, whole};
 use catenoid_e2e::device::{AGENT, Image};
+use catenoid_e2e::progress::Progress;
 
 use crate::bench::author::{self, resequenced};
 use crate::bench::{Bench, Follower, Process, SOON};
@@ -88,7 +89,21 @@ struct Fault {
     /// How many points are passed by then, this one counted.
     number: u64,
     point: String,
+    /// How often `point` was passed by then. Between two rounds this differs less than `number` does.
+    time: u64,
     tries: u32,
+}
+
+impl Fault {
+    /// What the round does with it, which faults are counted by.
+    fn kind(&self, part: &str) -> String {
+        format!("{part}: {} {}", self.program, self.what)
+    }
+
+    /// The name by which another run knows it again.
+    fn case(&self, part: &str) -> String {
+        format!("{} at {}, time {}", self.kind(part), self.point, self.time)
+    }
 }
 
 impl fmt::Display for Fault {
@@ -115,8 +130,10 @@ struct Round {
     untouched: BTreeMap<String, Process>,
 }
 
+/// [whole: crash-points]
 #[test]
 fn vm_every_crash_point() -> Result<()> {
+    let mut progress = Progress::open()?;
     let (share, shares) = if whole() { share()? } else { (1, 1) };
     let name = format!("crash-points-{share}");
     let mut bench = Bench::ready_of(Image::Faults, &name)?;
@@ -146,17 +163,18 @@ fn vm_every_crash_point() -> Result<()> {
     round.restart(None)?;
     queues.insert(RESTART, faults(RESTART, &round.passed()?));
     let all: usize = queues.values().map(VecDeque::len).sum();
-    println!("{all} faults");
-    for queue in queues.values_mut() {
-        let ours = (1..=queue.len()).map(|number| number % shares == share % shares);
-        *queue =
-            std::mem::take(queue).into_iter().zip(ours).filter_map(|(fault, ours)| ours.then_some(fault)).collect();
+    progress.figure("faults of all shares", all)?;
+    for (part, queue) in &mut queues {
+        let mut number = 0;
+        queue.retain(|fault| {
+            number += 1;
+            number % shares == share % shares && !progress.has(&fault.case(part))
+        });
     }
     if !whole() {
         queues.values_mut().for_each(|queue| sample(queue, SAMPLE, &mut chance));
     }
 
-    let (mut done, mut missed, mut failed) = (BTreeMap::<String, u64>::new(), 0, Vec::new());
     while queues.values().any(|queue| !queue.is_empty()) {
         for (name, part) in PARTS.iter().copied().zip(0..).chain([(RESTART, PARTS.len())]) {
             let fault = queues.get_mut(name).and_then(VecDeque::pop_front);
@@ -165,42 +183,44 @@ fn vm_every_crash_point() -> Result<()> {
             }
             match (round.part(part, fault.as_ref()), fault) {
                 (Err(error), fault) => {
-                    let fault = fault.map_or_else(|| "no fault".to_owned(), |fault| fault.to_string());
-                    println!("FAILED: {name}: {fault}: {error:#}");
-                    failed.push(format!("{name}: {fault}: {error:#}"));
+                    let case = fault.as_ref().map_or_else(|| format!("{name}: no fault"), |fault| fault.case(name));
+                    let fault = fault.map_or_else(String::new, |fault| fault.to_string());
+                    progress.failed(&case, &format!("{fault}: {error:#}"))?;
                     round.recover(part)?;
                 }
-                (Ok(true), Some(fault)) => {
-                    *done.entry(format!("{name}: {} {}", fault.program, fault.what)).or_default() += 1;
-                }
+                (Ok(true), Some(fault)) => progress.done(&fault.case(name), &fault.kind(name))?,
                 (Ok(false), Some(fault)) if fault.tries < TRIES => {
                     queues.entry(name).or_default().push_back(Fault { tries: fault.tries + 1, ..fault });
                 }
-                (Ok(_), Some(_)) => missed += 1,
+                (Ok(_), Some(fault)) => progress.done(&fault.case(name), "not reached again")?,
                 (Ok(_), None) => {}
             }
         }
         if whole() {
             let left: usize = queues.values().map(VecDeque::len).sum();
-            println!("{} done, {left} left", done.values().sum::<u64>());
+            println!("{} ended, {left} left", progress.kept().ended.len());
         }
     }
-    let reboots = REBOOTS[usize::from(whole())] / shares;
-    for _ in 0..reboots {
-        round = round.reboot(&mut chance).context(REBOOT)?;
-        round.check(2).context(REBOOT)?;
-        *done.entry(format!("{REBOOT}: agent crash")).or_default() += 1;
+    for number in 1..=REBOOTS[usize::from(whole())] / shares {
+        let case = format!("{REBOOT} {number}");
+        if !progress.has(&case) {
+            round = round.reboot(&mut chance).context(REBOOT)?;
+            round.check(2).context(REBOOT)?;
+            progress.done(&case, &format!("{REBOOT}: agent crash"))?;
+        }
     }
-    println!("{} faults done, {missed} not reached again: {done:#?}", done.values().sum::<u64>());
-    ensure!(failed.is_empty(), "{} faults left something: {}", failed.len(), failed.join("\n"));
-    Ok(())
+    println!("{} faults ended: {:#?}", progress.kept().ended.len(), progress.kept().kinds);
+    progress.result()
 }
 
 /// Every change, and the first look after each: once as a crash; every change once more as a failure.
 fn faults(part: &str, passed: &[Passed]) -> VecDeque<Fault> {
     let mut faults = VecDeque::new();
     let mut programs: BTreeMap<&str, (usize, usize, bool)> = BTreeMap::new();
+    let mut times: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for point in passed {
+        let time = times.entry((&point.program, &point.name)).or_default();
+        *time += 1;
         let (all, kept, after_change) = programs.entry(&point.program).or_insert((0, 0, true));
         *all += 1;
         let fault = |what| Fault {
@@ -208,6 +228,7 @@ fn faults(part: &str, passed: &[Passed]) -> VecDeque<Fault> {
             what,
             number: point.number,
             point: point.name.clone(),
+            time: *time,
             tries: 0,
         };
         if point.changes || *after_change {
@@ -366,6 +387,7 @@ impl Round {
             what: "crash",
             number: 1 + chance.below(400),
             point: "any".to_owned(),
+            time: 1,
             tries: 0,
         };
         self.arm(KEPT, Some(&fault))?;

@@ -8,6 +8,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, ensure};
 use catenoid_e2e::chance::whole;
 use catenoid_e2e::device::AGENT;
+use catenoid_e2e::progress::Progress;
 use catenoid_schema::control::{Event, Problem};
 use catenoid_schema::digest::Digest;
 use catenoid_schema::status::{Blame, Status};
@@ -134,8 +135,10 @@ const FILL: &str = "n=0
     while head -c 4096 /dev/zero 2>/dev/null >/data/fill.$n; do n=$((n+1)); done
     sync; df -k /data | awk 'END { print $4 }'";
 
+/// With no file left as well: [whole: no-inodes]
 #[test]
 fn vm_disk_full() -> Result<()> {
+    let mut progress = Progress::open()?;
     let mut scene = Scene::set("disk-full")?;
     let next = scene.again("demo-2", 3)?;
     let held = "cd /data; ls -l ledger incoming; sha256sum ledger/*";
@@ -183,6 +186,7 @@ fn vm_disk_full() -> Result<()> {
         scene.untouched("there are no inodes")?;
         scene.bench.device.root("rm -rf /data/inodes")?;
         scene.well("there are inodes again", author::digest(&next)?)?;
+        progress.done("no inodes", "fillings")?;
     }
     Ok(())
 }

@@ -4,7 +4,8 @@
 //! One device is recorded while it is pushed to, updated and updated again, with every write and flush of its disk
 //! (`catenoid_e2e::write_log`). Each cut is a disk that a power cut could have left, booted: what was not flushed is lost
 //! or torn at random. Its TPM holds what it held at that moment (`catenoid_e2e::tpm_log`), which a number shows that the device
-//! counts up in its TPM: the device itself keeps nothing there yet. A sample of cuts runs each time, the whole set with `CATENOID_WHOLE=1`.
+//! counts up in its TPM: the device itself keeps nothing there yet. A sample of cuts runs each time, all of them in the whole
+//! set `power-cuts`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,8 +13,9 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
-use catenoid_e2e::chance::{Chance, whole};
+use catenoid_e2e::chance::{Chance, share, whole};
 use catenoid_e2e::device::{Image, machine_without_firmware, without_firmware};
+use catenoid_e2e::progress::Progress;
 use catenoid_e2e::tpm_log::{STATE, TpmLog};
 use catenoid_e2e::vm::copy_sparse;
 use catenoid_e2e::write_log::WriteLog;
@@ -69,8 +71,11 @@ struct Recording {
     tpm: TpmLog,
 }
 
+/// [whole: power-cuts]
 #[test]
 fn vm_power_cut() -> Result<()> {
+    let mut progress = Progress::open()?;
+    let (share, shares) = if whole() { share()? } else { (1, 1) };
     let artefacts = Artefacts::new();
     let Recording { steps, last, counts, tpm } = record(&artefacts)?;
     let folder = artefacts.vm("power-cut");
@@ -85,10 +90,14 @@ fn vm_power_cut() -> Result<()> {
         }
     }
 
-    let mut chance = Chance::new("power cuts");
-    let (mut told, mut failed): (BTreeMap<&str, usize>, Vec<String>) = Default::default();
-    let cuts = CUTS[usize::from(whole())];
-    for number in 0..cuts {
+    let mut seeds = Chance::new("power cuts");
+    for number in 0..CUTS[usize::from(whole())] {
+        // Each has a seed of its own: it is the same cut when those before it were done by another run.
+        let mut chance = Chance::of(seeds.below(u64::MAX));
+        let case = format!("cut {number}");
+        if number % shares != share - 1 || progress.has(&case) {
+            continue;
+        }
         let at = usize::try_from(chance.below(log.entries() as u64 + 1))?;
         let dir = artefacts.vm("power-cut-booted");
         if dir.exists() {
@@ -103,24 +112,22 @@ fn vm_power_cut() -> Result<()> {
         fs::create_dir(dir.join("tpm"))?;
         fs::write(dir.join("tpm").join(STATE), state)?;
         let moment = moment(&steps, &log, at);
-        *told.entry(moment).or_default() += 1;
         // What was acknowledged before the power went is held; what was on its way may be.
         let by = |length| log.entries_at(length) <= at;
         let acknowledged = steps.iter().rposition(|step| by(step.acknowledged)).unwrap_or(0);
         let begun = steps.iter().rposition(|step| by(step.begun)).unwrap_or(0);
         let may_be_held: Vec<usize> = (acknowledged..=begun).collect();
-        let to_the_end = number % TO_THE_END == 0;
+        let to_the_end = (number / shares).is_multiple_of(TO_THE_END);
         match check(&artefacts, &dir, &steps, &may_be_held, to_the_end.then_some(&last)) {
-            Ok(held) => println!("cut {number}: {moment}: {cut:?}: came back with generation {held}"),
-            Err(error) => {
-                println!("cut {number}: {moment}: {cut:?}: FAILED: {error:#}");
-                failed.push(format!("{cut:?}, {moment}: {error:#}"));
+            Ok(held) => {
+                println!("{case}: {moment}: {cut:?}: came back with generation {held}");
+                progress.done(&case, moment)?;
             }
+            Err(error) => progress.failed(&case, &format!("{moment}: {cut:?}: {error:#}"))?,
         }
     }
-    println!("{cuts} power cuts: {told:?}");
-    ensure!(failed.is_empty(), "{} of {cuts} cuts: {}", failed.len(), failed.join("\n"));
-    Ok(())
+    println!("{} power cuts: {:?}", progress.kept().ended.len(), progress.kept().kinds);
+    progress.result()
 }
 
 /// Runs the device that is recorded.

@@ -1,7 +1,7 @@
 //! Nothing grows: not over many manifests, and not while nothing happens. And while nothing happens, nothing is done but
 //! the look of every 30 seconds.
 //!
-//! A sample runs each time, the whole set (200 manifests, 30 idle minutes) with `CATENOID_WHOLE=1`.
+//! A sample runs each time; the whole set `soak` has 200 manifests and 30 idle minutes.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use catenoid_e2e::chance::whole;
 use catenoid_e2e::console::Seen;
 use catenoid_e2e::device::AGENT;
+use catenoid_e2e::progress::Progress;
 
 use crate::bench::Bench;
 use crate::bench::author::resequenced;
@@ -88,8 +89,10 @@ impl Counts {
     }
 }
 
+/// [whole: soak]
 #[test]
 fn vm_soak() -> Result<()> {
+    let mut progress = Progress::open()?;
     let set = usize::from(whole());
     let mut bench = Bench::ready("soak")?;
     let folder = bench.folder("documents")?;
@@ -101,14 +104,17 @@ fn vm_soak() -> Result<()> {
         let yaml = resequenced(&bench.author.example(example)?, number + 1)?;
         let envelope = bench.author.sign(&folder, &yaml)?;
         bench.apply(&envelope)?;
+        progress.done(&format!("manifest {number}"), "manifests")?;
         if (WARM[set]..last).contains(&number) && (number - WARM[set]).is_multiple_of(EACH) {
             let counts = Counts::take(&mut bench)?;
             println!("after {number} manifests: {counts:?}");
+            progress.figure(&format!("PSS after {number:03} manifests, KiB"), counts.memory.get("Pss").copied())?;
             first.get_or_insert(counts);
         }
     }
     let first = first.context("no manifest was applied")?;
     let counts = Counts::take(&mut bench)?;
+    progress.figure(&format!("PSS after {last:03} manifests, KiB"), counts.memory.get("Pss").copied())?;
     counts.has_not_grown(&first, &format!("after {} more manifests", CYCLES[set]))?;
 
     let before = bench.status()?.heartbeat.passes;
@@ -116,12 +122,32 @@ fn vm_soak() -> Result<()> {
     let passes = bench.status()?.heartbeat.passes - before;
     // A pass takes less than two seconds, and the next comes later than that.
     let awake = 1 + seconds.windows(2).filter(|pair| pair[1] > pair[0] + 2).count() as u64;
-    println!("{passes} passes in {} idle seconds; the agent was awake in {seconds:?}", IDLE[set].as_secs());
-    println!("its system calls:\n{calls}");
+    println!("the agent was awake in {seconds:?}; its system calls:\n{calls}");
+    progress.figure("idle: seconds", IDLE[set].as_secs())?;
+    progress.figure("idle: passes", passes)?;
+    progress.figure("idle: times awake", awake)?;
+    for (call, count) in calls.lines().filter_map(called) {
+        progress.figure(&format!("idle: calls of {call}"), count)?;
+    }
     let most = IDLE[set].as_secs() / LOOK + 1 + IDLE[set].as_secs().div_ceil(ROUTER) + MOUNTS;
     ensure!((1..=most).contains(&passes), "{passes} passes, and not at most {most}");
     ensure!(awake <= passes + THREADS, "awake {awake} times, for {passes} passes");
-    Counts::take(&mut bench)?.has_not_grown(&counts, "after the idle time")
+    let after = Counts::take(&mut bench)?;
+    progress.figure("PSS after the idle time, KiB", after.memory.get("Pss").copied())?;
+    after.has_not_grown(&counts, "after the idle time")
+}
+
+/// A system call and how often it was made, of a line `{ id: sys_read  [ 0] } hitcount: 6344`.
+fn called(line: &str) -> Option<(&str, u64)> {
+    let (_, name) = line.split_once("sys_")?;
+    let (name, count) = (name.split(['[', ' ']).next()?, line.rsplit(' ').next()?);
+    Some((name, count.parse().ok()?))
+}
+
+#[test]
+fn lines_of_the_histogram_are_read() {
+    assert_eq!(called("{ id: sys_read                      [  0] } hitcount:       6344"), Some(("read", 6344)));
+    assert_eq!(called("Totals:"), None);
 }
 
 /// Leaves the device alone and lets its kernel count the agent's system calls: in which seconds it was awake, and what it
