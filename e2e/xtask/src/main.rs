@@ -35,7 +35,7 @@ Usage: cargo xtask COMMAND
   vm ssh [-- COMMAND...]       a shell, or one command, in c0
   vm console                   what the device printed so far, and what it prints
   vm down                      press the power button
-  bench NAME [--json]          measure: start, idle, pass, boot or push; what was found is in docs/performance.md
+  bench NAME [--json] [--keep]   measure: start, idle, pass, boot or push; --keep writes docs/figures/bench-NAME.md anew
   compat VERSION               store what the image and tools that are built sign and write, for every later version to read
   walls                        check who may use what: dependencies, unsafe, effects in rooms
   requirements [--json]        each requirement: where implemented, where tested, gaps
@@ -80,9 +80,9 @@ fn command() -> Result<ExitCode> {
         }
         "bench" => {
             let name = word(&mut parser)?.context("`bench` needs one of start, idle, pass, boot, push")?;
-            let json = options(&mut parser)?.json;
+            let options = options(&mut parser)?;
             let _alone = begin(&artefacts)?;
-            bench::run(&artefacts, &name, json)?;
+            bench::run(&artefacts, &name, options.json, options.keep)?;
         }
         "vm" => return vm(&artefacts, &mut parser),
         "compat" => {

@@ -99,6 +99,21 @@ impl Figures {
         table
     }
 
+    /// The same as a table of Markdown.
+    pub(crate) fn markdown(&self) -> String {
+        let mut table = "| what | median | quartiles | runs | ratio |\n|---|---|---|---|---|\n".to_owned();
+        for series in &self.0 {
+            let Some(Summary { median, quartiles: [low, high] }) = series.summary() else { continue };
+            let ratio = self.ratio(series).map_or_else(String::new, |ratio| {
+                format!("{:.2} of {}", ratio.median, series.against.as_deref().unwrap_or_default())
+            });
+            let Series { what, unit, runs, .. } = series;
+            let (median, low, high, count) = (shown(median), shown(low), shown(high), runs.len());
+            let _ = writeln!(table, "| {what} | {median} {unit} | {low} to {high} | {count} | {ratio} |");
+        }
+        table
+    }
+
     /// The same for programs, with every run.
     pub(crate) fn json(&self) -> Value {
         let rows = self.0.iter().filter_map(|series| {
