@@ -66,7 +66,7 @@ pub(crate) fn run(artefacts: &Artefacts, options: &Options) -> Result<()> {
             scope.spawn(|| {
                 while let Some(target) = next() {
                     match house.fuzz(&target, options) {
-                        Ok(line) => println!("fuzz: {line}"),
+                        Ok(summary) => println!("fuzz: {}", summary.line(&target, options.time)),
                         Err(error) => failed.lock().unwrap_or_else(PoisonError::into_inner).push(error),
                     }
                 }
@@ -77,6 +77,17 @@ pub(crate) fn run(artefacts: &Artefacts, options: &Options) -> Result<()> {
         Some(error) => Err(error),
         None => Ok(()),
     }
+}
+
+/// The names of all targets.
+pub(crate) fn targets(artefacts: &Artefacts) -> Result<Vec<String>> {
+    House { workspace: artefacts.workspace(), program: PathBuf::new() }.targets()
+}
+
+/// Runs one target. The outer error says nothing of the target, the inner one is what it found.
+pub(crate) fn fuzz(artefacts: &Artefacts, target: &str, time: Duration) -> Result<Result<Summary>> {
+    let house = House { workspace: artefacts.workspace(), program: build(artefacts.workspace())? };
+    Ok(house.fuzz(target, &Options { target: None, time, keep: false }))
 }
 
 /// Builds the program with coverage, and with it everything that it links; the path of it.
@@ -109,8 +120,8 @@ impl House<'_> {
         Ok(names)
     }
 
-    /// Runs one target; the line that sums it up.
-    fn fuzz(&self, target: &str, options: &Options) -> Result<String> {
+    /// Runs one target; what it came to.
+    fn fuzz(&self, target: &str, options: &Options) -> Result<Summary> {
         let kept = self.workspace.join("e2e/fuzz");
         let [corpus, regressions] = ["corpus", "regressions"].map(|folder| kept.join(folder).join(target));
         let found = self.workspace.join("target/fuzz/found").join(target);
@@ -126,11 +137,11 @@ impl House<'_> {
             fuzzer.arg(format!("-dict={}", dictionary.display()));
         }
         let log = self.log(target, &mut fuzzer)?;
-        let line = summary(target, seconds, &log).with_context(|| format!("`{target}` did not say what it did"))?;
+        let summary = Summary::read(&log).with_context(|| format!("`{target}` did not say what it did"))?;
         if options.keep {
             self.merge(target, &corpus, &found)?;
         }
-        Ok(line)
+        Ok(summary)
     }
 
     /// Replaces the corpus, but for its seeds, by inputs of every size out of those that together reach all code that it and
@@ -189,14 +200,30 @@ fn files(folder: &Path) -> std::io::Result<Vec<(PathBuf, u64)>> {
     fs::read_dir(folder)?.map(|entry| entry.and_then(|entry| Ok((entry.path(), entry.metadata()?.len())))).collect()
 }
 
-/// Executions, executions a second, edges that were reached and inputs that reach them, as libFuzzer's log has them.
-fn summary(target: &str, seconds: u64, log: &str) -> Option<String> {
-    let executions: u64 =
-        log.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"))?.trim().parse().ok()?;
-    let last = log.lines().rfind(|line| line.starts_with('#') && line.contains(" cov: "))?;
-    let after = |name: &str| last.split_once(name)?.1.split([' ', '/']).next();
-    let (edges, inputs) = (after(" cov: ")?, after(" corp: ")?);
-    Some(format!("{target:<16} {executions:>12} {:>8} {edges:>8} {inputs:>8}", executions / seconds.max(1)))
+/// What a run of a target came to.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Summary {
+    pub(crate) executions: u64,
+    /// Edges that were reached.
+    pub(crate) edges: u64,
+    /// Inputs that reach them.
+    inputs: u64,
+}
+
+impl Summary {
+    /// As libFuzzer's log has it.
+    fn read(log: &str) -> Option<Self> {
+        let executions = log.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"))?;
+        let last = log.lines().rfind(|line| line.starts_with('#') && line.contains(" cov: "))?;
+        let after = |name: &str| last.split_once(name)?.1.split([' ', '/']).next()?.parse().ok();
+        Some(Self { executions: executions.trim().parse().ok()?, edges: after(" cov: ")?, inputs: after(" corp: ")? })
+    }
+
+    /// A row of the table.
+    fn line(&self, target: &str, time: Duration) -> String {
+        let Self { executions, edges, inputs } = self;
+        format!("{target:<16} {executions:>12} {:>8} {edges:>8} {inputs:>8}", executions / time.as_secs().max(1))
+    }
 }
 
 #[cfg(test)]
@@ -208,10 +235,12 @@ mod tests {
         let log = "#2\tINITED cov: 10 ft: 20 corp: 1/1b exec/s: 0 rss: 30Mb\n\
                    #1000\tDONE   cov: 2973 ft: 4974 corp: 784/1121Kb lim: 20968 exec/s: 500 rss: 33Mb\n\
                    Done 1000 runs in 2 second(s)\nstat::number_of_executed_units: 1000\n";
+        let summary = Summary::read(log).unwrap();
+        assert_eq!(summary, Summary { executions: 1000, edges: 2973, inputs: 784 });
         assert_eq!(
-            summary("envelope", 2, log).as_deref(),
-            Some("envelope                 1000      500     2973      784")
+            summary.line("envelope", Duration::from_secs(2)),
+            "envelope                 1000      500     2973      784"
         );
-        assert_eq!(summary("envelope", 2, "nothing"), None);
+        assert_eq!(Summary::read("nothing"), None);
     }
 }

@@ -15,6 +15,7 @@ mod test;
 mod trees;
 mod vm;
 mod walls;
+mod whole;
 
 use std::fs::{self, File};
 use std::process::ExitCode;
@@ -40,6 +41,7 @@ Usage: cargo xtask COMMAND
   walls                        check who may use what: dependencies, unsafe, effects in rooms
   requirements [--json]        each requirement: where implemented, where tested, gaps
   fuzz [TARGET] [--seconds N] [--keep]   any bytes to the fuzz targets, 60 s each unless told; --keep what reaches new code
+  whole [NAME] [--share I/N] [--resume] [--stale]   sets that take hours: run one, list them or what is stale; --help says more
   test [unit|tool|namespace|vm] [FILTER] [--record]   setup, walls, fmt, clippy, then the tests (all of them unless told);
                                unit needs no root; --record writes the times to docs/figures/test-times.md
 ";
@@ -107,6 +109,7 @@ fn command() -> Result<ExitCode> {
             let options = test_options(&mut parser)?;
             test::run(&artefacts, &options)?;
         }
+        "whole" => whole::command(&artefacts, &mut parser)?,
         other => bail!("no command `{other}` (hint: `cargo xtask help`)"),
     }
     Ok(ExitCode::SUCCESS)

@@ -1,0 +1,171 @@
+//! Which files a set's outcome depends on: the folders of its packages and of everything in the workspace below them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use catenoid_e2e::Artefacts;
+use serde_json::Value;
+
+use super::sets::{ALL, Set};
+use crate::run;
+
+/// The packages of the workspace and their dependencies on each other.
+#[derive(Debug)]
+pub(crate) struct Graph(BTreeMap<String, Package>);
+
+#[derive(Debug)]
+struct Package {
+    /// Relative to the workspace, with `/`.
+    folder: String,
+    uses: Vec<Use>,
+}
+
+#[derive(Debug)]
+struct Use {
+    name: String,
+    /// Only the package's own tests use it.
+    tests_only: bool,
+    /// Only some feature of the package uses it.
+    optional: bool,
+}
+
+impl Graph {
+    /// As cargo tells it of this checkout.
+    pub(crate) fn ask(artefacts: &Artefacts) -> Result<Self> {
+        let mut cargo = run::cargo();
+        cargo.args(["metadata", "--format-version", "1", "--no-deps", "--offline"]).current_dir(artefacts.workspace());
+        let metadata = serde_json::from_str(&run::output(&mut cargo)?).context("cargo's metadata is no JSON")?;
+        Self::of(&metadata)
+    }
+
+    fn of(metadata: &Value) -> Result<Self> {
+        let root = metadata["workspace_root"].as_str().context("cargo's metadata names no workspace")?;
+        let packages = metadata["packages"].as_array().context("cargo's metadata names no packages")?;
+        let package = |package: &Value| {
+            let name = package["name"].as_str()?.to_owned();
+            let manifest = Path::new(package["manifest_path"].as_str()?).strip_prefix(root).ok()?;
+            let uses = package["dependencies"].as_array()?.iter().filter(|one| one["path"].is_string());
+            let uses = uses.filter_map(|one| {
+                let (tests_only, optional) = (one["kind"] == "dev", one["optional"] == true);
+                Some(Use { name: one["name"].as_str()?.to_owned(), tests_only, optional })
+            });
+            let folder = manifest.parent()?.to_str()?.to_owned();
+            Some((name, Package { folder, uses: uses.collect() }))
+        };
+        let packages = packages.iter().map(|one| package(one).with_context(|| format!("no package of ours: {one}")));
+        packages.collect::<Result<_>>().map(Self)
+    }
+
+    /// The packages that a set depends on: its own, what their tests use, and what all of these are made of.
+    fn reach(&self, set: &Set) -> Result<BTreeSet<&str>> {
+        let (mut reached, mut next) = (BTreeSet::new(), set.packages.to_vec());
+        while let Some(name) = next.pop() {
+            let (name, package) = self.0.get_key_value(name).with_context(|| {
+                format!("the set `{}` names the package `{name}`, which is not in the workspace", set.name)
+            })?;
+            if !reached.insert(name.as_str()) {
+                continue;
+            }
+            let own = set.packages.contains(&name.as_str());
+            let uses = package.uses.iter().filter(|one| {
+                (own || !one.tests_only) && (set.has_features() || !one.optional) && self.0.contains_key(&one.name)
+            });
+            next.extend(uses.map(|one| one.name.as_str()));
+        }
+        Ok(reached)
+    }
+
+    /// The package that a file belongs to: that of the innermost folder.
+    fn owner(&self, path: &str) -> Option<&str> {
+        let holders = self.0.iter().filter(|(_, package)| is_below(path, &package.folder));
+        holders.max_by_key(|(_, package)| package.folder.len()).map(|(name, _)| name.as_str())
+    }
+
+    /// Those of `paths` that the outcome of `set` depends on.
+    pub(crate) fn touching(&self, set: &Set, paths: &[String]) -> Result<Vec<String>> {
+        let reached = self.reach(set)?;
+        let touches = |path: &&String| {
+            self.owner(path).is_some_and(|owner| reached.contains(owner))
+                || ALL.iter().chain(set.paths).any(|folder| *path == folder || is_below(path, folder))
+        };
+        Ok(paths.iter().filter(touches).cloned().collect())
+    }
+
+    /// The names of all packages.
+    #[cfg(test)]
+    pub(super) fn names(&self) -> Vec<&str> {
+        self.0.keys().map(String::as_str).collect()
+    }
+
+    /// A file of a package.
+    #[cfg(test)]
+    pub(super) fn file(&self, package: &str) -> String {
+        format!("{}/src/any.rs", self.0[package].folder)
+    }
+}
+
+fn is_below(path: &str, folder: &str) -> bool {
+    path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::whole::sets::Runs;
+
+    /// `tool -> base`, `tool -> door` where a feature asks for it, and the tests of `tool` and `base` have helpers.
+    fn graph() -> Graph {
+        let uses = |name: &str, kind: Value, optional: bool| json!({"name": name, "path": "/w/x", "kind": kind, "optional": optional});
+        let other = json!({"name": "serde", "kind": null, "optional": false});
+        let package = |name: &str, folder: &str, dependencies: Value| json!({"name": name, "manifest_path": format!("/w/{folder}/Cargo.toml"), "dependencies": dependencies});
+        let packages = json!([
+            package("base", "base", json!([uses("base-helper", json!("dev"), false)])),
+            package("base-helper", "base/helper", json!([])),
+            package("door", "door", json!([])),
+            package("tool-helper", "helper", json!([])),
+            package(
+                "tool",
+                "tool",
+                json!([
+                    other,
+                    uses("base", Value::Null, false),
+                    uses("door", Value::Null, true),
+                    uses("tool-helper", json!("dev"), false)
+                ])
+            ),
+        ]);
+        Graph::of(&json!({"workspace_root": "/w", "packages": packages})).unwrap()
+    }
+
+    fn set(runs: Runs) -> Set {
+        Set {
+            name: "any",
+            shows: "",
+            runs,
+            packages: &["tool"],
+            paths: &["data"],
+            shared: false,
+            resumed: false,
+            minutes: 1,
+        }
+    }
+
+    #[test]
+    fn a_set_depends_on_what_its_packages_are_made_of() {
+        let all =
+            ["tool/src/a.rs", "base/src/a.rs", "base/helper/a.rs", "helper/a.rs", "door/a.rs", "data/x", "database"];
+        let all = all.map(str::to_owned);
+        let touching = |runs| graph().touching(&set(runs), &all).unwrap();
+        assert_eq!(touching(Runs::Fuzz), ["tool/src/a.rs", "base/src/a.rs", "helper/a.rs", "door/a.rs", "data/x"]);
+        assert_eq!(touching(Runs::Mutants), ["tool/src/a.rs", "base/src/a.rs", "helper/a.rs", "data/x"]);
+    }
+
+    #[test]
+    fn a_package_that_is_gone_is_an_error() {
+        let gone = Set { packages: &["tool", "gone"], ..set(Runs::Fuzz) };
+        assert!(graph().touching(&gone, &[]).unwrap_err().to_string().contains("`gone`"));
+    }
+}
