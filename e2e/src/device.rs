@@ -77,7 +77,7 @@ pub fn machine(artefacts: &Artefacts, name: &str) -> Result<Builder> {
     Ok(machine.keys(platform_keys(&artefacts.pki())?).root_shell())
 }
 
-/// The same with any image and a kernel that QEMU loads itself: for scenarios in which firmware and TPM have no part.
+/// The same with any image and a kernel that QEMU loads itself: for scenarios in which firmware has no part.
 pub fn machine_without_firmware(artefacts: &Artefacts, image: Image, name: &str) -> Result<Builder> {
     Ok(without_firmware(artefacts, image, fresh(artefacts, name)?)?.disk(image.disk(artefacts)?))
 }

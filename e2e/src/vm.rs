@@ -24,7 +24,7 @@ use crate::console::{Console, Seen};
 use crate::firmware::{self, FirmwareError, PlatformKeys};
 use crate::qmp::{Qmp, QmpError};
 use crate::root_shell::{RootShell, RootShellError};
-use crate::tpm_log::TpmLog;
+use crate::tpm_log::{STATE, TpmLog};
 
 const QEMU: &str = "qemu-system-x86_64";
 /// Where swtpm listens when [`TpmLog`] stands between QEMU and it.
@@ -127,7 +127,6 @@ pub struct Builder {
     forwards: Vec<(u16, u16)>,
     writes: Writes,
     kernel: Option<Kernel>,
-    tpm: bool,
     memory: Option<PathBuf>,
 }
 
@@ -142,7 +141,7 @@ enum Writes {
     Whenever,
 }
 
-/// What QEMU boots by itself, without firmware, and without TPM unless told.
+/// What QEMU boots by itself, without firmware.
 #[derive(Debug, Clone)]
 struct Kernel {
     image: PathBuf,
@@ -193,7 +192,8 @@ impl Builder {
         self
     }
 
-    /// Logs every write and flush of the disk to `writes.log` in the machine's directory: see [`crate::write_log`].
+    /// Logs every write and flush of the disk to `writes.log` in the machine's directory: see [`crate::write_log`]. What its TPM
+    /// holds is kept for every moment of that log: see [`Vm::tpm_log`].
     #[must_use]
     pub fn log_writes(mut self) -> Self {
         self.writes = Writes::Logged;
@@ -211,14 +211,6 @@ impl Builder {
     #[must_use]
     pub fn kernel(mut self, image: PathBuf, initramfs: PathBuf, command_line: String) -> Self {
         self.kernel = Some(Kernel { image, initramfs, command_line });
-        self
-    }
-
-    /// A TPM also beside a kernel that QEMU loads itself. With [`Self::log_writes`], what it holds is kept for every moment of
-    /// that log: see [`Vm::tpm_log`].
-    #[must_use]
-    pub fn tpm(mut self) -> Self {
-        self.tpm = true;
         self
     }
 
@@ -264,6 +256,10 @@ impl Builder {
         if let Some(memory) = &self.memory {
             let here = self.dir.join(MEMORY);
             fs::hard_link(memory, &here).map_err(file("make", &here))?;
+            // What swtpm holds is in the memory as well; this is for when the machine is switched on again.
+            let (from, to) = (memory.with_file_name("tpm"), self.dir.join("tpm"));
+            fs::create_dir(&to).map_err(file("make", &to))?;
+            fs::copy(from.join(STATE), to.join(STATE)).map_err(file("copy", &from))?;
         }
         if self.writes == Writes::Logged {
             let log = self.dir.join("writes.log");
@@ -297,10 +293,10 @@ impl Builder {
             ssh_port: free_port()?,
             started: Instant::now(),
         };
-        if self.has_tpm() && self.writes == Writes::Logged {
+        if self.writes == Writes::Logged {
             vm.tpm = Some(self.start_tpm(&socket(SWTPM_SOCKET))?);
             vm.tpm_log = Some(self.log_tpm(&socket(SWTPM_SOCKET), &socket("tpm.sock"))?);
-        } else if self.has_tpm() {
+        } else {
             vm.tpm = Some(self.start_tpm(&socket("tpm.sock"))?);
         }
         let (qemu, greeting) = self.start_qemu(vm.ssh_port)?;
@@ -324,10 +320,6 @@ impl Builder {
         let path = self.dir.join("vm.json");
         fs::write(&path, note).map_err(file("write", &path))?;
         Ok(vm)
-    }
-
-    fn has_tpm(&self) -> bool {
-        self.tpm || self.kernel.is_none()
     }
 
     /// Stands between the two sockets from now on.
@@ -396,6 +388,7 @@ impl Builder {
             &card,
             "-smbios",
             &smbios,
+            "-chardev socket,id=tpm,path=tpm.sock -tpmdev emulator,id=tpm,chardev=tpm -device tpm-crb,tpmdev=tpm",
             "-chardev socket,id=console,path=console.sock,server=on,wait=off,logfile=console.log",
             "-serial chardev:console",
             "-qmp unix:qmp.sock,server=on,wait=off -qmp stdio",
@@ -423,11 +416,6 @@ impl Builder {
                 "-append".to_owned(),
                 kernel.command_line.clone(),
             ]),
-        }
-        if self.has_tpm() {
-            let tpm =
-                "-chardev socket,id=tpm,path=tpm.sock -tpmdev emulator,id=tpm,chardev=tpm -device tpm-crb,tpmdev=tpm";
-            arguments.extend(tpm.split(' ').map(str::to_owned));
         }
         if self.root_shell {
             let port = "-chardev socket,id=root,path=root.sock,server=on,wait=off -serial chardev:root";
@@ -504,7 +492,6 @@ impl Vm {
             forwards: Vec::new(),
             writes: Writes::Through,
             kernel: None,
-            tpm: false,
             memory: None,
         }
     }
@@ -538,7 +525,7 @@ impl Vm {
         self.qmp.as_mut().expect("a started machine's QMP is connected")
     }
 
-    /// What the TPM held at each moment of the log of writes: of a machine with a TPM that logs its writes.
+    /// What the TPM held at each moment of the log of writes: of a machine that logs its writes.
     #[must_use]
     pub fn tpm_log(&self) -> Option<&TpmLog> {
         self.tpm_log.as_ref()

@@ -132,7 +132,7 @@ fn vm_power_cut() -> Result<()> {
 
 /// Runs the device that is recorded.
 fn record(artefacts: &Artefacts) -> Result<Recording> {
-    let machine = machine_without_firmware(artefacts, Image::Test, "power-cut")?.log_writes().tpm();
+    let machine = machine_without_firmware(artefacts, Image::Test, "power-cut")?.log_writes();
     let mut bench = Bench::start("power-cut", machine)?;
     let folder = bench.folder("documents")?;
     let log = bench.device.vm().dir().join("writes.log");
@@ -209,7 +209,7 @@ fn moment(steps: &[Step], log: &WriteLog, at: usize) -> &'static str {
 /// Boots what a cut left; the sequence that it came back with. With `last`, also what becomes of what no manifest needs.
 fn check(artefacts: &Artefacts, dir: &Path, steps: &[Step], held: &[usize], last: Option<&Last>) -> Result<u64> {
     // Firmware has no part in this; it is left out for speed.
-    let mut vm = without_firmware(artefacts, Image::Test, dir.to_owned())?.tpm().disk_is_thrown_away().start()?;
+    let mut vm = without_firmware(artefacts, Image::Test, dir.to_owned())?.disk_is_thrown_away().start()?;
     let converged = "kind=\"Converged\"";
     vm.wait_console(converged, SOON)?;
     println!("the device is ready after {:.1} s", vm.uptime().as_secs_f32());
