@@ -90,12 +90,20 @@ pub fn without_firmware(artefacts: &Artefacts, image: Image, dir: PathBuf) -> Re
 /// The same with an archive behind the image's initramfs: its files join those of the image, or take their places.
 pub fn without_firmware_but(artefacts: &Artefacts, image: Image, dir: PathBuf, archive: &Path) -> Result<Builder> {
     let read = |path: &Path| fs::read(path).with_context(|| format!("failed to read `{}`", path.display()));
-    let together = [read(&image.folder(artefacts).join(INITRAMFS))?, read(archive)?].concat();
+    let together = joined(read(&image.folder(artefacts).join(INITRAMFS))?, &read(archive)?);
     let path = dir.join("initramfs");
     fs::create_dir_all(&dir)
         .and_then(|()| fs::write(&path, together))
         .with_context(|| format!("failed to write `{}`", path.display()))?;
     with_initramfs(artefacts, dir, path)
+}
+
+/// An initramfs and an archive behind it, which the kernel looks for at a multiple of four bytes only (init/initramfs.c).
+#[must_use]
+pub fn joined(mut initramfs: Vec<u8>, archive: &[u8]) -> Vec<u8> {
+    initramfs.resize(initramfs.len().next_multiple_of(4), 0);
+    initramfs.extend_from_slice(archive);
+    initramfs
 }
 
 /// All images have the kernel and the command line of the test image.

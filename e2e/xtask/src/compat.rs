@@ -11,7 +11,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use catenoid_e2e::device::BOOT;
+use catenoid_e2e::device::{BOOT, joined};
 use catenoid_e2e::ssh::Ssh;
 use catenoid_e2e::{Artefacts, Vm};
 
@@ -121,7 +121,7 @@ impl Desk<'_> {
             ("/run/probe/tools/usr/bin/catenoid", &self.artefacts.binary("device", "catenoid")),
         ])?;
         let packed = fs::read(test.join("initramfs.cpio.zst")).context("there is no test image")?;
-        fs::write(&initramfs, [packed, archive].concat())
+        fs::write(&initramfs, joined(packed, &archive))
             .with_context(|| format!("failed to write `{}`", initramfs.display()))?;
         let (boot, factory) = (test.join("signed.efi"), self.work.join("boot.tar"));
         let disk = self.work.join("disk.img");
