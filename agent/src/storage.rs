@@ -119,7 +119,7 @@ fn wait_for_partition(label: &'static str) -> Result<PathBuf, Error> {
 /// Takes from the factory bundle what the device has not: a first manifest, or blobs that the store has lost.
 #[derive(Debug, Default)]
 pub(crate) struct Restock {
-    /// What was lost at the last try and could not be found: it is not looked for again.
+    /// What was lost at the last try and is not in the bundle: it is not looked for again.
     sought: BTreeSet<Digest>,
     /// Why the last try failed.
     refused: Option<String>,
@@ -129,12 +129,23 @@ impl Restock {
     /// Looks whether anything is missing and tries to get it. Without any manifest it tries each time.
     pub(crate) fn look(&mut self, intake: &Intake, store: &Store, audit: &Audit) {
         let holds_nothing = intake.watch().borrow().is_none();
-        if !holds_nothing && intake.lost() == self.sought {
+        if !holds_nothing && intake.lost().is_subset(&self.sought) {
             return;
         }
-        let taken = if holds_nothing { take_factory_bundle(intake, store) } else { refill(intake, store) };
+        let taken = if holds_nothing {
+            take_factory_bundle(intake, store).map(|()| BTreeSet::new())
+        } else {
+            refill(intake, store)
+        };
         self.sought = intake.lost();
-        let refused = taken.err().map(|error| chain(&error));
+        // What was in the bundle and is lost already again, as under a removal that is not over, is there to be found again.
+        let refused = match taken {
+            Ok(found) => {
+                self.sought.retain(|digest| !found.contains(digest));
+                None
+            }
+            Err(error) => Some(chain(&error)),
+        };
         if let Some(message) = refused.clone().filter(|_| refused != self.refused) {
             audit.note(Happening::by_device("FactoryBundleRefused", None, message));
         }
@@ -186,34 +197,34 @@ fn can_read(entry: &mut impl Read) -> Result<(), BundleError> {
 }
 
 /// Takes from the factory bundle what the accepted manifest needs and the store has lost: with luck the core container's
-/// guest is among it, and then somebody can push the rest.
+/// guest is among it, and then somebody can push the rest. Gives what it found.
 ///
 /// # Errors
 /// The first thing wrong with the bundle.
-fn refill(intake: &Intake, store: &Store) -> Result<(), BundleError> {
+fn refill(intake: &Intake, store: &Store) -> Result<BTreeSet<Digest>, BundleError> {
+    let mut all = BTreeSet::new();
     // Descriptors first: they name the images.
     for _ in 0..2 {
-        let lost = intake.lost();
+        let (lost, before) = (intake.lost(), all.len());
         if lost.is_empty() {
-            return Ok(());
+            break;
         }
         let mut archive = tar::Archive::new(File::open(wait_for_partition(FACTORY_LABEL)?)?);
-        let mut found = 0;
         for entry in archive.entries()?.take(ENTRIES) {
             let mut entry = entry?;
             let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
             let digest = path.strip_prefix("blobs/").and_then(|hex| Digest::from_hex(hex).ok());
             if let Some(digest) = digest.filter(|digest| lost.contains(digest)) {
                 take_blob(store, digest, &mut entry)?;
-                found += 1;
+                all.insert(digest);
             }
         }
-        if found == 0 {
-            return Ok(());
+        if all.len() == before {
+            break;
         }
-        intake.found(found);
+        intake.found(all.len() - before);
     }
-    Ok(())
+    Ok(all)
 }
 
 fn take_blob(store: &Store, digest: Digest, from: &mut impl Read) -> Result<(), BundleError> {
