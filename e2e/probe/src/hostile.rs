@@ -53,8 +53,9 @@ impl Reply {
     }
 }
 
-/// Does everything and prints what came of it; whether all of it was as it must be.
-pub(crate) fn run(socket: &str) -> bool {
+/// Does everything, but of the forms of calls only each `each`-th after the first `skipped`, and prints what came of it;
+/// whether all of it was as it must be.
+pub(crate) fn run(socket: &str, each: usize, skipped: usize) -> bool {
     let calls = match described(socket) {
         Ok(calls) => calls,
         Err(error) => {
@@ -63,8 +64,8 @@ pub(crate) fn run(socket: &str) -> bool {
         }
     };
     let mut all = tell("the description", !calls.is_empty(), &format!("{} calls", calls.len()));
-    all &= forms::run(socket, &calls, "root");
-    all &= as_user(|| forms::run(socket, &calls, "a user"));
+    all &= forms::run(socket, &calls, (each, skipped), "root");
+    all &= as_user(|| forms::run(socket, &calls, (each, skipped), "a user"));
     all &= order::run(socket);
     all &= floods::run(socket);
     tell(END, all, "")

@@ -9,6 +9,7 @@ mod sys;
 mod table;
 
 use std::io::Write as _;
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -20,7 +21,8 @@ Usage: catenoid-probe COMMAND
   attempt core|service|root VICTIM   every attempt, from there; VICTIM is a process of the root namespace, by its number
   neighbour                          hold what others must not reach, until ended
   hog                                take memory until ended for it
-  hostile SOCKET                     everything that may hurt the agent, through its control socket
+  hostile SOCKET EACH SKIPPED        everything that may hurt the agent, through its control socket; of hostile forms of calls
+                                     each EACH-th after SKIPPED
 ";
 
 /// Before a full pipe is tried again.
@@ -52,13 +54,11 @@ fn main() -> ExitCode {
             println!("{}", rows::limits::hog());
             ExitCode::FAILURE
         }
-        ["hostile", socket] => {
-            if hostile::run(socket) {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            }
-        }
+        ["hostile", socket, each, skipped] => match (each.parse::<NonZeroUsize>(), skipped.parse()) {
+            (Ok(each), Ok(skipped)) if hostile::run(socket, each.get(), skipped) => ExitCode::SUCCESS,
+            (Ok(_), Ok(_)) => ExitCode::FAILURE,
+            _ => usage(),
+        },
         // What a copy of this program tells of itself to whoever gave it a right.
         ["nothing"] => ExitCode::SUCCESS,
         ["euid"] => {

@@ -3,10 +3,12 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use catenoid_e2e::chance::Chance;
+use catenoid_e2e::chance::{Chance, whole};
 use catenoid_e2e::console::Seen;
 use catenoid_e2e::device::AGENT;
+use catenoid_e2e::progress::Progress;
 use catenoid_schema::digest::Digest;
+use serde_json::json;
 
 use crate::bench::author::{self, resequenced};
 use crate::bench::{Bench, Record, SOON, STEADY, converged};
@@ -52,16 +54,17 @@ fn vm_agent_restart_is_invisible() -> Result<()> {
     Ok(())
 }
 
-/// How often the agent is ended at random.
-const KILLS: u64 = 20;
+/// How often the agent is ended at random, in a sample and in the whole set.
+const KILLS: [u64; 2] = [4, 20];
 /// From the moment at which an operator applies a manifest to the one at which it is in force, with room.
 const APPLY: Duration = Duration::from_secs(8);
 
 /// What ran goes on. Idle, the device is as its manifest says again within [`LIMIT_MS`]; in an update, no later than that
-/// and what the whole update takes.
+/// and what the whole update takes. [whole: kills]
 // [req->CR-7.2]
 #[test]
 fn vm_agent_killed() -> Result<()> {
+    let mut progress = Progress::open()?;
     let mut bench = Bench::ready("agent-killed")?;
     let folder = bench.folder("documents")?;
     bench.deliver(&["nginx-1.0.0", "nginx-1.0.1", "busybox-1.0.0"])?;
@@ -86,7 +89,7 @@ fn vm_agent_killed() -> Result<()> {
     println!("an update takes {undisturbed} ms from accepted to converged");
 
     let (mut chance, mut next, mut late) = (Chance::new("agent kills"), 3, Vec::new());
-    for number in 1..=KILLS {
+    for number in 1..=KILLS[usize::from(whole())] {
         let update = !chance.once_in(4);
         let coming = manifest(&bench, next)?;
         let applying = if update {
@@ -114,6 +117,10 @@ fn vm_agent_killed() -> Result<()> {
             if taken { ", with the new manifest" } else { "" }
         );
         let limit = LIMIT_MS + if taken { undisturbed } else { 0 };
+        progress.figure(
+            &format!("kill {number:02}, {doing}: ms to the next start and from there to converged"),
+            json!([back, settled]),
+        )?;
         if settled > limit {
             late.push(format!("{number}: {settled} ms instead of {limit} ms"));
         }
@@ -130,6 +137,7 @@ fn vm_agent_killed() -> Result<()> {
         ensure!(after.keys().eq(author::manifest(&held)?.containers.keys().map(|name| name.as_str())), "{after:?}");
     }
     ensure!(late.is_empty(), "late after kills {late:?}");
+    progress.done("kills", "runs")?;
     Ok(())
 }
 

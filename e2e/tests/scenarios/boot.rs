@@ -9,6 +9,8 @@ use anyhow::{Context as _, Result, ensure};
 use catenoid_e2e::device::machine;
 use catenoid_e2e::{Artefacts, Vm};
 
+/// What PID 1 prints when its file systems are there, after the probe's line.
+const BOOTED: &str = "catenoid: booted";
 /// What the probe of the test image prints before anything else of ours runs.
 const KERNEL_RAN: &str = "probe: the kernel runs";
 /// OVMF's last word when nothing on the disk may boot.
@@ -71,6 +73,8 @@ fn vm_lockdown_and_module_signatures_are_in_force() -> Result<()> {
     let mut vm = boot("lockdown", &image("signed.efi"))?;
     vm.wait_console(KERNEL_RAN, FIRMWARE)?;
     println!("from power-on to the first program: {:.1} s", vm.uptime().as_secs_f32());
+    // The shell's programs are found by what PID 1 mounts.
+    vm.wait_console(BOOTED, FIRMWARE)?;
     let mut root = |script: &str| -> Result<(i32, String)> {
         let output = vm.root(script)?;
         Ok((output.code, output.text))

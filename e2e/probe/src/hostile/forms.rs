@@ -158,10 +158,10 @@ const FORMS: &[Form] = &[
     }),
 ];
 
-/// Sends every form of every call as whoever this process is.
-pub(super) fn run(socket: &str, calls: &[Call], who: &str) -> bool {
-    let work: VecDeque<(&Call, &Form)> =
-        calls.iter().flat_map(|call| FORMS.iter().map(move |form| (call, form))).collect();
+/// Sends forms of calls as whoever this process is: each `each`-th after the first `skipped` of all forms of all calls.
+pub(super) fn run(socket: &str, calls: &[Call], (each, skipped): (usize, usize), who: &str) -> bool {
+    let all = calls.iter().flat_map(|call| FORMS.iter().map(move |form| (call, form)));
+    let work: VecDeque<(&Call, &Form)> = all.skip(skipped).step_by(each).collect();
     let total = work.len();
     let (work, replies) = (Mutex::new(work), Mutex::new(Vec::new()));
     let take = || work.lock().ok()?.pop_front();
@@ -191,6 +191,7 @@ pub(super) fn run(socket: &str, calls: &[Call], who: &str) -> bool {
             unfair.push(format!("{} {}: {}: {reply:?}", call.method, call.path, form.name));
         }
     }
-    let told = format!("{} forms of {} calls: {statuses:?} {}", FORMS.len(), calls.len(), unfair.join("; "));
+    let (forms, calls) = (FORMS.len(), calls.len());
+    let told = format!("{total} of {forms} forms of {calls} calls: {statuses:?} {}", unfair.join("; "));
     tell(&format!("sizes and forms, as {who}"), unfair.is_empty() && replies.len() == total, &told)
 }
