@@ -16,7 +16,7 @@ use std::{
     },
 };
 
-use catenoid_envelope::{Admitted, DeviceFacts, Verified, admit, meant_for, open};
+use catenoid_envelope::{Admitted, DeviceFacts, NEWER_AGENT_NEEDED, Verified, admit, meant_for, open};
 use catenoid_forecast::{Paths, Wanted};
 use catenoid_guests::Generation;
 use catenoid_schema::{
@@ -25,7 +25,7 @@ use catenoid_schema::{
     digest::Digest,
     document::Document as _,
     guest::{Architecture, Guest},
-    manifest::{GuestReference, GuestVersion, Manifest},
+    manifest::{GuestReference, GuestVersion, Manifest, check},
     name::{Name, Serial},
     status::{Blame, Condition, ManifestState},
     units::Timestamp,
@@ -180,6 +180,8 @@ pub(crate) struct Intake {
     ledger: Mutex<Ledger>,
     /// What the ledger lost while nobody looked, as a condition of it, until somebody brings the newest manifest again.
     doubt: Mutex<Option<Condition>>,
+    /// That the newest entry of the ledger was written for a later version: an older one, or the factory's manifest, stands in.
+    newer: Mutex<Option<Condition>>,
     /// Why the ledger cannot be written again, when that was told last.
     unwritable: Mutex<Option<String>>,
     generation: Generation,
@@ -222,6 +224,7 @@ impl Intake {
             blobs: data.join("blobs"),
             ledger: Mutex::new(ledger),
             doubt: Mutex::new(doubt(&held, &audit)),
+            newer: Mutex::new(None),
             unwritable: Mutex::new(None),
             generation,
             gate,
@@ -246,7 +249,10 @@ impl Intake {
                 continue;
             }
             match self.replay(&entry) {
-                Ok(target) => {
+                Ok(mut target) => {
+                    if lock(&self.newer).is_some() {
+                        target.wanted.keep_all_blobs(Digest::of(&entry.envelope));
+                    }
                     let remembered = ledger::Entry { floor, ..entry };
                     if let Err(error) = self.ledger().remember(&remembered) {
                         tracing::warn!(error = chain(&error), "the ledger has no copy for now");
@@ -256,7 +262,12 @@ impl Intake {
                     break;
                 }
                 Err(refused) => {
-                    self.tell("LedgerEntryRefused", format!("generation {}: {}", entry.generation, chain(&refused)));
+                    let message = format!("generation {}: {}", entry.generation, chain(&refused));
+                    if refused.name() == NEWER_AGENT_NEEDED {
+                        let stays = "it is kept for when the device's system is updated";
+                        *lock(&self.newer) = Some(condition("NewerAgentNeeded", format!("{message}; {stays}")));
+                    }
+                    self.tell("LedgerEntryRefused", message);
                 }
             }
         }
@@ -343,11 +354,10 @@ impl Intake {
             (Outcome::Unchanged, Some(held)) => (held.accepted_at, held.generation),
             _ => (at, 0),
         };
-        let target = self.complete(verified, accepted_at, generation, &mut |_, refused| Err(refused))?;
-        for (name, (_, guest)) in &target.guests {
-            keeps_the_rules(name, guest)?;
-            self.image(name, guest)?;
-        }
+        // What is held is not asked again, also when somebody brings it again.
+        let rules = if outcome == Outcome::Accepted { keeps_the_rules } else { |_: &Name, _: &Guest| Ok(()) };
+        let target = self.complete(verified, accepted_at, generation, rules, &mut |_, refused| Err(refused))?;
+        target.guests.iter().try_for_each(|(name, (_, guest))| self.image(name, guest))?;
         Ok(Candidate { target, outcome, envelope: envelope.to_vec() })
     }
 
@@ -392,8 +402,14 @@ impl Intake {
         }
         let metadata = &target.manifest.metadata;
         let floor = ledger::Floor { epoch: metadata.epoch, sequence: metadata.sequence };
-        target.generation = self.ledger().write(&envelope, target.accepted_at, floor)?.generation;
-        self.generation.begin(target.generation);
+        if actor == FACTORY && lock(&self.newer).is_some() {
+            // It stands in, and takes no slot from what a later version will read.
+            target.wanted.keep_all_blobs(Digest::of(&envelope));
+        } else {
+            target.generation = self.ledger().write(&envelope, target.accepted_at, floor)?.generation;
+            self.generation.begin(target.generation);
+            *lock(&self.newer) = None;
+        }
         let target = std::sync::Arc::new(target);
         let state = target.state();
         self.audit.note(Happening {
@@ -422,12 +438,14 @@ impl Intake {
             let message = format!("{message}; what runs goes on, a restart of the device may go back");
             condition("LedgerUnwritable", message)
         });
-        lock(&self.doubt).clone().into_iter().chain(unwritable).collect()
+        let newer = lock(&self.newer).clone();
+        lock(&self.doubt).clone().into_iter().chain(newer).chain(unwritable).collect()
     }
 
     /// Writes what the ledger lost again; why it cannot, if so.
     fn restore(&self) -> Option<String> {
-        let target = self.accepted.borrow().clone()?;
+        // The factory's manifest that only stands in is in no slot.
+        let target = self.accepted.borrow().clone().filter(|target| target.generation > 0)?;
         let over_corrupt = lock(&self.doubt).is_none();
         let restored = self.ledger().restore(target.generation, over_corrupt);
         let failed = restored.as_ref().err().map(|error| chain(error));
@@ -456,29 +474,37 @@ impl Intake {
     }
 
     /// Takes up an entry of the ledger again, as of the moment when it was accepted: its signatures and its target count, and
-    /// no rule. Those were asked then, and a later version may have tightened them.
+    /// no rule. Those were asked then, and a later version may have tightened them. What no version ever accepted, and would
+    /// harm the device, was put there by somebody else: [`check::bounds`] are never tightened.
     fn replay(&self, entry: &ledger::Entry) -> Result<Target, Refused> {
         let verified = self.believe(&entry.envelope, entry.accepted_at)?;
         meant_for(verified.document(), &self.serial)?;
-        self.complete(verified, entry.accepted_at, entry.generation, &mut |name, refused| {
+        let bounds = check::bounds(verified.document());
+        if let Some(violation) = bounds {
+            return Err(catenoid_envelope::Refusal::Violations { violations: vec![violation] }.into());
+        }
+        self.complete(verified, entry.accepted_at, entry.generation, |_, _| Ok(()), &mut |name, refused| {
             self.tell("GuestBroken", format!("`{name}`: {}", chain(&refused)));
             Ok(())
         })
     }
 
-    /// Finds and verifies every guest that the manifest names; `broken` decides what one means that is not there.
+    /// Finds and verifies every guest that the manifest names, and asks `rules` of each before any room hears of it; `broken`
+    /// decides what one means that is not there.
     fn complete(
         &self,
         verified: Verified<Manifest>,
         accepted_at: Timestamp,
         generation: u64,
+        rules: fn(&Name, &Guest) -> Result<(), Refused>,
         broken: &mut dyn FnMut(&Name, Refused) -> Result<(), Refused>,
     ) -> Result<Target, Refused> {
         let digest = verified.digest();
         let manifest = verified.into_document();
         let mut guests = BTreeMap::new();
         for (name, reference) in &manifest.guests {
-            match self.guest(name, reference, accepted_at) {
+            let found = self.guest(name, reference, accepted_at);
+            match found.and_then(|found| rules(name, &found.1).map(|()| found)) {
                 Ok(found) => drop(guests.insert(name.clone(), found)),
                 Err(refused) => broken(name, refused)?,
             }

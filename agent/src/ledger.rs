@@ -108,6 +108,9 @@ pub(crate) enum Error {
         /// The cause.
         source: io::Error,
     },
+    /// Somebody else wrote an entry with so high a number.
+    #[error("no generation is left in the ledger")]
+    NoGeneration,
     /// What was accepted is nowhere any more.
     #[error("generation {generation} of the ledger is lost")]
     Lost {
@@ -250,7 +253,9 @@ impl Ledger {
         let held = self.read();
         let newest = held.entries.first().map_or(0, |entry| entry.generation);
         let floor = floor.max(held.floor());
-        let (generation, envelope, later) = (newest + 1, envelope.to_vec(), BTreeMap::new());
+        // The last number is never written, for nothing could be numbered after it.
+        let generation = newest.checked_add(1).filter(|next| *next != u64::MAX).ok_or(Error::NoGeneration)?;
+        let (envelope, later) = (envelope.to_vec(), BTreeMap::new());
         let entry = Entry { generation, floor, accepted_at, envelope, later };
         self.put(&entry).inspect_err(|_| self.take_back(entry.generation))?;
         // It is accepted from here on: a copy that cannot be made is made by `restore`.

@@ -45,6 +45,23 @@ impl Agent {
         self.0.intake.watch().borrow().as_ref().map(|target| target.digest)
     }
 
+    /// The same for what the device has from its factory.
+    pub fn accept_factory(&self, envelope: &[u8]) -> Result<(), Box<dyn Error>> {
+        Ok(self.0.intake.accept_factory(envelope)?)
+    }
+
+    /// The reasons of what is wrong with the ledger.
+    #[must_use]
+    pub fn conditions(&self) -> Vec<String> {
+        self.0.intake.look_after().into_iter().map(|condition| condition.reason).collect()
+    }
+
+    /// Whether no blob is removed, whatever the accepted manifest needs.
+    #[must_use]
+    pub fn keeps_all_blobs(&self) -> bool {
+        self.0.intake.watch().borrow().as_ref().is_some_and(|target| !target.wanted.guests().unread.is_empty())
+    }
+
     /// Every event that is in memory, oldest first.
     #[must_use]
     pub fn events(&self) -> Vec<Event> {

@@ -12,9 +12,11 @@ use catenoid_schema::{
     cbor,
     digest::Digest,
     document::{self, Document},
-    guest::{Guest, Image},
-    manifest::Manifest,
+    guest::Guest,
+    manifest::{GuestVersion, Manifest},
+    units::ByteSize,
 };
+use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{
     client::{Client, ClientError, Held},
@@ -60,18 +62,46 @@ pub(crate) enum DeliveryError {
     Hash { reference: String, source: PushError },
 }
 
-/// The document in an envelope, as it claims to be.
-fn document<T: Document>(envelope: &[u8]) -> Result<T, ContentError> {
+/// What a manifest says of its guests.
+#[derive(Deserialize)]
+struct Named {
+    #[serde(default)]
+    guests: BTreeMap<String, NamedGuest>,
+}
+
+#[derive(Deserialize)]
+struct NamedGuest {
+    #[serde(rename = "ref")]
+    reference: GuestVersion,
+    #[serde(default)]
+    descriptor: Option<Digest>,
+}
+
+/// What a descriptor says of its image.
+#[derive(Deserialize)]
+struct Described {
+    image: Image,
+}
+
+#[derive(Deserialize)]
+struct Image {
+    digest: Digest,
+    size: ByteSize,
+}
+
+/// A part of the document in an envelope, as it claims to be. The rest is the device's to read: its agent may be newer than
+/// this program.
+fn part_of<T: Document, P: DeserializeOwned>(envelope: &[u8]) -> Result<P, ContentError> {
     let envelope = Unverified::read(envelope, T::LIMITS.bytes).map_err(|source| ContentError::Envelope { source })?;
     if envelope.content_type() != T::CONTENT_TYPE {
         return Err(ContentError::Type { found: envelope.content_type().to_owned(), expected: T::CONTENT_TYPE });
     }
-    document::decode(envelope.payload()).map_err(|source| ContentError::Document { source })
+    document::part_of::<T, P>(envelope.payload()).map_err(|source| ContentError::Document { source })
 }
 
 /// The descriptors that a signed manifest names: digest, and name and version for people.
 pub(crate) fn named(manifest: &[u8]) -> Result<BTreeMap<Digest, String>, ContentError> {
-    let manifest: Manifest = document(manifest)?;
+    let manifest = part_of::<Manifest, Named>(manifest)?;
     let named = manifest.guests.values().filter_map(|guest| Some((guest.descriptor?, guest.reference.to_string())));
     Ok(named.collect())
 }
@@ -143,7 +173,7 @@ pub(crate) async fn missing(
             }
             return Err(DeliveryError::GuestMissing { reference: reference.clone(), path: directory.to_owned() });
         };
-        let guest: Guest = document(bytes)
+        let guest: Described = part_of::<Guest, _>(bytes)
             .map_err(|source| DeliveryError::Descriptor { path: path.clone(), source: source.into() })?;
         // Two versions of a guest may share an image.
         if seen.insert(guest.image.digest) && !self::is_held(client, &guest.image.digest).await? {

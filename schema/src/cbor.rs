@@ -167,7 +167,7 @@ pub(crate) fn short_name<T>() -> &'static str {
     name.rsplit("::").next().unwrap_or(name)
 }
 
-fn reason<E: std::fmt::Debug>(error: &ciborium::de::Error<E>) -> String {
+pub(crate) fn reason<E: std::fmt::Debug>(error: &ciborium::de::Error<E>) -> String {
     match error {
         ciborium::de::Error::Semantic(_, text) => text.clone(),
         ciborium::de::Error::RecursionLimitExceeded => "nested too deep".to_owned(),

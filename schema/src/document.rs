@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{anchors::Anchors, cbor, feature, guest::Guest, manifest::Manifest, name::Name};
+use crate::{anchors::Anchors, cbor, feature, guest::Guest, manifest::Manifest};
 
 /// The version of the document formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -111,7 +111,7 @@ pub fn decode<T: Document>(bytes: &[u8]) -> Result<T, cbor::Error> {
     #[derive(Deserialize)]
     struct Requires {
         #[serde(default)]
-        requires: BTreeSet<Name>,
+        requires: BTreeSet<String>,
     }
     cbor::check(bytes, T::LIMITS, cbor::Profile::Document)?;
     // What is no map, or requires nothing that can be read, is told by the reader of the whole.
@@ -121,6 +121,17 @@ pub fn decode<T: Document>(bytes: &[u8]) -> Result<T, cbor::Error> {
         return Err(cbor::Error::NewerNeeded { type_name: cbor::short_name::<T>(), lacking });
     }
     cbor::decode(bytes, T::LIMITS)
+}
+
+/// Reads a part of a `T`, whatever else a later version has put beside it. For those who decide nothing by it: who believes a
+/// document reads all of it.
+///
+/// # Errors
+/// As [`cbor::check`]; [`cbor::Error::Type`] if the part is not there in its form.
+pub fn part_of<T: Document, P: DeserializeOwned>(bytes: &[u8]) -> Result<P, cbor::Error> {
+    cbor::check(bytes, T::LIMITS, cbor::Profile::Document)?;
+    ciborium::de::from_reader_with_recursion_limit(bytes, T::LIMITS.depth + 2)
+        .map_err(|e| cbor::Error::Type { type_name: cbor::short_name::<T>(), reason: cbor::reason(&e) })
 }
 
 #[cfg(test)]

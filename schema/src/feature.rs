@@ -13,6 +13,8 @@ use crate::{guest::Guest, manifest::Manifest, name::Name};
 pub struct Feature {
     /// What `requires` and `catenoid version` call it.
     pub name: &'static str,
+    /// The fields that it added, as `Type.field` of the JSON Schema. A test finds one that no feature names.
+    pub fields: &'static [&'static str],
     /// Whether a manifest makes use of it.
     pub in_manifest: fn(&Manifest) -> bool,
     /// Whether a guest makes use of it.
@@ -20,11 +22,14 @@ pub struct Feature {
 }
 
 /// All that this version can do beyond the first, oldest first. A name stays for ever.
-pub const FEATURES: &[Feature] = &[Feature {
-    name: "requires",
-    in_manifest: |manifest| !manifest.requires.is_empty(),
-    in_guest: |guest| !guest.requires.is_empty(),
-}];
+pub const FEATURES: &[Feature] =
+    // Whoever reads the field has it: a document need not name it.
+    &[Feature {
+        name: "requires",
+        fields: &["Manifest.requires", "Guest.requires"],
+        in_manifest: |_| false,
+        in_guest: |_| false,
+    }];
 
 /// The most features that a document can require: far over what there will be.
 pub const REQUIRES_LIMIT: usize = 64;
@@ -35,11 +40,13 @@ pub fn names() -> Vec<&'static str> {
     FEATURES.iter().map(|feature| feature.name).collect()
 }
 
-/// Those of `required` that this version lacks, in words; none if it has them all.
+/// Those of `required` that this version lacks, in words; none if it has them all. Any text may be asked: how later versions
+/// name their features is not known.
 #[must_use]
-pub fn lacking(required: &BTreeSet<Name>) -> Option<String> {
-    let lacks = |name: &&Name| FEATURES.iter().all(|feature| feature.name != name.as_str());
-    let lacking: Vec<_> = required.iter().filter(lacks).map(|name| format!("`{name}`")).collect();
+pub fn lacking(required: &BTreeSet<String>) -> Option<String> {
+    let lacks = |name: &&String| FEATURES.iter().all(|feature| feature.name != name.as_str());
+    let shown = |name: &String| format!("`{}`", name.chars().take(SHOWN_CHARACTERS).collect::<String>().escape_debug());
+    let lacking: Vec<_> = required.iter().filter(lacks).map(shown).collect();
     let (shown, more) = lacking.split_at(lacking.len().min(SHOWN));
     match more.len() {
         _ if lacking.is_empty() => None,
@@ -50,6 +57,8 @@ pub fn lacking(required: &BTreeSet<Name>) -> Option<String> {
 
 /// The most features in a message.
 const SHOWN: usize = 5;
+/// The most of a name in a message.
+const SHOWN_CHARACTERS: usize = 40;
 
 /// Writes into `manifest` what it requires, so that no author has to know.
 pub fn complete_manifest(manifest: &mut Manifest) {
@@ -77,8 +86,9 @@ mod tests {
     fn features_are_named_as_documents_can_name_them_and_only_once() {
         let names: Vec<_> = FEATURES.iter().map(named).collect();
         assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
-        assert_eq!(lacking(&names.into_iter().collect()), None);
-        let set = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect();
+        let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        assert_eq!(lacking(&names.iter().map(ToString::to_string).collect()), None);
+        assert_eq!(lacking(&set(&["Volumes.of/2027\u{7}"])).as_deref(), Some("`Volumes.of/2027\\u{7}`"));
         assert_eq!(lacking(&set(&["requires", "later"])).as_deref(), Some("`later`"));
         let many = set(&["a", "b", "c", "d", "e", "f", "g"]);
         assert_eq!(lacking(&many).as_deref(), Some("`a`, `b`, `c`, `d`, `e` and 2 more"));

@@ -207,8 +207,9 @@ pub(crate) fn read_signed_guest(
 pub(crate) fn read_guest(path: &Path) -> Result<Guest, Failure> {
     if path.extension().is_some_and(|extension| extension == "cbor") {
         let bytes = files::read(path)?;
-        let guest: Guest =
+        let mut guest: Guest =
             document::decode(&bytes).map_err(|source| Error::Descriptor { path: path.to_owned(), source })?;
+        feature::complete_guest(&mut guest);
         return match guest::check(&guest).first() {
             None => Ok(guest),
             Some(violation) => Err(Error::Guest { path: path.to_owned(), reason: violation.to_string() }.into()),

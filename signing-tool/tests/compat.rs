@@ -4,10 +4,12 @@
 mod common;
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
 
+use catenoid_schema::feature::FEATURES;
 use common::{run, seen};
 use serde_json::{Value, json};
 
@@ -90,7 +92,7 @@ fn add_what_is_later(value: &mut Value, path: &str) -> usize {
             let inner: usize = fields.iter_mut().map(|(key, field)| add_what_is_later(field, &below(key))).sum();
             let (later, value) = match path {
                 "observed" => ("volumes", json!({"data": {}})),
-                "observed/limits/groups/worker" => ("memoryMin", json!(4096)),
+                "observed/limits/groups/worker" => ("memoryMin", json!({"bytes": 4096})),
                 _ => ("later", json!({"than": "this"})),
             };
             if later != "later" || !CLOSED.iter().any(|closed| fits(closed, path)) {
@@ -113,4 +115,29 @@ fn add_what_is_later(value: &mut Value, path: &str) -> usize {
 fn fits(pattern: &str, path: &str) -> bool {
     let (pattern, path): (Vec<_>, Vec<_>) = (pattern.split('/').collect(), path.split('/').collect());
     pattern.len() == path.len() && pattern.iter().zip(path).all(|(wanted, found)| *wanted == "*" || *wanted == found)
+}
+
+/// A field that came after the first version belongs to a feature, or nobody who lacks it could say what is needed.
+#[test]
+fn each_later_field_is_of_a_feature() {
+    let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schema");
+    let mut added = BTreeSet::new();
+    for (file, name) in [("manifest.schema.json", "Manifest"), ("guest.schema.json", "Guest")] {
+        let fields = |path: PathBuf| -> BTreeSet<String> {
+            let schema: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+            let types = schema["$defs"].as_object().into_iter().flatten().map(|(name, of)| (name.as_str(), of));
+            let types = types.chain([(name, &schema)]);
+            let of = |(name, of): (&str, &Value)| -> Vec<String> {
+                let properties = of["properties"].as_object().into_iter().flatten();
+                properties.map(|(property, _)| format!("{name}.{property}")).collect()
+            };
+            types.flat_map(of).collect()
+        };
+        let (first, today) = (fields(schema.join("compat").join(file)), fields(schema.join(file)));
+        assert!(first.len() > 10, "{first:?}");
+        assert_eq!(first.difference(&today).collect::<Vec<_>>(), Vec::<&String>::new(), "a field is gone");
+        added.extend(today.difference(&first).cloned());
+    }
+    let named: BTreeSet<_> = FEATURES.iter().flat_map(|feature| feature.fields).map(ToString::to_string).collect();
+    assert_eq!(added, named, "a field that came later belongs to a feature: schema/src/feature.rs");
 }

@@ -28,6 +28,7 @@ fn authors_text_becomes_these_bytes() {
         golden(&folder.join("rendered.yaml"), &rendered);
         let manifest: Manifest = serde_saphyr::from_str(&rendered).unwrap();
         assert_eq!(check::check(&manifest, Stage::Signed), [], "{case}");
+        assert_eq!(check::bounds(&manifest), None, "{case}");
         let bytes = cbor::encode(&manifest).unwrap();
         golden(&folder.join("manifest.cbor.hex"), &hex_lines(&bytes));
         assert_eq!(cbor::decode::<Manifest>(&bytes, Manifest::LIMITS).unwrap(), manifest, "{case}");

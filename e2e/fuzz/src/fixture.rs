@@ -1,6 +1,7 @@
 //! A fleet whose documents are good in any year: keys from fixed seeds, so that each run makes the same bytes.
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     sync::LazyLock,
     time::{Duration, SystemTime},
@@ -10,10 +11,16 @@ use catenoid_agent::testing::Agent;
 use catenoid_envelope::Draft;
 use catenoid_schema::{
     anchors::{Anchors, AnchorsKind, AnchorsMetadata, CertificateDer, RoleAnchors},
+    cbor,
     digest::Digest,
     document::{ApiVersion, Document, Role},
     guest::Guest,
     manifest::Manifest,
+    units::Span,
+};
+use ciborium::Value;
+use coset::{
+    Algorithm, ContentType, CoseSign, CoseSignature, Header, Label, ProtectedHeader, TaggedCborSerializable as _, iana,
 };
 use p384::ecdsa::{DerSignature, Signature, SigningKey, signature::Signer as _};
 use x509_cert::{
@@ -45,8 +52,11 @@ pub struct Fixture {
     pub descriptor: Vec<u8>,
     /// The envelopes of a manifest with a container of that guest, and of the one after it.
     pub manifests: [Vec<u8>; 2],
-    /// The envelope of a manifest that breaks rules: no container is a core container.
-    pub lawless: Vec<u8>,
+    /// The envelopes of two manifests that break rules: one gives a container too long a time to end, which a version might have
+    /// taken; the other has no core container, which none ever took.
+    pub lawless: [Vec<u8>; 2],
+    /// The envelope of a manifest that only a later version can read.
+    pub newer: Vec<u8>,
 }
 
 /// The only one.
@@ -95,8 +105,12 @@ fn make() -> Fixture {
         }))
     };
     let manifests = [5, 6].map(|sequence| operator.seal(&manifest(sequence)));
-    let lawless = operator.seal(&Manifest { containers: Default::default(), ..manifest(5) });
-    Fixture { anchors, image, descriptor, manifests, lawless }
+    let mut slow = manifest(5);
+    slow.containers.values_mut().for_each(|container| container.stop.grace = Span::from_milliseconds(3_600_000));
+    let lawless =
+        [slow, Manifest { containers: BTreeMap::new(), ..manifest(5) }].map(|manifest| operator.seal(&manifest));
+    let newer = operator.seal_newer(&manifest(7));
+    Fixture { anchors, image, descriptor, manifests, lawless, newer }
 }
 
 impl Fixture {
@@ -143,6 +157,34 @@ impl Signer {
         draft.finish().expect("it is below the limits")
     }
 }
+
+impl Signer {
+    /// As a later signing tool does it: with a field that this version does not know, and the feature that it is of.
+    fn seal_newer(&self, manifest: &Manifest) -> Vec<u8> {
+        let payload = cbor::encode(manifest).expect("it can be written");
+        let mut value: Value = ciborium::from_reader(payload.as_slice()).expect("it was just written");
+        let fields = value.as_map_mut().expect("a manifest is a map");
+        fields.push(("requires".into(), Value::Array(vec!["volumes".into()])));
+        fields.push(("volumes".into(), Value::Map(Vec::new())));
+        let protected = |header| ProtectedHeader { original_data: None, header };
+        let of = Manifest::CONTENT_TYPE;
+        let body = Header { content_type: Some(ContentType::Text(of.to_owned())), ..Header::default() };
+        let header = Header {
+            alg: Some(Algorithm::Assigned(iana::Algorithm::ES384)),
+            rest: vec![(Label::Int(X5CHAIN), Value::Bytes(self.certificate.clone()))],
+            ..Header::default()
+        };
+        let payload = Some(cbor::encode(&value).expect("it can be written"));
+        let mut cose = CoseSign { protected: protected(body), payload, ..CoseSign::default() };
+        let unsigned = CoseSignature { protected: protected(header), ..CoseSignature::default() };
+        let signature: Signature = self.key.sign(&cose.tbs_data(of.as_bytes(), &unsigned));
+        cose.signatures.push(CoseSignature { signature: signature.to_bytes().to_vec(), ..unsigned });
+        cose.to_tagged_vec().expect("it can be written")
+    }
+}
+
+/// The header parameter of a certificate chain (RFC 9360).
+const X5CHAIN: i64 = 33;
 
 #[derive(Clone, Copy)]
 struct Profile {

@@ -23,23 +23,64 @@ fn held(entry: &[u8]) -> (Option<Digest>, tempfile::TempDir) {
     (agent.accepted(), data)
 }
 
+fn at() -> Timestamp {
+    Timestamp::from_seconds(1_800_000_000).unwrap()
+}
+
 #[test]
 fn replay_asks_no_rule_that_was_tightened_since() {
-    let Fixture { lawless, .. } = &*FIXTURE;
-    let at = Timestamp::from_seconds(1_800_000_000).unwrap();
-    assert_eq!(held(&ledger_entry(1, [2, 5], at, lawless)).0, Some(digest(lawless)));
-    // Nobody is given it anew.
-    let data = folder();
-    let refused = FIXTURE.agent(data.path()).accept(lawless).unwrap_err().to_string();
-    assert_eq!(refused, "the manifest cannot be taken");
+    let [slow, coreless] = &FIXTURE.lawless;
+    assert_eq!(held(&ledger_entry(1, [2, 5], at(), slow)).0, Some(digest(slow)));
+    // What no version ever took was put there by somebody else.
+    assert_eq!(held(&ledger_entry(1, [2, 5], at(), coreless)).0, None);
+    // Nobody is given either anew.
+    for lawless in &FIXTURE.lawless {
+        let data = folder();
+        let refused = FIXTURE.agent(data.path()).accept(lawless).unwrap_err().to_string();
+        assert_eq!(refused, "the manifest cannot be taken");
+    }
+}
+
+/// The device fell back to a version that lacks what its newest manifest requires: the older one stands in, and takes nothing
+/// from the newer one.
+#[test]
+fn what_a_later_version_accepted_is_kept_for_it() {
+    let Fixture { newer, manifests: [older, next], .. } = &*FIXTURE;
+    let entries =
+        [ledger_entry(1, [2, 5], at(), older), ledger_entry(2, [2, 7], at(), newer)].map(|body| ledger_slot(&body));
+    for slots in [&entries[..], &entries[1..]] {
+        let data = folder();
+        let ledger = data.path().join("ledger");
+        fs::create_dir(&ledger).unwrap();
+        for (name, slot) in ["b", "a"].into_iter().zip(slots.iter().rev()) {
+            fs::write(ledger.join(name), slot).unwrap();
+        }
+        let agent = FIXTURE.agent(data.path());
+        let both = slots.len() == 2;
+        assert_eq!(agent.accepted(), both.then(|| digest(older)));
+        assert!(agent.conditions().contains(&"NewerAgentNeeded".to_owned()), "{:?}", agent.conditions());
+        if !both {
+            // The factory's manifest stands in.
+            for blob in [&FIXTURE.descriptor, &FIXTURE.image] {
+                agent.push(blob).unwrap();
+            }
+            agent.accept_factory(older).unwrap();
+            assert_eq!(agent.accepted(), Some(digest(older)));
+        }
+        assert!(agent.keeps_all_blobs());
+        // Its sequence is above what only stands in, and its slot is as it was.
+        assert!(agent.accept(next).unwrap_err().to_string().contains("cannot be taken"));
+        assert_eq!(fs::read(ledger.join("b")).unwrap(), entries[1]);
+        drop(agent);
+        assert!(FIXTURE.agent(data.path()).conditions().contains(&"NewerAgentNeeded".to_owned()));
+    }
 }
 
 /// The device fell back to this version. The next start of the later one finds what it wrote.
 #[test]
 fn what_a_later_version_wrote_beside_an_entry_is_kept() {
     let [manifest, _] = &FIXTURE.manifests;
-    let at = Timestamp::from_seconds(1_800_000_000).unwrap();
-    let mut entry: Value = ciborium::from_reader(ledger_entry(1, [2, 5], at, manifest).as_slice()).unwrap();
+    let mut entry: Value = ciborium::from_reader(ledger_entry(1, [2, 5], at(), manifest).as_slice()).unwrap();
     let later = [("trial", Value::from(true)), ("health", Value::Map(vec![("gate".into(), 7.into())]))];
     entry.as_map_mut().unwrap().extend(later.map(|(key, value)| (key.into(), value)));
     let body = cbor::encode(&entry).unwrap();

@@ -32,6 +32,8 @@ const SOON: Duration = Duration::from_secs(120);
 pub(crate) fn make(artefacts: &Artefacts, version: &str) -> Result<()> {
     let folder = artefacts.workspace().join("schema/compat").join(version);
     ensure!(!folder.exists(), "`{}` is there already, and is never made again", folder.display());
+    let commit = crate::bench::commit(artefacts)?;
+    ensure!(!commit.ends_with("changes"), "the tree has changes: what it signs and writes is of no commit");
     let work = artefacts.state().join("compat-made");
     if work.exists() {
         fs::remove_dir_all(&work).with_context(|| format!("failed to remove `{}`", work.display()))?;
@@ -40,7 +42,9 @@ pub(crate) fn make(artefacts: &Artefacts, version: &str) -> Result<()> {
     let desk = Desk { artefacts, work };
     desk.documents()?;
     let status = desk.device()?;
-    desk.store(&folder, &status)
+    desk.store(&folder, &status)?;
+    println!("made `{}` of {commit} (hint: add it to the table in schema/compat/README.md)", folder.display());
+    Ok(())
 }
 
 /// Makes of each stored version what a device boots with, in `target/catenoid/compat/<version>`: `disk.img` with its data
@@ -194,7 +198,6 @@ impl Desk<'_> {
         }
         let mut zstd = Command::new("zstd");
         run::output(zstd.args(["-q", "-19", "--long=31", "-o"]).arg(folder.join("data.ext4.zst")).arg(&data))?;
-        println!("made `{}`; write its README.md: which commit, and when", folder.display());
         Ok(())
     }
 

@@ -61,8 +61,11 @@ const FIELDS: [(&str, &str, &str); 21] = [
 
 /// The programs of [`YESTERDAY`].
 pub(crate) fn yesterday(artefacts: &Artefacts) -> Result<Programs> {
-    let tree = folder(artefacts, "yesterday")?;
-    if !tree.join("Cargo.toml").exists() {
+    let tree = folder(artefacts, "yesterday")?.join(YESTERDAY);
+    if !tree.exists() {
+        // Beside it, so that one that was not unpacked to its end is not taken for it.
+        let part = tree.with_extension("part");
+        fs::create_dir_all(&part).with_context(|| format!("failed to make `{}`", part.display()))?;
         let mut archive = Command::new("git")
             .args(["archive", YESTERDAY])
             .current_dir(artefacts.workspace())
@@ -70,13 +73,14 @@ pub(crate) fn yesterday(artefacts: &Artefacts) -> Result<Programs> {
             .spawn()
             .context("failed to run `git`")?;
         let stream = archive.stdout.take().expect("stdout is piped");
-        run::output(Command::new("tar").arg("-x").arg("-C").arg(&tree).stdin(stream))
+        run::output(Command::new("tar").arg("-x").arg("-C").arg(&part).stdin(stream))
             .with_context(|| format!("this checkout has no commit {YESTERDAY} (hint: `git fetch --unshallow`)"))?;
         ensure!(archive.wait().context("failed to wait for `git`")?.success(), "`git archive {YESTERDAY}` failed");
-        let manifest = tree.join("Cargo.toml");
+        let manifest = part.join("Cargo.toml");
         let fail = || format!("failed to write `{}`", manifest.display());
         let text = fs::read_to_string(&manifest).with_context(fail)?;
         fs::write(&manifest, with(&text, VERSION, "+yesterday")?).with_context(fail)?;
+        fs::rename(&part, &tree).with_context(|| format!("failed to make `{}`", tree.display()))?;
     }
     build(artefacts, &tree)
 }

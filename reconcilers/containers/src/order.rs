@@ -147,3 +147,42 @@ impl std::fmt::Display for Stage {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first version's names of two launches, every field used in one: another name would start every container again.
+    #[test]
+    fn a_launch_has_the_same_name_for_ever() {
+        let paths = |name: &str| PathBuf::from("/run").join(name);
+        let plain = LaunchOrder {
+            container: "web".parse().unwrap(),
+            guest: Digest::of(b"guest"),
+            image: paths("image"),
+            root: RootMode::ReadOnly,
+            id_base: 1 << 16,
+            namespaces: Namespaces { user: paths("user"), network: paths("net") },
+            group: paths("group"),
+            log: paths("log"),
+            control: None,
+            host_name: "web".parse().unwrap(),
+            command: vec!["/bin/web".to_owned()],
+            environment: BTreeMap::new(),
+            working_directory: "/".to_owned(),
+            user: 0,
+            group_id: 0,
+            capabilities: BTreeSet::new(),
+        };
+        let full = LaunchOrder {
+            root: RootMode::Tmpfs { size: ByteSize::from_mebibytes(1) },
+            control: Some(paths("control")),
+            environment: BTreeMap::from([("A".to_owned(), "b".to_owned())]),
+            user: 7,
+            group_id: 8,
+            capabilities: BTreeSet::from([10]),
+            ..plain.clone()
+        };
+        assert_eq!([plain.id(), full.id()], ["c33f2c8671d1383b", "611f90f36cd91cb4"]);
+    }
+}

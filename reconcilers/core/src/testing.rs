@@ -80,6 +80,10 @@ fn is_within(part: &Value, whole: &Value) -> bool {
         (Value::Mapping(part), Value::Mapping(whole)) => {
             part.iter().all(|(key, value)| whole.get(key).is_some_and(|found| is_within(value, found)))
         }
+        (Value::Sequence(part), Value::Sequence(whole)) => {
+            part.iter().zip(whole).all(|(one, other)| is_within(one, other))
+        }
+        (Value::Tagged(part), Value::Tagged(whole)) => is_within(&part.value, &whole.value),
         _ => true,
     }
 }

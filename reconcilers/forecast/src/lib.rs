@@ -92,6 +92,11 @@ impl Wanted {
         }
     }
 
+    /// Lets every blob stay: a manifest that this version cannot read, known by `envelope`, may need any of them.
+    pub fn keep_all_blobs(&mut self, envelope: Digest) {
+        self.guests.unread.insert(envelope);
+    }
+
     /// What it asks of the room of guests.
     #[must_use]
     pub fn guests(&self) -> &catenoid_guests::Desired {

@@ -113,9 +113,19 @@ fn known_controls<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet
 }
 
 fn known_groups<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Group>, D::Error> {
-    let groups = BTreeMap::<String, BTreeMap<String, Value>>::deserialize(deserializer)?;
-    let of =
-        |group: BTreeMap<_, _>| group.into_iter().filter_map(|(name, value)| Some((known(name)?, value))).collect();
+    /// A value of this version, or of a control that only a later one has.
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Any {
+        Value(Value),
+        Later(de::IgnoredAny),
+    }
+    let groups = BTreeMap::<String, BTreeMap<String, Any>>::deserialize(deserializer)?;
+    let of_this_version = |(name, value): (String, Any)| match value {
+        Any::Value(value) => Some((known(name)?, value)),
+        Any::Later(_) => None,
+    };
+    let of = |group: BTreeMap<_, _>| group.into_iter().filter_map(of_this_version).collect();
     Ok(groups.into_iter().map(|(container, group)| (container, of(group))).collect())
 }
 

@@ -9,6 +9,8 @@ use catenoid_kernel::launch::{self, Error, Forbid, Namespace, Place, Tree};
 /// (Documentation/admin-guide/devices.txt).
 const DEVICES: [(&str, u32, u32); 6] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+/// The least size of a memory file system.
+const PAGE: u64 = 4096;
 /// A tmpfs inode, with its dentry, costs about 1 KiB of kernel memory that `size` does not count: one for each 4 KiB of
 /// it keeps small files possible and their cost bounded.
 const BYTES_PER_INODE: u64 = 4096;
@@ -44,7 +46,8 @@ pub(crate) fn prepare(order: &LaunchOrder) -> Result<Prepared, Error> {
     image.map_ids(user.as_fd())?;
     let root = match order.root {
         RootMode::ReadOnly => read_only(order, image)?,
-        RootMode::Tmpfs { size } => writable(order, image, size.bytes())?,
+        // For a tmpfs, no size at all is one without a limit.
+        RootMode::Tmpfs { size } => writable(order, image, size.bytes().max(PAGE))?,
     };
     let control = order.control.as_deref().map(control).transpose()?;
     let devices = devices()?;
