@@ -99,8 +99,7 @@ pub fn without_firmware_but(artefacts: &Artefacts, image: Image, dir: PathBuf, a
 }
 
 /// An initramfs and an archive behind it, which the kernel looks for at a multiple of four bytes only (init/initramfs.c).
-#[must_use]
-pub fn joined(mut initramfs: Vec<u8>, archive: &[u8]) -> Vec<u8> {
+fn joined(mut initramfs: Vec<u8>, archive: &[u8]) -> Vec<u8> {
     initramfs.resize(initramfs.len().next_multiple_of(4), 0);
     initramfs.extend_from_slice(archive);
     initramfs

@@ -1,7 +1,8 @@
 //! `bundle`: a signed manifest and all that it needs, in one tar that is written to a factory partition or a USB stick.
 //!
 //! What its reader must be able to do comes first (`requires`, a JSON array of features; no entry where that is nothing),
-//! then the manifest, so that a reader can refuse before it has read the images; then every blob once, in the order of digests. Owners, modes and times are fixed: the same input gives the same bytes.
+//! then the manifest, so that a reader can refuse before it has read the images; then every blob once, in the order of
+//! digests. Owners, modes and times are fixed: the same input gives the same bytes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;

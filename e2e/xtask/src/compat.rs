@@ -11,9 +11,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use catenoid_e2e::device::{BOOT, joined};
+use catenoid_e2e::Artefacts;
+use catenoid_e2e::device::{BOOT, Image, without_firmware_but};
 use catenoid_e2e::ssh::Ssh;
-use catenoid_e2e::{Artefacts, Vm};
 
 use crate::image::{disk, initramfs};
 use crate::run;
@@ -118,23 +118,17 @@ impl Desk<'_> {
 
     /// Boots the device, gives it what it is to be, and switches it off; its status.
     fn device(&self) -> Result<String> {
-        let test = self.artefacts.image().join("test");
-        let initramfs = self.work.join("initramfs");
-        let archive = initramfs::beside(&[
+        let archive = self.work.join("beside.cpio");
+        let files = initramfs::beside(&[
             ("/etc/catenoid/anchors.cbor", &self.work.join("pki/anchors.cbor")),
             ("/run/probe/tools/usr/bin/catenoid", &self.artefacts.binary("device", "catenoid")),
         ])?;
-        let packed = fs::read(test.join("initramfs.cpio.zst")).context("there is no test image")?;
-        fs::write(&initramfs, joined(packed, &archive))
-            .with_context(|| format!("failed to write `{}`", initramfs.display()))?;
-        let (boot, factory) = (test.join("signed.efi"), self.work.join("boot.tar"));
-        let disk = self.work.join("disk.img");
+        fs::write(&archive, files).with_context(|| format!("failed to write `{}`", archive.display()))?;
+        let boot = self.artefacts.image().join("test/signed.efi");
+        let (factory, disk) = (self.work.join("boot.tar"), self.work.join("disk.img"));
         disk::build(&disk::Contents { boot: &boot, factory: &factory }, &disk)?;
-        let words = fs::read_to_string(test.join("cmdline")).context("there is no command line")?;
-        let words = words.trim_end_matches('\0').trim().to_owned();
-        let kernel = self.artefacts.rooms().join("kernel");
-        let mut vm =
-            Vm::builder(self.work.join("vm")).disk(&disk).kernel(kernel, initramfs, words).root_shell().start()?;
+        let machine = without_firmware_but(self.artefacts, Image::Test, self.work.join("vm"), &archive)?;
+        let mut vm = machine.disk(&disk).start()?;
         let ssh = Ssh::new(vm.ssh_port(), self.artefacts.ssh_key());
         ssh.wait(vm.console(), BOOT)?;
         vm.wait_console("kind=\"Converged\"", SOON)?;
