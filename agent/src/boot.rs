@@ -78,6 +78,7 @@ pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
     let mut signals = Signals::receive()?;
     let modules = fs::read_to_string(MODULES).map_err(|source| Error::Path { path: MODULES, source })?;
     init::load_modules(&modules.lines().filter(|line| !line.is_empty()).collect::<Vec<_>>())?;
+    init::load_firmware_module()?;
     signals.listen_to_buttons()?;
     fs::create_dir_all(EXITS).map_err(|source| Error::Path { path: EXITS, source })?;
     say_how_it_booted();

@@ -35,8 +35,8 @@ pub(crate) const MEMORY: &str = "memory";
 const FIRMWARE_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd";
 /// The empty variable store that belongs to it.
 const FIRMWARE_VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
-/// The same without Secure Boot, SMM and variables, for a kernel that QEMU hands over.
-const FIRMWARE_WITHOUT_KEYS: &str = "/usr/share/ovmf/OVMF.fd";
+/// Firmware that does nothing but start the kernel that QEMU hands over (package `qemu-system-data`).
+pub(crate) const FIRMWARE_WITHOUT_KEYS: &str = "/usr/share/qemu/qboot.rom";
 /// The address of the device's only network card; manifests name it.
 pub const MAC: &str = "52:54:00:12:34:56";
 /// The serial number in SMBIOS; manifests target it.

@@ -190,6 +190,14 @@ pub fn load_modules(modules: &[&str]) -> Result<(), Error> {
     Err(Error::Modules { output: String::from_utf8_lossy(&output.stderr).trim().to_owned(), source: None })
 }
 
+/// Loads the module that shows the variables of the firmware, where that keeps any.
+///
+/// # Errors
+/// [`Error::Modules`].
+pub fn load_firmware_module() -> Result<(), Error> {
+    if Path::new("/sys/firmware/efi").exists() { load_modules(&["efivarfs"]) } else { Ok(()) }
+}
+
 /// What PID 1 acts on: signals, and the power button.
 pub struct Signals {
     signals: SignalFd,

@@ -13,6 +13,9 @@ use crate::run;
 /// The device's modules, one name a line.
 const MODULES: &str = include_str!("modules");
 
+/// A module that PID 1 loads where the firmware has what it shows.
+const FIRMWARE_MODULE: &str = "efivarfs";
+
 /// An archive being filled.
 #[derive(Debug, Default)]
 pub(crate) struct Initramfs {
@@ -36,7 +39,7 @@ impl Initramfs {
         let directory = format!("/lib/modules/{}", kernel.release);
         let staged = staging.join(directory.trim_start_matches('/'));
         fs::create_dir_all(&staged).with_context(|| format!("failed to make `{}`", staged.display()))?;
-        for module in kernel.closure(&names)? {
+        for module in kernel.closure(&[names.as_slice(), &[FIRMWARE_MODULE]].concat())? {
             let content = kernel.module(&module)?;
             let copy = staged.join(&module.file);
             fs::write(&copy, &content).with_context(|| format!("failed to write `{}`", copy.display()))?;
