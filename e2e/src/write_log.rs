@@ -26,6 +26,8 @@ const VERSION: u64 = 1;
 const SECTOR: u64 = 512;
 const FLUSH: u64 = 1;
 const DISCARD: u64 = 4;
+/// Bytes behind the last whole entry of a QEMU that was killed: a few writes that were on their way.
+const UNFINISHED: u64 = 8 << 20;
 /// Bytes that are copied at a time.
 const CHUNK: usize = 1 << 20;
 
@@ -45,6 +47,16 @@ pub enum LogError {
     Format {
         /// Which.
         path: PathBuf,
+    },
+    /// An entry was never written, and many were behind it.
+    #[error("`{}` has no entry at byte {at} of {length}", path.display())]
+    Hole {
+        /// Which.
+        path: PathBuf,
+        /// Where.
+        at: u64,
+        /// Its size.
+        length: u64,
     },
 }
 
@@ -96,6 +108,9 @@ impl WriteLog {
             let entry = Entry { data: at + SECTOR, sector, sectors, flags };
             // The last one may not have been written in full.
             if (sectors, flags) == (0, 0) || entry.end() > length {
+                if length - at > UNFINISHED {
+                    return Err(LogError::Hole { path: path.to_owned(), at, length });
+                }
                 break;
             }
             at = entry.end();
@@ -210,6 +225,18 @@ mod tests {
         let path = folder.join("writes.log");
         fs::write(&path, bytes).expect("a file");
         path
+    }
+
+    #[test]
+    fn a_hole_is_not_taken_for_the_end() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = log(folder.path());
+        let length = fs::metadata(&path).expect("a log").len();
+        let file = fs::OpenOptions::new().write(true).open(&path).expect("a log");
+        file.set_len(length + UNFINISHED).expect("longer");
+        assert_eq!(WriteLog::read(&path).expect("a log").entries(), 5);
+        file.set_len(length + UNFINISHED + SECTOR).expect("longer still");
+        assert!(matches!(WriteLog::read(&path), Err(LogError::Hole { at, .. }) if at == length));
     }
 
     #[test]
