@@ -1,5 +1,6 @@
 //! ssh into c0, with the key of the development core guest.
 
+use std::env;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -117,11 +118,16 @@ impl Ssh {
         })
     }
 
-    /// An `ssh` to add words to: for interactive use and for streams.
+    /// An `ssh` to add words to, for streams. All share one connection, as each new one costs TCG seconds of arithmetic.
     #[must_use]
     pub fn client(&self) -> Command {
         let line = self.command_line();
         let mut command = Command::new(&line[0]);
+        // A socket's path has 108 bytes at most, so not below the scenario's folder. No two machines have one port.
+        command.arg("-o").arg(format!("ControlPath={}/catenoid-ssh-{}", env::temp_dir().display(), self.port));
+        for option in ["ControlMaster=auto", "ControlPersist=20", "ServerAliveInterval=5", "ServerAliveCountMax=3"] {
+            command.arg("-o").arg(option);
+        }
         command.args(&line[1..]);
         command
     }

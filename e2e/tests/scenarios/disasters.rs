@@ -3,7 +3,6 @@
 //! well again by itself, or by the one push or manifest that was asked for.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use catenoid_e2e::chance::whole;
@@ -69,20 +68,9 @@ impl Scene {
 
     /// Waits for the next event of a kind; its message.
     fn event(&mut self, since: u64, kind: &str) -> Result<Event> {
-        let bench = &mut self.bench;
-        let told = |event: &Event| event.kind == kind;
-        bench.wait(&format!("`{kind}` is told"), |status| status.last_event > since)?;
-        let deadline = Instant::now() + SOON;
-        loop {
-            let events = bench.events(since)?;
-            if let Some(event) = events.into_iter().find(told) {
-                println!("{kind}: {}", event.message);
-                return Ok(event);
-            }
-            ensure!(Instant::now() < deadline, "`{kind}` is not told");
-            let last = bench.status()?.last_event;
-            bench.wait(&format!("`{kind}` is told"), |status| status.last_event > last)?;
-        }
+        let event = self.bench.event(since, kind, |event| event.kind == kind)?;
+        println!("{kind}: {}", event.message);
+        Ok(event)
     }
 
     fn last_event(&self) -> Result<u64> {
@@ -334,11 +322,13 @@ fn vm_ledger_damaged_while_off() -> Result<()> {
         let sequence = 3 + 2 * round as u64;
         let (before, newest) = (scene.again("demo", sequence)?, scene.again("demo", sequence + 1)?);
         scene.bench.apply(&before)?;
+        let slot = |scene: &mut Scene| scene.bench.device.root("md5sum /data/ledger/a");
+        let held = slot(&mut scene)?;
         scene.bench.apply(&newest)?;
-        let newer = scene.bench.device.root("cd /data/ledger; ls -t | head -1")?;
+        let [newer, older] = if slot(&mut scene)? == held { ["b", "a"] } else { ["a", "b"] };
         let (slots, expected, reason) = match damaged {
-            "older" => (if newer == "a" { "b" } else { "a" }, 1 + sequence, "LedgerSlotCorrupt"),
-            "newer" => (newer.as_str(), sequence, "LedgerSlotCorrupt"),
+            "older" => (older, 1 + sequence, "LedgerSlotCorrupt"),
+            "newer" => (newer, sequence, "LedgerSlotCorrupt"),
             _ => ("a b", 1, "LedgerLost"),
         };
         // Frozen, it does not mend what is damaged before the power goes.

@@ -1,9 +1,10 @@
 //! What is changed by hand is told and put right, while nothing else is touched.
 
 use anyhow::{Context as _, Result, ensure};
+use catenoid_schema::control::Event;
 use catenoid_schema::status::Status;
 
-use crate::bench::{Bench, Record, author, converged, subject};
+use crate::bench::{Bench, author, converged, subject};
 
 /// From the change to the device as it was.
 const LIMIT_MS: u64 = 1000;
@@ -63,24 +64,19 @@ fn heal(bench: &mut Bench, row: &Row) -> Result<(u64, u64, String)> {
     let printed = bench.device.root(&format!("{STAMP}; {}", row.change))?;
     let stamp = printed.lines().next().unwrap_or_default();
     let changed: u64 = stamp.parse().with_context(|| format!("{}: `{printed}` begins with no time", row.name))?;
-    bench.wait(&format!("{}: told and put right", row.name), |status| {
-        status.last_event > since && status.reconciling.is_none()
+    let about = |event: &Event| event.subject.as_ref().is_some_and(|subject| subject.as_str() == row.subject);
+    let drift = bench.event(since, row.name, |event| event.kind == "DriftFound" && about(event))?;
+    let ended = bench.event(drift.number, row.name, |event| {
+        event.kind == "PassEnded" && event.message.ends_with("done, converged")
     })?;
-    let records: Vec<Record> = bench.audit(LINES)?.into_iter().filter(|record| record.event.number > since).collect();
-    let at = |what: &str, wanted: &dyn Fn(&Record) -> bool| {
-        let found = records.iter().find(|record| wanted(record));
-        found.with_context(|| format!("{}: no {what} in {records:#?}", row.name))
+    let records = bench.audit(LINES)?;
+    let at = |event: &Event| {
+        let found = records.iter().find(|record| record.event.number == event.number);
+        found.map(|record| record.monotonic_ms).with_context(|| format!("{}: no {event:?} in {records:#?}", row.name))
     };
-    let about = |record: &Record| record.event.subject.as_ref().is_some_and(|subject| subject.as_str() == row.subject);
-    let drift = at("drift", &|record| record.event.kind == "DriftFound" && about(record))?;
-    let ended = at("end", &|record| {
-        record.event.number > drift.event.number
-            && record.event.kind == "PassEnded"
-            && record.event.message.ends_with("done, converged")
-    })?;
     let check = bench.device.root(&row.check)?;
     ensure!(check.lines().last() == Some("ok"), "{}: not right again: {check}", row.name);
-    Ok((drift.monotonic_ms - changed, ended.monotonic_ms - changed, drift.event.message.clone()))
+    Ok((at(&drift)? - changed, at(&ended)? - changed, drift.message))
 }
 
 fn rows(status: &Status) -> Result<Vec<Row>> {

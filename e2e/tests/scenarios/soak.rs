@@ -22,7 +22,7 @@ const CYCLES: [u64; 2] = [6, 200];
 const WARM: [u64; 2] = [4, 60];
 /// Manifests between two looks on the way, which show whether something grows slowly.
 const EACH: u64 = 20;
-const IDLE: [Duration; 2] = [Duration::from_secs(65), Duration::from_secs(1800)];
+const IDLE: [Duration; 2] = [Duration::from_secs(35), Duration::from_secs(1800)];
 /// How often the agent looks when nothing wakes it (agent/src/wake.rs).
 const LOOK: u64 = 30;
 /// At most so often QEMU's router announces itself (libslirp: every 200 to 600 s). It renews the core container's routes, and

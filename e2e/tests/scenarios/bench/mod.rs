@@ -230,6 +230,22 @@ impl Bench {
         self.c0(&format!("catenoid events --since {since} -o json"))?.lines().map(read).collect()
     }
 
+    /// Waits for the first event after number `since` that is as wanted. A status is there before the events that tell of it.
+    pub(crate) fn event(&self, since: u64, what: &str, wanted: impl Fn(&Event) -> bool) -> Result<Event> {
+        let deadline = Instant::now() + SOON;
+        let mut seen = since;
+        loop {
+            // Between its end and its next start the agent answers nobody.
+            let events = self.events(seen).unwrap_or_default();
+            if let Some(found) = events.iter().find(|event| wanted(event)) {
+                return Ok(found.clone());
+            }
+            seen = events.last().map_or(seen, |event| event.number);
+            ensure!(Instant::now() < deadline, "{what}: no such event after {since}");
+            self.wait(&format!("{what}: an event after {seen}"), |status| status.last_event > seen)?;
+        }
+    }
+
     /// The audit log's last `count` lines, as they lie on the disk.
     pub(crate) fn audit(&mut self, count: usize) -> Result<Vec<Record>> {
         self.device.root(&format!("tail -n {count} /data/audit/audit.jsonl"))?.lines().map(read).collect()
