@@ -147,8 +147,8 @@ fn leaf(der: &[u8], place: Place) -> Result<Leaf, Error> {
     let tbs = certificate.tbs_certificate();
     let info = tbs.subject_public_key_info();
     let curve = info.algorithm.parameters.as_ref().and_then(|p| p.decode_as::<ObjectIdentifier>().ok());
-    let public_key =
-        info.subject_public_key.as_bytes().filter(|_| info.algorithm.oid == EC_PUBLIC_KEY && curve == Some(P384));
+    let of_curve = info.algorithm.oid == EC_PUBLIC_KEY && curve == Some(P384);
+    let public_key = info.subject_public_key.as_bytes().filter(|point| of_curve && is_uncompressed(point));
     let Some(public_key) = public_key else {
         return Err(Error::KeyKind { place, signer });
     };
@@ -178,9 +178,25 @@ const fn extended_key_usage(role: Role) -> &'static [u8] {
     }
 }
 
+/// A point has other forms (SEC 1, 2.3.3: compressed, and hybrid, which aws-lc takes as well); by those one key would be
+/// several signers.
+fn is_uncompressed(point: &[u8]) -> bool {
+    point.len() == 97 && point[0] == 4
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_has_one_form() {
+        let point = |first: u8, length: usize| [vec![first], vec![7; length]].concat();
+        assert!(is_uncompressed(&point(4, 96)));
+        for (first, length) in [(2, 48), (3, 48), (6, 96), (7, 96), (4, 95), (4, 97), (0, 0)] {
+            assert!(!is_uncompressed(&point(first, length)), "{first} {length}");
+        }
+        assert!(!is_uncompressed(&[]));
+    }
 
     #[test]
     fn key_usage_bytes_are_those_of_the_schema() {

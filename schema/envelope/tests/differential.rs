@@ -228,7 +228,8 @@ proptest! {
         }
     }
 
-    /// Points that are on the curve and such that are not, in every form, are keys to both or to none.
+    /// Points that are on the curve and such that are not are keys to both or to none. The hybrid form only aws-lc takes; a
+    /// leaf with such a key is refused before it (`chain.rs`).
     #[test]
     fn p384_and_aws_lc_take_the_same_keys(ours in secret(), short: bool, at in 0usize..97, bit in 0u8..8, cut in 0usize..97) {
         let mut point = ours.verifying_key().to_sec1_point(short).as_bytes().to_vec();
@@ -238,6 +239,10 @@ proptest! {
             let rust = VerifyingKey::from_sec1_bytes(point)
                 .map(|key| key.verify(b"message", &Signature::from_slice(&signature).unwrap()));
             // None: no key.
+            if matches!(point, [6 | 7, ..]) {
+                assert!(rust.is_err(), "{}", hex::encode(point));
+                return None;
+            }
             let (lc, rust) = (lc.ok().map(|good| good.is_ok()), rust.ok().map(|good| good.is_ok()));
             assert_eq!(lc, rust, "{}", hex::encode(point));
             lc
