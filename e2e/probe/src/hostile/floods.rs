@@ -199,10 +199,19 @@ fn descriptors(socket: &str) -> bool {
             [data.as_mut_ptr() as u64, data.len() as u64].iter().flat_map(|word| word.to_ne_bytes()).collect();
         let words = [0, 0, vector.as_mut_ptr() as u64, 1, control.as_mut_ptr() as u64, control.len() as u64, 0];
         let mut message: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
-        sent += usize::from(
-            call(libc::SYS_sendmsg, [stream.as_raw_fd().into(), message.as_mut_slice().into(), 0.into()]).is_ok(),
-        );
-        // Once it answers, it has taken them; the kernel lets a user have so many on their way only.
+        // Once it answers, it has taken them; the kernel lets a user have so many on their way only, and then says so.
+        let mut send = || {
+            let words = [stream.as_raw_fd().into(), message.as_mut_slice().into(), 0.into()];
+            call(libc::SYS_sendmsg, words)
+        };
+        let deadline = Instant::now() + ANSWER;
+        let mut taken = send();
+        while taken.is_err() && Instant::now() < deadline {
+            // Nobody tells when: it waits for 20 ms and asks again.
+            let _ = call(libc::SYS_poll, [0.into(), 0.into(), 20.into()]);
+            taken = send();
+        }
+        sent += usize::from(taken.is_ok());
         let _ = stream.read(&mut [0; 64]);
     }
     tell("descriptors that nobody asked for", sent == MESSAGES, &format!("{sent} messages with {DESCRIPTORS} each"))
