@@ -9,19 +9,24 @@
 
 use std::{
     collections::VecDeque,
-    fs::{self, File, OpenOptions},
+    fs::File,
     io::{self, BufRead, BufReader, Read as _, Seek, SeekFrom, Write},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
 
+use catenoid_kernel::files::{self, Folder};
 use catenoid_schema::{control::Event, digest::Digest, status::Subject};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
-use crate::budget::Budget;
+use crate::{budget::Budget, intake::chain};
 
+/// The file that is written.
+const LOG: &str = "audit.jsonl";
+/// The one before it.
+const BEFORE: &str = "audit.1.jsonl";
 /// One file's most bytes; two are kept.
 const FILE_LIMIT: u64 = 16 * 1024 * 1024;
 /// Events kept in memory for who asks what happened before.
@@ -57,7 +62,7 @@ pub(crate) struct Audit {
 
 #[derive(Debug)]
 struct State {
-    path: PathBuf,
+    folder: PathBuf,
     /// None while the file cannot be written (a full disk): events are still told, and writing is tried anew.
     file: Option<File>,
     /// Events that are not in the file yet, each with the milliseconds from boot to it.
@@ -102,11 +107,10 @@ impl Audit {
     /// Goes on with the log in `folder`, which is made if it is not there. What cannot be read or written is no reason not to
     /// begin: events wait until it can.
     pub(crate) fn open(folder: &Path, boot_id: &str) -> Self {
-        let path = folder.join("audit.jsonl");
-        let read = tail(&path).and_then(|tail| match tail {
+        let read = tail(folder, LOG).and_then(|tail| match tail {
             // Cut off between putting the full file aside and the first record of the next.
             Tail { events, whole, .. } if events.is_empty() => {
-                self::tail(&path.with_extension("1.jsonl")).map(|before| Tail { whole, ..before })
+                self::tail(folder, BEFORE).map(|before| Tail { whole, ..before })
             }
             tail => Ok(tail),
         });
@@ -116,10 +120,10 @@ impl Audit {
         let Tail { events: backlog, previous, whole: size } = read.unwrap_or_default();
         // Past the last number, which only somebody else's record can have, it stays: the device goes on.
         let next = backlog.back().map_or(1, |event| event.number.saturating_add(1));
-        let boot_id = boot_id.to_owned();
+        let (folder, boot_id) = (folder.to_owned(), boot_id.to_owned());
         let (pending, lost, fault, budget) = (VecDeque::new(), 0, None, Budget::default());
         let state =
-            State { path, file: None, pending, lost, fault, size, torn, next, previous, boot_id, backlog, budget };
+            State { folder, file: None, pending, lost, fault, size, torn, next, previous, boot_id, backlog, budget };
         let audit = Self { state: Mutex::new(state), live: broadcast::channel(BACKLOG).0 };
         if let Some(message) = unreadable {
             audit.note(Happening::by_device("AuditLogUnreadable", None, message));
@@ -231,9 +235,9 @@ impl State {
 
     /// Whether what lies at our path is not what we write to any more.
     fn is_removed(&self) -> bool {
-        let inode = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
-        let ours = self.file.as_ref().and_then(|file| file.metadata().ok()).map(inode);
-        ours.is_some_and(|ours| fs::metadata(&self.path).map(inode).ok() != Some(ours))
+        let ours = self.file.as_ref().and_then(|file| file.metadata().ok());
+        let there = || Folder::find(&self.folder).ok()??.entry(LOG).ok()?;
+        ours.is_some_and(|ours| there().is_none_or(|there| there.inode != (ours.dev(), ours.ino())))
     }
 
     fn write_pending(&mut self) -> io::Result<()> {
@@ -264,12 +268,12 @@ impl State {
     }
 
     fn reopen(&mut self) -> io::Result<()> {
-        self.path.parent().map_or(Ok(()), fs::create_dir_all)?;
-        if fs::metadata(&self.path).is_ok_and(|held| held.len() > FILE_LIMIT) {
-            fs::rename(&self.path, self.path.with_extension("1.jsonl"))?;
+        let folder = Folder::open(&self.folder).map_err(told)?;
+        if folder.entry(LOG).map_err(told)?.is_some_and(|held| held.size > FILE_LIMIT) {
+            folder.rename(LOG, &folder, BEFORE).map_err(told)?;
             self.torn = false;
         }
-        let mut file = OpenOptions::new().create(true).append(true).open(&self.path)?;
+        let mut file = folder.append(LOG).map_err(told)?;
         let held = file.seek(SeekFrom::End(0))?;
         if self.torn && held > self.size {
             // The half of a line that did not fit on a full disk: the next record must not be written behind it.
@@ -299,15 +303,18 @@ impl Default for Tail {
     }
 }
 
-/// Reads the end of the log at `path`. A longer line than we write is read in pieces: whoever wrote it, it takes no more
+/// An error with its causes, for who writes the log.
+#[allow(clippy::needless_pass_by_value, reason = "for `map_err`")]
+fn told(error: files::Error) -> io::Error {
+    io::Error::other(chain(&error))
+}
+
+/// Reads the end of the log `name` in `folder`. A longer line than we write is read in pieces: whoever wrote it, it takes no more
 /// memory than a record.
-fn tail(path: &Path) -> io::Result<Tail> {
+fn tail(folder: &Path, name: &str) -> io::Result<Tail> {
     let Tail { mut events, mut previous, mut whole } = Tail::default();
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Tail::default()),
-        Err(e) => return Err(e),
-    };
+    let file = Folder::find(folder).and_then(|folder| folder.map_or(Ok(None), |folder| folder.find_file(name)));
+    let Some(file) = file.map_err(told)? else { return Ok(Tail::default()) };
     let (mut held, mut line) = (0, Vec::new());
     let mut reader = BufReader::new(file);
     while reader.by_ref().take(RECORD_LIMIT).read_until(b'\n', &mut line)? > 0 {
@@ -329,6 +336,8 @@ fn tail(path: &Path) -> io::Result<Tail> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, OpenOptions};
+
     use super::*;
 
     fn note(audit: &Audit, message: &str) {
@@ -375,7 +384,7 @@ mod tests {
         // The same without its end is cut off as any torn line.
         file.write_all(&long).unwrap();
         note(&Audit::open(folder.path(), "boot-3"), "three");
-        let events = tail(&path).unwrap().events;
+        let events = tail(folder.path(), LOG).unwrap().events;
         let told: Vec<_> = events.iter().map(|event| (event.number, event.message.as_str())).collect();
         assert_eq!(told, [(1, "one"), (2, "two"), (3, "three")]);
     }
@@ -430,7 +439,7 @@ mod tests {
         assert!(audit.look_after().is_some());
         fs::remove_dir(&path).unwrap();
         assert_eq!(audit.look_after(), None);
-        let events = tail(&path).unwrap().events;
+        let events = tail(folder.path(), LOG).unwrap().events;
         let told: Vec<_> = events.iter().map(|event| (event.number, event.kind.as_str())).collect();
         let kinds = ["AuditLogUnreadable", "AuditLogUnwritable", "Test", "AuditLogWritten"];
         assert_eq!(told, (1..).zip(kinds).collect::<Vec<_>>());

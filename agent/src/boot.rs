@@ -15,13 +15,13 @@ use catenoid_containers::exit::{self, End};
 use catenoid_kernel::{
     cgroup::{self, Hierarchy},
     init::{self, Signals, Told},
-    machine, process,
+    machine, process, settings,
 };
 use catenoid_schema::units::ByteSize;
 
 use crate::{
     intake::chain,
-    paths::{AGENT_END, CGROUP, DATA, EXITS, MODULES},
+    paths::{AGENT_END, CGROUP, DATA, EXITS, FOREIGN, MODULES},
 };
 
 /// Where this program lies in the initramfs.
@@ -59,9 +59,6 @@ pub(crate) enum Error {
     /// The kernel does not take a limit.
     #[error("failed to set the limits that everything starts with")]
     Limits(#[source] io::Error),
-    /// The agent does not start.
-    #[error("failed to start the agent")]
-    Agent(#[source] io::Error),
 }
 
 /// Runs as PID 1; returns only if it cannot go on.
@@ -71,14 +68,23 @@ pub(crate) enum Error {
 pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
     init::mount_kernel_file_systems()?;
     if init::on_initial_ramfs()? {
-        init::move_root_to_memory()?;
+        let foreign = init::move_root_to_memory()?;
+        if !foreign.is_empty() {
+            let told = serde_json::to_string(&foreign).expect("a list of texts");
+            println!("catenoid: the boot image did not bring these, and nobody signed them; they are left out: {told}");
+            // Nobody has looked at `/run` yet. What cannot be written is told on the console at least.
+            let _ = process::write_record(Path::new(FOREIGN), &told);
+        }
         return Err(Error::Again(Command::new(SELF).exec()));
     }
     init::set_limits().map_err(Error::Limits)?;
     let mut signals = Signals::receive()?;
     let modules = fs::read_to_string(MODULES).map_err(|source| Error::Path { path: MODULES, source })?;
     init::load_modules(&modules.lines().filter(|line| !line.is_empty()).collect::<Vec<_>>())?;
-    init::load_firmware_module()?;
+    for differed in settings::settle().iter().filter(|differed| differed.set.is_err()) {
+        println!("catenoid: {differed}");
+    }
+    init::show_firmware_variables()?;
     signals.listen_to_buttons()?;
     fs::create_dir_all(EXITS).map_err(|source| Error::Path { path: EXITS, source })?;
     say_how_it_booted();
@@ -103,18 +109,12 @@ fn watch_over_agent(signals: &mut Signals) -> Result<std::convert::Infallible, E
         // The group first: the agent then runs hardly a moment without its limit. And the kernel patches its own code for
         // the first group; while another process runs there, QEMU 7.2 (TCG) can go on with the half-patched code for ever.
         let group = group_of_agent();
-        let agent = Command::new(SELF).arg("agent").env("GLIBC_TUNABLES", ALLOCATOR).spawn();
-        let agent = agent.map_err(Error::Agent)?;
-        let joined = group.and_then(|(groups, kills)| groups.move_to_agent(agent.id()).map(|()| kills));
-        let kills = joined.unwrap_or_else(|error| {
-            println!("catenoid: the agent's memory is not limited: {}", chain(&error));
-            0
-        });
-        let end = describe(until_it_ends(&agent, signals)?, kills);
-        let record = serde_json::to_string(&end).expect("an end is a word and a number");
-        if let Err(error) = process::write_record(Path::new(AGENT_END), &record) {
-            println!("catenoid: {}", chain(&error));
-        }
+        let end = match Command::new(SELF).arg("agent").env("GLIBC_TUNABLES", ALLOCATOR).spawn() {
+            Ok(agent) => life_of(&agent, group, signals)?.to_string(),
+            // What there was none of (memory, numbers of processes) may be there again in a moment; the end of PID 1 would be
+            // everybody's.
+            Err(error) => format!("does not start: {error}"),
+        };
         pause = if started.elapsed() < SHORT_LIFE {
             (pause * 2 + Duration::from_millis(100)).min(PAUSE_LIMIT)
         } else {
@@ -127,6 +127,21 @@ fn watch_over_agent(signals: &mut Signals) -> Result<std::convert::Infallible, E
             act(told, signals);
         }
     }
+}
+
+/// Puts the agent into its group, waits until it ends, and writes down how.
+fn life_of(agent: &Child, group: Result<(Hierarchy, u64), cgroup::Error>, signals: &mut Signals) -> Result<End, Error> {
+    let joined = group.and_then(|(groups, kills)| groups.move_to_agent(agent.id()).map(|()| kills));
+    let kills = joined.unwrap_or_else(|error| {
+        println!("catenoid: the agent's memory is not limited: {}", chain(&error));
+        0
+    });
+    let end = describe(until_it_ends(agent, signals)?, kills);
+    let record = serde_json::to_string(&end).expect("an end is a word and a number");
+    if let Err(error) = process::write_record(Path::new(AGENT_END), &record) {
+        println!("catenoid: {}", chain(&error));
+    }
+    Ok(end)
 }
 
 /// The agent's group, with its limit; how many were ended there for want of memory before.

@@ -7,8 +7,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File},
-    io::{self, Read},
     path::{Path, PathBuf},
     sync::{
         Mutex, MutexGuard, PoisonError,
@@ -19,6 +17,7 @@ use std::{
 use catenoid_envelope::{Admitted, DeviceFacts, NEWER_AGENT_NEEDED, Verified, admit, meant_for, open};
 use catenoid_forecast::{Paths, Wanted};
 use catenoid_guests::Generation;
+use catenoid_kernel::files::{self, Folder};
 use catenoid_schema::{
     anchors::Anchors,
     control::{Event, MANIFEST_LIMIT, Outcome},
@@ -119,7 +118,7 @@ pub(crate) enum Refused {
         /// Which one.
         digest: Digest,
         /// The cause.
-        source: io::Error,
+        source: files::Error,
     },
     /// It could not be written down.
     #[error("the manifest could not be kept")]
@@ -289,7 +288,9 @@ impl Intake {
         let Some(target) = self.accepted.borrow().clone() else { return BTreeSet::new() };
         let descriptors = target.manifest.guests.values().filter_map(|reference| reference.descriptor);
         let images = target.guests.values().map(|(_, guest)| guest.image.digest);
-        descriptors.chain(images).filter(|digest| !self.blobs.join(digest.to_hex()).exists()).collect()
+        let Ok(blobs) = Folder::open(&self.blobs) else { return BTreeSet::new() };
+        let is_lost = |digest: &Digest| blobs.entry(&digest.to_hex()).is_ok_and(|held| held.is_none());
+        descriptors.chain(images).filter(is_lost).collect()
     }
 
     /// Looks for the guests of the accepted manifest once more, after `count` blobs that were lost were found elsewhere.
@@ -542,13 +543,10 @@ impl Intake {
     /// Whether the image of a guest is there in full. That it is what was signed is told by dm-verity, block by block.
     fn image(&self, name: &Name, guest: &Guest) -> Result<(), Refused> {
         let image = &guest.image;
-        let size = match fs::metadata(self.blobs.join(image.digest.to_hex())) {
-            Ok(metadata) => metadata.len(),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                return Err(Refused::GuestMissing { guest: name.clone(), what: "image", digest: image.digest });
-            }
-            Err(source) => return Err(Refused::Blob { digest: image.digest, source }),
-        };
+        let held = Folder::open(&self.blobs).and_then(|blobs| blobs.entry(&image.digest.to_hex()));
+        let held = held.map_err(|source| Refused::Blob { digest: image.digest, source })?;
+        let missing = || Refused::GuestMissing { guest: name.clone(), what: "image", digest: image.digest };
+        let size = held.ok_or_else(missing)?.size;
         if size != image.size.bytes() {
             let difference = format!("its image has {size} bytes instead of {}", image.size.bytes());
             return Err(Refused::GuestDiffers { guest: name.clone(), difference });
@@ -557,22 +555,18 @@ impl Intake {
     }
 
     fn blob(&self, digest: Digest) -> Result<Option<Vec<u8>>, Refused> {
-        let file = match File::open(self.blobs.join(digest.to_hex())) {
-            Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(Refused::Blob { digest, source }),
-        };
-        let mut bytes = Vec::new();
-        file.take(DESCRIPTOR_LIMIT + 1).read_to_end(&mut bytes).map_err(|source| Refused::Blob { digest, source })?;
-        Ok(Some(bytes))
+        let blobs = Folder::open(&self.blobs).map_err(|source| Refused::Blob { digest, source })?;
+        match blobs.read_bounded(&digest.to_hex(), DESCRIPTOR_LIMIT + 1) {
+            // Somebody put it there with the disk in hand: what was pushed is a file.
+            Err(files::Error::NotAFile { .. }) => Ok(None),
+            read => read.map_err(|source| Refused::Blob { digest, source }),
+        }
     }
 
     /// Takes away a blob that was altered on the disk: as long as it is there, nobody can push it again.
     fn discard(&self, digest: Digest) -> Result<(), Refused> {
-        match fs::remove_file(self.blobs.join(digest.to_hex())) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(Refused::Blob { digest, source }),
-            _ => {}
-        }
+        let removed = Folder::open(&self.blobs).and_then(|blobs| blobs.remove(&digest.to_hex()));
+        removed.map_err(|source| Refused::Blob { digest, source })?;
         self.tell(
             "BlobAltered",
             format!("`{digest}` was altered on the disk and was removed; it has to be pushed again"),

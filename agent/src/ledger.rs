@@ -13,12 +13,10 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
-    io::{self, Read, Write},
     path::{Path, PathBuf},
 };
 
-use catenoid_kernel::fault::at;
+use catenoid_kernel::files::{self, Folder};
 use catenoid_schema::{cbor, control::MANIFEST_LIMIT, digest::Digest, units::Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -101,13 +99,8 @@ mod bytes {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// A file could not be written.
-    #[error("failed to write ledger slot `{slot}`")]
-    Write {
-        /// Which file.
-        slot: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
+    #[error("failed to write the ledger")]
+    Write(#[from] files::Error),
     /// Somebody else wrote an entry with so high a number.
     #[error("no generation is left in the ledger")]
     NoGeneration,
@@ -131,7 +124,7 @@ pub(crate) enum Corrupt {
         /// Which file.
         path: PathBuf,
         /// The cause.
-        source: io::Error,
+        source: files::Error,
     },
     /// Not a slot, a torn one, or one of another version.
     #[error("ledger slot `{0}` does not begin with its magic")]
@@ -213,7 +206,8 @@ impl Ledger {
     /// # Errors
     /// [`Error::Write`].
     pub(crate) fn remember(&self, entry: &Entry) -> Result<(), Error> {
-        replace(&self.copy, &encode(entry)?)
+        let (folder, name) = parts(&self.copy);
+        Ok(Folder::open(folder)?.replace(name, &encode(entry)?, false)?)
     }
 
     /// Writes entry `generation` again if no slot holds it any more, and over slots that hold nonsense if `over_corrupt`;
@@ -268,24 +262,17 @@ impl Ledger {
     /// Puts `entry` into the slot that is to be written next.
     fn put(&self, entry: &Entry) -> Result<(), Error> {
         let bytes = encode(entry)?;
-        let path = self.folder.join(self.older_slot());
-        let error = |source| Error::Write { slot: path.clone(), source };
-        if !self.folder.exists() {
-            at("ledger.folder", || fs::create_dir_all(&self.folder)).map_err(error)?;
-            let parent = self.folder.parent().unwrap_or(Path::new("/"));
-            at("ledger.sync_parent", || File::open(parent)?.sync_all()).map_err(error)?;
-        }
-        replace(&path, &bytes)
+        Ok(Folder::open(&self.folder)?.replace(self.older_slot(), &bytes, true)?)
     }
 
     /// Removes an entry that is in its slot, but maybe not for good: nobody was told that it is accepted, and whoever brings
     /// it again is not to hear that its sequence was used.
     fn take_back(&self, generation: u64) {
-        for slot in SLOTS.map(|slot| self.folder.join(slot)) {
-            if matches!(read(&slot), Some(Ok(entry)) if entry.generation == generation)
-                && let Err(error) = at("ledger.take_back", || fs::remove_file(&slot))
+        for slot in SLOTS {
+            if matches!(read(&self.folder.join(slot)), Some(Ok(entry)) if entry.generation == generation)
+                && let Err(error) = Folder::open(&self.folder).and_then(|folder| folder.remove(slot))
             {
-                tracing::warn!(slot = %slot.display(), %error, "an entry that was not accepted stays");
+                tracing::warn!(slot, error = chain(&error), "an entry that was not accepted stays");
             }
         }
     }
@@ -306,34 +293,21 @@ impl Ledger {
 
 /// Reads a slot; none if there is no such file.
 fn read(path: &Path) -> Option<Result<Entry, Corrupt>> {
-    let unreadable = |source| Corrupt::Unreadable { path: path.to_owned(), source };
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return None,
-        Err(e) => return Some(Err(unreadable(e))),
-    };
-    let mut bytes = Vec::new();
-    let read = file.take(SLOT_LIMIT).read_to_end(&mut bytes).map_err(unreadable);
-    Some(read.and_then(|_| parse(&bytes, path)))
+    let (folder, name) = parts(path);
+    let bytes = Folder::find(folder).and_then(|folder| match folder {
+        Some(folder) => folder.read_bounded(name, SLOT_LIMIT),
+        None => Ok(None),
+    });
+    match bytes {
+        Ok(bytes) => bytes.map(|bytes| parse(&bytes, path)),
+        Err(source) => Some(Err(Corrupt::Unreadable { path: path.to_owned(), source })),
+    }
 }
 
-/// Puts `bytes` in the place of the file at `path`, whole or not at all; on the disk when this returns. What did not fit
-/// on a full disk is taken away again.
-fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let temporary = path.with_extension("new");
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    let written = at("ledger.create", || File::create(&temporary))
-        .and_then(|mut file| {
-            at("ledger.write", || file.write_all(bytes))?;
-            at("ledger.sync", || file.sync_all())
-        })
-        .and_then(|()| at("ledger.rename", || fs::rename(&temporary, path)))
-        .and_then(|()| at("ledger.sync_folder", || File::open(folder)?.sync_all()));
-    written.map_err(|source| {
-        // It may not be there; and if it stays, the next write takes its place.
-        let _ = fs::remove_file(&temporary);
-        Error::Write { slot: path.to_owned(), source }
-    })
+/// The folder and the name of a file of ours, which has both.
+fn parts(path: &Path) -> (&Path, &str) {
+    let name = path.file_name().and_then(|name| name.to_str());
+    path.parent().zip(name).expect("a slot has a folder and a name")
 }
 
 fn encode(entry: &Entry) -> Result<Vec<u8>, Error> {
@@ -361,6 +335,8 @@ fn parse(bytes: &[u8], path: &Path) -> Result<Entry, Corrupt> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, File};
+
     use super::*;
 
     fn at(seconds: i64) -> Timestamp {
@@ -516,7 +492,7 @@ mod tests {
         let (folder, ledger) = ledger();
         fs::create_dir_all(folder.path().join("ledger/a")).unwrap();
         let unwritable = ledger.write(b"any", at(1), Floor::default());
-        assert!(matches!(unwritable, Err(Error::Write { .. })), "{unwritable:?}");
+        assert!(matches!(unwritable, Err(Error::Write(_))), "{unwritable:?}");
         let names: Vec<_> =
             fs::read_dir(folder.path().join("ledger")).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(names, ["a"]);

@@ -8,6 +8,8 @@ pub(crate) const RUN: &str = "/run/catenoid";
 pub(crate) const LEDGER_COPY: &str = "/run/catenoid/ledger";
 /// How the agent before this one ended, written by PID 1.
 pub(crate) const AGENT_END: &str = "/run/catenoid/agent";
+/// What came with the boot image and is not of it, written by PID 1.
+pub(crate) const FOREIGN: &str = "/run/catenoid/foreign";
 /// What containers ended with, written by PID 1.
 pub(crate) const EXITS: &str = "/run/catenoid/exits";
 /// Control sockets, one folder for each container that has one.

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fs, io, path::Path, sync::Arc, time::Duration};
 
 use catenoid_containers::{Containers, Paths, exit::End};
 use catenoid_guests::Store;
-use catenoid_kernel::{init, machine, wait::Bell};
+use catenoid_kernel::{init, machine, process, wait::Bell};
 use catenoid_schema::{
     allocate,
     anchors::Anchors,
@@ -23,7 +23,7 @@ use crate::{
     clock, control,
     intake::{Intake, Target},
     pass::Pass,
-    paths::{AGENT_END, ANCHORS, CONTROL, DATA, LAUNCHER, LEDGER_COPY},
+    paths::{AGENT_END, ANCHORS, CONTROL, DATA, FOREIGN, LAUNCHER, LEDGER_COPY},
     status::Snapshot,
     storage::{self, Restock},
     upkeep::Upkeep,
@@ -89,10 +89,9 @@ pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
     storage::mount_data()?;
     let device = device()?;
     let data = Path::new(DATA);
+    let moved = storage::make_way(data);
     let audit = Arc::new(Audit::open(&data.join("audit"), &device.boot_id));
-    if let Some(ended) = how_the_last_ended() {
-        audit.note(ended);
-    }
+    how_the_last_ended().into_iter().chain(left_out()).chain(moved).for_each(|told| audit.note(told));
     audit.note(Happening::by_device("AgentStarted", None, format!("version {}", device.agent)));
     let store = Arc::new(Store::open(data)?);
     let generation = store.generation();
@@ -130,12 +129,23 @@ pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
 
 /// What PID 1 wrote down about the agent before this one; told once.
 fn how_the_last_ended() -> Option<Happening> {
-    let text = fs::read_to_string(AGENT_END).ok()?;
-    // It stays where it cannot be removed: then it is told twice.
-    let _ = fs::remove_file(AGENT_END);
-    let end: End = serde_json::from_str(&text).ok()?;
+    let end: End = serde_json::from_str(&take_record(AGENT_END)?).ok()?;
     let kind = if end == End::OutOfMemory { "AgentOutOfMemory" } else { "AgentEnded" };
     Some(Happening::by_device(kind, None, format!("the agent before this one {end}")))
+}
+
+/// What lay beside the boot image and is nowhere now; told once.
+fn left_out() -> Option<Happening> {
+    let files = take_record(FOREIGN)?;
+    let message = format!("files that nobody signed lay beside the boot image and were left out: {files}");
+    Some(Happening::by_device("BootFilesForeign", None, message))
+}
+
+fn take_record(path: &str) -> Option<String> {
+    let text = process::read_record(Path::new(path)).ok()??;
+    // It stays where it cannot be removed: then it is told twice.
+    let _ = process::remove_record(Path::new(path));
+    Some(text)
 }
 
 fn device() -> Result<Device, Error> {

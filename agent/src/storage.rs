@@ -10,7 +10,8 @@ use std::{
 
 use catenoid_guests::Store;
 use catenoid_kernel::{
-    block::{self, Content},
+    block::{self, Content, Guid},
+    files, machine,
     uevent::Announcements,
 };
 use catenoid_schema::{control::MANIFEST_LIMIT, digest::Digest, feature};
@@ -34,11 +35,17 @@ const ENTRIES: usize = 64;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// No such partition.
-    #[error("no partition is labelled `{label}` after {} s", DISK_TIME.as_secs())]
+    #[error("no partition of the disk that the device booted from is labelled `{label}` after {} s", DISK_TIME.as_secs())]
     NoPartition {
         /// The label.
         label: &'static str,
     },
+    /// Nobody says which disk is the device's.
+    #[error("the partition that the device booted from is not known")]
+    BootPartition(#[source] io::Error),
+    /// What says so is no GUID.
+    #[error("the partition that the device booted from is `{0}`, which is no GUID")]
+    BootGuid(String),
     /// It could not be waited for.
     #[error("failed to listen for block devices")]
     Listen(#[source] io::Error),
@@ -99,13 +106,35 @@ pub(crate) fn mount_data() -> Result<(), Error> {
     Ok(block::mount_data(&device, Path::new(DATA))?)
 }
 
+/// What the device keeps on the data partition: folders, and the files that are not named by what is in them.
+const OURS: [(&str, bool); 8] = [
+    ("ledger", true),
+    ("ledger/a", false),
+    ("ledger/b", false),
+    ("audit", true),
+    ("audit/audit.jsonl", false),
+    ("audit/audit.1.jsonl", false),
+    ("blobs", true),
+    ("incoming", true),
+];
+
+/// Puts aside what has one of these names and is something else: a link, a pipe, a folder in the place of a file. Only
+/// somebody with the disk in hand can have put it there. What was done, and what could not be.
+pub(crate) fn make_way(data: &Path) -> Vec<Happening> {
+    let told = |message| Happening::by_device("ForeignFile", None, message);
+    let done = OURS.iter().filter_map(|(name, folder)| files::make_way(&data.join(name), *folder).transpose());
+    done.map(|done| told(done.unwrap_or_else(|error| chain(&error)))).collect()
+}
+
 /// Waits until the kernel announces the partition.
 fn wait_for_partition(label: &'static str) -> Result<PathBuf, Error> {
+    let boot = machine::boot_partition().map_err(Error::BootPartition)?;
+    let boot: Guid = boot.parse().map_err(|_| Error::BootGuid(boot))?;
     // Listening comes first: what appears between a look and the wait is then announced.
     let announcements = Announcements::listen().map_err(Error::Listen)?;
     let deadline = Instant::now() + DISK_TIME;
     loop {
-        if let Some(device) = block::partition(label)? {
+        if let Some(device) = block::partition(label, &boot)? {
             return Ok(device);
         }
         let left = deadline.saturating_duration_since(Instant::now());
@@ -129,7 +158,8 @@ impl Restock {
     /// Looks whether anything is missing and tries to get it. Without any manifest it tries each time.
     pub(crate) fn look(&mut self, intake: &Intake, store: &Store, audit: &Audit) {
         let holds_nothing = intake.watch().borrow().is_none();
-        if !holds_nothing && intake.lost().is_subset(&self.sought) {
+        let lost = intake.lost();
+        if !holds_nothing && lost.is_subset(&self.sought) {
             return;
         }
         let taken = if holds_nothing {
@@ -137,7 +167,8 @@ impl Restock {
         } else {
             refill(intake, store)
         };
-        self.sought = intake.lost();
+        // Not what is lost by now: under a removal that is not over, that is more than was looked for.
+        self.sought = lost;
         // What was in the bundle and is lost already again, as under a removal that is not over, is there to be found again.
         let refused = match taken {
             Ok(found) => {

@@ -4,10 +4,11 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use catenoid_guests::Store;
+use catenoid_kernel::settings;
 use catenoid_schema::status::{Condition, Health, Subject, SubjectStatus, Sync};
 
 use crate::{
-    audit::Audit,
+    audit::{Audit, Happening},
     intake::{Intake, chain, condition},
 };
 
@@ -32,9 +33,21 @@ impl Upkeep {
             let message = format!("events wait in memory until they can be written: {fault}");
             condition("AuditLogUnwritable", message)
         });
-        let subjects = [("ledger", ledger), ("audit", audit.into_iter().collect()), ("disk", self.disk())];
+        let audit = audit.into_iter().collect();
+        let subjects = [("ledger", ledger), ("audit", audit), ("disk", self.disk()), ("kernel", self.kernel())];
         let wrong = subjects.into_iter().filter(|(_, conditions)| !conditions.is_empty());
         wrong.map(|(name, conditions)| subject(name, conditions)).collect()
+    }
+
+    /// Puts the kernel's settings right; what cannot be stays told.
+    fn kernel(&self) -> Vec<Condition> {
+        let differed = settings::settle();
+        let (set, stays): (Vec<_>, Vec<_>) = differed.iter().partition(|differed| differed.set.is_ok());
+        for differed in set {
+            let subject = Some(Subject::new(KIND, "kernel"));
+            self.audit.note(Happening::by_device("KernelSettingHealed", subject, differed.to_string()));
+        }
+        stays.into_iter().map(|differed| condition("KernelSettingDiffers", differed.to_string())).collect()
     }
 
     fn disk(&self) -> Vec<Condition> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// What the attacker of the scenario tests is built for. Named to cargo, it has a directory of its own: its static libraries
 /// do not mix with what everything else links.
-pub const PROBE_TARGET: &str = "x86_64-unknown-linux-gnu";
+pub const STATIC_TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// Why there are no artefacts to speak of.
 #[derive(Debug, thiserror::Error)]
@@ -79,10 +79,16 @@ impl Artefacts {
         self.target.join(profile).join(name)
     }
 
+    /// A program of [`STATIC_TARGET`], linked statically: `target/<target>/device/<name>`.
+    #[must_use]
+    pub fn static_binary(&self, name: &str) -> PathBuf {
+        self.target.join(STATIC_TARGET).join("device").join(name)
+    }
+
     /// The attacker of the scenario tests.
     #[must_use]
     pub fn probe(&self) -> PathBuf {
-        self.target.join(PROBE_TARGET).join("device/catenoid-probe")
+        self.static_binary("catenoid-probe")
     }
 
     /// `target/catenoid`, below which everything else lies.

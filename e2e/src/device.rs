@@ -20,6 +20,9 @@ pub const AGENT: &str = r#"for folder in /proc/[0-9]*; do
   [ "$(cat $folder/cmdline 2>/dev/null | tr '\0' ' ')" = "/init agent " ] && agent=${folder#/proc/}
 done; "#;
 
+/// Which disk is the device's, where no firmware says it: the GUID is that of each image's boot partition.
+const BOOT_PARTITION: &str = "catenoid.boot_partition=CA7E401D-0000-4000-8000-000000000001";
+
 const INITRAMFS: &str = "initramfs.cpio.zst";
 
 /// The certificates that a device of this PKI enrols.
@@ -109,7 +112,7 @@ fn joined(mut initramfs: Vec<u8>, archive: &[u8]) -> Vec<u8> {
 fn with_initramfs(artefacts: &Artefacts, dir: PathBuf, initramfs: PathBuf) -> Result<Builder> {
     let path = Image::Test.folder(artefacts).join("cmdline");
     let words = fs::read_to_string(&path).with_context(|| format!("failed to read `{}`", path.display()))?;
-    let words = words.trim_end_matches('\0').trim().to_owned();
+    let words = format!("{} {BOOT_PARTITION}", words.trim_end_matches('\0').trim());
     Ok(Vm::builder(dir).kernel(artefacts.rooms().join("kernel"), initramfs, words).root_shell())
 }
 
@@ -146,6 +149,12 @@ impl Device {
     /// Cuts the power and switches the same device on again, with firmware if it had one.
     pub fn power_cycle(self) -> Result<Self> {
         Self::start(self.artefacts, self.vm.off())
+    }
+
+    /// Cuts the power; what switches the same device on again.
+    #[must_use]
+    pub fn off(self) -> Builder {
+        self.vm.off()
     }
 
     /// Stops the device for good, so that it can be restored from this moment: see [`Vm::save`].

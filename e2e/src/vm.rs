@@ -128,6 +128,7 @@ pub struct Builder {
     writes: Writes,
     kernel: Option<Kernel>,
     memory: Option<PathBuf>,
+    strange_disk: Option<PathBuf>,
 }
 
 /// What becomes of the guest's writes to its disk.
@@ -154,6 +155,13 @@ impl Builder {
     #[must_use]
     pub fn disk(mut self, disk: impl Into<PathBuf>) -> Self {
         self.disk = Some(disk.into());
+        self
+    }
+
+    /// Has this disk as well, which the kernel finds before its own.
+    #[must_use]
+    pub fn strange_disk(mut self, disk: impl Into<PathBuf>) -> Self {
+        self.strange_disk = Some(disk.into());
         self
     }
 
@@ -380,6 +388,12 @@ impl Builder {
             "-nodefaults -no-user-config -display none -S",
             "-M q35,smm=on,accel=tcg -cpu max -smp 2 -m",
             &memory,
+            &self.strange_disk.as_ref().map_or(String::new(), |disk| {
+                format!(
+                    "-drive if=none,id=strange,format=raw,snapshot=on,file={} -device virtio-blk-pci,drive=strange",
+                    disk.display()
+                )
+            }),
             self.writes.arguments(),
             "-device virtio-rng-pci -device qemu-xhci,id=usb",
             "-netdev",
@@ -394,7 +408,7 @@ impl Builder {
             "-qmp unix:qmp.sock,server=on,wait=off -qmp stdio",
         ]
         .join(" ")
-        .split(' ')
+        .split_whitespace()
         .map(str::to_owned)
         .collect::<Vec<_>>();
         match &self.kernel {
@@ -493,6 +507,7 @@ impl Vm {
             writes: Writes::Through,
             kernel: None,
             memory: None,
+            strange_disk: None,
         }
     }
 

@@ -154,12 +154,16 @@ pub(crate) fn deliver_probe(bench: &Bench) -> Result<()> {
     Ok(())
 }
 
-/// Puts the probe into c0 and, through it, into the root namespace, where it is a neighbour from now on.
+/// Puts the probe into c0 and, through it, into the root namespace, where it is a neighbour from now on. Nothing can be put
+/// there unless root mounts something over it.
 fn neighbour_in_root(bench: &mut Bench) -> Result<()> {
     deliver_probe(bench)?;
     let core = bench.processes()?.get("core0").context("c0 does not run")?.pid;
     bench.device.root(&format!(
-        "mkdir -p /usr/bin && cp /proc/{core}/root{PROBE} {PROBE} && chmod 755 {PROBE} &&
+        "mount -t tmpfs probe /tmp && for d in etc usr; do
+             mkdir /tmp/$d /tmp/$d.work &&
+             mount -t overlay -o lowerdir=/$d,upperdir=/tmp/$d,workdir=/tmp/$d.work probe /$d || exit 1
+         done && mkdir -p /usr/bin && cp /proc/{core}/root{PROBE} {PROBE} && chmod 755 {PROBE} &&
          {{ {PROBE} neighbour </dev/null >/tmp/neighbour 2>&1 & }} &&
          until grep -q ready /tmp/neighbour; do kill -0 $! || exit 1; sleep 0.1; done; cat /tmp/neighbour"
     ))?;

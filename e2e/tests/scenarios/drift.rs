@@ -187,3 +187,20 @@ fn rows(status: &Status) -> Result<Vec<Row>> {
         ),
     ])
 }
+
+/// Settings of the whole kernel are looked at in each pass; nobody tells when one is changed.
+#[test]
+fn vm_kernel_settings_drift_heals() -> Result<()> {
+    let mut bench = Bench::ready("settings")?;
+    let since = bench.status()?.last_event;
+    let changed = [("kernel/kptr_restrict", "0", "2"), ("fs/protected_symlinks", "0", "1"), ("kernel/sysrq", "1", "0")];
+    for (key, other, _) in changed {
+        bench.device.root(&format!("echo {other} >/proc/sys/{key}"))?;
+    }
+    for (key, other, wanted) in changed {
+        let told = format!("`{key}` was {other}, not {wanted}");
+        bench.event(since, key, |event| event.kind == "KernelSettingHealed" && event.message == told)?;
+        ensure!(bench.device.root(&format!("cat /proc/sys/{key}"))? == wanted, "{key}");
+    }
+    Ok(())
+}

@@ -12,6 +12,7 @@ mod compat;
 mod confined;
 mod crash_points;
 mod disasters;
+mod disk_holder;
 mod drift;
 mod first_manifest;
 mod hostile_c0;

@@ -52,7 +52,7 @@ pub(crate) fn make(artefacts: &Artefacts, version: &str) -> Result<()> {
 /// that was built last, for a device of another version to start.
 pub(crate) fn prepare(artefacts: &Artefacts) -> Result<()> {
     let prepared = artefacts.compat();
-    let agent = artefacts.binary("device", "catenoid-agent");
+    let agent = artefacts.static_binary("catenoid-agent");
     let write = |name: &Path, content: &[u8]| {
         let path = prepared.join(name);
         let folder = path.parent().unwrap_or(&prepared);

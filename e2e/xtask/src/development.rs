@@ -7,7 +7,6 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 use catenoid_e2e::Artefacts;
-use catenoid_e2e::artefacts::PROBE_TARGET;
 
 use crate::run;
 
@@ -77,10 +76,7 @@ pub(crate) fn demo_guests(artefacts: &Artefacts) -> Result<()> {
 /// The guests of the scenario tests: a second version, and the attacker, which is a guest and a program: linked
 /// statically, for guests have no libraries.
 pub(crate) fn test_guests(artefacts: &Artefacts) -> Result<()> {
-    let mut cargo = run::cargo();
-    cargo.args(["build", "--quiet", "--profile", "device", "-p", "catenoid-probe", "--target", PROBE_TARGET]);
-    cargo.env("RUSTFLAGS", "-C target-feature=+crt-static");
-    run::visibly(cargo.current_dir(artefacts.workspace()))?;
+    run::visibly(run::cargo_static(artefacts)?.args(["-p", "catenoid-probe"]))?;
     let program = format!("/usr/bin/catenoid-probe={}", artefacts.probe().display());
     guest(artefacts, &SECOND, &[])?;
     guest(artefacts, &PROBE, &[program])

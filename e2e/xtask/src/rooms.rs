@@ -40,7 +40,7 @@ pub(crate) fn build(artefacts: &Artefacts) -> Result<()> {
     let mut initramfs = Initramfs::default();
     initramfs.add_file("/init", 0o755, include_bytes!("rooms/init").to_vec());
     initramfs.add_file("/rooms/run", 0o755, include_bytes!("rooms/run").to_vec());
-    initramfs.add_program("/rooms/catenoid-launcher", &artefacts.binary("device", "catenoid-launcher"))?;
+    initramfs.add_program("/rooms/catenoid-launcher", &artefacts.static_binary("catenoid-launcher"))?;
     initramfs.add_program("/bin/busybox", Path::new("/bin/busybox"))?;
     initramfs.add_program("/sbin/modprobe", Path::new("/usr/bin/kmod"))?;
     initramfs.add_program("/usr/bin/mkfs.erofs", Path::new("/usr/bin/mkfs.erofs"))?;

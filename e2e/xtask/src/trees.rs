@@ -142,11 +142,11 @@ fn with(text: &str, before: &str, added: &str) -> Result<String> {
 }
 
 fn build(artefacts: &Artefacts, tree: &Path) -> Result<Programs> {
-    let mut cargo = run::cargo();
-    cargo.args(["build", "--quiet", "--profile", "device", "-p", "catenoid-agent", "-p", "catenoid-launcher"]);
+    let mut cargo = run::cargo_static(artefacts)?;
+    cargo.args(["-p", "catenoid-agent", "-p", "catenoid-launcher"]);
     cargo.arg("--target-dir").arg(artefacts.target()).current_dir(tree);
     run::visibly(&mut cargo)?;
-    let [agent, launcher] = ["catenoid-agent", "catenoid-launcher"].map(|name| artefacts.binary("device", name));
+    let [agent, launcher] = ["catenoid-agent", "catenoid-launcher"].map(|name| artefacts.static_binary(name));
     Ok(Programs { agent, launcher })
 }
 

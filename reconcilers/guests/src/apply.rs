@@ -7,7 +7,7 @@ use std::{
 
 use catenoid_core::{Reconciler, RoomError};
 use catenoid_kernel::{
-    blobs::{self, Folder},
+    files::{self, Folder},
     loop_device::{self, LoopDevice},
     mount::{self, mount_image, unmount_all},
     verity::{self, DeviceMapper},
@@ -25,7 +25,7 @@ use crate::{Generation, Observed, Planning, Step, observe, store};
 pub enum Error {
     /// The store could not be read.
     #[error("failed to read the stored blobs")]
-    Store(#[source] blobs::Error),
+    Store(#[source] files::Error),
     /// The devices could not be read.
     #[error("failed to read the verity devices")]
     Devices(#[source] verity::Error),
@@ -38,7 +38,7 @@ pub enum Error {
         /// Which.
         guest: String,
         /// Why.
-        source: blobs::Error,
+        source: files::Error,
     },
     /// The image could not be made a block device.
     #[error("failed to attach the image of guest `{guest}`")]
@@ -68,7 +68,7 @@ pub enum Error {
         /// Which.
         guest: String,
         /// The block that could not be read.
-        source: blobs::Error,
+        source: files::Error,
     },
     /// The disk does not give the image back.
     #[error("failed to read the image of guest `{guest}`")]
@@ -76,7 +76,7 @@ pub enum Error {
         /// Which.
         guest: String,
         /// Why.
-        source: blobs::Error,
+        source: files::Error,
     },
     /// What was signed is no image that the kernel can mount.
     #[error("failed to mount guest `{guest}`")]
@@ -114,7 +114,7 @@ pub enum Error {
         /// Which.
         blob: Digest,
         /// Why.
-        source: blobs::Error,
+        source: files::Error,
     },
     /// The work in the background ended before its time.
     #[error("the work on guests was broken off")]
@@ -204,7 +204,7 @@ impl Reconciler for Guests {
 impl Doors {
     fn apply(&self, step: Step) -> Result<(), Error> {
         let (blobs, incoming) = store::folders(&self.data).map_err(Error::Store)?;
-        let remove = |blob, result: Result<(), blobs::Error>| result.map_err(|source| Error::Remove { blob, source });
+        let remove = |blob, result: Result<(), files::Error>| result.map_err(|source| Error::Remove { blob, source });
         match step {
             Step::MapVerity { guest, label, image, verity } => self.map(&blobs, &guest, label, &image, &verity),
             Step::MountGuest { guest, label } => self.mount(&guest, label),
@@ -262,7 +262,7 @@ impl Doors {
         }
         let node = verity::node(&device);
         // Every block is checked before anything is run from them, not only those that are needed at first.
-        if let Err(source) = blobs::read_device(&node) {
+        if let Err(source) = files::read_device(&node) {
             let altered = find()?.is_some_and(|device| device.corrupt);
             return Err(if altered {
                 Error::Altered { guest: label, source }

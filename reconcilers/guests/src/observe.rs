@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use catenoid_kernel::{
-    blobs::Folder,
+    files::Folder,
     mount::mounts_in,
     name,
     verity::{self, DeviceMapper},

@@ -16,7 +16,7 @@ use std::{
     },
 };
 
-use catenoid_kernel::blobs::{self, Entry, Folder, Writing};
+use catenoid_kernel::files::{self, Entry, Folder, Writing};
 use catenoid_schema::{
     control::{BLOB_LIMIT, BlobState},
     digest::Digest,
@@ -123,7 +123,7 @@ pub enum StoreError {
     },
     /// The data partition could not be read or written.
     #[error("failed to store a blob")]
-    Files(#[from] blobs::Error),
+    Files(#[from] files::Error),
 }
 
 /// The number of the accepted manifest, which rises with each; 0 before the first. What was pushed in an earlier
@@ -344,27 +344,27 @@ impl Store {
 
 fn write(incoming: &Folder, digest: Digest) -> Result<Writing, StoreError> {
     incoming.write(&partial_name(&digest)).map_err(|error| match error {
-        blobs::Error::Open { source, .. } if source.kind() == io::ErrorKind::WouldBlock => StoreError::Busy { digest },
+        files::Error::Open { source, .. } if source.kind() == io::ErrorKind::WouldBlock => StoreError::Busy { digest },
         error => error.into(),
     })
 }
 
 /// The folders of finished blobs and of pushes in progress.
-pub(crate) fn folders(data: &Path) -> Result<(Folder, Folder), blobs::Error> {
+pub(crate) fn folders(data: &Path) -> Result<(Folder, Folder), files::Error> {
     Ok((Folder::open(&data.join("blobs"))?, Folder::open(&data.join("incoming"))?))
 }
 
 /// Removes what was pushed of a blob, unless somebody is pushing it, or has it verified, at this moment.
-pub(crate) fn remove_partial(incoming: &Folder, digest: &Digest) -> Result<(), blobs::Error> {
+pub(crate) fn remove_partial(incoming: &Folder, digest: &Digest) -> Result<(), files::Error> {
     let name = partial_name(digest);
     match incoming.write(&name) {
-        Err(blobs::Error::Open { source, .. }) if source.kind() == io::ErrorKind::WouldBlock => Ok(()),
+        Err(files::Error::Open { source, .. }) if source.kind() == io::ErrorKind::WouldBlock => Ok(()),
         held => held.and_then(|_held| incoming.remove(&name)),
     }
 }
 
 /// Removes an image, and leaves an empty file that says so. Whoever has the image open goes on reading it.
-pub(crate) fn discard_altered(blobs: &Folder, image: &Digest) -> Result<(), blobs::Error> {
+pub(crate) fn discard_altered(blobs: &Folder, image: &Digest) -> Result<(), files::Error> {
     blobs.write(&altered_name(image))?.sync()?;
     blobs.remove(&image.to_hex())
 }

@@ -9,7 +9,10 @@ use std::{
 
 use nix::mount::{MsFlags, mount};
 
-use crate::fault::{at, look};
+use crate::{
+    fault::{at, look},
+    init::CLOSED,
+};
 
 /// Bytes at each end of a partition that are looked at: every superblock and signature that `blkid` knows lies there.
 /// The file system leaves this much free at the end.
@@ -21,6 +24,12 @@ pub enum Error {
     /// The kernel's list could not be read.
     #[error("failed to list the block devices")]
     List(#[source] io::Error),
+    /// More than one disk has the partition that the device booted from.
+    #[error("{count} disks have the partition that the device booted from; all but its own must be taken out")]
+    SeveralDisks {
+        /// How many.
+        count: usize,
+    },
     /// It could not be read.
     #[error("failed to read block device `{device}`")]
     Read {
@@ -51,15 +60,25 @@ pub enum Error {
     },
 }
 
-/// The device node of the GPT partition with `label`, if the kernel has found one by now.
+/// The device node of the GPT partition with `label` on the disk that has partition `boot`, if the kernel has found it by now.
 ///
 /// # Errors
-/// [`Error::List`].
-pub fn partition(label: &str) -> Result<Option<PathBuf>, Error> {
+/// [`Error::List`]; [`Error::SeveralDisks`]: nothing tells a copy of the disk from the disk.
+pub fn partition(label: &str, boot: &Guid) -> Result<Option<PathBuf>, Error> {
+    let mut disks = Vec::new();
+    for disk in entries(Path::new("/sys/class/block"))? {
+        // Partitions have one. A disk that cannot be read, or can vanish while it is looked at, is not the one.
+        if !disk.join("partition").exists() && has_partition(&disk, boot).unwrap_or(false) {
+            disks.push(disk);
+        }
+    }
+    let disk = match disks.as_slice() {
+        [] => return Ok(None),
+        [disk] => disk,
+        _ => return Err(Error::SeveralDisks { count: disks.len() }),
+    };
     let wanted = format!("PARTNAME={label}");
-    for entry in look("block.list", || fs::read_dir("/sys/class/block")).map_err(Error::List)? {
-        let path = entry.map_err(Error::List)?.path();
-        // A device can vanish while it is looked at: then it is not the one.
+    for path in entries(disk)? {
         let Ok(uevent) = fs::read_to_string(path.join("uevent")) else { continue };
         if uevent.lines().any(|line| line == wanted) {
             let name = uevent.lines().find_map(|line| line.strip_prefix("DEVNAME="));
@@ -68,6 +87,66 @@ pub fn partition(label: &str) -> Result<Option<PathBuf>, Error> {
     }
     Ok(None)
 }
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let entries = look("block.list", || fs::read_dir(folder)).map_err(Error::List)?;
+    entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>().map_err(Error::List)
+}
+
+/// Whether the GPT of the disk at `path` in sysfs has a partition with this GUID.
+fn has_partition(path: &Path, wanted: &Guid) -> io::Result<bool> {
+    let name = path.file_name().unwrap_or_default();
+    let block: u64 = fs::read_to_string(path.join("queue/logical_block_size"))?
+        .trim()
+        .parse()
+        .map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
+    let mut disk = File::open(Path::new("/dev").join(name))?;
+    let header = read_at(&mut disk, block, GPT_HEADER)?;
+    let Some((first, size, count)) = table(&header) else { return Ok(false) };
+    let table = read_at(&mut disk, first.saturating_mul(block), u64::from(size) * u64::from(count))?;
+    Ok(table.chunks_exact(size as usize).any(|entry| entry[16..32] == wanted.0))
+}
+
+/// Bytes of a GPT header that are looked at, and the most entries of a table: what everybody makes.
+const GPT_HEADER: u64 = 92;
+const GPT_ENTRIES: u32 = 128;
+
+/// Where the table of partitions begins in blocks, the size of an entry, and how many there are (UEFI 2.10, 5.3.2). The
+/// kernel has checked it, or shows no partitions.
+fn table(header: &[u8]) -> Option<(u64, u32, u32)> {
+    let word = |at: usize| Some(u32::from_le_bytes(header.get(at..at + 4)?.try_into().ok()?));
+    let first = u64::from_le_bytes(header.get(72..80)?.try_into().ok()?);
+    let (count, size) = (word(80)?.min(GPT_ENTRIES), word(84)?);
+    (header.starts_with(b"EFI PART") && (128..=4096).contains(&size)).then_some((first, size, count))
+}
+
+/// What names a partition in a GPT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Guid([u8; 16]);
+
+impl std::str::FromStr for Guid {
+    type Err = NoGuid;
+
+    /// Of the text form, in which the first three groups are numbers.
+    fn from_str(text: &str) -> Result<Self, NoGuid> {
+        let groups: Vec<&str> = text.split('-').collect();
+        let lengths: Vec<usize> = groups.iter().map(|group| group.len()).collect();
+        let digits = groups.concat();
+        if lengths != [8, 4, 4, 4, 12] || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return Err(NoGuid);
+        }
+        let mut bytes = u128::from_str_radix(&digits, 16).map_err(|_| NoGuid)?.to_be_bytes();
+        bytes[0..4].reverse();
+        bytes[4..6].reverse();
+        bytes[6..8].reverse();
+        Ok(Self(bytes))
+    }
+}
+
+/// A text that is no GUID.
+#[derive(Debug, thiserror::Error)]
+#[error("this is no GUID")]
+pub struct NoGuid;
 
 /// What a partition holds, told by our mark in its last block.
 ///
@@ -158,7 +237,7 @@ fn mark(file: &mut File, size: u64, text: &[u8]) -> io::Result<()> {
 pub fn mount_data(device: &Path, target: &Path) -> Result<(), Error> {
     let error = |source| Error::Mount { device: device.to_owned(), target: target.to_owned(), source };
     fs::create_dir_all(target).map_err(error)?;
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC | MsFlags::MS_NOATIME;
+    let flags = CLOSED | MsFlags::MS_NOATIME;
     let mounts = fs::read_to_string("/proc/self/mountinfo").map_err(error)?;
     let mounted = mounts.lines().any(|line| line.split(' ').nth(4).map(Path::new) == Some(target));
     if mounted {
@@ -171,6 +250,33 @@ pub fn mount_data(device: &Path, target: &Path) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn guids_are_read_as_they_lie_on_a_disk() {
+        let guid: Guid = "CA7E401D-0102-4304-8506-0708090a0b0c".parse().unwrap();
+        assert_eq!(guid.0, [0x1d, 0x40, 0x7e, 0xca, 2, 1, 4, 0x43, 0x85, 6, 7, 8, 9, 10, 11, 12]);
+        for bad in ["", "CA7E401D", "CA7E401D-0102-4304-8506-0708090a0b0", "+A7E401D-0102-4304-8506-0708090a0b0c"] {
+            assert!(bad.parse::<Guid>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn no_header_leads_to_a_read_without_end() {
+        let header = |magic: &[u8], count: u32, size: u32| {
+            let mut header = vec![0; 92];
+            header[..8].copy_from_slice(magic);
+            header[72] = 2;
+            header[80..84].copy_from_slice(&count.to_le_bytes());
+            header[84..88].copy_from_slice(&size.to_le_bytes());
+            table(&header)
+        };
+        assert_eq!(header(b"EFI PART", 128, 128), Some((2, 128, 128)));
+        assert_eq!(header(b"EFI PART", u32::MAX, 4096), Some((2, 4096, 128)));
+        assert_eq!(header(b"EFI PART", 1, 0), None);
+        assert_eq!(header(b"EFI PART", 1, 1 << 20), None);
+        assert_eq!(header(b"EFI BART", 1, 128), None);
+        assert_eq!(table(b"EFI PART"), None);
+    }
 
     #[test]
     fn what_a_partition_holds_is_told_by_its_ends_and_our_mark() {

@@ -56,12 +56,18 @@ pub enum Error {
     Signals(#[source] io::Error),
 }
 
+/// Of a file system that can be written to: no program of it is executed, no device opened, no link followed.
+pub(crate) const CLOSED: MsFlags = MsFlags::MS_NOSUID
+    .union(MsFlags::MS_NODEV)
+    .union(MsFlags::MS_NOEXEC)
+    .union(MsFlags::from_bits_retain(libc::MS_NOSYMFOLLOW));
+
 /// The kernel's file systems, in the order in which they are mounted.
 const MOUNTS: [(&str, &str, MsFlags, Option<&str>); 6] = [
     ("proc", "/proc", MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC), None),
     ("sysfs", "/sys", MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC), None),
-    ("devtmpfs", "/dev", MsFlags::MS_NOSUID, Some("mode=0755")),
-    ("tmpfs", "/run", MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV), Some("mode=0755,size=64m")),
+    ("devtmpfs", "/dev", MsFlags::MS_NOSUID.union(MsFlags::MS_NOEXEC), Some("mode=0755")),
+    ("tmpfs", "/run", CLOSED, Some("mode=0755,size=64m")),
     ("cgroup2", "/sys/fs/cgroup", MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC), None),
     ("securityfs", "/sys/kernel/security", MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC), None),
 ];
@@ -71,7 +77,10 @@ const MOUNTS: [(&str, &str, MsFlags, Option<&str>); 6] = [
 /// # Errors
 /// [`Error::Mount`].
 pub fn mount_kernel_file_systems() -> Result<(), Error> {
-    for (kind, target, flags, data) in MOUNTS {
+    // None before `/proc` is there. A tmpfs would be mounted once more over itself, and hide what is in it.
+    let mounted = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let is_mounted = |target| mounted.lines().any(|line| line.split(' ').nth(4) == Some(target));
+    for (kind, target, flags, data) in MOUNTS.into_iter().filter(|(_, target, ..)| !is_mounted(*target)) {
         let error = |source| Error::Mount { kind, target, source };
         if !Path::new(target).exists() {
             fs::create_dir_all(target).map_err(error)?;
@@ -94,56 +103,86 @@ pub fn on_initial_ramfs() -> Result<bool, Error> {
     Ok(mountinfo.lines().any(|line| line.split(' ').nth(4) == Some("/") && line.contains(" - rootfs ")))
 }
 
-/// Copies the initial ramfs to a tmpfs, makes that the root, and frees the old one. The caller then executes itself
-/// anew: its own text still lies in what was freed.
+/// What the image's root has, a path a line, a folder with a slash at its end and before what is in it: part of the signed
+/// initramfs, which names itself.
+const FILES: &str = "/etc/catenoid/files";
+/// What systemd-stub adds from the signed boot image (systemd-stub(7)); anything else there came from the boot partition,
+/// which nobody signed.
+const FROM_BOOT_IMAGE: [&str; 2] = ["/.extra/tpm2-pcr-signature.json", "/.extra/tpm2-pcr-public-key.pem"];
+
+/// Copies what the signed list names of the initial ramfs to a tmpfs, makes that the root, for good read-only, and frees the
+/// old one; gives what else was there, which is nowhere any more. The caller then executes itself anew: its own text still
+/// lies in what was freed.
 ///
 /// # Errors
 /// [`Error::SwitchRoot`].
-pub fn move_root_to_memory() -> Result<(), Error> {
+pub fn move_root_to_memory() -> Result<Vec<String>, Error> {
     const NEW: &str = "/.root";
     let error = |path: &Path, source| Error::SwitchRoot { path: path.to_owned(), source };
     let new = Path::new(NEW);
     fs::create_dir_all(new).map_err(|e| error(new, e))?;
-    mount(Some("tmpfs"), NEW, Some("tmpfs"), MsFlags::MS_NODEV | MsFlags::MS_NOSUID, Some("mode=0755,size=50%"))
-        .map_err(|e| error(new, e.into()))?;
-    move_tree(Path::new("/"), new).map_err(|(path, e)| error(&path, e))?;
+    let flags = MsFlags::MS_NODEV | MsFlags::MS_NOSUID;
+    mount(Some("tmpfs"), NEW, Some("tmpfs"), flags, Some("mode=0755,size=50%")).map_err(|e| error(new, e.into()))?;
+    let files = fs::read_to_string(FILES).map_err(|e| error(Path::new(FILES), e))?;
+    move_files(Path::new("/"), new, files.lines()).map_err(|(path, e)| error(&path, e))?;
+    let extra = FROM_BOOT_IMAGE.into_iter().filter(|path| is_file(Path::new(path)));
+    let extra: Vec<&str> = std::iter::once("/.extra/").chain(extra).collect();
+    move_files(Path::new("/"), new, extra.into_iter()).map_err(|(path, e)| error(&path, e))?;
+    let mut foreign = Vec::new();
+    remove_tree(Path::new("/"), new, &mut foreign).map_err(|(path, e)| error(&path, e))?;
     for (_, target, ..) in MOUNTS.iter().filter(|(_, target, ..)| !target.starts_with("/sys/")) {
         let to = new.join(target.trim_start_matches('/'));
-        fs::create_dir_all(&to).map_err(|e| error(&to, e))?;
         mount(Some(*target), &to, None::<&str>, MsFlags::MS_MOVE, None::<&str>).map_err(|e| error(&to, e.into()))?;
     }
     std::env::set_current_dir(new).map_err(|e| error(new, e))?;
     mount(Some("."), "/", None::<&str>, MsFlags::MS_MOVE, None::<&str>).map_err(|e| error(new, e.into()))?;
     std::os::unix::fs::chroot(".").map_err(|e| error(new, e))?;
-    std::env::set_current_dir("/").map_err(|e| error(Path::new("/"), e))
+    std::env::set_current_dir("/").map_err(|e| error(Path::new("/"), e))?;
+    let flags = flags | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+    mount(None::<&str>, "/", None::<&str>, flags, None::<&str>).map_err(|e| error(Path::new("/"), e.into()))?;
+    Ok(foreign)
 }
 
-/// Moves the files of `from` to `to`, one at a time so that memory holds one copy of one file at most. Mount points and
-/// `to` itself stay behind.
-fn move_tree(from: &Path, to: &Path) -> Result<(), (PathBuf, io::Error)> {
+/// A regular file, which no link leads to.
+fn is_file(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file())
+}
+
+/// Moves what is listed from below `from` to below `to`, one at a time so that memory holds one copy of one file at most.
+fn move_files<'a>(from: &Path, to: &Path, list: impl Iterator<Item = &'a str>) -> Result<(), (PathBuf, io::Error)> {
+    for line in list {
+        let relative = line.trim_matches('/');
+        let (path, target) = (from.join(relative), to.join(relative));
+        let moved = if line.ends_with('/') {
+            fs::create_dir(&target)
+        } else if is_file(&path) {
+            fs::copy(&path, &target).and_then(|_| fs::remove_file(&path))
+        } else {
+            Err(io::ErrorKind::NotFound.into())
+        };
+        moved.map_err(|e| (path, e))?;
+    }
+    Ok(())
+}
+
+/// Frees the memory of everything that is left but mount points and `new`; of what is no folder, it gives the paths.
+fn remove_tree(folder: &Path, new: &Path, removed: &mut Vec<String>) -> Result<(), (PathBuf, io::Error)> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |e: io::Error| (path, e)
     };
-    for entry in fs::read_dir(from).map_err(failed(from))? {
-        let entry = entry.map_err(failed(from))?;
-        let (path, target) = (entry.path(), to.join(entry.file_name()));
-        let kind = entry.file_type().map_err(failed(&path))?;
-        let left_behind = path == to || MOUNTS.iter().any(|(_, mounted, ..)| path == Path::new(mounted));
-        if left_behind {
+    for entry in fs::read_dir(folder).map_err(failed(folder))? {
+        let entry = entry.map_err(failed(folder))?;
+        let path = entry.path();
+        if path == new || MOUNTS.iter().any(|(_, mounted, ..)| path == Path::new(mounted)) {
             continue;
         }
-        if kind.is_dir() {
-            fs::create_dir(&target).map_err(failed(&target))?;
-            move_tree(&path, &target)?;
+        if entry.file_type().map_err(failed(&path))?.is_dir() {
+            remove_tree(&path, new, removed)?;
             fs::remove_dir(&path).map_err(failed(&path))?;
-        } else if kind.is_symlink() {
-            let link = fs::read_link(&path).map_err(failed(&path))?;
-            std::os::unix::fs::symlink(link, &target).map_err(failed(&target))?;
+        } else {
             fs::remove_file(&path).map_err(failed(&path))?;
-        } else if kind.is_file() {
-            fs::copy(&path, &target).map_err(failed(&path))?;
-            fs::remove_file(&path).map_err(failed(&path))?;
+            removed.push(path.display().to_string());
         }
     }
     Ok(())
@@ -153,27 +192,15 @@ fn move_tree(from: &Path, to: &Path) -> Result<(), (PathBuf, io::Error)> {
 /// 1024, the most that `select(2)` can take.
 const OPEN_FILES: (u64, u64) = (1024, 524_288);
 
-/// Settings of the device, beside those of its signed command line: files that containers and agent draw on together.
-/// Each container's own share is bounded in its user namespace.
-const SETTINGS: [(&str, &str); 4] = [
-    // Without an end (the kernel's own is a tenth of the memory in KiB, for everybody): each open file is paid for with the
-    // memory of the container that opens it.
-    ("/proc/sys/fs/file-max", "9223372036854775807"),
-    ("/proc/sys/fs/inotify/max_user_instances", "65536"),
-    ("/proc/sys/fs/inotify/max_user_watches", "1048576"),
-    // PID 1 and the agent are the last to be killed for want of memory; the launcher puts this back for containers.
-    ("/proc/self/oom_score_adj", "-900"),
-];
-
-/// Sets what everything on the device starts with: the limit on open files (the kernel's own is 4096), shares, and who is
-/// killed last.
+/// Sets what everything on the device starts with: the limit on open files (the kernel's own is 4096), and that PID 1 and the
+/// agent are the last to be killed for want of memory; the launcher puts this back for containers.
 ///
 /// # Errors
 /// The kernel's.
 pub fn set_limits() -> io::Result<()> {
     let (soft, hard) = OPEN_FILES;
     nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, soft, hard)?;
-    SETTINGS.iter().try_for_each(|(path, value)| fs::write(path, value))
+    fs::write("/proc/self/oom_score_adj", "-900")
 }
 
 /// Loads `modules` with what they depend on.
@@ -190,12 +217,20 @@ pub fn load_modules(modules: &[&str]) -> Result<(), Error> {
     Err(Error::Modules { output: String::from_utf8_lossy(&output.stderr).trim().to_owned(), source: None })
 }
 
-/// Loads the module that shows the variables of the firmware, where that keeps any.
+/// Shows what the firmware keeps, for reading; nothing where there is no such firmware.
 ///
 /// # Errors
-/// [`Error::Modules`].
-pub fn load_firmware_module() -> Result<(), Error> {
-    if Path::new("/sys/firmware/efi").exists() { load_modules(&["efivarfs"]) } else { Ok(()) }
+/// [`Error::Modules`], [`Error::Mount`].
+pub fn show_firmware_variables() -> Result<(), Error> {
+    let (kind, target) = ("efivarfs", "/sys/firmware/efi/efivars");
+    if !Path::new(target).exists() {
+        return Ok(());
+    }
+    load_modules(&[kind])?;
+    match mount(Some(kind), target, Some(kind), CLOSED | MsFlags::MS_RDONLY, None::<&str>) {
+        Ok(()) | Err(nix::Error::EBUSY) => Ok(()),
+        Err(errno) => Err(Error::Mount { kind, target, source: errno.into() }),
+    }
 }
 
 /// What PID 1 acts on: signals, and the power button.

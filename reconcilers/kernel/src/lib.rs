@@ -4,11 +4,11 @@
 //! and decide nothing. Knows nothing of ours but names ([`name`]) and limits. Start reading at [`name`]: what we own in
 //! the kernel is told by how it is called.
 
-pub mod blobs;
 pub mod block;
 pub mod cgroup;
 pub mod changes;
 pub mod fault;
+pub mod files;
 pub mod firewall;
 pub mod init;
 pub mod launch;
@@ -20,6 +20,7 @@ pub mod namespace;
 pub mod netlink;
 pub mod process;
 pub mod seccomp;
+pub mod settings;
 pub mod uevent;
 pub mod verity;
 pub mod wait;

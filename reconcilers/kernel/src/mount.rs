@@ -79,7 +79,8 @@ pub struct Mount {
 }
 
 /// Mounts the erofs image on block device `device` at `target`, which is made if it is not there: read-only, without
-/// devices, without set-user-id.
+/// devices, without set-user-id. Here nothing of it is executed and no link is followed: that is for containers, which
+/// have overlays of it, whose own attributes count.
 ///
 /// # Errors
 /// [`Error::Target`], [`Error::Mount`].
@@ -93,8 +94,11 @@ pub fn mount_image(device: &Path, target: &Path) -> Result<(), Error> {
         fsconfig_set_string(&context, "source", device)?;
         fsconfig_set_flag(&context, "ro")?;
         at("mount.create", || fsconfig_create(&context))?;
-        let locked =
-            MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOSUID;
+        let locked = MountAttrFlags::MOUNT_ATTR_RDONLY
+            | MountAttrFlags::MOUNT_ATTR_NODEV
+            | MountAttrFlags::MOUNT_ATTR_NOSUID
+            | MountAttrFlags::MOUNT_ATTR_NOEXEC
+            | MountAttrFlags::MOUNT_ATTR_NOSYMFOLLOW;
         let mount = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, locked)?;
         let empty = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
         at("mount.attach", || move_mount(&mount, "", &place, "", empty))

@@ -20,7 +20,10 @@ use rustix::{
     },
 };
 
-use crate::fault::{at, look};
+use crate::{
+    fault::{at, look},
+    files::{self, Folder},
+};
 
 /// The most bytes that are read of a file in `/proc/<pid>` or a record: those that we read have 2 KiB at most.
 const FILE_LIMIT: u64 = 64 * 1024;
@@ -35,6 +38,9 @@ const PIPE: usize = 64 * 1024;
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// A record could not be read or written.
+    #[error(transparent)]
+    Record(#[from] files::Error),
     /// A tool could not be started.
     #[error("failed to run `{}`", program.display())]
     Spawn {
@@ -435,40 +441,40 @@ pub fn open_fifo(path: &Path) -> Result<Option<OwnedFd>, Error> {
 /// Reads a record; `None` if there is none.
 ///
 /// # Errors
-/// [`Error::Read`].
+/// [`Error::Record`].
 pub fn read_record(path: &Path) -> Result<Option<String>, Error> {
-    match look("process.read_record", || read_bounded(path)) {
-        Ok(text) => Ok(Some(text)),
-        Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(Error::Read { path: path.to_owned(), source }),
-    }
+    let (folder, name) = record(path);
+    let bytes = Folder::find(folder).and_then(|folder| match folder {
+        Some(folder) => folder.read_bounded(name, FILE_LIMIT),
+        None => Ok(None),
+    });
+    Ok(bytes?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 /// Writes a record, and the folder that it is in; a reader sees the old one or the new one, never a part. It lies in
 /// memory: nothing is forced to a disk.
 ///
 /// # Errors
-/// [`Error::Write`].
+/// [`Error::Record`], [`Error::Write`].
 pub fn write_record(path: &Path, text: &str) -> Result<(), Error> {
-    let error = |source: io::Error| Error::Write { path: path.to_owned(), source };
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(error)?;
-    }
-    let part = path.with_extension("part");
-    at("process.write_record", || std::fs::write(&part, text)).map_err(error)?;
-    at("process.rename_record", || std::fs::rename(&part, path)).map_err(error)
+    let (folder, name) = record(path);
+    std::fs::create_dir_all(folder).map_err(|source| Error::Write { path: path.to_owned(), source })?;
+    Ok(Folder::open(folder)?.replace(name, text.as_bytes(), false)?)
 }
 
 /// Takes a record away.
 ///
 /// # Errors
-/// [`Error::Write`].
+/// [`Error::Record`].
 pub fn remove_record(path: &Path) -> Result<(), Error> {
-    match at("process.remove_record", || std::fs::remove_file(path)) {
-        Ok(()) => Ok(()),
-        Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(source) => Err(Error::Write { path: path.to_owned(), source }),
-    }
+    let (folder, name) = record(path);
+    Ok(Folder::find(folder)?.map_or(Ok(()), |folder| folder.remove(name))?)
+}
+
+/// The folder and the name of a record, which has both.
+fn record(path: &Path) -> (&Path, &str) {
+    let name = path.file_name().and_then(|name| name.to_str());
+    path.parent().zip(name).expect("a record has a folder and a name")
 }
 
 /// Tells when a record is written in a folder, from the moment it was made.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use catenoid_kernel::{
-    blobs::{Error, FILES_LIMIT, Folder, read_device},
+    files::{Error, FILES_LIMIT, Folder, read_device},
     loop_device::{LoopDevice, file_behind},
     mount::{self, Mount, mount_image, mounts_in, unmount_all},
 };

@@ -34,10 +34,11 @@ pub(super) fn rows() -> Vec<Row> {
             let _ = fs::remove_file("/probe-made");
             Outcome::of(made)
         })
-        .core("a layer in memory of its own over the image"),
+        .core("a layer in memory of its own over the image")
+        .nobody("the device's root is read-only"),
         Row::new("execute what it wrote to /tmp", || execute_from("/tmp")),
         Row::new("execute what it wrote to /dev/shm", || execute_from("/dev/shm")).nobody("the device has none"),
-        Row::new("execute what it wrote to /run", || execute_from("/run")),
+        Row::new("execute what it wrote to /run", || execute_from("/run")).nobody("nothing of it is executed"),
         Row::new("win root by a set-user-id program", || {
             in_own_mounts(|| {
                 win(

@@ -24,7 +24,8 @@ pub(super) fn rows() -> Vec<Row> {
             let symbols = fs::read_to_string("/proc/kallsyms").unwrap_or_default();
             let shown = symbols.lines().any(|line| !line.starts_with("0000000000000000"));
             if shown { Outcome::Reached("shown".to_owned()) } else { Outcome::Stopped("all are shown as 0".to_owned()) }
-        }),
+        })
+        .nobody("kptr_restrict"),
         Row::new("read the layout of memory (/proc/iomem)", || {
             let map = fs::read_to_string("/proc/iomem").unwrap_or_default();
             let shown = map.lines().any(|line| !line.trim_start().starts_with("00000000-00000000"));
@@ -56,7 +57,8 @@ pub(super) fn rows() -> Vec<Row> {
         Row::new("replace the kernel (kexec_file_load)", || {
             let load = call(libc::SYS_kexec_file_load, [(-1).into(), (-1).into(), 0.into(), c"".into(), 0.into()]);
             Outcome::past(load, &[libc::EBADF])
-        }),
+        })
+        .nobody("kexec_load_disabled"),
         Row::new("restart the device (reboot)", || {
             // LINUX_REBOOT_CMD_CAD_OFF: needs the same right as the others and ends nothing.
             Outcome::of(call(libc::SYS_reboot, [0xfee1_dead_i64.into(), 672_274_793.into(), 0.into(), 0.into()]))

@@ -88,7 +88,7 @@ fn userland(artefacts: &Artefacts, kernel: &Kernel, folder: &Path) -> Result<Vec
     initramfs.add_file("/bench/guest.erofs", 0o644, guest(&stamp, folder)?);
     initramfs.add_program("/bench/stamp", &stamp)?;
     initramfs.add_program("/bench/start", &program(artefacts, "start")?)?;
-    initramfs.add_program("/bench/catenoid-launcher", &artefacts.binary("device", "catenoid-launcher"))?;
+    initramfs.add_program("/bench/catenoid-launcher", &artefacts.static_binary("catenoid-launcher"))?;
     initramfs.add_program("/bench/crun", Path::new("/usr/bin/crun"))?;
     initramfs.add_program("/bench/runc", Path::new("/usr/sbin/runc"))?;
     initramfs.add_program("/bench/systemd-nspawn", Path::new("/usr/bin/systemd-nspawn"))?;

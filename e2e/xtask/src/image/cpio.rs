@@ -30,6 +30,11 @@ impl Tree {
         self.parents(&format!("{path}/"));
     }
 
+    /// Every path, parents first; that of a directory ends with a slash.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = String> {
+        self.entries.iter().map(|(path, entry)| format!("/{path}{}", if entry.mode == DIRECTORY { "/" } else { "" }))
+    }
+
     fn parents(&mut self, path: &str) {
         let path = path.trim_start_matches('/');
         for (end, _) in path.match_indices('/') {

@@ -15,6 +15,8 @@ const MODULES: &str = include_str!("modules");
 
 /// A module that PID 1 loads where the firmware has what it shows.
 const FIRMWARE_MODULE: &str = "efivarfs";
+/// What PID 1 takes into the device's root, and nothing else (`catenoid_kernel::init`).
+const FILES: &str = "/etc/catenoid/files";
 
 /// An archive being filled.
 #[derive(Debug, Default)]
@@ -63,16 +65,19 @@ impl Initramfs {
         self.tree.file(path, mode, content);
     }
 
-    /// The archive with the mount points of PID 1.
+    /// The archive with the mount points of PID 1, and the list of all of it.
     pub(crate) fn bytes(mut self) -> Vec<u8> {
         for mount_point in ["/dev", "/proc", "/sys", "/run", "/tmp", "/data"] {
             self.tree.directory(mount_point);
         }
+        self.tree.file(FILES, 0o644, Vec::new());
+        let list: String = self.tree.paths().map(|path| path + "\n").collect();
+        self.tree.file(FILES, 0o644, list.into_bytes());
         self.tree.bytes()
     }
 }
 
-/// The archive that the test image appends, below a directory that PID 1 mounts over: a busybox, dmsetup, the root shell's two scripts, and a module twice, as signed by
+/// The archive that the test image appends, below a directory that PID 1 mounts over: a busybox, dmsetup, chattr, the root shell's two scripts, and a module twice, as signed by
 /// the kernel's maker and with that signature cut off.
 pub(crate) fn probe(kernel: &Kernel) -> Result<Vec<u8>> {
     let mut tree = Tree::default();
@@ -81,9 +86,10 @@ pub(crate) fn probe(kernel: &Kernel) -> Result<Vec<u8>> {
         bail!("`{}` is not static (hint: `cargo xtask setup` installs busybox-static)", busybox.display());
     }
     tree.file("/run/probe/busybox", 0o755, super::read(busybox)?);
-    let dmsetup = "/usr/sbin/dmsetup";
-    for file in libraries(Path::new(dmsetup))?.iter().map(String::as_str).chain([dmsetup]) {
-        tree.file(&format!("/run/probe/tools{file}"), 0o755, super::read(Path::new(file))?);
+    for tool in ["/usr/sbin/dmsetup", "/usr/bin/chattr"] {
+        for file in libraries(Path::new(tool))?.iter().map(String::as_str).chain([tool]) {
+            tree.file(&format!("/run/probe/tools{file}"), 0o755, super::read(Path::new(file))?);
+        }
     }
     tree.file("/run/probe/init", 0o755, include_bytes!("probe/init").to_vec());
     tree.file("/run/probe/shell", 0o644, include_bytes!("probe/shell").to_vec());
@@ -118,7 +124,7 @@ fn without_signature(module: &[u8]) -> Result<&[u8]> {
 }
 
 /// Absolute paths of the shared libraries of `program`, the loader included; none for a static one, and for what is none.
-fn libraries(program: &Path) -> Result<Vec<String>> {
+pub(crate) fn libraries(program: &Path) -> Result<Vec<String>> {
     let header = fs::read(program).with_context(|| format!("failed to read `{}`", program.display()))?;
     if !header.starts_with(b"\x7fELF")
         || !run::output(Command::new("readelf").arg("-d").arg(program))?.contains("NEEDED")

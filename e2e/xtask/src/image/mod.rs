@@ -162,15 +162,16 @@ fn assemble(artefacts: &Artefacts, archive: &[u8], kernel: &Kernel, command_line
 /// Builds the device's programs. They are those of `variant` until another variant's are built.
 pub(crate) fn programs(artefacts: &Artefacts, variant: Variant) -> Result<Programs> {
     let faults = variant == Variant::Faults;
-    let mut cargo = run::cargo();
-    cargo.args(["build", "--quiet", "--profile", "device", "-p", "catenoid-agent", "-p", "catenoid-launcher"]);
+    let mut cargo = run::cargo_static(artefacts)?;
+    cargo.args(["-p", "catenoid-agent", "-p", "catenoid-launcher"]);
     if faults {
         cargo.args(["--features", "catenoid-agent/faults,catenoid-launcher/faults"]);
     }
-    run::visibly(cargo.current_dir(artefacts.workspace()))?;
-    let [agent, launcher] = ["catenoid-agent", "catenoid-launcher"].map(|name| artefacts.binary("device", name));
+    run::visibly(&mut cargo)?;
+    let [agent, launcher] = ["catenoid-agent", "catenoid-launcher"].map(|name| artefacts.static_binary(name));
     for program in [&agent, &launcher] {
         let (shown, has_faults) = (program.display(), contains(&read(program)?, FAULTS));
+        ensure!(initramfs::libraries(program)?.is_empty(), "`{shown}` is not static: it would ask the loader");
         ensure!(has_faults == faults, "`{shown}` of the {} image: fault points: {has_faults}", variant.name());
     }
     Ok(Programs { agent, launcher })

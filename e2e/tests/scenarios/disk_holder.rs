@@ -1,0 +1,178 @@
+//! Whoever has the disk in hand can bend all that lies on it, and put things beside what is signed: the device comes to c0 or
+//! says why not, no byte that nobody signed runs, and nothing outside of the data partition is other than before.
+
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use catenoid_e2e::device::{AGENT, Image, machine, machine_without_firmware};
+use catenoid_e2e::{Artefacts, Device};
+
+use crate::bench::{Bench, SOON, converged};
+
+/// A shape that the data partition has when the agent begins.
+struct Shape {
+    name: &'static str,
+    /// Makes it, in `/data`, while the agent is stopped.
+    bend: &'static str,
+    /// What is said of it, in an event of one of these kinds or none.
+    told: Option<&'static str>,
+}
+
+const fn shape(name: &'static str, bend: &'static str, told: Option<&'static str>) -> Shape {
+    Shape { name, bend, told }
+}
+
+const FOREIGN: Option<&str> = Some("ForeignFile");
+
+/// One line for each kind of thing in the place of each kind of file; a new one joins here.
+const SHAPES: &[Shape] = &[
+    shape(
+        "the audit log is a link to the loader's list",
+        "rm audit/audit.jsonl; ln -s /etc/ld.so.preload audit/audit.jsonl",
+        FOREIGN,
+    ),
+    shape(
+        "the audit log is a link to a file that is there",
+        "rm audit/audit.jsonl; ln -s /etc/catenoid/modules audit/audit.jsonl",
+        FOREIGN,
+    ),
+    shape("the audit log is a pipe", "rm audit/audit.jsonl; mkfifo audit/audit.jsonl", FOREIGN),
+    shape("the audit log is a folder", "rm audit/audit.jsonl; mkdir audit/audit.jsonl", FOREIGN),
+    shape("the audit log is a device", "rm audit/audit.jsonl; mknod audit/audit.jsonl c 1 3", FOREIGN),
+    shape(
+        "the older log is a link",
+        "rm -f audit/audit.1.jsonl; ln -s /etc/ld.so.preload audit/audit.1.jsonl",
+        FOREIGN,
+    ),
+    shape("the folder of the log is a link", "rm -rf audit; ln -s /etc audit", FOREIGN),
+    shape("the folder of the log is a file", "rm -rf audit; echo >audit", FOREIGN),
+    shape("a slot is a pipe", "rm -f ledger/a; mkfifo ledger/a", FOREIGN),
+    shape("both slots are pipes", "rm -f ledger/?; mkfifo ledger/a ledger/b", FOREIGN),
+    shape("both slots are folders", "rm -f ledger/?; mkdir -p ledger/a/x ledger/b/y", FOREIGN),
+    shape("both slots are links", "rm -f ledger/?; ln -s /etc/ld.so.preload ledger/a; ln -s b ledger/b", FOREIGN),
+    shape("a slot has a second name", "rm -f ledger/b; ln ledger/a ledger/b", FOREIGN),
+    shape("a slot and the log are one file", "rm -f ledger/a; ln -f audit/audit.jsonl ledger/a", FOREIGN),
+    shape("what a slot is written to is a folder", "mkdir -p ledger/a.new ledger/b.new", None),
+    shape(
+        "what a slot is written to is a link",
+        "ln -sf /etc/ld.so.preload ledger/a.new; ln -sf /etc/ld.so.preload ledger/b.new",
+        None,
+    ),
+    shape("the ledger is a link to the root", "rm -rf ledger; ln -s / ledger", FOREIGN),
+    shape("the ledger is a pipe", "rm -rf ledger; mkfifo ledger", FOREIGN),
+    shape(
+        "a slot cannot be changed",
+        "touch ledger/b; for f in ledger/a ledger/b ledger; do chroot /proc/$PROBE/root /usr/bin/chattr +i /proc/1/root/data/$f; done",
+        FOREIGN,
+    ),
+    shape("the blobs are a link", "mv blobs kept; ln -s /data/kept blobs", FOREIGN),
+    shape("pushes are a link", "rm -rf incoming; ln -s /run/catenoid incoming", FOREIGN),
+    shape("pushes are a file", "rm -rf incoming; echo >incoming", FOREIGN),
+    shape("every blob is a link", "cd blobs; for f in *; do mv $f ../$f; ln -s ../$f $f; done", None),
+    shape("every blob is a pipe", "cd blobs; for f in *; do rm $f; mkfifo $f; done", None),
+    shape("every blob is a folder", "cd blobs; for f in *; do rm $f; mkdir $f; done", None),
+    shape("20000 more files among the blobs", "cd blobs; seq 20000 | xargs touch", None),
+];
+
+/// Everything outside of `/data` that could be run or read as a setting, and each mount that can be written and executed.
+const OUTSIDE: &str = "find / -xdev ! -type d -exec md5sum {} + | sort | md5sum; ls -a /";
+const WRITABLE: &str =
+    "grep -v nsfs /proc/1/mountinfo | awk '{ split($6, o, \",\"); w = o[1] == \"rw\"; x = $6 !~ /noexec/;
+    if (w && x) print $5, $6 }'";
+
+/// After [`AGENT`]: stops it, in whatever it does.
+const STOP: &str = "kill -STOP $agent; usleep 100000;";
+
+#[test]
+fn vm_bent_data_partition() -> Result<()> {
+    let (mut bench, digest) = Bench::with_demo("bent")?;
+    ensure!(bench.device.root(WRITABLE)?.is_empty(), "written and executed: {}", bench.device.root(WRITABLE)?);
+    let (outside, core) = (bench.device.root(OUTSIDE)?, bench.processes()?["core0"].clone());
+    bench.device.root("cp -a /data/blobs /data/saved")?;
+    for shape in SHAPES {
+        let started = bench.status()?.heartbeat.agent_started;
+        let before = "cd /data && rm -rf blobs kept *.foreign-* */*.foreign-* && cp -a saved blobs";
+        let bent = bench.device.root(&format!("{AGENT}{STOP} {before}; ({}); kill -KILL $agent", shape.bend))?;
+        ensure!(bent.is_empty(), "{}: {bent}", shape.name);
+        let back = bench.wait(&format!("{}: the agent is back", shape.name), |status| {
+            status.heartbeat.agent_started != started && status.heartbeat.passes > 0
+        })?;
+        // The numbers begin anew with the log.
+        let now = back.heartbeat.agent_started;
+        let told = match shape.told {
+            Some(kind) => bench.event(0, shape.name, |event| event.kind == kind && event.at >= now)?.message,
+            None => String::new(),
+        };
+        let held = bench.status()?.accepted;
+        println!("{:<50} {told}", shape.name);
+        ensure!(held.is_some_and(|held| held.digest == digest), "{}", shape.name);
+    }
+    ensure!(bench.device.root(OUTSIDE)? == outside, "something changed outside of the data partition");
+    ensure!(bench.processes()?["core0"] == core, "c0 ran on");
+
+    // After a power cut the device has nothing but the disk.
+    let all: Vec<_> = SHAPES.iter().filter(|shape| shape.told.is_some()).map(|shape| shape.bend).collect();
+    let all = all.join(") 2>/dev/null; (");
+    bench.device.root(&format!("{AGENT}{STOP} cd /data; rm -rf blobs; cp -a saved blobs; ({all}); sync"))?;
+    let mut bench = bench.power_cycle()?;
+    bench.wait("the device comes to c0", |status| converged(status).is_some())?;
+    ensure!(bench.device.root(OUTSIDE)? == outside, "something changed outside of the data partition");
+    Ok(())
+}
+
+/// A file system that the kernel does not take leaves a device that says so.
+#[test]
+fn vm_broken_file_system_is_told() -> Result<()> {
+    let mut bench = Bench::ready("broken")?;
+    let zero = "dd if=/dev/urandom of=$(awk '$2 == \"/data\" { print $1 }' /proc/mounts) bs=1k seek=1 count=64; sync";
+    bench.device.root(&format!("{AGENT} kill -STOP $agent; {zero}"))?;
+    let vm = bench.device.off().start()?;
+    vm.wait_console("failed to mount", SOON)?;
+    Ok(())
+}
+
+/// What lies beside the boot image on its partition was signed by nobody, and is nowhere when the device is up.
+#[test]
+fn vm_companion_files_are_left_out() -> Result<()> {
+    let machine = machine(&Artefacts::new(), "companions")?;
+    let disk = machine.prepare()?;
+    let file = disk.with_file_name("strange.cred");
+    std::fs::write(&file, b"strange\n")?;
+    let at = format!("{}@@1M", disk.display());
+    for words in [vec!["mmd", "-i", &at, "::/EFI/BOOT/BOOTX64.EFI.extra.d"], {
+        vec!["mcopy", "-i", &at, file.to_str().context("a path")?, "::/EFI/BOOT/BOOTX64.EFI.extra.d/strange.cred"]
+    }] {
+        ensure!(Command::new(words[0]).args(&words[1..]).status()?.success(), "{words:?}");
+    }
+    let mut bench = Bench::start("companions", machine)?;
+    let event = bench.event(0, "what was left out", |event| event.kind == "BootFilesForeign")?;
+    println!("{}", event.message);
+    ensure!(event.message.contains("/.extra/credentials/strange.cred"), "{}", event.message);
+    let found = bench.device.root("find / -xdev -name 'strange*'; ls -A /.extra")?;
+    ensure!(found.is_empty(), "{found}");
+    Ok(())
+}
+
+/// Another disk has partitions of our names: the device has its own. A copy of its own is told.
+#[test]
+fn vm_strange_disk_is_left_alone() -> Result<()> {
+    let artefacts = Artefacts::new();
+    let strange = artefacts.vm("strange-disk.img");
+    catenoid_e2e::vm::copy_sparse(&Image::Test.disk(&artefacts)?, &strange)?;
+    let machine = machine_without_firmware(&artefacts, Image::Test, "copied-disk")?.strange_disk(&strange);
+    machine.start()?.wait_console("2 disks have the partition that the device booted from", SOON)?;
+
+    for (part, guid) in
+        ["CA7E401D-0000-4000-8000-00000000000A", "CA7E401D-0000-4000-8000-00000000000B"].iter().enumerate()
+    {
+        let number = (part * 2 + 1).to_string();
+        let status = Command::new("sfdisk").arg("--part-uuid").arg(&strange).args([&number, *guid]).status()?;
+        ensure!(status.success(), "sfdisk failed");
+    }
+    let machine = machine_without_firmware(&artefacts, Image::Test, "strange-disk")?.strange_disk(&strange);
+    let mut bench = Bench::of(artefacts.clone(), Device::start(artefacts, machine)?);
+    bench.wait("the factory manifest is converged", |status| converged(status).is_some())?;
+    let data = bench.device.root("awk '$2 == \"/data\" { print $1 }' /proc/mounts")?;
+    ensure!(data.starts_with("/dev/vdb"), "the data partition is `{data}`");
+    Ok(())
+}

@@ -1,0 +1,536 @@
+//! The door to files that somebody else may have had in hand: all that lies on the data partition, and records in `/run`.
+//!
+//! A name is a single path component, looked up below the folder's descriptor: no link is followed, no mount is crossed, and
+//! only a regular file with that one name is opened, without waiting for anybody (a fifo). Whatever else is in the way is
+//! told, and [`make_way`] puts it aside. "Already so" is success.
+
+use std::{
+    fs::File,
+    io::{self, Read as _, Write as _},
+    os::{
+        fd::OwnedFd,
+        unix::fs::{FileExt, MetadataExt},
+    },
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{
+        AtFlags, CWD, Dir, FileType, FlockOperation, IFlags, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps,
+        fdatasync, flock, fstat, fstatvfs, fsync, futimens, ioctl_getflags, ioctl_setflags, mkdirat, openat2, renameat,
+        statat, unlinkat,
+    },
+    io::Errno,
+};
+use sha2::{Digest as _, Sha256};
+
+use crate::fault::{at, look};
+
+/// Bytes that are read at a time.
+const CHUNK: usize = 1024 * 1024;
+/// The most files of a folder that are listed: what a device holds is some hundred, and a list has to end.
+pub const FILES_LIMIT: usize = 4096;
+/// The most names of a folder that are looked at for that: folders, links and pipes are none of ours and may be many.
+pub const NAMES_LIMIT: usize = 1 << 16;
+
+/// What could not be done. The path is that of the file or folder.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The folder could not be made or opened.
+    #[error("failed to open folder `{}`", path.display())]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Not a single path component.
+    #[error("`{name}` cannot name a file")]
+    Name {
+        /// What was given.
+        name: String,
+    },
+    /// The folder could not be listed.
+    #[error("failed to list `{}`", path.display())]
+    List {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file could not be opened.
+    #[error("failed to open `{}`", path.display())]
+    Open {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// What has the name of a file of ours is something else.
+    #[error("`{}` is {what} and not a file of its own", path.display())]
+    NotAFile {
+        /// Which.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
+    /// A file could not be read.
+    #[error("failed to read `{}`", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file could not be written or brought to the disk.
+    #[error("failed to write `{}`", path.display())]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file could not be moved.
+    #[error("failed to move `{}` to `{}`", from.display(), to.display())]
+    Move {
+        /// Which.
+        from: PathBuf,
+        /// Where.
+        to: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file could not be removed.
+    #[error("failed to remove `{}`", path.display())]
+    Remove {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// A regular file of a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name.
+    pub name: String,
+    /// Bytes.
+    pub size: u64,
+    /// When it was last written to, in seconds since 1970, or what it was [marked](Writing::mark) with since.
+    pub modified: i64,
+    /// The device it is on, and its inode.
+    pub inode: (u64, u64),
+}
+
+/// A folder.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    fd: OwnedFd,
+}
+
+/// A file of a [`Folder`] that is being written, which nobody else writes to meanwhile.
+#[derive(Debug)]
+pub struct Writing {
+    path: PathBuf,
+    file: File,
+}
+
+impl Folder {
+    /// Opens the folder at `path`, and makes it if it is not there, for its owner alone; what it is in must be there.
+    ///
+    /// # Errors
+    /// [`Error::Folder`], [`Error::Name`].
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let failed = |source: Errno| Error::Folder { path: path.to_owned(), source: source.into() };
+        let (parent, name) = parent(path)?;
+        match at("files.folder", || mkdirat(&parent, name, Mode::RWXU)) {
+            Ok(()) => at("files.sync_parent", || fsync(&parent)).map_err(failed)?,
+            Err(Errno::EXIST) => {}
+            Err(source) => return Err(failed(source)),
+        }
+        Ok(Self { path: path.to_owned(), fd: folder(&parent, name).map_err(failed)? })
+    }
+
+    /// Opens the folder at `path`, if it is there.
+    ///
+    /// # Errors
+    /// [`Error::Folder`], [`Error::Name`].
+    pub fn find(path: &Path) -> Result<Option<Self>, Error> {
+        match parent(path) {
+            Err(Error::Folder { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+            Ok((parent, name)) => match folder(&parent, name) {
+                Ok(fd) => Ok(Some(Self { path: path.to_owned(), fd })),
+                Err(Errno::NOENT) => Ok(None),
+                Err(source) => Err(Error::Folder { path: path.to_owned(), source: source.into() }),
+            },
+        }
+    }
+
+    /// Its regular files, in the order of names; files whose names are not UTF-8 are none of ours. Of more than
+    /// [`FILES_LIMIT`] files, or among more than [`NAMES_LIMIT`] names, it is that many, whichever: whoever removes what is listed comes to the others in the end.
+    ///
+    /// # Errors
+    /// [`Error::List`], [`Error::Open`].
+    pub fn list(&self) -> Result<Vec<Entry>, Error> {
+        let failed = |source: io::Error| Error::List { path: self.path.clone(), source };
+        let mut entries = Vec::new();
+        let all = look("files.list", || Dir::read_from(&self.fd)).map_err(|e| failed(e.into()))?;
+        for entry in all.take(NAMES_LIMIT) {
+            let entry = entry.map_err(|e| failed(e.into()))?;
+            if let (Ok(name), FileType::RegularFile | FileType::Unknown) =
+                (entry.file_name().to_str(), entry.file_type())
+            {
+                entries.extend(self.entry(name)?);
+            }
+            if entries.len() >= FILES_LIMIT {
+                break;
+            }
+        }
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    /// The regular file `name`, if it is there.
+    ///
+    /// # Errors
+    /// [`Error::Name`], [`Error::Open`].
+    pub fn entry(&self, name: &str) -> Result<Option<Entry>, Error> {
+        let name = component(name)?;
+        let stat = match look("files.look", || statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(source) => return Err(Error::Open { path: self.path.join(name), source: source.into() }),
+        };
+        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        Ok(is_file.then(|| Entry {
+            name: name.to_owned(),
+            size: stat.st_size.cast_unsigned(),
+            modified: stat.st_mtime,
+            inode: (stat.st_dev, stat.st_ino),
+        }))
+    }
+
+    /// Opens the file `name` to read it.
+    ///
+    /// # Errors
+    /// [`Error::Name`], [`Error::Open`].
+    pub fn read(&self, name: &str) -> Result<File, Error> {
+        self.open_file(name, OFlags::RDONLY)
+    }
+
+    /// As [`Folder::read`]; none if there is no such file.
+    ///
+    /// # Errors
+    /// [`Error::Name`], [`Error::Open`], [`Error::NotAFile`].
+    pub fn find_file(&self, name: &str) -> Result<Option<File>, Error> {
+        match self.read(name) {
+            Ok(file) => Ok(Some(file)),
+            Err(Error::Open { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The first `limit` bytes of the file `name`; none if there is no such file.
+    ///
+    /// # Errors
+    /// [`Error::Name`], [`Error::Open`], [`Error::NotAFile`], [`Error::Read`].
+    pub fn read_bounded(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>, Error> {
+        let Some(file) = self.find_file(name)? else { return Ok(None) };
+        let mut bytes = Vec::new();
+        match look("files.read", || file.take(limit).read_to_end(&mut bytes)) {
+            Ok(_) => Ok(Some(bytes)),
+            Err(source) => Err(Error::Read { path: self.path.join(name), source }),
+        }
+    }
+
+    /// Opens the file `name` to write at its end; one that is not there is made, for its owner alone.
+    ///
+    /// # Errors
+    /// [`Error::Name`], [`Error::Open`], [`Error::NotAFile`].
+    pub fn append(&self, name: &str) -> Result<File, Error> {
+        self.open_file(name, OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE)
+    }
+
+    /// Puts `bytes` in the place of what has the name, whole or not at all. On the disk when this returns, if it is to be
+    /// `durable`. What did not fit on a full disk is taken away again.
+    ///
+    /// # Errors
+    /// [`Error::Name`], [`Error::Open`], [`Error::Write`], [`Error::Move`].
+    pub fn replace(&self, name: &str, bytes: &[u8], durable: bool) -> Result<(), Error> {
+        let part = format!("{}.new", component(name)?);
+        let written = self.write_new(&part, bytes, durable).and_then(|()| {
+            let failed = |source: Errno| {
+                let (from, to) = (self.path.join(&part), self.path.join(name));
+                Error::Move { from, to, source: source.into() }
+            };
+            at("files.put", || renameat(&self.fd, part.as_str(), &self.fd, name)).map_err(failed)?;
+            if durable { at("files.sync_folder", || fsync(&self.fd)).map_err(failed) } else { Ok(()) }
+        });
+        written.inspect_err(|_| {
+            // If it stays, the next one takes it away.
+            let _ = self.remove(&part);
+        })
+    }
+
+    fn write_new(&self, name: &str, bytes: &[u8], durable: bool) -> Result<(), Error> {
+        self.remove(name)?;
+        let mut file = self.open_file(name, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL)?;
+        let written = at("files.fill", || file.write_all(bytes));
+        let synced = written.and_then(|()| if durable { at("files.sync_file", || file.sync_all()) } else { Ok(()) });
+        synced.map_err(|source| Error::Write { path: self.path.join(name), source })
+    }
+
+    /// Opens the file `name` to write to it; one that is not there is made, for its owner alone.
+    ///
+    /// # Errors
+    /// [`Error::Name`]; [`Error::NotAFile`]; [`Error::Open`]: `EWOULDBLOCK` while somebody else writes to it.
+    pub fn write(&self, name: &str) -> Result<Writing, Error> {
+        let path = self.path.join(name);
+        let file = self.open_file(name, OFlags::RDWR | OFlags::CREATE)?;
+        let failed = |source: io::Error| Error::Open { path: path.clone(), source };
+        flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|e| failed(e.into()))?;
+        // Between opening and locking, its last writer may have moved it to where nobody writes any more.
+        let metadata = file.metadata().map_err(failed)?;
+        if self.entry(name)?.is_none_or(|entry| entry.inode != (metadata.dev(), metadata.ino())) {
+            return Err(failed(io::ErrorKind::WouldBlock.into()));
+        }
+        Ok(Writing { path, file })
+    }
+
+    /// Moves the file `name` to `to` in the folder `folder` of the same file system, in place of what is there; on the
+    /// disk when this returns. A file that is gone and is at its new place already is success.
+    ///
+    /// # Errors
+    /// [`Error::Name`], [`Error::Move`].
+    pub fn rename(&self, name: &str, folder: &Self, to: &str) -> Result<(), Error> {
+        let (name, to) = (component(name)?, component(to)?);
+        let failed = |source: io::Error| Error::Move { from: self.path.join(name), to: folder.path.join(to), source };
+        match at("files.rename", || renameat(&self.fd, name, &folder.fd, to)) {
+            Err(Errno::NOENT) if folder.entry(to)?.is_some() => {}
+            other => other.map_err(|e| failed(e.into()))?,
+        }
+        at("files.sync_folders", || fsync(&folder.fd).and_then(|()| fsync(&self.fd))).map_err(|e| failed(e.into()))
+    }
+
+    /// Removes the file `name`; one that is not there is success.
+    ///
+    /// # Errors
+    /// [`Error::Name`], [`Error::Remove`].
+    pub fn remove(&self, name: &str) -> Result<(), Error> {
+        let name = component(name)?;
+        match at("files.remove", || unlinkat(&self.fd, name, AtFlags::empty())) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(source) => Err(Error::Remove { path: self.path.join(name), source: source.into() }),
+        }
+    }
+
+    /// Bytes that can still be written to its file system by somebody who is not root.
+    ///
+    /// # Errors
+    /// [`Error::Folder`].
+    pub fn free(&self) -> Result<u64, Error> {
+        let free = look("files.free", || fstatvfs(&self.fd))
+            .map_err(|e| Error::Folder { path: self.path.clone(), source: e.into() })?;
+        Ok(free.f_bavail.saturating_mul(free.f_frsize))
+    }
+
+    /// Files that can still be made on its file system by somebody who is not root. A file system that keeps no count of
+    /// them has room for any number.
+    ///
+    /// # Errors
+    /// [`Error::Folder`].
+    pub fn free_files(&self) -> Result<u64, Error> {
+        let free = look("files.free", || fstatvfs(&self.fd))
+            .map_err(|e| Error::Folder { path: self.path.clone(), source: e.into() })?;
+        Ok(if free.f_files == 0 { u64::MAX } else { free.f_favail })
+    }
+
+    fn open_file(&self, name: &str, flags: OFlags) -> Result<File, Error> {
+        let mode = if flags.contains(OFlags::CREATE) { Mode::RUSR | Mode::WUSR } else { Mode::empty() };
+        // Without NONBLOCK, a pipe in the folder would hold us up.
+        let flags = flags | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let name = component(name)?;
+        let file = at("files.open", || openat2(&self.fd, name, flags, mode, BENEATH)).map(File::from);
+        // Of what was opened, its own word counts; of what was not, the name's.
+        let stat = match &file {
+            Ok(file) => fstat(file).ok(),
+            Err(_) => statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW).ok(),
+        };
+        if let Some(what) = stat.and_then(|stat| foreign(&stat, false)) {
+            return Err(Error::NotAFile { path: self.path.join(name), what });
+        }
+        file.map_err(|source| Error::Open { path: self.path.join(name), source: source.into() })
+    }
+}
+
+/// How everything here is looked up.
+const BENEATH: ResolveFlags = ResolveFlags::BENEATH
+    .union(ResolveFlags::NO_SYMLINKS)
+    .union(ResolveFlags::NO_MAGICLINKS)
+    .union(ResolveFlags::NO_XDEV);
+
+/// The folder that `path` is in, which no link leads to, and its name there.
+fn parent(path: &Path) -> Result<(OwnedFd, &str), Error> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let name = name.ok_or_else(|| Error::Name { name: path.display().to_string() })?;
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let fd = openat2(CWD, parent, flags, Mode::empty(), resolve);
+    let fd = fd.map_err(|source| Error::Folder { path: parent.to_owned(), source: source.into() })?;
+    Ok((fd, name))
+}
+
+fn folder(parent: &OwnedFd, name: &str) -> Result<OwnedFd, Errno> {
+    openat2(parent, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty(), BENEATH)
+}
+
+/// What this is instead of a folder, or of a regular file with one name.
+fn foreign(stat: &Stat, folder: bool) -> Option<&'static str> {
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory if folder => None,
+        FileType::RegularFile if folder => Some("a file"),
+        // None when it was removed meanwhile.
+        FileType::RegularFile => (stat.st_nlink > 1).then_some("a file with several names"),
+        FileType::Directory => Some("a folder"),
+        FileType::Symlink => Some("a link"),
+        FileType::Fifo => Some("a pipe"),
+        FileType::Socket => Some("a socket"),
+        FileType::CharacterDevice | FileType::BlockDevice => Some("a device"),
+        FileType::Unknown => Some("something unknown"),
+    }
+}
+
+/// What has the name of a folder of ours at `path` (or of a file) and is something else gets another name in the same folder,
+/// and what may not be changed may be again. What was done, in words.
+///
+/// # Errors
+/// [`Error::Folder`], [`Error::Name`], [`Error::Move`], [`Error::Write`].
+pub fn make_way(path: &Path, is_folder: bool) -> Result<Option<String>, Error> {
+    let (parent, name) = match parent(path) {
+        Err(Error::Folder { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
+        parent => parent?,
+    };
+    let stat = match statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => stat,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(source) => return Err(Error::Folder { path: path.to_owned(), source: source.into() }),
+    };
+    let mut done = None;
+    let ours = foreign(&stat, is_folder);
+    if matches!(FileType::from_raw_mode(stat.st_mode), FileType::Directory | FileType::RegularFile) {
+        let failed = |source: Errno| Error::Write { path: path.to_owned(), source: source.into() };
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let fd = openat2(&parent, name, flags, Mode::empty(), BENEATH).map_err(failed)?;
+        let fixed = IFlags::IMMUTABLE | IFlags::APPEND;
+        // A file system without such flags says so.
+        if let Ok(held) = ioctl_getflags(&fd)
+            && held.intersects(fixed)
+        {
+            at("files.unfix", || ioctl_setflags(&fd, held - fixed)).map_err(failed)?;
+            done = Some(format!("`{}` could not be changed, and can be again", path.display()));
+        }
+    }
+    let Some(what) = ours else { return Ok(done) };
+    let aside = format!("{name}.foreign-{}", stat.st_ino);
+    at("files.put_aside", || renameat(&parent, name, &parent, aside.as_str())).map_err(|source| Error::Move {
+        from: path.to_owned(),
+        to: path.with_file_name(&aside),
+        source: source.into(),
+    })?;
+    Ok(Some(format!("`{}` was {what} and is `{aside}` now", path.display())))
+}
+
+impl Writing {
+    /// Bytes that it has.
+    ///
+    /// # Errors
+    /// [`Error::Read`].
+    pub fn size(&self) -> Result<u64, Error> {
+        self.file.metadata().map(|m| m.len()).map_err(|source| Error::Read { path: self.path.clone(), source })
+    }
+
+    /// Writes `bytes` at `offset`.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), Error> {
+        at("files.write", || self.file.write_all_at(bytes, offset))
+            .map_err(|source| Error::Write { path: self.path.clone(), source })
+    }
+
+    /// Cuts everything behind `size` bytes off.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn truncate(&self, size: u64) -> Result<(), Error> {
+        at("files.truncate", || self.file.set_len(size))
+            .map_err(|source| Error::Write { path: self.path.clone(), source })
+    }
+
+    /// Sets the time of its last change to `seconds` since 1970, as a mark of the caller's.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn mark(&self, seconds: u64) -> Result<(), Error> {
+        let mark = Timespec { tv_sec: seconds.try_into().unwrap_or(i64::MAX), tv_nsec: 0 };
+        let marks = Timestamps { last_access: mark, last_modification: mark };
+        at("files.mark", || futimens(&self.file, &marks))
+            .map_err(|source| Error::Write { path: self.path.clone(), source: source.into() })
+    }
+
+    /// Brings all of it to the disk, with its mark.
+    ///
+    /// # Errors
+    /// [`Error::Write`].
+    pub fn sync(&self) -> Result<(), Error> {
+        at("files.sync", || fdatasync(&self.file).and_then(|()| fsync(&self.file)))
+            .map_err(|source| Error::Write { path: self.path.clone(), source: source.into() })
+    }
+
+    /// SHA-256 of all of it.
+    ///
+    /// # Errors
+    /// [`Error::Read`].
+    pub fn hash(&self) -> Result<[u8; 32], Error> {
+        let mut hash = Sha256::new();
+        look("files.hash", || read_through(&self.file, |bytes| hash.update(bytes)))
+            .map_err(|source| Error::Read { path: self.path.clone(), source })?;
+        Ok(hash.finalize().into())
+    }
+}
+
+/// Reads all of the block device at `path`, so that whatever checks it checks every block.
+///
+/// # Errors
+/// [`Error::Open`]; [`Error::Read`]: `EIO` for a block that cannot be read or is not what it should be.
+pub fn read_device(path: &Path) -> Result<(), Error> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::empty())
+        .map_err(|source| Error::Open { path: path.to_owned(), source: source.into() })?;
+    look("files.read_device", || read_through(&File::from(file), |_| {}))
+        .map_err(|source| Error::Read { path: path.to_owned(), source })
+}
+
+fn read_through(file: &File, mut each: impl FnMut(&[u8])) -> io::Result<()> {
+    let (mut chunk, mut offset) = (vec![0; CHUNK], 0);
+    loop {
+        match file.read_at(&mut chunk, offset) {
+            Ok(0) => return Ok(()),
+            Ok(count) => {
+                each(&chunk[..count]);
+                offset += count as u64;
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn component(name: &str) -> Result<&str, Error> {
+    let single = !name.is_empty() && !matches!(name, "." | "..") && !name.contains(['/', '\0']);
+    single.then_some(name).ok_or_else(|| Error::Name { name: name.to_owned() })
+}
