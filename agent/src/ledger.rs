@@ -16,7 +16,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use catenoid_kernel::files::{self, Folder};
+use catenoid_kernel::files;
 use catenoid_schema::{cbor, control::MANIFEST_LIMIT, digest::Digest, units::Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -206,8 +206,7 @@ impl Ledger {
     /// # Errors
     /// [`Error::Write`].
     pub(crate) fn remember(&self, entry: &Entry) -> Result<(), Error> {
-        let (folder, name) = parts(&self.copy);
-        Ok(Folder::open(folder)?.replace(name, &encode(entry)?, false)?)
+        Ok(files::replace(&self.copy, &encode(entry)?, false)?)
     }
 
     /// Writes entry `generation` again if no slot holds it any more, and over slots that hold nonsense if `over_corrupt`;
@@ -261,8 +260,7 @@ impl Ledger {
 
     /// Puts `entry` into the slot that is to be written next.
     fn put(&self, entry: &Entry) -> Result<(), Error> {
-        let bytes = encode(entry)?;
-        Ok(Folder::open(&self.folder)?.replace(self.older_slot(), &bytes, true)?)
+        Ok(files::replace(&self.folder.join(self.older_slot()), &encode(entry)?, true)?)
     }
 
     /// Removes an entry that is in its slot, but maybe not for good: nobody was told that it is accepted, and whoever brings
@@ -270,7 +268,7 @@ impl Ledger {
     fn take_back(&self, generation: u64) {
         for slot in SLOTS {
             if matches!(read(&self.folder.join(slot)), Some(Ok(entry)) if entry.generation == generation)
-                && let Err(error) = Folder::open(&self.folder).and_then(|folder| folder.remove(slot))
+                && let Err(error) = files::remove(&self.folder.join(slot))
             {
                 tracing::warn!(slot, error = chain(&error), "an entry that was not accepted stays");
             }
@@ -293,21 +291,10 @@ impl Ledger {
 
 /// Reads a slot; none if there is no such file.
 fn read(path: &Path) -> Option<Result<Entry, Corrupt>> {
-    let (folder, name) = parts(path);
-    let bytes = Folder::find(folder).and_then(|folder| match folder {
-        Some(folder) => folder.read_bounded(name, SLOT_LIMIT),
-        None => Ok(None),
-    });
-    match bytes {
+    match files::read_bounded(path, SLOT_LIMIT) {
         Ok(bytes) => bytes.map(|bytes| parse(&bytes, path)),
         Err(source) => Some(Err(Corrupt::Unreadable { path: path.to_owned(), source })),
     }
-}
-
-/// The folder and the name of a file of ours, which has both.
-fn parts(path: &Path) -> (&Path, &str) {
-    let name = path.file_name().and_then(|name| name.to_str());
-    path.parent().zip(name).expect("a slot has a folder and a name")
 }
 
 fn encode(entry: &Entry) -> Result<Vec<u8>, Error> {

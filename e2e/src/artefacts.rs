@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What the attacker of the scenario tests is built for. Named to cargo, it has a directory of its own: its static libraries
+/// What the device's programs and the attacker of the scenario tests are built for. Named to cargo, it has a directory of its own: its static libraries
 /// do not mix with what everything else links.
 pub const STATIC_TARGET: &str = "x86_64-unknown-linux-gnu";
 

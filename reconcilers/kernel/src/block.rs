@@ -11,7 +11,7 @@ use nix::mount::{MsFlags, mount};
 
 use crate::{
     fault::{at, look},
-    init::CLOSED,
+    init::{CLOSED, is_mounted},
 };
 
 /// Bytes at each end of a partition that are looked at: every superblock and signature that `blkid` knows lies there.
@@ -239,8 +239,7 @@ pub fn mount_data(device: &Path, target: &Path) -> Result<(), Error> {
     fs::create_dir_all(target).map_err(error)?;
     let flags = CLOSED | MsFlags::MS_NOATIME;
     let mounts = fs::read_to_string("/proc/self/mountinfo").map_err(error)?;
-    let mounted = mounts.lines().any(|line| line.split(' ').nth(4).map(Path::new) == Some(target));
-    if mounted {
+    if target.to_str().is_some_and(|target| is_mounted(&mounts, target)) {
         return Ok(());
     }
     let ext4 = || mount(Some(device), target, Some("ext4"), flags, Some("errors=remount-ro"));

@@ -170,7 +170,8 @@ impl Folder {
     }
 
     /// Its regular files, in the order of names; files whose names are not UTF-8 are none of ours. Of more than
-    /// [`FILES_LIMIT`] files, or among more than [`NAMES_LIMIT`] names, it is that many, whichever: whoever removes what is listed comes to the others in the end.
+    /// [`FILES_LIMIT`] files, or among more than [`NAMES_LIMIT`] names, it is that many, whichever: whoever removes what is
+    /// listed comes to the others in the end.
     ///
     /// # Errors
     /// [`Error::List`], [`Error::Open`].
@@ -372,11 +373,42 @@ const BENEATH: ResolveFlags = ResolveFlags::BENEATH
     .union(ResolveFlags::NO_MAGICLINKS)
     .union(ResolveFlags::NO_XDEV);
 
+/// The first `limit` bytes of the file at `path`; none if there is no such file, or not its folder.
+///
+/// # Errors
+/// [`Error::Folder`], and those of [`Folder::read_bounded`].
+pub fn read_bounded(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, Error> {
+    let (folder, name) = split(path)?;
+    Folder::find(folder)?.map_or(Ok(None), |folder| folder.read_bounded(name, limit))
+}
+
+/// [`Folder::replace`] at `path`, in a folder that is made if it is not there.
+///
+/// # Errors
+/// [`Error::Folder`], and those of [`Folder::replace`].
+pub fn replace(path: &Path, bytes: &[u8], durable: bool) -> Result<(), Error> {
+    let (folder, name) = split(path)?;
+    Folder::open(folder)?.replace(name, bytes, durable)
+}
+
+/// Removes the file at `path`; one that is not there, with its folder or without, is success.
+///
+/// # Errors
+/// [`Error::Folder`], and those of [`Folder::remove`].
+pub fn remove(path: &Path) -> Result<(), Error> {
+    let (folder, name) = split(path)?;
+    Folder::find(folder)?.map_or(Ok(()), |folder| folder.remove(name))
+}
+
+/// A folder, and a name in it.
+fn split(path: &Path) -> Result<(&Path, &str), Error> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    path.parent().zip(name).ok_or_else(|| Error::Name { name: path.display().to_string() })
+}
+
 /// The folder that `path` is in, which no link leads to, and its name there.
 fn parent(path: &Path) -> Result<(OwnedFd, &str), Error> {
-    let name = path.file_name().and_then(|name| name.to_str());
-    let name = name.ok_or_else(|| Error::Name { name: path.display().to_string() })?;
-    let parent = path.parent().unwrap_or(Path::new("/"));
+    let (parent, name) = split(path)?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     let fd = openat2(CWD, parent, flags, Mode::empty(), resolve);

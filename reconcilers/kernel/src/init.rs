@@ -79,8 +79,7 @@ const MOUNTS: [(&str, &str, MsFlags, Option<&str>); 6] = [
 pub fn mount_kernel_file_systems() -> Result<(), Error> {
     // None before `/proc` is there. A tmpfs would be mounted once more over itself, and hide what is in it.
     let mounted = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let is_mounted = |target| mounted.lines().any(|line| line.split(' ').nth(4) == Some(target));
-    for (kind, target, flags, data) in MOUNTS.into_iter().filter(|(_, target, ..)| !is_mounted(*target)) {
+    for (kind, target, flags, data) in MOUNTS.into_iter().filter(|(_, target, ..)| !is_mounted(&mounted, target)) {
         let error = |source| Error::Mount { kind, target, source };
         if !Path::new(target).exists() {
             fs::create_dir_all(target).map_err(error)?;
@@ -91,6 +90,11 @@ pub fn mount_kernel_file_systems() -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Whether something is mounted at `target`, by the text of `/proc/self/mountinfo`.
+pub(crate) fn is_mounted(mountinfo: &str, target: &str) -> bool {
+    mountinfo.lines().any(|line| line.split(' ').nth(4) == Some(target))
 }
 
 /// Whether `/` is the initial ramfs, below which nothing can be pivoted.

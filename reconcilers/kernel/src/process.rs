@@ -22,7 +22,7 @@ use rustix::{
 
 use crate::{
     fault::{at, look},
-    files::{self, Folder},
+    files,
 };
 
 /// The most bytes that are read of a file in `/proc/<pid>` or a record: those that we read have 2 KiB at most.
@@ -443,12 +443,7 @@ pub fn open_fifo(path: &Path) -> Result<Option<OwnedFd>, Error> {
 /// # Errors
 /// [`Error::Record`].
 pub fn read_record(path: &Path) -> Result<Option<String>, Error> {
-    let (folder, name) = record(path);
-    let bytes = Folder::find(folder).and_then(|folder| match folder {
-        Some(folder) => folder.read_bounded(name, FILE_LIMIT),
-        None => Ok(None),
-    });
-    Ok(bytes?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    Ok(files::read_bounded(path, FILE_LIMIT)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 /// Writes a record, and the folder that it is in; a reader sees the old one or the new one, never a part. It lies in
@@ -457,9 +452,10 @@ pub fn read_record(path: &Path) -> Result<Option<String>, Error> {
 /// # Errors
 /// [`Error::Record`], [`Error::Write`].
 pub fn write_record(path: &Path, text: &str) -> Result<(), Error> {
-    let (folder, name) = record(path);
-    std::fs::create_dir_all(folder).map_err(|source| Error::Write { path: path.to_owned(), source })?;
-    Ok(Folder::open(folder)?.replace(name, text.as_bytes(), false)?)
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(|source| Error::Write { path: path.to_owned(), source })?;
+    }
+    Ok(files::replace(path, text.as_bytes(), false)?)
 }
 
 /// Takes a record away.
@@ -467,14 +463,7 @@ pub fn write_record(path: &Path, text: &str) -> Result<(), Error> {
 /// # Errors
 /// [`Error::Record`].
 pub fn remove_record(path: &Path) -> Result<(), Error> {
-    let (folder, name) = record(path);
-    Ok(Folder::find(folder)?.map_or(Ok(()), |folder| folder.remove(name))?)
-}
-
-/// The folder and the name of a record, which has both.
-fn record(path: &Path) -> (&Path, &str) {
-    let name = path.file_name().and_then(|name| name.to_str());
-    path.parent().zip(name).expect("a record has a folder and a name")
+    Ok(files::remove(path)?)
 }
 
 /// Tells when a record is written in a folder, from the moment it was made.

@@ -1,7 +1,7 @@
 //! What the kernel is told about the whole device, beside its signed command line: one table, each line with its reason. PID 1
 //! sets it before anything else runs; the agent looks in each pass, and puts right what differs.
 
-use std::{fs, io, path::Path};
+use std::{fs, io, path::Path, sync::LazyLock};
 
 use crate::fault::{at, look};
 
@@ -72,10 +72,13 @@ const WATCHDOG: [Setting; 2] = [
     setting("kernel/watchdog_thresh", "60", "the same where QEMU translates the processor, which stalls by itself"),
 ];
 
+/// Whether QEMU translates the processor, which stays the same: `/proc/cpuinfo` is as long as there are processors.
+static TRANSLATED: LazyLock<bool> =
+    LazyLock::new(|| fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains("QEMU TCG")));
+
 /// All that holds on this machine.
 fn all() -> impl Iterator<Item = Setting> {
-    let translated = fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains("QEMU TCG"));
-    DEVICE.iter().copied().chain([WATCHDOG[usize::from(translated)]])
+    DEVICE.iter().copied().chain([WATCHDOG[usize::from(*TRANSLATED)]])
 }
 
 /// A setting that differed.
