@@ -16,12 +16,15 @@ use catenoid_kernel::{
     cgroup::{self, Hierarchy},
     init::{self, Signals, Told},
     machine, process, settings,
+    watchdog::{self, Signs, Watchdogs},
 };
 use catenoid_schema::units::ByteSize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
+    boots,
     intake::chain,
-    paths::{AGENT_END, CGROUP, DATA, EXITS, FOREIGN, MODULES},
+    paths::{AGENT_END, CGROUP, DATA, EXITS, FOREIGN, MODULES, RESET, RUN},
 };
 
 /// Where this program lies in the initramfs.
@@ -38,6 +41,33 @@ const SHORT_LIFE: Duration = Duration::from_secs(2);
 const PAUSE_LIMIT: Duration = Duration::from_secs(5);
 /// How long everyone has to end before a restart of the machine.
 const GRACE: Duration = Duration::from_secs(10);
+/// After which the machine's watchdog resets a machine on which PID 1 does not get to run.
+const WATCHDOG: Duration = Duration::from_secs(60);
+/// How often it is fed.
+const FEED: Duration = Duration::from_secs(15);
+/// After which it is no longer fed, where no agent has shown in all that time that it lives.
+const NO_AGENT: Duration = Duration::from_secs(600);
+/// How long an agent may take until it first shows that it lives: the disk may come late, and have much on it.
+const START: Duration = Duration::from_secs(300);
+/// How long it may be silent from then on; it is ended then, and started again.
+const SILENCE: Duration = Duration::from_secs(60);
+/// What is told of the boot before this one.
+const WATCHDOG_RESET: &str = "the watchdog reset the machine: nothing ran on it any more, or no agent that lived";
+
+/// How an agent ended: what PID 1 writes down for the next one.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct AgentEnd {
+    /// How.
+    pub end: End,
+    /// Whether it was ended because it showed no life.
+    pub silent: bool,
+}
+
+impl std::fmt::Display for AgentEnd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.silent { f.write_str("showed no life and was ended") } else { self.end.fmt(f) }
+    }
+}
 
 /// Why PID 1 gave up. The kernel then panics and, told so on its command line, restarts.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +118,39 @@ pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
     signals.listen_to_buttons()?;
     fs::create_dir_all(EXITS).map_err(|source| Error::Path { path: EXITS, source })?;
     say_how_it_booted();
-    watch_over_agent(&mut signals)
+    watch_over_agent(&mut signals, Vigil::begin())
+}
+
+/// PID 1 feeds the machine's watchdogs as long as there is an agent that lives.
+struct Vigil {
+    dogs: Watchdogs,
+    fed: Instant,
+    /// When an agent last showed that it lives; at first, when PID 1 began to wait for that.
+    last_sign: Instant,
+}
+
+impl Vigil {
+    fn begin() -> Self {
+        let dogs = Watchdogs::arm(WATCHDOG);
+        dogs.told.iter().for_each(|told| println!("catenoid: {told}"));
+        if dogs.has_reset {
+            println!("catenoid: {WATCHDOG_RESET}");
+            // What cannot be written is told on the console at least.
+            let _ = process::write_record(Path::new(RESET), WATCHDOG_RESET);
+        }
+        Self { dogs, fed: Instant::now(), last_sign: Instant::now() }
+    }
+
+    /// Feeds if it is time to; how long it is then until the next time.
+    fn keep(&mut self) -> Duration {
+        if self.fed.elapsed() >= FEED {
+            if self.last_sign.elapsed() < NO_AGENT {
+                self.dogs.feed();
+            }
+            self.fed = Instant::now();
+        }
+        FEED.saturating_sub(self.fed.elapsed())
+    }
 }
 
 /// One line on the console that tells what is in force; the tests read it, and so does whoever stands at the device.
@@ -102,15 +164,15 @@ fn say_how_it_booted() {
     println!("catenoid: booted, lockdown {lockdown}, module signatures {signed}");
 }
 
-fn watch_over_agent(signals: &mut Signals) -> Result<std::convert::Infallible, Error> {
+fn watch_over_agent(signals: &mut Signals, mut vigil: Vigil) -> Result<std::convert::Infallible, Error> {
     let mut pause = Duration::ZERO;
     loop {
         let started = Instant::now();
         // The group first: the agent then runs hardly a moment without its limit. And the kernel patches its own code for
         // the first group; while another process runs there, QEMU 7.2 (TCG) can go on with the half-patched code for ever.
         let group = group_of_agent();
-        let end = match Command::new(SELF).arg("agent").env("GLIBC_TUNABLES", ALLOCATOR).spawn() {
-            Ok(agent) => life_of(&agent, group, signals)?.to_string(),
+        let end = match spawn_agent() {
+            Ok((agent, signs)) => life_of(agent, (group, signs), signals, &mut vigil)?.to_string(),
             // What there was none of (memory, numbers of processes) may be there again in a moment; the end of PID 1 would be
             // everybody's.
             Err(error) => format!("does not start: {error}"),
@@ -123,20 +185,33 @@ fn watch_over_agent(signals: &mut Signals) -> Result<std::convert::Infallible, E
         println!("catenoid: the agent {end} and is started again in {} ms", pause.as_millis());
         let again = Instant::now() + pause;
         while Instant::now() < again {
-            let told = signals.wait(Some(again.saturating_duration_since(Instant::now())))?;
+            let told = signals.wait(None, vigil.keep().min(again.saturating_duration_since(Instant::now())))?;
             act(told, signals);
         }
     }
 }
 
+/// The agent, and the line over which it shows that it lives.
+fn spawn_agent() -> io::Result<(Child, Signs)> {
+    let (signs, line) = watchdog::line()?;
+    let agent = Command::new(SELF).arg("agent").env("GLIBC_TUNABLES", ALLOCATOR).stdin(line).spawn()?;
+    Ok((agent, signs))
+}
+
 /// Puts the agent into its group, waits until it ends, and writes down how.
-fn life_of(agent: &Child, group: Result<(Hierarchy, u64), cgroup::Error>, signals: &mut Signals) -> Result<End, Error> {
+fn life_of(
+    mut agent: Child,
+    (group, signs): (Result<(Hierarchy, u64), cgroup::Error>, Signs),
+    signals: &mut Signals,
+    vigil: &mut Vigil,
+) -> Result<AgentEnd, Error> {
     let joined = group.and_then(|(groups, kills)| groups.move_to_agent(agent.id()).map(|()| kills));
     let kills = joined.unwrap_or_else(|error| {
         println!("catenoid: the agent's memory is not limited: {}", chain(&error));
         0
     });
-    let end = describe(until_it_ends(agent, signals)?, kills);
+    let (end, silent) = until_it_ends(&mut agent, signs, signals, vigil)?;
+    let end = AgentEnd { end: describe(end, kills), silent };
     let record = serde_json::to_string(&end).expect("an end is a word and a number");
     if let Err(error) = process::write_record(Path::new(AGENT_END), &record) {
         println!("catenoid: {}", chain(&error));
@@ -162,12 +237,35 @@ fn describe(end: process::End, kills: u64) -> End {
     }
 }
 
-/// Reaps until the agent is among the reaped; how it ended.
-fn until_it_ends(agent: &Child, signals: &mut Signals) -> Result<process::End, Error> {
+/// Reaps until the agent is among the reaped; how it ended, and whether it was ended because it showed no life.
+fn until_it_ends(
+    agent: &mut Child,
+    signs: Signs,
+    signals: &mut Signals,
+    vigil: &mut Vigil,
+) -> Result<(process::End, bool), Error> {
+    let mut signs = Some(signs);
+    let mut alive_until = Instant::now() + START;
+    let mut silent = false;
     loop {
-        let told = signals.wait(None)?;
+        let left = alive_until.saturating_duration_since(Instant::now());
+        if left.is_zero() && !silent {
+            println!("catenoid: the agent shows no life, and is ended");
+            silent = true;
+            // It fails only if it has ended.
+            let _ = agent.kill();
+        }
+        let told = signals.wait(signs.as_ref(), if silent { vigil.keep() } else { vigil.keep().min(left) })?;
+        if told == Told::Sign {
+            if signs.as_mut().is_some_and(Signs::take) {
+                vigil.last_sign = Instant::now();
+                alive_until = Instant::now() + SILENCE;
+            } else {
+                signs = None;
+            }
+        }
         if let Some((_, end)) = act(told, signals).into_iter().find(|(pid, _)| *pid == agent.id()) {
-            return Ok(end);
+            return Ok((end, silent));
         }
     }
 }
@@ -175,10 +273,11 @@ fn until_it_ends(agent: &Child, signals: &mut Signals) -> Result<process::End, E
 /// Does what a signal tells; the processes that were reaped.
 fn act(told: Told, signals: &mut Signals) -> Vec<(u32, process::End)> {
     match told {
-        Told::ChildEnded | Told::TimeUp => reap(),
+        Told::ChildEnded | Told::Sign | Told::TimeUp => reap(),
         Told::Restart | Told::PowerOff => {
             println!("catenoid: going down");
             init::end_all_processes(signals, GRACE);
+            boots::ended_in_order(Path::new(DATA), Path::new(RUN));
             let error = init::end_machine(Path::new(DATA), told == Told::Restart);
             println!("catenoid: the machine does not go down: {error}");
             Vec::new()

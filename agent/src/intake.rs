@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -33,6 +33,7 @@ use tokio::sync::watch;
 
 use crate::{
     audit::{Audit, Happening},
+    boots::Level,
     clock,
     ledger::{self, Ledger},
 };
@@ -181,6 +182,8 @@ pub(crate) struct Intake {
     doubt: Mutex<Option<Condition>>,
     /// That the newest entry of the ledger was written for a later version: an older one, or the factory's manifest, stands in.
     newer: Mutex<Option<Condition>>,
+    /// That the factory's manifest is to stand in after too many unclean boots, until somebody says otherwise.
+    stand_in: AtomicBool,
     /// Why the ledger cannot be written again, when that was told last.
     unwritable: Mutex<Option<String>>,
     generation: Generation,
@@ -206,7 +209,7 @@ pub(crate) struct Taken {
 impl Intake {
     /// Opens the gate and takes up what the ledger holds: the newest entry whose signatures hold. One that lost a guest
     /// since is taken up all the same, for going back to an older one would be worse. `data` is the data partition, `copy`
-    /// where the ledger has its copy; `generation` is the one of the store.
+    /// where the ledger has its copy; `generation` is the one of the store. At [`Level::Factory`] the factory's stands in for it.
     pub(crate) fn open(
         anchors: Anchors,
         serial: Serial,
@@ -214,6 +217,7 @@ impl Intake {
         audit: std::sync::Arc<Audit>,
         generation: Generation,
         gate: std::sync::Arc<tokio::sync::Mutex<()>>,
+        level: Level,
     ) -> Self {
         let ledger = Ledger::new(&data.join("ledger"), copy);
         let held = ledger.read();
@@ -224,6 +228,7 @@ impl Intake {
             ledger: Mutex::new(ledger),
             doubt: Mutex::new(doubt(&held, &audit)),
             newer: Mutex::new(None),
+            stand_in: AtomicBool::new(level == Level::Factory),
             unwritable: Mutex::new(None),
             generation,
             gate,
@@ -232,8 +237,19 @@ impl Intake {
             audit,
         };
         intake.generation.begin(held.entries.first().map_or(0, |newest| newest.generation));
-        intake.take_up(held);
+        if level != Level::Factory {
+            intake.take_up(held);
+        }
         intake
+    }
+
+    /// Takes up what the ledger holds in place of the factory's manifest.
+    pub(crate) fn go_on(&self) {
+        let _gate = self.gate.blocking_lock();
+        if self.stand_in.swap(false, Ordering::Relaxed) {
+            let held = self.ledger().read();
+            self.take_up(held);
+        }
     }
 
     fn take_up(&self, held: ledger::Held) {
@@ -403,13 +419,14 @@ impl Intake {
         }
         let metadata = &target.manifest.metadata;
         let floor = ledger::Floor { epoch: metadata.epoch, sequence: metadata.sequence };
-        if actor == FACTORY && lock(&self.newer).is_some() {
-            // It stands in, and takes no slot from what a later version will read.
+        if actor == FACTORY && (lock(&self.newer).is_some() || self.stand_in.load(Ordering::Relaxed)) {
+            // It stands in, and takes no slot from what a later version, or a later boot, will read.
             target.wanted.keep_all_blobs(Digest::of(&envelope));
         } else {
             target.generation = self.ledger().write(&envelope, target.accepted_at, floor)?.generation;
             self.generation.begin(target.generation);
             *lock(&self.newer) = None;
+            self.stand_in.store(false, Ordering::Relaxed);
         }
         let target = std::sync::Arc::new(target);
         let state = target.state();

@@ -6,9 +6,11 @@
 
 mod audit;
 mod boot;
+mod boots;
 mod budget;
 mod clock;
 mod control;
+mod hold;
 mod intake;
 mod ledger;
 mod pass;

@@ -34,6 +34,7 @@ use tokio::sync::watch;
 use crate::{
     audit::{Audit, Happening},
     clock,
+    hold::Holds,
     intake::{Target, chain},
     paths::{CGROUP, DATA, EXITS, RUN},
     status::Snapshot,
@@ -100,6 +101,8 @@ struct Failure {
 pub(crate) struct Turn {
     /// What it saw.
     pub snapshot: Snapshot,
+    /// Whether the device is as it is to be, but for what is held back.
+    pub as_it_is_to_be: bool,
     /// What to tell once the snapshot is published.
     pub ended: Option<Happening>,
     /// When the next one is due at the latest, if a subject waits.
@@ -167,10 +170,11 @@ impl Pass {
         Ok(self.rooms.zones.watch()?)
     }
 
-    /// Runs one pass towards `target`. `own` is what is wrong with the agent's own state.
+    /// Runs one pass towards `target`, but for what `holds` holds back. `own` is what is wrong with the agent's own state.
     pub(crate) async fn run(
         &mut self,
         target: &Target,
+        holds: &Holds,
         own: Vec<SubjectStatus>,
         accepted: &watch::Receiver<Option<Arc<Target>>>,
     ) -> Turn {
@@ -179,7 +183,8 @@ impl Pass {
             self.failures.clear();
             self.digest = Some(target.digest);
         }
-        let wanted = &target.wanted;
+        let (wanted, held_back) = holds.apply(target);
+        let wanted = &*wanted;
         let mut progress = Progress {
             audit: &self.audit,
             retries: &mut self.retries,
@@ -210,11 +215,11 @@ impl Pass {
             }
         };
         let done = progress.done;
-        let mut snapshot = self.tell(target, own, observed);
+        let (mut snapshot, as_it_is_to_be) = self.tell(target, (wanted, held_back), own, observed);
         snapshot.keep_since(&self.snapshot, Some(target.manifest.metadata.sequence));
         let ended = self.ended(&snapshot, done);
         self.snapshot = snapshot.clone();
-        Turn { snapshot, ended, again: self.again() }
+        Turn { snapshot, as_it_is_to_be, ended, again: self.again() }
     }
 
     /// Forgets the failures of subjects that nothing has to be done about any more.
@@ -288,8 +293,14 @@ impl Pass {
         (listened, any_new)
     }
 
-    fn tell(&mut self, target: &Target, own: Vec<SubjectStatus>, observed: Option<Observed>) -> Snapshot {
-        let wanted = &target.wanted;
+    /// What is told after a pass towards `target`, of which `wanted` is what is not held back; and whether all of that is there.
+    fn tell(
+        &mut self,
+        target: &Target,
+        (wanted, held_back): (&Wanted, bool),
+        own: Vec<SubjectStatus>,
+        observed: Option<Observed>,
+    ) -> (Snapshot, bool) {
         let now = Instant::now();
         let mut snapshot = Snapshot { passes: self.snapshot.passes + 1, at: Some(clock::now()), ..Snapshot::default() };
         let state = |since| ManifestState { since, ..target.state() };
@@ -323,7 +334,8 @@ impl Pass {
         }
         snapshot.subjects = told.into_values().collect();
         let before = self.snapshot.converged.clone();
-        if matches && self.failures.is_empty() {
+        let as_it_is_to_be = matches && self.failures.is_empty();
+        if as_it_is_to_be && !held_back {
             snapshot.converged = match before {
                 Some(before) if before.digest == target.digest => Some(before),
                 _ => Some(state(clock::now())),
@@ -335,7 +347,7 @@ impl Pass {
                 _ => state(clock::now()),
             });
         }
-        snapshot
+        (snapshot, as_it_is_to_be)
     }
 }
 

@@ -10,6 +10,8 @@ pub(crate) const LEDGER_COPY: &str = "/run/catenoid/ledger";
 pub(crate) const AGENT_END: &str = "/run/catenoid/agent";
 /// What came with the boot image and is not of it, written by PID 1.
 pub(crate) const FOREIGN: &str = "/run/catenoid/foreign";
+/// That a watchdog ended the boot before this one, written by PID 1.
+pub(crate) const RESET: &str = "/run/catenoid/reset";
 /// What containers ended with, written by PID 1.
 pub(crate) const EXITS: &str = "/run/catenoid/exits";
 /// Control sockets, one folder for each container that has one.

@@ -3,11 +3,20 @@
 //! Two threads: this one serves the control interface; the other one runs passes, so that a long step never keeps a
 //! caller waiting. They share the accepted manifest one way and the snapshot the other way.
 
-use std::{collections::BTreeMap, fs, io, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use catenoid_containers::{Containers, Paths, exit::End};
 use catenoid_guests::Store;
-use catenoid_kernel::{init, machine, process, wait::Bell};
+use catenoid_kernel::{init, machine, process, wait::Bell, watchdog::Life};
 use catenoid_schema::{
     allocate,
     anchors::Anchors,
@@ -20,10 +29,12 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
     audit::{Audit, Happening},
+    boot::AgentEnd,
     clock, control,
+    hold::{HELD_BACK, Holds},
     intake::{Intake, Target},
     pass::Pass,
-    paths::{AGENT_END, ANCHORS, CONTROL, DATA, FOREIGN, LAUNCHER, LEDGER_COPY},
+    paths::{AGENT_END, ANCHORS, CONTROL, DATA, FOREIGN, LAUNCHER, LEDGER_COPY, RESET, RUN},
     status::Snapshot,
     storage::{self, Restock},
     upkeep::Upkeep,
@@ -33,6 +44,10 @@ use crate::{
 /// Seconds by which the wall clock may move against the other one before it counts as set: what time servers correct
 /// little by little does not.
 const NO_JUMP: i64 = 2;
+/// How often PID 1 is shown that the agent lives.
+const SIGN: Duration = Duration::from_secs(20);
+/// A pass that takes longer hangs: containers that are ended have their grace, an image of the greatest size is read.
+const LONG_PASS: Duration = Duration::from_secs(1800);
 /// Before a control socket that broke is made again.
 const SOCKET_PAUSE: Duration = Duration::from_secs(5);
 
@@ -86,32 +101,49 @@ pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
     tracing_subscriber::fmt().with_ansi(false).with_target(false).with_writer(io::stderr).init();
     let started = clock::now();
     init::let_signals_through()?;
+    let life = Life::take().map_err(|source| Error::Runtime { what: "PID 1 cannot be told that it lives", source })?;
     storage::mount_data()?;
     let device = device()?;
     let data = Path::new(DATA);
     let moved = storage::make_way(data);
     let audit = Arc::new(Audit::open(&data.join("audit"), &device.boot_id));
-    how_the_last_ended().into_iter().chain(left_out()).chain(moved).for_each(|told| audit.note(told));
+    how_the_last_ended()
+        .into_iter()
+        .chain(left_out())
+        .chain(was_reset())
+        .chain(moved)
+        .for_each(|told| audit.note(told));
     audit.note(Happening::by_device("AgentStarted", None, format!("version {}", device.agent)));
+    let bell = Bell::new().map_err(|source| Error::Runtime { what: "no bell for the pass", source })?;
+    let holds = Arc::new(Holds::open(data, Path::new(RUN), bell.clone()));
+    if let Some(condition) = holds.told() {
+        audit.note(Happening::by_device(HELD_BACK, None, condition.message));
+    }
     let store = Arc::new(Store::open(data)?);
     let generation = store.generation();
     let gate = Arc::new(tokio::sync::Mutex::new(()));
     let (serial, state) = (device.serial.clone(), (data, Path::new(LEDGER_COPY)));
-    let intake = Intake::open(anchors()?, serial, state, audit.clone(), generation.clone(), gate.clone());
+    let intake =
+        Intake::open(anchors()?, serial, state, audit.clone(), generation.clone(), gate.clone(), holds.level());
     let intake = Arc::new(intake);
     store.settle()?;
     let mut restock = Restock::default();
     restock.look(&intake, &store, &audit);
+    if intake.watch().borrow().is_none() {
+        // There is no factory's manifest either that could stand in.
+        intake.go_on();
+    }
     let containers = Arc::new(Containers::open(Paths::default(), Path::new(LAUNCHER))?);
     let pass = Pass::open(audit.clone(), containers.clone(), generation, gate)?;
     let (told, snapshot) = watch::channel(Arc::new(Snapshot::default()));
     let accepted = intake.watch();
-    let upkeep = Upkeep { intake: intake.clone(), store: store.clone(), audit: audit.clone() };
-    let agent = control::Agent { intake, store, containers, audit: audit.clone(), snapshot, device, started };
+    let upkeep = Upkeep { intake: intake.clone(), store: store.clone(), holds: holds.clone(), audit: audit.clone() };
+    let agent = control::Agent { intake, store, containers, holds, audit: audit.clone(), snapshot, device, started };
     let passes = std::thread::Builder::new().name("pass".to_owned());
-    let bell = Bell::new().map_err(|source| Error::Runtime { what: "no bell for the pass", source })?;
     let (targets, rung) = (accepted.clone(), bell.clone());
-    let passing = passes.spawn(move || reconcile(pass, &upkeep, restock, &targets, &told, rung));
+    let turns = Arc::new(Turns::default());
+    let turning = turns.clone();
+    let passing = passes.spawn(move || reconcile(pass, &upkeep, restock, &targets, (&told, &turning), rung));
     let passing = passing.map_err(|source| Error::Runtime { what: "no thread for the pass", source })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| Error::Runtime { what: "no runtime", source })?;
@@ -119,6 +151,7 @@ pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
         let ended = tokio::task::spawn_blocking(move || passing.join());
         tokio::select! {
             never = serve(Arc::new(agent), accepted, &bell) => match never {},
+            never = show_life(life, &turns) => match never {},
             ended = ended => match ended {
                 Ok(Ok(Err(error))) => Err(error),
                 _ => Err(Error::Runtime { what: "the pass ended", source: io::ErrorKind::Other.into() }),
@@ -129,8 +162,8 @@ pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
 
 /// What PID 1 wrote down about the agent before this one; told once.
 fn how_the_last_ended() -> Option<Happening> {
-    let end: End = serde_json::from_str(&take_record(AGENT_END)?).ok()?;
-    let kind = if end == End::OutOfMemory { "AgentOutOfMemory" } else { "AgentEnded" };
+    let end: AgentEnd = serde_json::from_str(&take_record(AGENT_END)?).ok()?;
+    let kind = if end.end == End::OutOfMemory { "AgentOutOfMemory" } else { "AgentEnded" };
     Some(Happening::by_device(kind, None, format!("the agent before this one {end}")))
 }
 
@@ -139,6 +172,11 @@ fn left_out() -> Option<Happening> {
     let files = take_record(FOREIGN)?;
     let message = format!("files that nobody signed lay beside the boot image and were left out: {files}");
     Some(Happening::by_device("BootFilesForeign", None, message))
+}
+
+/// That the watchdog ended the boot before this one; told once.
+fn was_reset() -> Option<Happening> {
+    Some(Happening::by_device("WatchdogReset", None, take_record(RESET)?))
 }
 
 fn take_record(path: &str) -> Option<String> {
@@ -164,13 +202,29 @@ fn anchors() -> Result<Anchors, Error> {
     document::decode(&bytes).map_err(Error::Anchors)
 }
 
+/// When the thread of the passes last began something, in milliseconds since boot.
+#[derive(Debug, Default)]
+struct Turns(AtomicU64);
+
+/// Shows PID 1 that both threads live: this one by showing it, the other one by what it last began.
+async fn show_life(mut life: Option<Life>, turns: &Turns) -> std::convert::Infallible {
+    loop {
+        let since = clock::since_boot_ms().saturating_sub(turns.0.load(Ordering::Relaxed));
+        if Duration::from_millis(since) < LONG_PASS {
+            life.iter_mut().for_each(Life::show);
+        }
+        #[expect(clippy::disallowed_methods, reason = "it is a sign that nothing happens")]
+        tokio::time::sleep(SIGN).await;
+    }
+}
+
 /// Runs a pass whenever something wakes it.
 fn reconcile(
     mut pass: Pass,
     upkeep: &Upkeep,
     mut restock: Restock,
     accepted: &watch::Receiver<Option<Arc<Target>>>,
-    told: &watch::Sender<Arc<Snapshot>>,
+    (told, turns): (&watch::Sender<Arc<Snapshot>>, &Turns),
     bell: Bell,
 ) -> Result<std::convert::Infallible, Error> {
     let broken = |what| move |source| Error::Runtime { what, source };
@@ -189,11 +243,13 @@ fn reconcile(
             let way = if jump > 0 { "forward" } else { "back" };
             upkeep.audit.note(Happening::by_device("ClockSet", None, format!("{} s {way}", jump.abs())));
         }
+        turns.0.store(clock::since_boot_ms(), Ordering::Relaxed);
         restock.look(&upkeep.intake, &upkeep.store, &upkeep.audit);
         let target = upkeep.intake.begin_pass();
         let mut again = None;
         if let Some(target) = target {
-            let turn = runtime.block_on(pass.run(&target, upkeep.look(), accepted));
+            let turn = runtime.block_on(pass.run(&target, &upkeep.holds, upkeep.look(), accepted));
+            upkeep.holds.look(turn.as_it_is_to_be);
             told.send_replace(Arc::new(turn.snapshot));
             turn.ended.into_iter().for_each(|ended| upkeep.audit.note(ended));
             again = turn.again;

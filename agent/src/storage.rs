@@ -107,7 +107,9 @@ pub(crate) fn mount_data() -> Result<(), Error> {
 }
 
 /// What the device keeps on the data partition: folders, and the files that are not named by what is in them.
-const OURS: [(&str, bool); 8] = [
+const OURS: [(&str, bool); 10] = [
+    ("boots", true),
+    ("boots/unclean", false),
     ("ledger", true),
     ("ledger/a", false),
     ("ledger/b", false),

@@ -5,13 +5,16 @@ use std::{collections::BTreeMap, error::Error, io::Read, path::Path, sync::Arc};
 
 use catenoid_containers::{Containers, Paths};
 use catenoid_guests::Store;
+use catenoid_kernel::wait::Bell;
 use catenoid_schema::{anchors::Anchors, cbor, control::Event, digest::Digest, name::Serial, status, units::Timestamp};
 use tokio::{net::UnixStream, sync::watch};
 
 use crate::{
     audit::Audit,
+    boots::Level,
     clock,
     control::{self, Peer},
+    hold::Holds,
     intake::Intake,
     ledger, storage,
 };
@@ -28,15 +31,24 @@ impl Agent {
         let audit = Arc::new(Audit::open(&data.join("audit"), "boot"));
         let store = Store::open(data)?;
         let (copy, generation) = (data.join("copy"), store.generation());
-        let intake = Intake::open(anchors, serial.clone(), (data, &copy), audit.clone(), generation, Arc::default());
+        let intake = Intake::open(
+            anchors,
+            serial.clone(),
+            (data, &copy),
+            audit.clone(),
+            generation,
+            Arc::default(),
+            Level::Everything,
+        );
         let paths = Paths { run: data.to_owned(), cgroup: data.to_owned() };
         let containers = Arc::new(Containers::open(paths, Path::new("/nowhere"))?);
         let (_, snapshot) = watch::channel(Arc::default());
         let text = || "fuzz".to_owned();
         let device = status::Device { serial, boot_id: text(), agent: text(), kernel: text() };
         let started = clock::now();
+        let holds = Arc::new(Holds::open(data, &copy, Bell::new()?));
         let (intake, store) = (intake.into(), store.into());
-        Ok(Self(Arc::new(control::Agent { intake, store, containers, audit, snapshot, device, started })))
+        Ok(Self(Arc::new(control::Agent { intake, store, containers, holds, audit, snapshot, device, started })))
     }
 
     /// The digest of the manifest that was accepted last.

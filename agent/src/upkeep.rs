@@ -9,6 +9,7 @@ use catenoid_schema::status::{Condition, Health, Subject, SubjectStatus, Sync};
 
 use crate::{
     audit::{Audit, Happening},
+    hold::Holds,
     intake::{Intake, chain, condition},
 };
 
@@ -21,6 +22,8 @@ pub(crate) struct Upkeep {
     pub intake: Arc<Intake>,
     /// Where blobs are pushed to.
     pub store: Arc<Store>,
+    /// What is held back.
+    pub holds: Arc<Holds>,
     /// What happened.
     pub audit: Arc<Audit>,
 }
@@ -34,7 +37,9 @@ impl Upkeep {
             condition("AuditLogUnwritable", message)
         });
         let audit = audit.into_iter().collect();
-        let subjects = [("ledger", ledger), ("audit", audit), ("disk", self.disk()), ("kernel", self.kernel())];
+        let boot = self.holds.told().into_iter().collect();
+        let subjects =
+            [("ledger", ledger), ("audit", audit), ("disk", self.disk()), ("kernel", self.kernel()), ("boot", boot)];
         let wrong = subjects.into_iter().filter(|(_, conditions)| !conditions.is_empty());
         wrong.map(|(name, conditions)| subject(name, conditions)).collect()
     }

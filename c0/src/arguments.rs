@@ -136,6 +136,14 @@ pub(crate) enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Starts everything again that the device holds back for its own sake.
+    ///
+    /// After three boots in a row that did not last, services are held back; after three more, the factory's core
+    /// container is all that is started. `catenoid status` says so under `state/boot`.
+    Resume {
+        #[command(flatten)]
+        output: Output,
+    },
     /// Lists the blobs (images and descriptors of guests) that the device holds.
     #[command(args_conflicts_with_subcommands = true)]
     Guests {

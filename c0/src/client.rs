@@ -9,7 +9,9 @@ use std::{
 };
 
 use catenoid_schema::{
-    control::{Accepted, Blobs, ContainerOutput, Event, PROBLEM_TYPE, PlanAnswer, Problem, VersionAnswer, Why},
+    control::{
+        Accepted, Blobs, ContainerOutput, Event, PROBLEM_TYPE, PlanAnswer, Problem, Resumed, VersionAnswer, Why,
+    },
     digest::Digest,
     name::Name,
     status::{Status, Subject},
@@ -169,6 +171,11 @@ impl Client {
         let call = Call::new(&Method::PUT, path);
         let request = self.request(Method::PUT, path).header(CONTENT_TYPE, "application/cose").body(envelope);
         self.json(call, request).await
+    }
+
+    pub(crate) async fn resume(&self) -> Result<Answer<Resumed>, ClientError> {
+        let path = "/v1/resume";
+        self.json(Call::new(&Method::PUT, path), self.request(Method::PUT, path).timeout(CALL_LIMIT)).await
     }
 
     /// Asks how much of a blob the device holds.

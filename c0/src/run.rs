@@ -49,6 +49,13 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
             let written = client()?.output(&container).await?.value;
             answer(output.format, &written, || show::lines(&written.text))
         }
+        Command::Resume { output } => {
+            let resumed = client()?.resume().await?.value;
+            answer(output.format, &resumed, || match resumed.held.as_slice() {
+                [] => "nothing was held back\n".to_owned(),
+                held => held.iter().map(|held| format!("no longer held back: {}\n", clean(held))).collect(),
+            })
+        }
         Command::Guests { command: None, output } => {
             let blobs = client()?.blobs().await?;
             answer(output.format, &blobs.value, || show::blobs(&blobs.value))

@@ -395,7 +395,7 @@ impl Builder {
                 )
             }),
             self.writes.arguments(),
-            "-device virtio-rng-pci -device qemu-xhci,id=usb",
+            "-device i6300esb -action watchdog=reset -device virtio-rng-pci -device qemu-xhci,id=usb",
             "-netdev",
             &network,
             "-device",

@@ -77,6 +77,14 @@ pub struct PlanAnswer {
     pub plan: Vec<PlannedStep>,
 }
 
+/// The answer to whoever says that everything is to be started again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Resumed {
+    /// What was held back, each as a sentence.
+    pub held: Vec<String>,
+}
+
 /// A blob that the device holds in full or in part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

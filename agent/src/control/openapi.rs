@@ -25,7 +25,7 @@ fn of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Value {
 const JSON: &str = "application/json";
 
 /// Every call of [`super::routes::router`]; a test holds the two against each other.
-const CALLS: [Call; 11] = [
+const CALLS: [Call; 12] = [
     Call {
         method: "get",
         path: "/v1/version",
@@ -106,6 +106,14 @@ const CALLS: [Call; 11] = [
         changes: true,
         parameters: &[("dry-run", "query", "`true` verifies and plans, and changes nothing")],
         answer: ("200", JSON, of::<control::Accepted>),
+    },
+    Call {
+        method: "put",
+        path: "/v1/resume",
+        summary: "Starts everything again that is held back for the sake of the device",
+        changes: true,
+        parameters: &[],
+        answer: ("200", JSON, of::<control::Resumed>),
     },
     Call {
         method: "get",

@@ -26,7 +26,7 @@ use catenoid_forecast::Observed;
 use catenoid_guests::Store;
 use catenoid_schema::{
     control::{
-        Accepted, BLOB_LIMIT, BlobState, Blobs, ContainerOutput, Event, MANIFEST_LIMIT, Outcome, PlanAnswer,
+        Accepted, BLOB_LIMIT, BlobState, Blobs, ContainerOutput, Event, MANIFEST_LIMIT, Outcome, PlanAnswer, Resumed,
         VersionAnswer, Why,
     },
     digest::Digest,
@@ -47,6 +47,7 @@ use super::{Peer, answer::Failed, openapi};
 use crate::{
     audit::{Audit, Happening},
     clock,
+    hold::Holds,
     intake::{Intake, Taken},
     pass,
     status::Snapshot,
@@ -75,6 +76,8 @@ pub(crate) struct Agent {
     pub store: Arc<Store>,
     /// What runs, for its output.
     pub containers: Arc<Containers>,
+    /// What is held back.
+    pub holds: Arc<Holds>,
     /// What happened.
     pub audit: Arc<Audit>,
     /// What the last pass saw.
@@ -91,6 +94,7 @@ pub(crate) fn router(agent: Arc<Agent>, peer: Peer) -> Router {
         .route("/v1/output/{container}", get(output))
         .route("/v1/manifest", put(put_manifest))
         .route("/v1/blobs/{digest}", put(put_blob))
+        .route("/v1/resume", put(resume))
         .route_layer(middleware::from_fn_with_state(peer.clone(), only_root));
     Router::new()
         .route("/v1/version", get(version))
@@ -260,6 +264,9 @@ fn take_manifest(agent: &Agent, peer: &Peer, envelope: &[u8], dry_run: bool) -> 
     }
     match agent.intake.accept(envelope, &peer.actor()) {
         Ok(Taken { target, outcome, passes }) => {
+            if outcome == Outcome::Accepted {
+                agent.holds.resume();
+            }
             let plan = pass::foresee(&target, outcome, observed);
             Ok(Json(Accepted { manifest: target.state(), outcome, plan, heartbeat: heartbeat(passes) }))
         }
@@ -268,6 +275,21 @@ fn take_manifest(agent: &Agent, peer: &Peer, envelope: &[u8], dry_run: bool) -> 
             Err(refused.into())
         }
     }
+}
+
+/// Starts everything again that is held back.
+async fn resume(
+    State(agent): State<Arc<Agent>>,
+    axum::Extension(peer): axum::Extension<Peer>,
+) -> Result<Json<Resumed>, Failed> {
+    let held = blocking(move || {
+        let held = agent.holds.resume();
+        agent.intake.go_on();
+        let message = if held.is_empty() { "nothing was held back".to_owned() } else { held.join("; ") };
+        agent.audit.note(Happening { kind: "Resumed", subject: None, actor: peer.actor(), message });
+        held
+    });
+    Ok(Json(Resumed { held: held.await? }))
 }
 
 /// Reads a body of `limit` bytes at most.

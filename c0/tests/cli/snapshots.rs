@@ -21,7 +21,7 @@ fn status_of(status: &serde_json::Value, arguments: &[&str]) -> String {
 #[test]
 fn help_of_every_command() {
     let fake = Fake::start();
-    let commands: [&[&str]; 13] = [
+    let commands: [&[&str]; 14] = [
         &["--help"],
         &["apply", "--help"],
         &["plan", "--help"],
@@ -31,6 +31,7 @@ fn help_of_every_command() {
         &["why", "--help"],
         &["guests", "--help"],
         &["guests", "push", "--help"],
+        &["resume", "--help"],
         &["version", "--help"],
         &["completion", "--help"],
         &["man", "--help"],
@@ -451,6 +452,12 @@ fn blobs_of_a_device() {
         .on("GET /v1/blobs", Answer::json(&blobs))
         .on("GET /v1/blobs", Answer::json(&json!({ "blobs": [] })));
     assert_seen!([catenoid(&fake, &["guests"]), catenoid(&fake, &["guests"])].join("\n"));
+}
+
+#[test]
+fn what_was_held_back_is_told() {
+    let held = json!({ "held": ["the device went down 3 times in a row"] });
+    assert_seen!(catenoid(&Fake::start().on("PUT /v1/resume", Answer::json(&held)), &["resume"]));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! control socket; it runs on no device but the tests'. It needs nothing: linked statically, it runs in a guest that has
 //! no other program. It gives one line of JSON for each attempt. Start reading at [`table`], then [`rows`].
 
+mod hang;
 mod hostile;
 mod neighbour;
 mod rows;
@@ -21,6 +22,7 @@ Usage: catenoid-probe COMMAND
   attempt core|service|root VICTIM   every attempt, from there; VICTIM is a process of the root namespace, by its number
   neighbour                          hold what others must not reach, until ended
   hog                                take memory until ended for it
+  hang                               leave no processor to anybody, for ever
   hostile SOCKET EACH SKIPPED        everything that may hurt the agent, through its control socket; of hostile forms of calls
                                      each EACH-th after SKIPPED
 ";
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
+        ["hang"] => hang::run(),
         ["hog"] => {
             println!("{}", rows::limits::hog());
             ExitCode::FAILURE

@@ -7,6 +7,7 @@ mod agent_restart;
 mod altered_guest;
 mod bench;
 mod boot;
+mod boots;
 mod changes;
 mod compat;
 mod confined;

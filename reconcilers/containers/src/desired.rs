@@ -68,6 +68,14 @@ pub enum Wanted {
         /// What it waits for, for people.
         reason: String,
     },
+    /// It must not run for now, for the sake of the device. What runs of it is ended.
+    #[serde(rename_all = "camelCase")]
+    HeldBack {
+        /// Why, for people.
+        reason: String,
+        /// How it is asked to end.
+        stop: Stop,
+    },
 }
 
 /// How a container is to run.
@@ -86,11 +94,19 @@ pub struct Launch {
 
 impl Desired {
     /// Lets the containers of the guest with this descriptor wait for `reason`.
-    pub fn hold_back(&mut self, descriptor: &Digest, reason: &str) {
+    pub fn let_wait(&mut self, descriptor: &Digest, reason: &str) {
         for wanted in self.containers.values_mut() {
             if matches!(wanted, Wanted::Ready(launch) if launch.order.guest == *descriptor) {
                 *wanted = Wanted::Waiting { reason: reason.to_owned() };
             }
+        }
+    }
+
+    /// Lets `container` not run, for `reason`.
+    pub fn hold_back(&mut self, container: &Name, reason: &str) {
+        if let Some(wanted) = self.containers.get_mut(container) {
+            let stop = if let Wanted::Ready(launch) = wanted { launch.stop } else { Stop::default() };
+            *wanted = Wanted::HeldBack { reason: reason.to_owned(), stop };
         }
     }
 }

@@ -204,6 +204,7 @@ impl Planner for Planning {
     fn satisfied(desired: &Desired, observed: &Observed) -> bool {
         let each_wanted_is_there = desired.containers.iter().all(|(name, wanted)| match wanted {
             Wanted::Waiting { .. } => true,
+            Wanted::HeldBack { .. } => observed.containers.get(name).is_none_or(|container| container.runs.is_empty()),
             Wanted::Ready(launch) => {
                 let runs = observed.containers.get(name).map(|container| &container.runs);
                 runs.is_some_and(|runs| runs.len() == 1 && runs.get(&launch.id).is_some_and(|run| fits(launch, run)))
@@ -223,6 +224,9 @@ impl Planner for Planning {
             match desired.containers.get(name) {
                 None => container.runs.iter().for_each(|(id, run)| retired.add(name, id, run, Stop::default())),
                 Some(Wanted::Waiting { .. }) => {}
+                Some(Wanted::HeldBack { stop, .. }) => {
+                    container.runs.iter().for_each(|(id, run)| retired.add(name, id, run, *stop));
+                }
                 Some(Wanted::Ready(launch)) => {
                     let others = container.runs.iter().filter(|(id, run)| **id != launch.id || over(launch, run));
                     others.for_each(|(id, run)| retired.add(name, id, run, launch.stop));

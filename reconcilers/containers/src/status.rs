@@ -56,6 +56,7 @@ pub(crate) fn status(desired: &Desired, observed: &Observed) -> Vec<SubjectStatu
         match wanted {
             Wanted::Ready(launch) => ready(name, launch, container),
             Wanted::Waiting { reason } => waiting(name, reason, container),
+            Wanted::HeldBack { reason, .. } => held_back(name, reason, container),
         }
     });
     let unwanted = observed
@@ -117,6 +118,11 @@ fn waiting(name: &Name, reason: &str, container: &Container) -> SubjectStatus {
     let runs = container.runs.values().any(|run| matches!(run.state, State::Running { .. }) && !run.frozen);
     let health = if runs { Health::Healthy } else { Health::Missing };
     told(name, Sync::OutOfSync, health, vec![Condition::new("Waiting", reason.to_owned(), None)], container)
+}
+
+fn held_back(name: &Name, reason: &str, container: &Container) -> SubjectStatus {
+    let condition = Condition::new("HeldBack", reason.to_owned(), Some(Blame::Administrator));
+    told(name, Sync::OutOfSync, Health::Degraded, vec![condition], container)
 }
 
 fn superfluous(name: &Name, container: &Container) -> SubjectStatus {

@@ -58,7 +58,7 @@ fn of(manifest: &Manifest, descriptor: &[u8]) -> Desired {
 fn web(desired: &Desired) -> &Launch {
     match &desired.containers[&name("web")] {
         Wanted::Ready(launch) => launch,
-        Wanted::Waiting { reason } => panic!("{reason}"),
+        Wanted::Waiting { reason } | Wanted::HeldBack { reason, .. } => panic!("{reason}"),
     }
 }
 
@@ -105,9 +105,9 @@ fn what_is_missing_is_waited_for() {
     let guest: Guest = serde_yaml::from_str(GUEST).expect("it is a guest");
     let guests = BTreeMap::from([(name("tiny"), (Digest::of(b""), guest))]);
     let mut without = desired(&manifest, &guests, &Paths::default());
-    without.hold_back(&Digest::of(b"another"), "it is not mounted");
+    without.let_wait(&Digest::of(b"another"), "it is not mounted");
     assert!(matches!(without.containers[&name("web")], Wanted::Ready(_)), "it is none of its business");
-    without.hold_back(&Digest::of(b""), "it is not mounted");
+    without.let_wait(&Digest::of(b""), "it is not mounted");
     let waits = Wanted::Waiting { reason: "it is not mounted".to_owned() };
     assert_eq!(without.containers[&name("web")], waits);
 }

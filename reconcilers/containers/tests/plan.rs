@@ -63,7 +63,9 @@ fn wanted(name: &Name) -> impl Strategy<Value = Wanted> + use<> {
         let stop = Stop { signal, grace: Span::from_milliseconds(1000) };
         Wanted::Ready(Box::new(Launch { id, order: order.clone(), restart, stop }))
     });
-    prop_oneof![4 => ready, 1 => Just(Wanted::Waiting { reason: "guest `web` is not there".to_owned() })]
+    let waiting = Wanted::Waiting { reason: "guest `web` is not there".to_owned() };
+    let held_back = Wanted::HeldBack { reason: "it took too much".to_owned(), stop: Stop::default() };
+    prop_oneof![4 => ready, 1 => Just(waiting), 1 => Just(held_back)]
 }
 
 fn desired() -> impl Strategy<Value = Desired> {
@@ -133,7 +135,7 @@ proptest! {
 
     #[test]
     fn what_is_satisfied_is_told_as_synced_and_nothing_else((desired, observed) in states()) {
-        let waits = desired.containers.values().any(|wanted| matches!(wanted, Wanted::Waiting { .. }));
+        let waits = desired.containers.values().any(|wanted| !matches!(wanted, Wanted::Ready(_)));
         let synced = Planning::status(&desired, &observed).iter().all(|subject| subject.sync == Sync::Synced);
         prop_assert_eq!(synced, Planning::satisfied(&desired, &observed) && !waits);
     }
@@ -146,6 +148,10 @@ proptest! {
             let steps: Vec<_> = plan.steps().filter(|(_, step)| step.container() == name).map(|(_, step)| step).collect();
             if matches!(wanted, Wanted::Waiting { .. }) {
                 prop_assert!(steps.is_empty());
+            }
+            if matches!(wanted, Wanted::HeldBack { .. }) {
+                let starts = steps.iter().any(|step| matches!(step, catenoid_containers::Step::Start { .. }));
+                prop_assert!(!starts);
             }
             let mut before = observed.clone();
             for (_, step) in plan.steps() {

@@ -97,6 +97,11 @@ impl Wanted {
         self.guests.unread.insert(envelope);
     }
 
+    /// Lets `container` not run, for `reason`.
+    pub fn hold_back(&mut self, container: &Name, reason: &str) {
+        self.containers.hold_back(container, reason);
+    }
+
     /// What it asks of the room of guests.
     #[must_use]
     pub fn guests(&self) -> &catenoid_guests::Desired {
@@ -121,7 +126,7 @@ impl Wanted {
         let mut containers = Cow::Borrowed(&self.containers);
         for descriptor in self.guests.guests.keys() {
             if let Err(reason) = self.guests.ready(descriptor, guests) {
-                containers.to_mut().hold_back(descriptor, &reason);
+                containers.to_mut().let_wait(descriptor, &reason);
             }
         }
         containers

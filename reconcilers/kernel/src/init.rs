@@ -22,6 +22,8 @@ use nix::{
     unistd::Pid,
 };
 
+use crate::watchdog::Signs;
+
 /// Why PID 1 could not go on. Each is for the administrator, on the console.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -266,6 +268,8 @@ pub enum Told {
     Restart,
     /// Somebody asks for the end (SIGTERM, SIGPWR).
     PowerOff,
+    /// The agent shows that it lives, or that it does not any more.
+    Sign,
     /// The time was up before a signal came.
     TimeUp,
 }
@@ -300,19 +304,26 @@ impl Signals {
         Ok(())
     }
 
-    /// Waits for the next signal, for `timeout` at most.
+    /// Waits for the next signal or for one of the agent's `signs`, for `timeout` at most.
     ///
     /// # Errors
     /// [`Error::Signals`].
-    pub fn wait(&mut self, timeout: Option<Duration>) -> Result<Told, Error> {
-        let timeout = timeout.map_or(PollTimeout::NONE, |t| t.try_into().unwrap_or(PollTimeout::MAX));
+    pub fn wait(&mut self, signs: Option<&Signs>, timeout: Duration) -> Result<Told, Error> {
+        // Rounded up: a millisecond early would be a turn for nothing.
+        let timeout = (timeout + Duration::from_micros(999)).try_into().unwrap_or(PollTimeout::MAX);
         let signals = std::iter::once(self.signals.as_fd());
-        let sources = signals.chain(self.buttons.iter().map(AsFd::as_fd));
+        let sources = signals.chain(self.buttons.iter().map(AsFd::as_fd)).chain(signs.map(AsFd::as_fd));
         let mut fds: Vec<_> = sources.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         match poll(&mut fds, timeout) {
             Ok(0) => return Ok(Told::TimeUp),
             Ok(_) | Err(nix::Error::EINTR) => {}
             Err(errno) => return Err(Error::Signals(errno.into())),
+        }
+        let is_ready = |fd: &PollFd<'_>| fd.any().unwrap_or(true);
+        if signs.is_some()
+            && fds.split_last().is_some_and(|(signs, others)| is_ready(signs) && !others.iter().any(is_ready))
+        {
+            return Ok(Told::Sign);
         }
         let mut pressed = false;
         // A device that was unplugged would be ready for ever.
@@ -353,7 +364,7 @@ pub fn end_all_processes(signals: &mut Signals, grace: Duration) {
     // Both calls fail only when nobody is left.
     let _ = kill(everyone, Signal::SIGTERM);
     while is_anyone_left() && start.elapsed() < grace {
-        let _ = signals.wait(Some(grace.saturating_sub(start.elapsed())));
+        let _ = signals.wait(None, grace.saturating_sub(start.elapsed()));
     }
     let _ = kill(everyone, Signal::SIGKILL);
 }

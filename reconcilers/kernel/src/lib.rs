@@ -24,3 +24,4 @@ pub mod settings;
 pub mod uevent;
 pub mod verity;
 pub mod wait;
+pub mod watchdog;

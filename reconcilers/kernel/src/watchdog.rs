@@ -1,0 +1,124 @@
+//! The machine's watchdogs, and the sign of life of the agent that PID 1 feeds them for.
+#![allow(unsafe_code, reason = "an ioctl that no crate here offers")]
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, PipeReader, PipeWriter, Read as _, Write as _},
+    os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
+    path::Path,
+    time::Duration,
+};
+
+use nix::sys::stat::{SFlag, fstat};
+
+/// The request of `linux/watchdog.h`.
+mod request {
+    #![allow(missing_docs, reason = "the macro makes a public function without documentation")]
+
+    nix::ioctl_readwrite!(set_timeout, b'W', 6, libc::c_int);
+}
+
+/// `WDIOF_CARDRESET` (`linux/watchdog.h`) of the boot status: it was this watchdog that reset the machine.
+const HAS_RESET: u32 = 0x20;
+
+/// Every watchdog of the machine, armed: it resets the machine once nobody has fed it for its time, and cannot be let go of.
+#[derive(Debug)]
+pub struct Watchdogs {
+    armed: Vec<File>,
+    /// Whether one of them reset the machine before this boot.
+    pub has_reset: bool,
+    /// For people: which there are, and what was wrong with others.
+    pub told: Vec<String>,
+}
+
+impl Watchdogs {
+    /// Arms all that there are, each for `timeout`.
+    #[must_use]
+    pub fn arm(timeout: Duration) -> Self {
+        let (mut armed, mut told, mut has_reset) = (Vec::new(), Vec::new(), false);
+        for entry in fs::read_dir("/sys/class/watchdog").into_iter().flatten().flatten() {
+            let said = |file| fs::read_to_string(entry.path().join(file)).unwrap_or_default().trim().to_owned();
+            has_reset |= said("bootstatus").parse().is_ok_and(|status: u32| status & HAS_RESET != 0);
+            let name = entry.file_name().to_string_lossy().into_owned();
+            match arm(&Path::new("/dev").join(&name), timeout) {
+                Ok((file, seconds)) => {
+                    told.push(format!("{name} ({}) resets the machine after {seconds} s", said("identity")));
+                    armed.push(file);
+                }
+                Err(error) => told.push(format!("{name} cannot be armed: {error}")),
+            }
+        }
+        Self { armed, has_reset, told }
+    }
+
+    /// Lets each begin its time anew.
+    pub fn feed(&mut self) {
+        for dog in &mut self.armed {
+            // Whatever it is that does not take it: it will reset the machine, which is all that can be done then.
+            let _ = dog.write(b"\0");
+        }
+    }
+}
+
+/// The opened watchdog, with its time in seconds: what it can do of `timeout`.
+fn arm(path: &Path, timeout: Duration) -> io::Result<(File, libc::c_int)> {
+    let file = OpenOptions::new().write(true).open(path)?;
+    let mut seconds = libc::c_int::try_from(timeout.as_secs()).unwrap_or(libc::c_int::MAX);
+    // SAFETY: the request reads and writes one int.
+    unsafe { request::set_timeout(file.as_raw_fd(), &raw mut seconds) }?;
+    Ok((file, seconds))
+}
+
+/// PID 1's end of the line over which the agent shows that it lives.
+#[derive(Debug)]
+pub struct Signs(PipeReader);
+
+/// A line: PID 1's end, and the agent's, which is to be its standard input.
+///
+/// # Errors
+/// If the process is out of descriptors.
+pub fn line() -> io::Result<(Signs, PipeWriter)> {
+    let (signs, agent) = io::pipe()?;
+    Ok((Signs(signs), agent))
+}
+
+impl Signs {
+    /// Takes what came, once it is ready to be read; whether the other end is still there.
+    #[must_use]
+    pub fn take(&mut self) -> bool {
+        self.0.read(&mut [0; 64]).is_ok_and(|count| count > 0)
+    }
+}
+
+impl AsFd for Signs {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// The agent's end.
+#[derive(Debug)]
+pub struct Life(File);
+
+impl Life {
+    /// Takes it from the standard input, which then is `/dev/null`; none where nobody waits for signs.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn take() -> io::Result<Option<Self>> {
+        let input = io::stdin();
+        let kind = SFlag::from_bits_truncate(fstat(&input)?.st_mode) & SFlag::S_IFMT;
+        if kind != SFlag::S_IFIFO {
+            return Ok(None);
+        }
+        let line: OwnedFd = input.as_fd().try_clone_to_owned()?;
+        rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+        Ok(Some(Self(line.into())))
+    }
+
+    /// Shows that the agent lives.
+    pub fn show(&mut self) {
+        // PID 1 reads it, unless it hangs; then nobody is left who could be told.
+        let _ = self.0.write(b".");
+    }
+}
