@@ -22,6 +22,7 @@ use catenoid_containers::order::{Answer, LaunchOrder, Namespaces, Request, RootM
 use catenoid_containers::{Containers, Paths};
 use catenoid_core::Reconciler as _;
 use catenoid_kernel::cgroup::Hierarchy;
+use catenoid_kernel::seccomp::calls::{TABLE, Verdict};
 use catenoid_kernel::{namespace, process};
 use catenoid_limits::{Control, Limits, Value};
 use catenoid_schema::digest::Digest;
@@ -210,6 +211,7 @@ fn order(paths: &Paths, folder: &Path, container: &str) -> Result<LaunchOrder> {
         user: 0,
         group_id: 0,
         capabilities: std::collections::BTreeSet::new(),
+        needs: std::collections::BTreeSet::new(),
     })
 }
 
@@ -224,96 +226,29 @@ fn runner(folder: &Path, runtime: &str, bundle: &Path, round: usize) -> Command 
     command
 }
 
-/// Refused in every container here: as reconcilers/kernel/src/seccomp.rs, which says why each.
-const REFUSED: [&str; 56] = [
-    "kexec_load",
-    "kexec_file_load",
-    "init_module",
-    "finit_module",
-    "delete_module",
-    "bpf",
-    "perf_event_open",
-    "userfaultfd",
-    "io_uring_setup",
-    "io_uring_enter",
-    "io_uring_register",
-    "reboot",
-    "swapon",
-    "swapoff",
-    "acct",
-    "syslog",
-    "settimeofday",
-    "clock_settime",
-    "clock_adjtime",
-    "adjtimex",
-    "quotactl",
-    "quotactl_fd",
-    "nfsservctl",
-    "lookup_dcookie",
-    "vhangup",
-    "add_key",
-    "request_key",
-    "keyctl",
-    "mount",
-    "umount2",
-    "move_mount",
-    "open_tree",
-    "fsopen",
-    "fsmount",
-    "fsconfig",
-    "fspick",
-    "mount_setattr",
-    "pivot_root",
-    "setns",
-    "open_by_handle_at",
-    "ptrace",
-    "process_vm_readv",
-    "process_vm_writev",
-    "process_madvise",
-    "pidfd_getfd",
-    "kcmp",
-    "move_pages",
-    "migrate_pages",
-    "fanotify_init",
-    "iopl",
-    "ioperm",
-    "modify_ldt",
-    "uselib",
-    "ustat",
-    "sysfs",
-    "_sysctl",
-];
+/// The calls of our own table with one of these verdicts, but for those that this machine does not know.
+fn calls(wanted: &[Verdict]) -> Vec<&'static str> {
+    let groups = TABLE.iter().filter(|group| wanted.contains(&group.verdict));
+    groups.flat_map(|group| group.calls).copied().collect()
+}
 
 /// As the launcher sets it up, in the words of the OCI runtime specification 1.0.
 fn bundle(folder: &Path) -> Result<PathBuf> {
     let bundle = folder.join("bundle");
     fs::create_dir_all(&bundle)?;
     let mount = |kind: &str, at: &str, options: &[&str]| json!({"destination": at, "type": kind, "source": kind, "options": options});
-    let flags = |call: &str, flags: &[u64]| -> Vec<_> {
-        let rule = |flag: &u64| {
-            json!({"names": [call], "action": "SCMP_ACT_ERRNO", "errnoRet": 1,
-            "args": [{"index": 0, "value": flag, "valueTwo": flag, "op": "SCMP_CMP_MASKED_EQ"}]})
-        };
-        flags.iter().map(rule).collect()
+    let none_of = |call: &str, flags: u64| {
+        json!({"names": [call], "action": "SCMP_ACT_ALLOW",
+            "args": [{"index": 0, "value": flags, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}]})
     };
-    let mut calls = vec![
-        json!({"names": REFUSED.as_slice(), "action": "SCMP_ACT_ERRNO", "errnoRet": 1}),
-        json!({"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38}),
-    ];
-    let namespaces = [0x0002_0000, 0x0200_0000, 0x0400_0000, 0x0800_0000, 0x1000_0000, 0x2000_0000, 0x4000_0000];
-    calls.extend(flags("clone", &namespaces));
-    calls.extend(flags("unshare", &[&namespaces[..], &[0x80]].concat()));
-    for request in [0x5412, 0x541c] {
-        calls.push(json!({"names": ["ioctl"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1,
-            "args": [{"index": 1, "value": request, "op": "SCMP_CMP_EQ"}]}));
-    }
-    let other = |call: &str, stay: &[u64]| {
-        let args: Vec<_> = stay.iter().map(|value| json!({"index": 0, "value": value, "op": "SCMP_CMP_NE"})).collect();
-        json!({"names": [call], "action": "SCMP_ACT_ERRNO", "errnoRet": 1, "args": args})
-    };
-    // AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, AF_PACKET.
-    calls.extend([other("socket", &[1, 2, 10, 16, 17]), other("socketpair", &[1, 2, 10, 16, 17])]);
-    calls.push(other("personality", &[0, 0x0004_0000, 0xffff_ffff]));
+    let mut plain = calls(&[Verdict::Allowed, Verdict::Looked]);
+    plain.retain(|call| !["clone", "unshare"].contains(call));
+    let filter = json!([
+        {"names": plain, "action": "SCMP_ACT_ALLOW"},
+        {"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38},
+        none_of("clone", 0x7e02_0000),
+        none_of("unshare", 0x7e02_0080),
+    ]);
     let kinds = ["user", "mount", "pid", "network", "ipc", "uts", "cgroup"].map(|kind| json!({"type": kind}));
     let none: [&str; 0] = [];
     let config = json!({
@@ -350,7 +285,7 @@ fn bundle(folder: &Path) -> Result<PathBuf> {
                 "pids": {"limit": PIDS},
                 "cpu": {"quota": CPU * 100, "period": 100_000},
             },
-            "seccomp": {"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64"], "syscalls": calls},
+            "seccomp": {"defaultAction": "SCMP_ACT_ERRNO", "architectures": ["SCMP_ARCH_X86_64"], "syscalls": filter},
             "maskedPaths": [
                 "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
                 "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats",
@@ -370,7 +305,7 @@ fn nspawn(folder: &Path) -> Command {
     command.args(["--resolv-conf=off", "--timezone=off", "--console=pipe", "--private-network", "--read-only"]);
     command.args(["--no-new-privileges=yes", "--drop-capability=all", "--machine=bench"]);
     command.arg(format!("--private-users={BASE}:65536")).arg("--private-users-ownership=map");
-    command.arg(format!("--system-call-filter=~{}", REFUSED.join(" ")));
+    command.arg(format!("--system-call-filter=~{}", calls(&[Verdict::Denied]).join(" ")));
     command.arg(format!("--directory={}", folder.join("guest").display())).arg("/bin/stamp");
     command
 }

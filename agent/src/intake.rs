@@ -375,6 +375,11 @@ impl Intake {
         let rules = if outcome == Outcome::Accepted { keeps_the_rules } else { |_: &Name, _: &Guest| Ok(()) };
         let target = self.complete(verified, accepted_at, generation, rules, &mut |_, refused| Err(refused))?;
         target.guests.iter().try_for_each(|(name, (_, guest))| self.image(name, guest))?;
+        let guests = target.guests.iter().map(|(name, (_, guest))| (name, guest));
+        let violations = check::permissions(&target.manifest, guests);
+        if outcome == Outcome::Accepted && !violations.is_empty() {
+            return Err(catenoid_envelope::Refusal::Violations { violations }.into());
+        }
         Ok(Candidate { target, outcome, envelope: envelope.to_vec() })
     }
 

@@ -22,9 +22,8 @@ use catenoid_schema::{
 };
 
 /// The files of a version. One that is missing, or that no test reads, is a mistake.
-const FILES: [&str; 12] = [
+const FILES: [&str; 11] = [
     "anchors.cbor",
-    "anchors.cose",
     "audit.jsonl",
     "bundle.tar",
     "core.guest.cose",
@@ -36,6 +35,8 @@ const FILES: [&str; 12] = [
     "status.json",
     "tiny.guest.cose",
 ];
+/// Signed anchors, which no tool makes yet: of the first version, whose form they still have.
+const BY_HAND: &str = "anchors.cose";
 /// Events that tell of something that was lost or is not believed any more.
 const LOSSES: [&str; 8] = [
     "AuditLogUnreadable",
@@ -68,6 +69,7 @@ impl Stored {
     fn read(folder: PathBuf) -> Self {
         let mut files: Vec<_> =
             fs::read_dir(&folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        files.retain(|file| file != BY_HAND || !folder.ends_with("v1"));
         files.sort();
         assert_eq!(files, FILES, "{}", folder.display());
         let anchors = document::decode(&fs::read(folder.join("anchors.cbor")).unwrap()).unwrap();
@@ -128,7 +130,9 @@ fn every_stored_version_is_read() {
         let (at, accepted) = (stored.status.heartbeat.at, stored.status.accepted.clone().unwrap());
 
         // Envelopes of every kind.
-        assert_eq!(*stored.open::<Anchors>("anchors.cose", at).document(), stored.anchors);
+        if stored.folder.ends_with("v1") {
+            assert_eq!(*stored.open::<Anchors>(BY_HAND, at).document(), stored.anchors);
+        }
         let guest = stored.open::<Guest>("tiny.guest.cose", at);
         assert_eq!(guest.document().metadata.name.as_str(), "tiny");
         stored.open::<Guest>("core.guest.cose", at);

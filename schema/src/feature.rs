@@ -24,12 +24,20 @@ pub struct Feature {
 /// All that this version can do beyond the first, oldest first. A name stays for ever.
 pub const FEATURES: &[Feature] =
     // Whoever reads the field has it: a document need not name it.
-    &[Feature {
-        name: "requires",
-        fields: &["Manifest.requires", "Guest.requires"],
-        in_manifest: |_| false,
-        in_guest: |_| false,
-    }];
+    &[
+        Feature {
+            name: "requires",
+            fields: &["Manifest.requires", "Guest.requires"],
+            in_manifest: |_| false,
+            in_guest: |_| false,
+        },
+        Feature {
+            name: "needs",
+            fields: &["Container.permits", "Guest.needs"],
+            in_manifest: |manifest| manifest.containers.values().any(|container| !container.permits.is_empty()),
+            in_guest: |guest| !guest.needs.is_empty(),
+        },
+    ];
 
 /// The most features that a document can require: far over what there will be.
 pub const REQUIRES_LIMIT: usize = 64;

@@ -40,6 +40,43 @@ pub struct Guest {
     pub defaults: Defaults,
     /// How the root file system can be written to.
     pub root: Root,
+    /// System calls that its software makes beyond those of every container; each container of it must permit them.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub needs: BTreeSet<Need>,
+}
+
+/// A set of system calls that a container gets only if its guest needs them and its manifest permits them: each is one more
+/// part of the kernel that it can attack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Need {
+    /// `io_uring_setup` and its companions: calls by a queue, which the filter does not see.
+    IoUring,
+    /// Keyrings, which are not divided by namespaces.
+    Keyrings,
+    /// Which memory of several is used, on machines that have several.
+    MemoryPolicy,
+    /// Mounts and namespaces of its own: containers in a container, the sandboxes of browsers and of systemd's units.
+    Namespaces,
+    /// Other processes' memory and descriptors: debuggers.
+    Ptrace,
+}
+
+impl Need {
+    /// Every one.
+    pub const ALL: [Self; 5] = [Self::IoUring, Self::Keyrings, Self::MemoryPolicy, Self::Namespaces, Self::Ptrace];
+
+    /// As documents write it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::IoUring => "io-uring",
+            Self::Keyrings => "keyrings",
+            Self::MemoryPolicy => "memory-policy",
+            Self::Namespaces => "namespaces",
+            Self::Ptrace => "ptrace",
+        }
+    }
 }
 
 /// The kind of this document.
@@ -266,6 +303,14 @@ mod tests {
                 group: 0,
             },
             root: Root::ReadOnly,
+            needs: BTreeSet::new(),
+        }
+    }
+
+    #[test]
+    fn each_need_is_called_as_documents_write_it() {
+        for need in Need::ALL {
+            assert_eq!(serde_json::to_value(need).unwrap(), need.name());
         }
     }
 

@@ -10,7 +10,7 @@ use catenoid_schema::{
     document::{self, Document},
     feature,
     guest::{self, Guest},
-    manifest::{GuestVersion, Manifest, check::Stage},
+    manifest::{self, GuestVersion, Manifest, check::Stage},
     units::{ByteSize, Timestamp},
 };
 
@@ -149,8 +149,10 @@ pub(crate) fn resolve(
 ) -> Result<Manifest, Failure> {
     let source = Source::read(path)?;
     let mut manifest = check::read(&source, Stage::Authored)?;
+    let mut read = Vec::new();
     for (name, guest) in &mut manifest.guests {
-        let found = read_signed_guest(guests, &guest.reference, anchors, at)?.0.digest;
+        let (Descriptor { digest: found, .. }, descriptor) = read_signed_guest(guests, &guest.reference, anchors, at)?;
+        read.push((name.clone(), descriptor));
         match guest.descriptor {
             Some(written) if written != found => {
                 let path = guest_path(guests, &guest.reference);
@@ -160,7 +162,8 @@ pub(crate) fn resolve(
         }
     }
     feature::complete_manifest(&mut manifest);
-    let violations = catenoid_schema::manifest::check::check(&manifest, Stage::Signed);
+    let mut violations = manifest::check::check(&manifest, Stage::Signed);
+    violations.extend(manifest::check::permissions(&manifest, read.iter().map(|(name, guest)| (name, guest))));
     if violations.is_empty() { Ok(manifest) } else { Err(check::refuse(&source, &violations)) }
 }
 

@@ -503,6 +503,7 @@ fn manual_has_a_page_for_each_command() {
             "catenoid-logs.1",
             "catenoid-man.1",
             "catenoid-plan.1",
+            "catenoid-resume.1",
             "catenoid-status.1",
             "catenoid-version.1",
             "catenoid-why.1",

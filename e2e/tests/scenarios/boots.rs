@@ -40,6 +40,8 @@ fn vm_boot_loop_is_broken() -> Result<()> {
     // A manifest that is new ends it, and all that the device held is still there.
     let folder = bench.folder("documents")?;
     let next = bench.author.sign(&folder, &resequenced(&bench.author.example("demo")?, 9)?)?;
+    // Its guests are there: nothing is pushed.
+    bench.c0("mkdir -p /tmp/parcel")?;
     bench.apply(&next)?;
     ensure!(bench.processes()?.len() == services + 1, "all run");
     bench.event(0, "it is told", |event| event.kind == "HeldBack" && event.message.contains("6 times"))?;

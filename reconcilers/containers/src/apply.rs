@@ -163,6 +163,8 @@ struct Shared {
     hierarchy: Hierarchy,
     paths: Paths,
     launcher: PathBuf,
+    /// What tells that launcher from others, with the filter that it sets.
+    identity: String,
     /// The moment of boot by the wall clock of when the agent started.
     booted: Timestamp,
     /// Leaves whose end nobody recorded: not waited for again.
@@ -193,7 +195,8 @@ impl Containers {
         let now = exit::now();
         let booted = Timestamp::from_seconds(now.seconds() - up).unwrap_or(now);
         let (unseen, asked) = (Mutex::default(), Mutex::default());
-        let shared = Shared { hierarchy, paths, launcher: launcher.to_owned(), booted, unseen, asked };
+        let (identity, launcher) = (process::program(launcher), launcher.to_owned());
+        let shared = Shared { hierarchy, paths, launcher, identity, booted, unseen, asked };
         Ok(Self { shared: Arc::new(shared), followers: Mutex::default() })
     }
 
@@ -239,7 +242,7 @@ impl Reconciler for Containers {
     async fn observe(&self) -> Result<Observed, Error> {
         let observed = self.blocking(|shared| {
             let mut unseen = shared.unseen.lock().unwrap_or_else(PoisonError::into_inner);
-            observe::observe(&shared.hierarchy, &shared.paths, shared.booted, &mut unseen).map_err(
+            observe::observe(&shared.hierarchy, &shared.paths, (shared.booted, &shared.identity), &mut unseen).map_err(
                 |error| match error {
                     observe::Error::Groups(source) => Error::ObserveGroups(source),
                     observe::Error::Processes(source) => Error::ObserveProcesses(source),
@@ -328,6 +331,9 @@ impl Shared {
         process::make_fifo(&order.log).map_err(|source| Error::MakeOutput { container: container.clone(), source })?;
         self.hierarchy
             .make_leaf(name, &launch)
+            .map_err(|source| Error::MakeLeaf { container: container.clone(), source })?;
+        self.hierarchy
+            .mark(name, &launch, &self.identity)
             .map_err(|source| Error::MakeLeaf { container: container.clone(), source })?;
         let request = Request { launch, order };
         let answer = self.launch(&request, &container);

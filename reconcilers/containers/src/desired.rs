@@ -155,6 +155,7 @@ fn order(name: &Name, container: &Container, digest: Digest, guest: &Guest, base
         user: defaults.user.into(),
         group_id: defaults.group.into(),
         capabilities: container.capabilities.iter().map(|c: &Capability| c.number()).collect::<BTreeSet<_>>(),
+        needs: guest.needs.intersection(&container.permits).copied().collect(),
     }
 }
 

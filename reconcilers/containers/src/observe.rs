@@ -29,11 +29,11 @@ pub(crate) enum Error {
     Namespaces(#[from] namespace::Error),
 }
 
-/// Everything of ours. `unseen` holds the leaves whose end nobody recorded, and takes in new ones.
+/// Everything of ours. `launcher` is what runs are started by now. `unseen` holds the leaves whose end nobody recorded, and takes in new ones.
 pub(crate) fn observe(
     hierarchy: &Hierarchy,
     paths: &Paths,
-    booted: Timestamp,
+    (booted, launcher): (Timestamp, &str),
     unseen: &mut BTreeSet<u64>,
 ) -> Result<Observed, Error> {
     let mut observed = Observed::default();
@@ -54,7 +54,10 @@ pub(crate) fn observe(
                 State::Running { pid, .. } => namespace::is_outside(pid, &paths.namespaces(&name))?,
                 State::Headless | State::Ended { .. } => false,
             };
-            runs.insert(leaf.launch_id, Run { leaf: id, state, frozen, astray });
+            // Of one without a mark nothing is known: a version before marks started it.
+            let mark = hierarchy.marked(&group, &leaf.launch_id)?;
+            let outdated = matches!(state, State::Running { .. }) && mark.is_some_and(|mark| mark != launcher);
+            runs.insert(leaf.launch_id, Run { leaf: id, state, frozen, astray, outdated });
         }
         let last_exit = exit::read(&paths.exits(), &name)?;
         observed.containers.insert(name, Container { runs, last_exit });

@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
 };
 
-use catenoid_schema::{cbor, digest::Digest, name::Name, units::ByteSize};
+use catenoid_schema::{cbor, digest::Digest, guest::Need, name::Name, units::ByteSize};
 use serde::{Deserialize, Serialize};
 
 /// The most bytes of a request: command and environment have 64 KiB each in descriptor and manifest, which JSON can
@@ -49,6 +49,9 @@ pub struct LaunchOrder {
     pub group_id: u32,
     /// The capabilities that it may hold at most, by number.
     pub capabilities: BTreeSet<u8>,
+    /// The system calls that it gets beyond those of every container.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub needs: BTreeSet<Need>,
 }
 
 /// How a container's root can be written to.
@@ -173,6 +176,7 @@ mod tests {
             user: 0,
             group_id: 0,
             capabilities: BTreeSet::new(),
+            needs: BTreeSet::new(),
         };
         let full = LaunchOrder {
             root: RootMode::Tmpfs { size: ByteSize::from_mebibytes(1) },

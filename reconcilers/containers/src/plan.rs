@@ -51,6 +51,14 @@ pub struct Run {
     /// Whether its first process is outside of the namespaces that are pinned for the container: they were removed by hand.
     #[serde(default)]
     pub astray: bool,
+    /// Whether another launcher started it than the device has now: its system call filter may be another one.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub outdated: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// What lives in a leaf.
@@ -146,7 +154,9 @@ impl catenoid_core::Step for Step {
             Self::Start { launch, .. } => {
                 // The kernel will say which pid, leaf and moment.
                 let state = State::Running { pid: 0, started: 0, since: None };
-                container.runs.insert(launch.clone(), Run { leaf: 0, state, frozen: false, astray: false });
+                container
+                    .runs
+                    .insert(launch.clone(), Run { leaf: 0, state, frozen: false, astray: false, outdated: false });
             }
         }
     }
@@ -256,7 +266,7 @@ impl Planner for Planning {
 /// Whether `run`, which is of `launch`, is all that is wanted.
 pub(crate) fn fits(launch: &Launch, run: &Run) -> bool {
     match &run.state {
-        State::Running { .. } => !run.frozen && !run.astray,
+        State::Running { .. } => !run.frozen && !run.astray && !run.outdated,
         State::Headless => false,
         State::Ended { exit } => rests(launch.restart, exit.as_ref()),
     }
@@ -265,7 +275,7 @@ pub(crate) fn fits(launch: &Launch, run: &Run) -> bool {
 /// Whether `run`, which is of `launch`, is to make room for another one.
 fn over(launch: &Launch, run: &Run) -> bool {
     match &run.state {
-        State::Running { .. } => run.astray,
+        State::Running { .. } => run.astray || run.outdated,
         State::Headless => true,
         State::Ended { exit } => !rests(launch.restart, exit.as_ref()),
     }

@@ -82,6 +82,11 @@ fn ready(name: &Name, launch: &Launch, container: &Container) -> SubjectStatus {
             let message = "it runs outside of the namespaces that are its own; it is to be started again".to_owned();
             (Health::Degraded, Condition::new("Astray", message, None))
         }
+        State::Running { .. } if run.outdated => {
+            let message =
+                "another version's launcher started it, with that one's system call filter; it is started again";
+            (Health::Degraded, Condition::new("Outdated", message.to_owned(), None))
+        }
         State::Running { .. } if run.frozen => {
             (Health::Suspended, Condition::new("Frozen", "its processes are frozen, not running".to_owned(), None))
         }

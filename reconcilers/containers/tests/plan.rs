@@ -52,6 +52,7 @@ fn order(name: &Name) -> LaunchOrder {
         user: 0,
         group_id: 0,
         capabilities: [].into(),
+        needs: [].into(),
     }
 }
 
@@ -93,11 +94,12 @@ fn run() -> impl Strategy<Value = Run> {
         2 => proptest::option::of(exit()).prop_map(|exit| State::Ended { exit }),
     ];
     let seldom = || proptest::bool::weighted(0.2);
-    (state, seldom(), seldom()).prop_map(|(state, frozen, astray)| {
+    (state, seldom(), seldom(), seldom()).prop_map(|(state, frozen, astray, outdated)| {
         // A leaf in which nothing lives is not frozen, and who is not there is not outside.
         let frozen = frozen && !matches!(state, State::Ended { .. });
         let astray = astray && matches!(state, State::Running { .. });
-        Run { leaf: 7, state, frozen, astray }
+        let outdated = outdated && matches!(state, State::Running { .. });
+        Run { leaf: 7, state, frozen, astray, outdated }
     })
 }
 
@@ -184,7 +186,13 @@ fn ended(end: End, ran: u64) -> Observed {
         ran: Span::from_milliseconds(ran),
         memory_kills: 0,
     };
-    let run = Run { leaf: 7, state: State::Ended { exit: Some(exit.clone()) }, frozen: false, astray: false };
+    let run = Run {
+        leaf: 7,
+        state: State::Ended { exit: Some(exit.clone()) },
+        frozen: false,
+        astray: false,
+        outdated: false,
+    };
     let runs = BTreeMap::from([(LAUNCHES[0].to_owned(), run)]);
     Observed { containers: BTreeMap::from([(web(), Container { runs, last_exit: Some(exit) })]) }
 }

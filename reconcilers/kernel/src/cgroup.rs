@@ -13,7 +13,10 @@ use std::{
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, mkdirat, openat2, unlinkat},
+    fs::{
+        AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, XattrFlags, fgetxattr, fsetxattr, mkdirat, openat2,
+        unlinkat,
+    },
     io::Errno,
 };
 
@@ -94,6 +97,11 @@ pub enum Error {
         text: String,
     },
 }
+
+/// The attribute that names the launcher of a leaf.
+const MARK: &str = "trusted.catenoid.launcher";
+/// The most bytes of it.
+const MARK_BYTES: usize = 64;
 
 /// A control file of a container's group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -299,6 +307,35 @@ impl Hierarchy {
         self.make(&leaf)?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         self.open_below(&leaf, flags).map_err(|source| Error::Open { path: self.path.join(&leaf), source })
+    }
+
+    /// Writes down by which launcher the leaf was started, in an attribute that only root of the device can change.
+    ///
+    /// # Errors
+    /// [`Error::Name`], [`Error::Write`].
+    pub fn mark(&self, container: &str, launch_id: &str, launcher: &str) -> Result<(), Error> {
+        let leaf = leaf(container, launch_id)?;
+        let marked = self
+            .open_below(&leaf, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC)
+            .and_then(|fd| Ok(at("cgroup.mark", || fsetxattr(&fd, MARK, launcher.as_bytes(), XattrFlags::empty()))?));
+        marked.map_err(|source| Error::Write { path: self.path.join(leaf), value: launcher.to_owned(), source })
+    }
+
+    /// What [`Hierarchy::mark`] wrote, if it did.
+    ///
+    /// # Errors
+    /// [`Error::Name`], [`Error::Read`].
+    pub fn marked(&self, container: &str, launch_id: &str) -> Result<Option<String>, Error> {
+        let leaf = leaf(container, launch_id)?;
+        let failed = |source: io::Error| Error::Read { path: self.path.join(&leaf), source };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let Some(fd) = found(self.open_below(&leaf, flags).map_err(failed))? else { return Ok(None) };
+        let mut mark = [0; MARK_BYTES];
+        match look("cgroup.marked", || fgetxattr(&fd, MARK, &mut mark)) {
+            Ok(length) => Ok(Some(String::from_utf8_lossy(&mark[..length]).into_owned())),
+            Err(Errno::NODATA) => Ok(None),
+            Err(source) => Err(failed(source.into())),
+        }
     }
 
     /// The leaves of `container`, in the order of launch ids; none if it has no group.

@@ -1,11 +1,11 @@
 //! The rules of a manifest that span fields. The signing tool shows each violation at its place in the YAML; the device
 //! refuses a manifest that has one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::{Addressing, CORE, Capability, ContainerRole, Manifest, Zone};
-use crate::{allocate, feature::REQUIRES_LIMIT, name::Name};
+use crate::{allocate, feature::REQUIRES_LIMIT, guest::Guest, name::Name};
 
 /// The most containers in one manifest: what `allocate` has id ranges for with room, and what the pass is measured at.
 pub const CONTAINERS_LIMIT: usize = 1000;
@@ -59,6 +59,25 @@ pub fn check(manifest: &Manifest, stage: Stage) -> Vec<Violation> {
     guests(manifest, stage, &mut found);
     zones(manifest, &mut found);
     containers(manifest, &mut found);
+    found.0
+}
+
+/// What the guests of `manifest` need and their containers do not permit. `guests` are by their names in it.
+#[must_use]
+pub fn permissions<'a>(manifest: &Manifest, guests: impl Iterator<Item = (&'a Name, &'a Guest)>) -> Vec<Violation> {
+    let guests: BTreeMap<&Name, &Guest> = guests.collect();
+    let mut found = Found(Vec::new());
+    for (name, container) in &manifest.containers {
+        let needs = guests.get(&container.guest).map(|guest| &guest.needs);
+        for need in needs.into_iter().flatten().filter(|need| !container.permits.contains(need)) {
+            let need = need.name();
+            found.hint(
+                format!("containers.{name}.permits"),
+                format!("its guest `{}` needs `{need}`, which is not permitted", container.guest),
+                format!("`permits: [{need}]` gives it more of the kernel to attack; see docs/provision.md"),
+            );
+        }
+    }
     found.0
 }
 

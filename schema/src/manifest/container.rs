@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    guest::Need,
     name::Name,
     units::{ByteSize, Cpu, Span},
 };
@@ -40,6 +41,9 @@ pub struct Container {
     /// How it is asked to end.
     #[serde(default)]
     pub stop: Stop,
+    /// What its guest may need of system calls beyond those of every container.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub permits: BTreeSet<Need>,
 }
 
 /// What a container is to the device.

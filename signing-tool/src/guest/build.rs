@@ -248,6 +248,7 @@ pub(crate) fn build(arguments: &BuildArguments, recipe: Recipe) -> Result<Built,
         image,
         defaults: recipe.defaults,
         root: recipe.root,
+        needs: recipe.needs,
     };
     feature::complete_guest(&mut guest);
     let descriptor = cbor::encode(&guest)?;

@@ -1,10 +1,13 @@
 //! The recipe of a guest, as its author writes it.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use catenoid_schema::{
     document::ApiVersion,
-    guest::{Architecture, Defaults, Root, Version},
+    guest::{Architecture, Defaults, Need, Root, Version},
     name::Name,
 };
 use serde::Deserialize;
@@ -64,6 +67,9 @@ pub(crate) struct Recipe {
     pub(crate) defaults: Defaults,
     /// How its root can be written to.
     pub(crate) root: Root,
+    /// System calls that its software makes beyond those of every container.
+    #[serde(default)]
+    pub(crate) needs: BTreeSet<Need>,
 }
 
 #[derive(Debug, Deserialize)]

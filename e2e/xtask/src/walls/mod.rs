@@ -98,7 +98,7 @@ const CRATES: &[Crate] = &[
 
 /// Crates of others that are effects by themselves: behind a door or nowhere.
 const EFFECT_CRATES: &[&str] =
-    &["caps", "devicemapper", "libc", "nftables", "nix", "rtnetlink", "rustix", "seccompiler", "tempfile"];
+    &["caps", "devicemapper", "libc", "nftables", "nix", "rtnetlink", "rustix", "seccompiler", "syscalls", "tempfile"];
 
 /// Where `unsafe` may stand: the doors, and the raw calls of the tests' attacker, which runs on no device but theirs.
 const UNSAFE: &[&str] = &["reconcilers/kernel/", "e2e/probe/src/sys.rs"];

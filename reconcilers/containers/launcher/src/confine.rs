@@ -12,7 +12,8 @@ use catenoid_kernel::{
 pub(crate) fn confine(order: &LaunchOrder, log: &OwnedFd) -> Result<(), Error> {
     let granted: Vec<u8> = order.capabilities.iter().copied().collect();
     let heir = if order.user == 0 { Heir::Root } else { Heir::Program };
-    let filter = Filter::new()?;
+    let needs = order.needs.iter().map(|need| need.name()).collect();
+    let filter = Filter::new(&order.capabilities, &needs)?;
     launch::redirect(log)?;
     launch::bound_capabilities(&granted)?;
     launch::keep_capabilities()?;

@@ -107,6 +107,7 @@ impl Device {
             user: 0,
             group_id: 0,
             capabilities: BTreeSet::new(),
+            needs: BTreeSet::new(),
         }
     }
 
