@@ -5,6 +5,7 @@
 mod hang;
 mod hostile;
 mod neighbour;
+mod netlink;
 mod rows;
 mod sys;
 mod table;

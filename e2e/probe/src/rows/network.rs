@@ -4,33 +4,24 @@ use std::fs;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixStream};
-use std::time::Duration;
 
+use crate::netlink::{
+    self, CREATE, DELETE_LINK, GET_LINK, IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINKINFO, NEW_LINK, PATIENCE, REQUEST_ACK,
+    address, attribute, link,
+};
 use crate::sys::{self, Arg, Refusal, call};
 use crate::table::{Outcome, Row};
 
-/// How long an announcement or an answer is waited for.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// The most interfaces whose numbers are tried.
 const NUMBERS: u32 = 128;
-/// linux/netlink.h, linux/rtnetlink.h, linux/if_link.h, linux/audit.h.
-const NETLINK_ROUTE: i64 = 0;
+/// linux/netlink.h, linux/if_link.h, linux/audit.h.
 const NETLINK_AUDIT: i64 = 9;
 const NETLINK_CONNECTOR: i64 = 11;
 const NETLINK_NETFILTER: i64 = 12;
 const NETLINK_UEVENT: i64 = 15;
-const NEW_LINK: u16 = 16;
-const DELETE_LINK: u16 = 17;
-const GET_LINK: u16 = 18;
 const AUDIT_GET: u16 = 1000;
 /// linux/netfilter/nfnetlink.h, nf_tables.h.
 const NFT_GET_GENERATION: u16 = 10 << 8 | 16;
-const REQUEST_ACK: u16 = 5;
-const CREATE: u16 = 0x400;
-const NLMSG_ERROR: u16 = 2;
-const IFLA_IFNAME: u16 = 3;
-const IFLA_LINKINFO: u16 = 18;
-const IFLA_INFO_KIND: u16 = 1;
 const IFLA_TARGET_NETNSID: u16 = 46;
 const IFLA_NET_NS_PID: u16 = 19;
 
@@ -60,14 +51,14 @@ pub(super) fn rows() -> Vec<Row> {
         Row::new("see frames of others (AF_PACKET)", packets),
         Row::new("ask for interfaces of the root namespace by its id", || {
             let target = attribute(IFLA_TARGET_NETNSID, &0_i32.to_ne_bytes());
-            ask(NETLINK_ROUTE, GET_LINK, REQUEST_ACK, &link(1, &target))
+            ask(netlink::ROUTE, GET_LINK, REQUEST_ACK, &link(1, &target))
         }),
         Row::new("make an interface", || made("veth")).core("NET_ADMIN in its own network namespace"),
         Row::new("make a bridge", || made("bridge")).core("NET_ADMIN in its own network namespace"),
         Row::new("give an interface to another's namespace", || {
             // Loopback goes nowhere (EINVAL); whose namespace it is is asked first.
             let to = attribute(IFLA_NET_NS_PID, &crate::victim().to_ne_bytes());
-            let moved = ask(NETLINK_ROUTE, NEW_LINK, REQUEST_ACK, &link(1, &to));
+            let moved = ask(netlink::ROUTE, NEW_LINK, REQUEST_ACK, &link(1, &to));
             match moved {
                 Outcome::Stopped(by) if by == "EINVAL" || by == "EOPNOTSUPP" => {
                     Outcome::Reached(format!("permitted; then {by}"))
@@ -77,7 +68,7 @@ pub(super) fn rows() -> Vec<Row> {
         }),
         Row::new("hear devices come and go (uevents)", || listen(NETLINK_UEVENT, 1)),
         Row::new("send an announcement of a device", || {
-            let sent = netlink(NETLINK_UEVENT, 0).and_then(|socket| {
+            let sent = netlink::open(NETLINK_UEVENT, 0).and_then(|socket| {
                 let mut message = *b"add@/devices/none\0ACTION=add\0";
                 let length = i64::try_from(message.len()).unwrap_or_default();
                 let mut to = address(0, 1);
@@ -98,7 +89,7 @@ pub(super) fn rows() -> Vec<Row> {
         })
         .core("to its own network namespace, where no one listens"),
         Row::new("hear processes come and go (connector)", || {
-            let subscribed = netlink(NETLINK_CONNECTOR, 1).and_then(|socket| {
+            let subscribed = netlink::open(NETLINK_CONNECTOR, 1).and_then(|socket| {
                 // `struct nlmsghdr`, `struct cn_msg` of CN_IDX_PROC 1.1, PROC_CN_MCAST_LISTEN (linux/cn_proc.h).
                 let words: [u32; 10] = [40, 3, 0, 0, 1, 1, 0, 0, 4, 1];
                 let mut message: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
@@ -186,21 +177,8 @@ fn fd_of(socket: &OwnedFd) -> Arg<'_> {
     socket.as_raw_fd().into()
 }
 
-/// `struct sockaddr_nl`.
-fn address(port: u32, groups: u32) -> Vec<u8> {
-    [&16_u16.to_ne_bytes()[..], &[0, 0], &port.to_ne_bytes(), &groups.to_ne_bytes()].concat()
-}
-
-fn netlink(protocol: i64, groups: u32) -> Result<OwnedFd, Refusal> {
-    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
-    let socket = sys::owned(call(libc::SYS_socket, [libc::AF_NETLINK.into(), kind.into(), protocol.into()])?);
-    let mut own = address(0, groups);
-    call(libc::SYS_bind, [fd_of(&socket), own.as_mut_slice().into(), 12.into()])?;
-    Ok(socket)
-}
-
 fn listen(protocol: i64, groups: u32) -> Outcome {
-    match netlink(protocol, groups) {
+    match netlink::open(protocol, groups) {
         Err(refusal) => Outcome::Stopped(refusal.to_string()),
         Ok(socket) if sys::readable(Some(socket.as_raw_fd().into()), PATIENCE) => {
             Outcome::Reached("heard one".to_owned())
@@ -209,47 +187,16 @@ fn listen(protocol: i64, groups: u32) -> Outcome {
     }
 }
 
-fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(4 + value.len()).expect("attributes of ours are short");
-    let mut bytes = [&length.to_ne_bytes()[..], &kind.to_ne_bytes(), value].concat();
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
-    bytes
-}
-
-/// `struct ifinfomsg` of the interface with this number, and attributes.
-fn link(number: u32, attributes: &[u8]) -> Vec<u8> {
-    [&[0; 4][..], &number.to_ne_bytes(), &[0; 8], attributes].concat()
-}
-
-/// Sends a request and reads what the kernel answers: 0 and everything that is no error is success.
+/// Sends a request and reads what the kernel answers.
 fn ask(protocol: i64, kind: u16, flags: u16, body: &[u8]) -> Outcome {
-    let length = u32::try_from(16 + body.len()).expect("requests of ours are short");
-    let mut message = [&length.to_ne_bytes()[..], &kind.to_ne_bytes(), &flags.to_ne_bytes(), &[0; 8], body].concat();
-    let asked = netlink(protocol, 0).and_then(|socket| {
-        let length = i64::from(length);
-        call(
-            libc::SYS_sendto,
-            [fd_of(&socket), message.as_mut_slice().into(), length.into(), 0.into(), 0.into(), 0.into()],
-        )?;
-        if !sys::readable(Some(socket.as_raw_fd().into()), PATIENCE) {
-            return Err(Refusal { errno: libc::ETIMEDOUT, filter: false });
-        }
-        let mut answer = [0; 4096];
-        call(libc::SYS_recvfrom, [fd_of(&socket), Arg::Bytes(&mut answer), 4096.into(), 0.into(), 0.into(), 0.into()])?;
-        let errno = i32::from_ne_bytes([answer[16], answer[17], answer[18], answer[19]]);
-        match u16::from_ne_bytes([answer[4], answer[5]]) {
-            NLMSG_ERROR if errno != 0 => Err(Refusal { errno: -errno, filter: false }),
-            _ => Ok(1),
-        }
-    });
-    Outcome::of(asked)
+    Outcome::of(netlink::open(protocol, 0).and_then(|socket| netlink::ask(&socket, kind, flags, body)))
 }
 
 /// Makes an interface and removes it again.
 fn made(kind: &str) -> Outcome {
     let name = attribute(IFLA_IFNAME, b"probe0\0");
     let info = attribute(IFLA_LINKINFO, &attribute(IFLA_INFO_KIND, kind.as_bytes()));
-    let made = ask(NETLINK_ROUTE, NEW_LINK, REQUEST_ACK | CREATE, &link(0, &[name.clone(), info].concat()));
-    let _ = ask(NETLINK_ROUTE, DELETE_LINK, REQUEST_ACK, &link(0, &name));
+    let made = ask(netlink::ROUTE, NEW_LINK, REQUEST_ACK | CREATE, &link(0, &[name.clone(), info].concat()));
+    let _ = ask(netlink::ROUTE, DELETE_LINK, REQUEST_ACK, &link(0, &name));
     made
 }
