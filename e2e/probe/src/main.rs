@@ -2,8 +2,10 @@
 //! control socket; it runs on no device but the tests'. It needs nothing: linked statically, it runs in a guest that has
 //! no other program. It gives one line of JSON for each attempt. Start reading at [`table`], then [`rows`].
 
+mod exhaust;
 mod hang;
 mod hostile;
+mod latency;
 mod neighbour;
 mod netlink;
 mod rows;
@@ -26,6 +28,10 @@ Usage: catenoid-probe COMMAND
   hang                               leave no processor to anybody, for ever
   hostile SOCKET EACH SKIPPED        everything that may hurt the agent, through its control socket; of hostile forms of calls
                                      each EACH-th after SKIPPED
+  exhaust --list                     what can be used up, a line each
+  exhaust ROW [--most N] [--seconds S]
+                                     take N of it at most, for S seconds at most, print what was had, and hold it until ended
+  latency SECONDS                    what a neighbour waits for a timer and a write, for so long
 ";
 
 /// Before a full pipe is tried again.
@@ -63,6 +69,22 @@ fn main() -> ExitCode {
             (Ok(_), Ok(_)) => ExitCode::FAILURE,
             _ => usage(),
         },
+        ["exhaust", "--list"] => {
+            exhaust::list();
+            ExitCode::SUCCESS
+        }
+        ["exhaust", row, ref options @ ..] => match (exhaust::find(row), limits(options)) {
+            (Some(row), Some((most, seconds))) => exhaust::run(row, most, seconds),
+            _ => usage(),
+        },
+        ["latency", seconds] => match seconds.parse().map(Duration::from_secs).map(latency::run) {
+            Ok(Ok(())) => ExitCode::SUCCESS,
+            Ok(Err(refusal)) => {
+                eprintln!("error: {refusal}");
+                ExitCode::FAILURE
+            }
+            Err(_) => usage(),
+        },
         // What a copy of this program tells of itself to whoever gave it a right.
         ["nothing"] => ExitCode::SUCCESS,
         ["euid"] => {
@@ -80,6 +102,19 @@ fn main() -> ExitCode {
         }
         _ => usage(),
     }
+}
+
+/// How many and for how many seconds, of the options of `exhaust`.
+fn limits(options: &[&str]) -> Option<(u64, u64)> {
+    let mut limits = (u64::MAX, exhaust::SECONDS);
+    for option in options.chunks(2) {
+        match option {
+            ["--most", most] => limits.0 = most.parse().ok()?,
+            ["--seconds", seconds] => limits.1 = seconds.parse().ok()?,
+            _ => return None,
+        }
+    }
+    Some(limits)
 }
 
 fn usage() -> ExitCode {

@@ -76,7 +76,7 @@ pub(crate) fn call<const N: usize>(number: libc::c_long, mut arguments: [Arg<'_>
 fn raw(number: libc::c_long, words: [i64; 6]) -> Result<i64, i32> {
     let [a, b, c, d, e, f] = words;
     // SAFETY: pointers among the words are of memory that the caller of `call` borrows over it; the calls of the tables
-    // neither unmap nor move memory of this process.
+    // unmap and protect only what they mapped themselves, or end their own process with it.
     let result = unsafe { libc::syscall(number, a, b, c, d, e, f) };
     if result < 0 { Err(last_errno()) } else { Ok(result) }
 }
@@ -210,29 +210,38 @@ pub(crate) fn call_i386() -> i64 {
 
 /// The name of an error number.
 pub(crate) fn errno_name(errno: i32) -> String {
-    const NAMES: [(i32, &str); 41] = [
+    const NAMES: [(i32, &str); 52] = [
+        (libc::E2BIG, "E2BIG"),
         (libc::EACCES, "EACCES"),
         (libc::EADDRINUSE, "EADDRINUSE"),
+        (libc::EADDRNOTAVAIL, "EADDRNOTAVAIL"),
         (libc::EAFNOSUPPORT, "EAFNOSUPPORT"),
         (libc::EAGAIN, "EAGAIN"),
         (libc::EBADF, "EBADF"),
         (libc::EBUSY, "EBUSY"),
         (libc::ECONNREFUSED, "ECONNREFUSED"),
+        (libc::ECONNRESET, "ECONNRESET"),
+        (libc::EDQUOT, "EDQUOT"),
         (libc::EEXIST, "EEXIST"),
         (libc::EFAULT, "EFAULT"),
+        (libc::EINPROGRESS, "EINPROGRESS"),
+        (libc::EINTR, "EINTR"),
         (libc::EINVAL, "EINVAL"),
         (libc::EIO, "EIO"),
         (libc::EISDIR, "EISDIR"),
         (libc::EKEYREJECTED, "EKEYREJECTED"),
         (libc::ELOOP, "ELOOP"),
         (libc::EMFILE, "EMFILE"),
+        (libc::EMSGSIZE, "EMSGSIZE"),
         (libc::ENETUNREACH, "ENETUNREACH"),
         (libc::ENFILE, "ENFILE"),
+        (libc::ENOBUFS, "ENOBUFS"),
         (libc::ENODATA, "ENODATA"),
         (libc::ENODEV, "ENODEV"),
         (libc::ENOENT, "ENOENT"),
         (libc::ENOEXEC, "ENOEXEC"),
         (libc::ENOKEY, "ENOKEY"),
+        (libc::ENOLCK, "ENOLCK"),
         (libc::ENOMEM, "ENOMEM"),
         (libc::ENOSPC, "ENOSPC"),
         (libc::ENOSYS, "ENOSYS"),
@@ -250,7 +259,9 @@ pub(crate) fn errno_name(errno: i32) -> String {
         (libc::ESRCH, "ESRCH"),
         (libc::ESTALE, "ESTALE"),
         (libc::ETIMEDOUT, "ETIMEDOUT"),
+        (libc::ETOOMANYREFS, "ETOOMANYREFS"),
         (libc::ETXTBSY, "ETXTBSY"),
+        (libc::EUSERS, "EUSERS"),
         (libc::EXDEV, "EXDEV"),
     ];
     NAMES

@@ -64,7 +64,7 @@ fn use_up<T>(most: usize, mut take: impl FnMut() -> Result<T, i32>) -> Outcome {
 }
 
 /// As many descriptors as the hard limit allows.
-fn raise_open_files() {
+pub(crate) fn raise_open_files() {
     let mut limits = [0_u8; 16];
     if call(libc::SYS_prlimit64, [0.into(), 7.into(), 0.into(), Arg::Bytes(&mut limits)]).is_ok() {
         let (soft, hard) = limits.split_at_mut(8);
