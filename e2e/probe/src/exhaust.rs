@@ -225,4 +225,12 @@ mod tests {
         let names: std::collections::BTreeSet<&str> = ROWS.iter().map(|row| row.name).collect();
         assert_eq!(names.len(), ROWS.len());
     }
+
+    #[test]
+    fn each_row_is_in_the_table_of_the_documents() {
+        let table = include_str!("../../../docs/resources.md");
+        let missing: Vec<&str> =
+            ROWS.iter().map(|row| row.name).filter(|name| !table.contains(&format!("`{name}`"))).collect();
+        assert_eq!(missing, Vec::<&str>::new());
+    }
 }

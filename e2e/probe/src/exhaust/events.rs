@@ -50,11 +50,11 @@ pub(super) fn epoll(taking: &mut Taking) -> Stop {
     taking.each(|taking| {
         let queue = call(libc::SYS_epoll_create1, [0.into()])?;
         let mut watched = watched.iter();
-        Ok(taking.fill(WATCHED as u64, || {
+        taking.fill(WATCHED as u64, || {
             let mut event = [&IN.to_ne_bytes()[..], &[0; 8]].concat();
             let fd = watched.next().copied().unwrap_or(-1);
             call(libc::SYS_epoll_ctl, [queue.into(), ADD.into(), fd.into(), event.as_mut_slice().into()])
-        }))
+        })
     })
 }
 
@@ -65,7 +65,7 @@ pub(super) fn pipes(taking: &mut Taking) -> Stop {
         call(libc::SYS_pipe2, [Arg::Bytes(&mut made), libc::O_NONBLOCK.into()])?;
         let [_, end] = two(made);
         let size = super::sockets::length(&bytes);
-        Ok(taking.fill(PIPE_KIB, || call(libc::SYS_write, [end.into(), bytes.as_mut_slice().into(), size.into()])))
+        taking.fill(PIPE_KIB, || call(libc::SYS_write, [end.into(), bytes.as_mut_slice().into(), size.into()]))
     })
 }
 

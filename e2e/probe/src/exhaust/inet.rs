@@ -1,6 +1,6 @@
 //! Sockets of the internet family, all on `lo`.
 
-use super::sockets::{LOCAL, bind_anywhere, close, connect, hurry, send, set, socket};
+use super::sockets::{LOCAL, RECEIVE_BUFFER, SOCKET, bind_anywhere, close, connect, hurry, send, set, socket};
 use super::taking::{Stop, Taking};
 use crate::sys::{Refusal, call};
 
@@ -8,10 +8,13 @@ const DATAGRAM: usize = 32 << 10;
 /// More datagrams than fit into a queue.
 const ENOUGH: u64 = 16;
 const KIB: usize = 1024;
+/// KiB in each connection that nobody reads.
+const UNREAD: u64 = 64;
 /// What a connection that nobody accepts is sent: less than a window, so that the peer can go.
 const UNACCEPTED: usize = 32 << 10;
-/// What a connection that nobody reads is sent before it is closed: more than a window.
-const UNSENT: usize = 256 << 10;
+/// What a connection is sent before it is closed, and the least buffer that its peer can have, which takes less.
+const UNSENT: usize = 8 << 10;
+const LEAST: i32 = 1;
 /// `net.core.somaxconn` by default: more connections wait for no socket.
 const BACKLOG: i32 = 4096;
 /// `SO_ATTACH_FILTER` (asm-generic/socket.h).
@@ -28,29 +31,39 @@ pub(super) fn udp_unread(taking: &mut Taking) -> Stop {
     taking.each(|taking| {
         let fd = socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
         let mut own = bind_anywhere(fd, LOCAL)?;
-        Ok(taking.fill(ENOUGH, || send(fd, &mut bytes, &mut own)))
+        taking.fill(ENOUGH, || send(fd, &mut bytes, &mut own))
     })
 }
 
 pub(super) fn tcp_unread(taking: &mut Taking) -> Stop {
     let mut bytes = vec![0; KIB];
     taking.each(|taking| {
-        let (listener, address) = listener(LOCAL, 1)?;
+        let (listener, address) = listener(1, None)?;
         let client = client(&address)?;
         call(libc::SYS_accept4, [listener.into(), 0.into(), 0.into(), 0.into()])?;
         close(listener);
-        Ok(taking.fill(u64::MAX, || send(client, &mut bytes, &mut [])))
+        taking.fill(UNREAD, || send(client, &mut bytes, &mut []))
     })
 }
 
 /// Who has sent and gone: its bytes wait at a connection that is nobody's until it is accepted.
 pub(super) fn unaccepted(taking: &mut Taking) -> Stop {
-    let mut bytes = vec![0; UNACCEPTED];
+    leave(taking, UNACCEPTED, None)
+}
+
+/// Each leaves bytes behind for which its peer has no room, so that the kernel keeps the connection.
+pub(super) fn orphans(taking: &mut Taking) -> Stop {
+    leave(taking, UNSENT, Some(LEAST))
+}
+
+/// Connects, sends and closes, over and over, to who never accepts.
+fn leave(taking: &mut Taking, size: usize, buffer: Option<i32>) -> Stop {
+    let mut bytes = vec![0; size];
     let mut listening: Option<Vec<u8>> = None;
     taking.each(|_| {
         let address = match listening.take() {
             Some(address) => address,
-            None => listener(LOCAL, BACKLOG)?.1,
+            None => listener(BACKLOG, buffer)?.1,
         };
         // A full backlog answers nobody: the next step takes another listener.
         let Ok(client) = client(&address) else { return Ok(0) };
@@ -58,20 +71,6 @@ pub(super) fn unaccepted(taking: &mut Taking) -> Stop {
         close(client);
         listening = Some(address);
         sent.map(|_| 1)
-    })
-}
-
-/// Each leaves bytes behind for which its peer has no room, so that the kernel keeps the connection.
-pub(super) fn orphans(taking: &mut Taking) -> Stop {
-    let mut bytes = vec![0; UNSENT];
-    taking.each(|_| {
-        let (listener, address) = listener(LOCAL, 1)?;
-        let client = client(&address)?;
-        call(libc::SYS_accept4, [listener.into(), 0.into(), 0.into(), 0.into()])?;
-        close(listener);
-        send(client, &mut bytes, &mut [])?;
-        close(client);
-        Ok(1)
     })
 }
 
@@ -89,7 +88,7 @@ pub(super) fn filters(taking: &mut Taking) -> Stop {
     let filter = [u64::from(INSTRUCTIONS), program.as_mut_ptr() as u64].map(u64::to_ne_bytes).concat();
     taking.each(|_| {
         let fd = socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
-        set(fd, 1, ATTACH_FILTER, &filter).map(|_| 1)
+        set(fd, SOCKET, ATTACH_FILTER, &filter).map(|_| 1)
     })
 }
 
@@ -103,12 +102,11 @@ pub(super) fn groups(taking: &mut Taking) -> Stop {
     taking.each(|taking| {
         let fd = socket(libc::AF_INET6, libc::SOCK_DGRAM, 0)?;
         // `struct ipv6_mreq`: ff01::<number>, and the interface `lo`.
-        let joined = taking.fill(u64::MAX, || {
+        taking.fill(u64::MAX, || {
             next += 1;
             let request = [&[0xff, 1][..], &[0; 10], &next.to_be_bytes(), &1_u32.to_ne_bytes()].concat();
             set(fd, IPV6, ADD_MEMBERSHIP, &request)
-        });
-        if joined == 0 { Err(Refusal { errno: libc::ENOBUFS, filter: false }) } else { Ok(joined) }
+        })
     })
 }
 
@@ -120,15 +118,17 @@ pub(super) fn flow_labels(taking: &mut Taking) -> Stop {
     request.extend([60_u16.to_ne_bytes(), 60_u16.to_ne_bytes(), [0; 2], [0; 2]].concat());
     taking.each(|taking| {
         let fd = socket(libc::AF_INET6, libc::SOCK_DGRAM, 0)?;
-        let had = taking.fill(u64::MAX, || set(fd, IPV6, FLOW_LABELS, &request));
-        if had == 0 { Err(Refusal { errno: libc::ENOBUFS, filter: false }) } else { Ok(had) }
+        taking.fill(u64::MAX, || set(fd, IPV6, FLOW_LABELS, &request))
     })
 }
 
-/// A socket that is connected to through its address.
-fn listener(host: [u8; 4], backlog: i32) -> Result<(i64, Vec<u8>), Refusal> {
+/// A socket that waits for connections to its address; of them, each may have a buffer of its own size.
+fn listener(backlog: i32, buffer: Option<i32>) -> Result<(i64, Vec<u8>), Refusal> {
     let fd = socket(libc::AF_INET, libc::SOCK_STREAM, 0)?;
-    let address = bind_anywhere(fd, host)?;
+    if let Some(buffer) = buffer {
+        set(fd, SOCKET, RECEIVE_BUFFER, &buffer.to_ne_bytes())?;
+    }
+    let address = bind_anywhere(fd, LOCAL)?;
     call(libc::SYS_listen, [fd.into(), backlog.into()])?;
     Ok((fd, address))
 }

@@ -28,10 +28,10 @@ pub(super) fn messages(taking: &mut Taking) -> Stop {
     taking.each(|taking| {
         let queue = call(libc::SYS_msgget, [PRIVATE.into(), create().into()])?;
         let size = length(&message[8..]);
-        Ok(taking.fill(ENOUGH, || {
+        taking.fill(ENOUGH, || {
             let words = [queue.into(), message.as_mut_slice().into(), size.into(), libc::IPC_NOWAIT.into()];
             call(libc::SYS_msgsnd, words)
-        }))
+        })
     })
 }
 
@@ -47,10 +47,10 @@ pub(super) fn queue(taking: &mut Taking) -> Stop {
         let shape = Arg::Bytes(&mut shape);
         let fd = call(libc::SYS_mq_open, [name.as_c_str().into(), flags.into(), 0o600.into(), shape])?;
         let size = length(&message);
-        Ok(taking.fill(ENOUGH, || {
+        taking.fill(ENOUGH, || {
             let words = [fd.into(), message.as_mut_slice().into(), size.into(), 0.into(), 0.into()];
             call(libc::SYS_mq_timedsend, words)
-        }))
+        })
     })
 }
 

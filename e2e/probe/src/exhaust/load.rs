@@ -81,7 +81,7 @@ pub(super) fn flood(taking: &mut Taking) -> Stop {
     let opened = sink().and_then(|(_, to)| Ok((socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?, to)));
     taking.each(|taking| {
         let (fd, mut to) = opened.clone()?;
-        Ok(taking.fill(MANY, || send(fd, &mut bytes, &mut to)))
+        taking.fill(MANY, || send(fd, &mut bytes, &mut to))
     })
 }
 

@@ -27,13 +27,13 @@ fn ranges(taking: &mut Taking, command: i32) -> Stop {
         let fd = memory_file()?;
         // The last byte first: the kernel puts a lock before those after it, and finds the place at once.
         let mut start = i64::try_from(2 * PER_FILE).unwrap_or_default();
-        Ok(taking.fill(PER_FILE, || {
+        taking.fill(PER_FILE, || {
             start -= 2;
             // `struct flock`: kind and whence in 4 bytes each with what aligns them, start, length, nobody's pid.
             let mut lock =
                 [&WRITE_LOCK.to_ne_bytes()[..], &[0; 6], &start.to_ne_bytes(), &1_i64.to_ne_bytes(), &[0; 8]].concat();
             call(libc::SYS_fcntl, [fd.into(), command.into(), Arg::Bytes(&mut lock)])
-        }))
+        })
     })
 }
 

@@ -39,7 +39,7 @@ pub(super) fn unread(taking: &mut Taking) -> Stop {
         let mut own = link_layer(protocol);
         bind(fd, &own)?;
         frame[12..14].copy_from_slice(&protocol.to_be_bytes());
-        Ok(taking.fill(ENOUGH, || send(fd, &mut frame, &mut own)))
+        taking.fill(ENOUGH, || send(fd, &mut frame, &mut own))
     })
 }
 
@@ -58,7 +58,7 @@ pub(super) fn raw(taking: &mut Taking) -> Stop {
         let mut own = own_inet(next)?;
         let fd = socket(libc::AF_INET, libc::SOCK_RAW, EXPERIMENT)?;
         bind(fd, &own)?;
-        Ok(taking.fill(ENOUGH, || send(fd, &mut packet, &mut own)))
+        taking.fill(ENOUGH, || send(fd, &mut packet, &mut own))
     })
 }
 

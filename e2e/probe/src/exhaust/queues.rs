@@ -2,7 +2,7 @@
 
 use std::os::fd::IntoRawFd as _;
 
-use super::sockets::{self, own_address, send, set, socket};
+use super::sockets::{self, LARGE, RECEIVE_BUFFER, SOCKET, own_address, send, set, socket};
 use super::taking::{Stop, Taking};
 use crate::netlink;
 use crate::sys::{Arg, Refusal, call};
@@ -16,6 +16,8 @@ const MESSAGE: usize = 16 << 10;
 const CONTROLLER: u16 = 16;
 const GET_FAMILY: [u8; 4] = [3, 1, 0, 0];
 const FAMILY_NAME: u16 = 2;
+/// `SO_ERROR` (asm-generic/socket.h).
+const ERROR: i64 = 4;
 /// Answers of the kernel that are asked for between two looks whether the queue is full.
 const BURST: u64 = 32;
 /// More than fill a queue.
@@ -30,7 +32,7 @@ pub(super) fn usersock(taking: &mut Taking) -> Stop {
         let fd = socket(libc::AF_NETLINK, libc::SOCK_RAW, USERSOCK)?;
         sockets::bind(fd, &netlink::address(0, 0))?;
         let mut own = own_address(fd, 12)?;
-        Ok(taking.fill(ENOUGH, || send(fd, &mut message, &mut own)))
+        taking.fill(ENOUGH, || send(fd, &mut message, &mut own))
     })
 }
 
@@ -48,20 +50,23 @@ pub(super) fn generic(taking: &mut Taking) -> Stop {
 fn unread(taking: &mut Taking, protocol: i64, mut request: Vec<u8>) -> Stop {
     taking.each(|taking| {
         let fd = i64::from(netlink::open(protocol, 0)?.into_raw_fd());
-        set(fd, 1, 8, &(1_i32 << 30).to_ne_bytes())?;
+        set(fd, SOCKET, RECEIVE_BUFFER, &LARGE.to_ne_bytes())?;
         for _ in 0..BURSTS {
             if is_full(fd)? || taking.left() == 0 {
                 break;
             }
-            taking.count += taking.fill(BURST, || send(fd, &mut request, &mut []));
+            taking.count += taking.fill(BURST, || send(fd, &mut request, &mut []))?;
         }
         Ok(0)
     })
 }
 
-/// Whether an answer found no room: the socket has an error (`SO_ERROR`) then.
+/// Whether an answer found no room: the socket has an error then.
 fn is_full(fd: i64) -> Result<bool, Refusal> {
     let (mut error, mut length) = ([0; 4], 4_i32.to_ne_bytes());
-    call(libc::SYS_getsockopt, [fd.into(), 1.into(), 4.into(), Arg::Bytes(&mut error), Arg::Bytes(&mut length)])?;
+    call(
+        libc::SYS_getsockopt,
+        [fd.into(), SOCKET.into(), ERROR.into(), Arg::Bytes(&mut error), Arg::Bytes(&mut length)],
+    )?;
     Ok(i32::from_ne_bytes(error) != 0)
 }

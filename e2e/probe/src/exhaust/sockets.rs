@@ -3,12 +3,12 @@
 use crate::sys::{Arg, Refusal, call};
 
 /// `SOL_SOCKET` and its options (asm-generic/socket.h).
-const SOCKET: i64 = 1;
+pub(super) const SOCKET: i64 = 1;
 const SEND_BUFFER: i64 = 7;
-const RECEIVE_BUFFER: i64 = 8;
+pub(super) const RECEIVE_BUFFER: i64 = 8;
 const SEND_TIME: i64 = 21;
 /// More than a buffer may have: the kernel takes less.
-const LARGE: i32 = 1 << 30;
+pub(super) const LARGE: i32 = 1 << 30;
 /// Calls on a socket do not wait.
 pub(super) const AT_ONCE: i64 = libc::MSG_DONTWAIT as i64;
 /// 127.0.0.1.

@@ -69,16 +69,17 @@ impl Taking {
         }
     }
 
-    /// Takes units until one is refused, as the next step goes on with another object, or `enough` are taken.
-    pub(super) fn fill(&mut self, enough: u64, mut take: impl FnMut() -> Result<i64, Refusal>) -> u64 {
+    /// Takes units until one is refused, as the next step goes on with another object, or `enough` are taken. Who gets none
+    /// at all is refused.
+    pub(super) fn fill(&mut self, enough: u64, mut take: impl FnMut() -> Result<i64, Refusal>) -> Result<u64, Refusal> {
         let enough = enough.min(self.left());
         for taken in 0..enough {
             if let Err(refusal) = take() {
                 self.error = refusal.to_string();
-                return taken;
+                return if taken == 0 { Err(refusal) } else { Ok(taken) };
             }
         }
-        enough
+        Ok(enough)
     }
 
     /// How many it may still take.

@@ -4,26 +4,32 @@ use super::sockets::{close, pair, send};
 use super::taking::{Stop, Taking};
 use crate::sys::{Refusal, call};
 
-/// The most descriptors of one message (`SCM_MAX_FD`).
-const DESCRIPTORS: usize = 253;
+/// Sockets that go with one message: a step takes no more memory than a [`Taking`] expects.
+const CARRIED: u64 = 40;
 const DATAGRAM: usize = 16 << 10;
 /// More than fit into a queue.
 const ENOUGH: u64 = 4096;
 
-/// Each pair of sockets goes away on the next one, with as many of its kind as a message takes: nobody has them open then.
+/// Sockets go away in messages to a socket that nobody reads: nobody has them open then. The next one takes the messages when
+/// one is full.
 pub(super) fn descriptors(taking: &mut Taking) -> Stop {
+    let mut queue = None;
     taking.each(|taking| {
-        let [one, other] = pair(libc::SOCK_DGRAM)?;
-        let sent = taking.fill(ENOUGH, || {
-            let carried = (0..DESCRIPTORS / 2).map(|_| pair(libc::SOCK_DGRAM)).collect::<Result<Vec<_>, _>>()?;
-            let carried = carried.concat();
-            let sent = carry(one, &carried);
-            carried.into_iter().for_each(close);
-            sent
-        });
-        // The queue itself is held by its two ends; with none, it would be freed.
-        let _ = other;
-        if sent == 0 { Err(Refusal { errno: libc::ETOOMANYREFS, filter: false }) } else { Ok(sent * 252) }
+        let end = match queue {
+            Some(end) => end,
+            None => *queue.insert(pair(libc::SOCK_DGRAM)?[0]),
+        };
+        let carried = (0..CARRIED / 2).map(|_| pair(libc::SOCK_DGRAM)).collect::<Result<Vec<_>, _>>()?.concat();
+        let sent = carry(end, &carried);
+        carried.into_iter().for_each(close);
+        match sent {
+            Err(refusal) if refusal.errno == libc::EAGAIN => {
+                taking.error = refusal.to_string();
+                queue = None;
+                Ok(0)
+            }
+            sent => sent.map(|_| CARRIED),
+        }
     })
 }
 
@@ -45,6 +51,6 @@ pub(super) fn datagrams(taking: &mut Taking) -> Stop {
     let mut bytes = vec![0; DATAGRAM];
     taking.each(|taking| {
         let [one, _other] = pair(libc::SOCK_DGRAM)?;
-        Ok(taking.fill(ENOUGH, || send(one, &mut bytes, &mut [])))
+        taking.fill(ENOUGH, || send(one, &mut bytes, &mut []))
     })
 }
