@@ -2,6 +2,7 @@
 //! runs on a device. No system library and few crates, so that it builds in seconds on a machine with nothing but Rust.
 
 mod bench;
+mod calls;
 mod compat;
 mod demo;
 mod development;
@@ -37,6 +38,7 @@ Usage: cargo xtask COMMAND
   vm console                   what the device printed so far, and what it prints
   vm down                      press the power button
   bench NAME [--json] [--keep]   measure: start, idle, pass, boot or push; --keep writes docs/figures/bench-NAME.md anew
+  calls [NAME] [--runs N] [--fresh]   record what programs of Debian ask the kernel for (strace; 3 runs unless told); as root
   compat VERSION               store what the image and tools that are built sign and write, for every later version to read
   walls                        check who may use what: dependencies, unsafe, effects in rooms
   requirements [--json]        each requirement: where implemented, where tested, gaps
@@ -85,6 +87,11 @@ fn command() -> Result<ExitCode> {
             let options = options(&mut parser)?;
             let _alone = begin(&artefacts)?;
             bench::run(&artefacts, &name, options.json, options.keep)?;
+        }
+        "calls" => {
+            let options = calls_options(&mut parser)?;
+            let _alone = begin(&artefacts)?;
+            calls::record(&artefacts, &options)?;
         }
         "vm" => return vm(&artefacts, &mut parser),
         "compat" => {
@@ -183,6 +190,19 @@ fn options(parser: &mut Parser) -> Result<Options> {
                     other => bail!("no variant `{other}` (hint: production, test, faults)"),
                 };
             }
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    Ok(options)
+}
+
+fn calls_options(parser: &mut Parser) -> Result<calls::Options> {
+    let mut options = calls::Options { name: None, runs: 3, fresh: false };
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Arg::Value(name) if options.name.is_none() => options.name = Some(name.string()?),
+            Arg::Long("runs") => options.runs = parser.value()?.parse()?,
+            Arg::Long("fresh") => options.fresh = true,
             other => return Err(other.unexpected().into()),
         }
     }
