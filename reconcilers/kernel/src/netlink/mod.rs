@@ -7,6 +7,7 @@
 pub(crate) mod message;
 
 use std::{
+    cell::RefCell,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
@@ -545,34 +546,41 @@ pub(crate) fn open(protocol: SockProtocol, flags: SockFlag, groups: u32) -> io::
     Ok(fd)
 }
 
+thread_local! {
+    /// For the answers of a whole visit, whose thread it ends with: to clear one for each costs about as much as to ask.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
 /// Sends `request` and hands each message of its answer to `each`, until the kernel says that it is done.
 pub(crate) fn exchange(fd: &OwnedFd, request: Message, mut each: impl FnMut(Received<'_>)) -> io::Result<()> {
     /// The answer to this request, and not to one that was given up: one request is under way at a time.
     const SEQUENCE: u32 = 1;
     let fd = fd.as_fd().as_raw_fd();
     look("netlink.ask", || send(fd, &request.finish(SEQUENCE), MsgFlags::empty()))?;
-    let mut buffer = vec![0; DATAGRAM];
     let mut seen = 0;
-    loop {
-        // MSG_TRUNC: the length that it had, which must not be more than there was room for.
-        let length = match recv(fd, &mut buffer, MsgFlags::MSG_TRUNC) {
-            Err(nix::Error::EINTR) => continue,
-            received => received?,
-        };
-        if length > buffer.len() {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-        seen += length;
-        for received in messages(&buffer[..length]).filter(|received| received.sequence == SEQUENCE) {
-            match i32::from(received.kind) {
-                // The end of a listing says as well whether it is whole.
-                libc::NLMSG_ERROR | libc::NLMSG_DONE => return acknowledged(received.body),
-                _ if seen <= ANSWER_LIMIT => each(received),
-                // Read to the end all the same: what is left in the socket would be taken for the next answer.
-                _ => {}
+    BUFFER.with_borrow_mut(|buffer| {
+        buffer.resize(DATAGRAM, 0);
+        loop {
+            // MSG_TRUNC: the length that it had, which must not be more than there was room for.
+            let length = match recv(fd, buffer, MsgFlags::MSG_TRUNC) {
+                Err(nix::Error::EINTR) => continue,
+                received => received?,
+            };
+            if length > buffer.len() {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            seen += length;
+            for received in messages(&buffer[..length]).filter(|received| received.sequence == SEQUENCE) {
+                match i32::from(received.kind) {
+                    // The end of a listing says as well whether it is whole.
+                    libc::NLMSG_ERROR | libc::NLMSG_DONE => return acknowledged(received.body),
+                    _ if seen <= ANSWER_LIMIT => each(received),
+                    // Read to the end all the same: what is left in the socket would be taken for the next answer.
+                    _ => {}
+                }
             }
         }
-    }
+    })
 }
 
 /// `struct nlmsgerr`: a negative errno, or 0 for success.
