@@ -13,7 +13,7 @@
 //! | a timer | a failed subject is due; and every [`LOOK_ANYWAY`] all the same |
 //!
 //! What no event tells of is found by the timer: what is changed inside of a service container's network namespace (no
-//! process of its own may), and the settings of an interface below `/proc/sys/net`.
+//! process of its own may), and what is written below `/proc/sys/net`, but for forwarding.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -37,7 +37,7 @@ use nix::{
     unistd::{ForkResult, Pid, fork, pipe2},
 };
 use rustix::{
-    fs::{FsWord, fstat, fstatfs},
+    fs::{FsWord, Mode, OFlags, fstat, fstatfs, openat},
     mount::{UnmountFlags, mount_bind, unmount},
 };
 
@@ -353,17 +353,32 @@ pub fn inside<T: Send>(net: BorrowedFd<'_>, work: impl FnOnce() -> T + Send) -> 
     visit(|visitor| visitor.enter(net).map(|()| work()))?
 }
 
-/// The value of a setting below `/proc/sys/net` in the calling thread's network namespace, without the line's end; none
-/// if there is no such setting.
+/// The values of settings below `/proc/sys/net` in the calling thread's network namespace, without the line's end; none where
+/// there is no such setting. The folder of a family is opened once for all of its keys in a row: the kernel keeps those of
+/// all network namespaces in one chain of its name cache, and passes all of it on the way to one (`proc_sys_compare`).
 ///
 /// # Errors
 /// [`Error::Setting`].
-pub fn setting(key: &str) -> Result<Option<String>, Error> {
-    match look("namespace.read_setting", || fs::read_to_string(format!("/proc/sys/net/{key}"))) {
-        Ok(value) => Ok(Some(value.trim_end().to_owned())),
+pub fn settings<'a>(keys: impl IntoIterator<Item = &'a str>) -> Result<Vec<Option<String>>, Error> {
+    let mut folder: Option<(&str, File)> = None;
+    let mut read = |key: &'a str| -> io::Result<String> {
+        let (family, name) = key.split_once('/').ok_or(io::ErrorKind::NotFound)?;
+        let (_, opened) = match folder.take().filter(|(opened, _)| *opened == family) {
+            Some(opened) => folder.insert(opened),
+            None => folder.insert((family, File::open(format!("/proc/sys/net/{family}"))?)),
+        };
+        let file = openat(opened, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        // The kernel gives a value by one read(2).
+        let mut value = [0; 256];
+        let length = rustix::io::read(&file, &mut value)?;
+        Ok(String::from_utf8_lossy(&value[..length]).trim_end().to_owned())
+    };
+    let values = keys.into_iter().map(|key| match look("namespace.read_setting", || read(key)) {
+        Ok(value) => Ok(Some(value)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(Error::Setting { key: key.to_owned(), source }),
-    }
+    });
+    values.collect()
 }
 
 /// Writes a setting below `/proc/sys/net` in the calling thread's network namespace.
@@ -551,7 +566,7 @@ mod tests {
         let set_and_read = inside(fresh.net().unwrap().as_fd(), || {
             for wanted in [[0, 0], [1, 0], [1, 1], [0, 1]] {
                 KEYS.iter().zip(wanted).for_each(|(key, value)| set(key, &value.to_string()).unwrap());
-                assert_eq!(KEYS.map(|key| setting(key).unwrap()), wanted.map(|value| Some(value.to_string())));
+                assert_eq!(settings(KEYS).unwrap(), wanted.map(|value| Some(value.to_string())));
                 assert_eq!(crate::netlink::Netlink::open().unwrap().forwarding().unwrap(), wanted.map(Some));
             }
         });

@@ -21,28 +21,10 @@ use catenoid_schema::{
 use ipnet::IpNet;
 
 use crate::{
-    Bridge, Inner, Observed, Place, Planning, Port, Step, name,
-    observe::{self, ADVERTISEMENTS, advertisements, ipv6_off},
+    Bridge, Inner, Observed, Of, Place, Planning, Port, Step, name,
+    observe::{self, TAKEN},
+    settings::{ADVERTISEMENTS, FORWARDING, about},
 };
-
-/// IPv4 and IPv6 forwarding of a network namespace.
-const FORWARDING: [&str; 2] = ["ipv4/ip_forward", "ipv6/conf/all/forwarding"];
-
-/// What every container's network namespace has set before it is kept, and so whenever it is there (ip-sysctl in the
-/// kernel's documentation): it forwards nothing, asks and answers ARP for an interface's own addresses only, is led
-/// astray by no redirect and no router, and makes no addresses up.
-const SETTINGS: [(&str, &str); 10] = [
-    ("ipv4/ip_forward", "0"),
-    ("ipv6/conf/all/forwarding", "0"),
-    ("ipv4/conf/all/arp_ignore", "1"),
-    ("ipv4/conf/all/arp_announce", "2"),
-    ("ipv4/conf/all/accept_redirects", "0"),
-    ("ipv4/conf/default/accept_redirects", "0"),
-    ("ipv6/conf/all/accept_redirects", "0"),
-    ("ipv6/conf/default/accept_redirects", "0"),
-    ("ipv6/conf/default/accept_ra", "0"),
-    ("ipv6/conf/default/addr_gen_mode", "1"),
-];
 
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
@@ -229,7 +211,9 @@ impl Ground {
             Step::RemoveNamespaces { container } => {
                 namespace::remove(&self.folder(container)).map_err(|source| namespaces(container, source))
             }
-            Step::SetForwarding { container, forwarding } => self.set_forwarding(container, *forwarding),
+            Step::Settle { container, forwarding } => self.on(&Place::Container(container.clone()), |_| {
+                settle(*forwarding).map_err(|source| namespaces(container, source))
+            }),
             Step::SetFirewall { place, rules } => {
                 let replaced = firewall::replace(self.net(place)?.as_fd(), name::TABLE, &rules.objects());
                 replaced.map_err(|source| Error::Firewall { place: place.clone(), source })?;
@@ -294,19 +278,11 @@ impl Ground {
         let fresh = namespace::make(base, allocate::RANGE).map_err(failed)?;
         let net = fresh.net().map_err(failed)?;
         let set = inside(net.as_fd(), || {
-            SETTINGS.iter().try_for_each(|(key, value)| namespace::set(key, value)).map_err(failed)?;
+            settle(false).map_err(failed)?;
             Netlink::open().and_then(|netlink| netlink.switch("lo", true)).map_err(|source| interface("lo", source))
         });
         set.map_err(failed)??;
         fresh.keep(&folder).map_err(failed)
-    }
-
-    fn set_forwarding(&self, container: &Name, forwarding: bool) -> Result<(), Error> {
-        self.on(&Place::Container(container.clone()), |_| {
-            let value = if forwarding { "1" } else { "0" };
-            let set = FORWARDING.iter().try_for_each(|key| namespace::set(key, value));
-            set.map_err(|source| namespaces(container, source))
-        })
     }
 
     fn set_bridge(&self, name: &str) -> Result<(), Error> {
@@ -317,7 +293,7 @@ impl Ground {
         };
         self.on(&Place::Root, |netlink| {
             netlink.make_bridge(name).map_err(|source| interface(name, source))?;
-            silence(name)?;
+            set(Of::Outer, name)?;
             netlink.set_bridge(name, wanted).map_err(|source| interface(name, source))?;
             netlink.switch(name, true).map_err(|source| interface(name, source))
         })
@@ -340,11 +316,12 @@ impl Ground {
         self.guarded(&Place::Root)?;
         if let Some(inner) = &port.inner {
             self.on(&Place::Container(inner.container.clone()), |netlink| {
+                set(Of::Inner, &inner.name)?;
                 set_inner(netlink, inner).map_err(|source| interface(&inner.name, source))
             })?;
         }
         self.on(&Place::Root, |netlink| {
-            silence(outer)?;
+            set(Of::Outer, outer)?;
             let bridge = port.bridge.iter().try_for_each(|bridge| netlink.enslave(outer, bridge));
             bridge.and_then(|()| netlink.switch(outer, port.up)).map_err(|source| interface(outer, source))
         })
@@ -366,12 +343,10 @@ impl Ground {
             None => return Err(Error::Gone { mac, place: from.clone() }),
         }
         self.on(&to, |netlink| {
-            let taken = if address == Addressing::Dhcp { ADVERTISEMENTS } else { "0" };
-            // The link-local address is the interface's own.
-            for (key, value) in [(advertisements(name), taken), (format!("ipv6/conf/{name}/addr_gen_mode"), "0")] {
-                let set = namespace::set(&key, value);
-                set.map_err(|source| Error::Setting { interface: name.to_owned(), source })?;
-            }
+            let taken = if address == Addressing::Dhcp { TAKEN } else { 0 };
+            let told = namespace::set(&ADVERTISEMENTS.replace('*', name), &taken.to_string());
+            told.map_err(|source| Error::Setting { interface: name.to_owned(), source })?;
+            set(Of::Uplink, name)?;
             netlink.switch(name, true).map_err(|source| interface(name, source))
         })
     }
@@ -410,10 +385,18 @@ impl Ground {
     }
 }
 
-/// An interface of the root namespace by which that one is not to speak.
-fn silence(name: &str) -> Result<(), Error> {
-    let set = namespace::set(&ipv6_off(name), "1");
-    set.map_err(|source| Error::Setting { interface: name.to_owned(), source })
+/// Sets what the calling thread's network namespace is to have set. Forwarding first: with it the kernel changes others
+/// (`inet_forward_change` in `net/ipv4/devinet.c`).
+fn settle(forwarding: bool) -> Result<(), namespace::Error> {
+    let value = if forwarding { "1" } else { "0" };
+    FORWARDING.iter().try_for_each(|key| namespace::set(key, value))?;
+    about(Of::Namespace).try_for_each(|line| namespace::set(line.key, line.value))
+}
+
+/// Sets what an interface is to have set.
+fn set(of: Of, interface: &str) -> Result<(), Error> {
+    let set = about(of).try_for_each(|line| namespace::set(&line.path(interface), line.value));
+    set.map_err(|source| Error::Setting { interface: interface.to_owned(), source })
 }
 
 /// Switched on before it has addresses: IPv6 ones do not outlast being off.

@@ -13,7 +13,7 @@ use catenoid_schema::{
 use ipnet::{IpNet, Ipv6Net};
 use serde::Deserialize;
 
-use crate::{Inner, Namespaces, Place, Port, Rules, name, rules};
+use crate::{Differing, Inner, Namespaces, Place, Port, Rules, name, rules};
 
 /// What the manifest asks of this room. It can be read from a manifest, as the golden plans do.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -68,7 +68,7 @@ pub fn desired(manifest: &Manifest) -> Desired {
         .into_iter()
         .map(|(container, base)| {
             let forwarding = core.is_some_and(|(name, _)| *name == container);
-            (container, Namespaces { base, forwarding: Some(forwarding) })
+            (container, Namespaces::new(base, forwarding))
         })
         .collect();
     let segments = manifest.zones.iter().filter(|(_, zone)| !zone.subnet.is_empty());
@@ -124,8 +124,15 @@ fn joints(manifest: &Manifest) -> BTreeMap<String, Joint> {
                 up: true,
                 addresses: with_link_local(addresses, mac),
                 gateways: if way_out { gateways(manifest, segment) } else { BTreeSet::new() },
+                settings: Differing::new(),
             };
-            let port = Port { bridge: Some(name::bridge(zone.as_str())), up: true, ipv6: false, inner: Some(inner) };
+            let port = Port {
+                bridge: Some(name::bridge(zone.as_str())),
+                up: true,
+                ipv6: false,
+                inner: Some(inner),
+                settings: Differing::new(),
+            };
             let outer = name::veth(zone.as_str(), container.as_str());
             joints.insert(outer, Joint { zone: zone.clone(), port });
         }

@@ -37,6 +37,7 @@ pub mod name;
 mod observe;
 mod plan;
 mod rules;
+mod settings;
 mod status;
 
 #[cfg(feature = "kernel")]
@@ -44,3 +45,4 @@ pub use apply::{Error, Inside, Zones};
 pub use desired::{Desired, Joint, Uplink, desired};
 pub use plan::{Bridge, Inner, Interface, Namespaces, Observed, Place, Planning, Port, Step};
 pub use rules::Rules;
+pub use settings::{Differing, Of, SETTINGS, Setting};

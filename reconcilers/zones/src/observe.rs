@@ -15,12 +15,10 @@ use catenoid_schema::{manifest::MacAddress, name::Name};
 use ipnet::IpNet;
 use serde_json::json;
 
-use crate::{Bridge, Error, Inner, Interface, Namespaces, Observed, Place, Port, Rules, name};
-
-/// The setting that keeps IPv6 off an interface of the root namespace.
-pub(crate) fn ipv6_off(interface: &str) -> String {
-    format!("ipv6/conf/{interface}/disable_ipv6")
-}
+use crate::{
+    Bridge, Differing, Error, Inner, Interface, Namespaces, Observed, Of, Place, Port, Rules, name,
+    settings::{ADVERTISEMENTS, IPV6_OFF, about},
+};
 
 /// The most bytes of a listing of the root namespace's rules, which nobody can change but root: 1000 ports and 64 zones of
 /// 256 flows come to about half of it.
@@ -29,13 +27,8 @@ const ROOT_LISTING: usize = 16 * 1024 * 1024;
 /// costs the agent many times its length, and the status carries them to everybody who asks.
 const CONTAINER_LISTING: usize = 1024 * 1024;
 
-/// The setting by which an interface takes router advertisements.
-pub(crate) fn advertisements(interface: &str) -> String {
-    format!("ipv6/conf/{interface}/accept_ra")
-}
-
-/// It is [set](advertisements) so: who forwards, as the core container, ignores advertisements unless it is told twice.
-pub(crate) const ADVERTISEMENTS: &str = "2";
+/// What [`ADVERTISEMENTS`] is set to: who forwards, as the core container, ignores them unless it is told twice.
+pub(crate) const TAKEN: i32 = 2;
 
 /// What is in one network namespace.
 struct Content {
@@ -100,7 +93,9 @@ fn visit(visitor: &Visitor, run: &Path, root: &OwnedFd, listed: &mut Listed) -> 
             continue;
         };
         let content = read(root)?;
-        let namespaces = Namespaces { base: pair.base, forwarding: content.forwarding };
+        let settings = namespace::settings(about(Of::Namespace).map(|line| line.key)).map_err(Error::Observe)?;
+        let settings = differing(Of::Namespace, settings);
+        let namespaces = Namespaces { base: pair.base, forwarding: content.forwarding, settings };
         observed.namespaces.insert(container.clone(), Some(namespaces));
         let place = Place::Container(container.clone());
         // It may be taken away while it is listed.
@@ -115,7 +110,7 @@ fn visit(visitor: &Visitor, run: &Path, root: &OwnedFd, listed: &mut Listed) -> 
                 Some(outer) => {
                     inner.extend(inner_end(&container, link, &content).map(|end| (outer, end)));
                 }
-                None => interface(&place, link, &mut observed)?,
+                None => interface(&place, link, &mut observed),
             }
         }
     }
@@ -160,6 +155,18 @@ fn forwarding(v4: Option<i32>, v6: Option<i32>) -> Option<bool> {
     }
 }
 
+/// What is set otherwise than the table has it, by the `values` of its lines. What this kernel does not have is as it should
+/// be.
+fn differing(of: Of, values: impl IntoIterator<Item = Option<String>>) -> Differing {
+    let told = about(of).zip(values).filter_map(|(line, is)| Some((line, is?)));
+    told.filter(|(line, is)| is != line.value).map(|(line, is)| (line.key.to_owned(), is)).collect()
+}
+
+/// The same of an interface.
+fn set_on(link: &Link, of: Of) -> Differing {
+    differing(of, about(of).map(|line| link.setting(line.key).map(|value| value.to_string())))
+}
+
 /// The number of the interface in the root namespace that is the other end of `link`. The kernel tells both, and a
 /// container can forge neither.
 fn joined_to(link: &Link, content: &Content) -> Option<u32> {
@@ -177,36 +184,33 @@ fn inner_end(container: &Name, link: &Link, content: &Content) -> Option<Inner> 
         up: link.up,
         addresses: addresses.filter_map(|found| IpNet::new(found.address, found.prefix).ok()).collect(),
         gateways: routes.map(|route| route.gateway).collect(),
+        settings: set_on(link, Of::Inner),
     })
 }
 
 /// Bridges and outer ends in the root namespace, which the visitor is in, and the interfaces that are none of ours.
 fn segments(mut inner: BTreeMap<u32, Inner>, observed: &mut Observed) -> Result<(), Error> {
     let links = Netlink::open().and_then(|netlink| netlink.links()).map_err(Error::Links)?;
-    let mut ipv6 = BTreeSet::new();
-    for link in links.iter().filter(|link| name::is_bridge(&link.name) || name::is_port(&link.name)) {
-        if namespace::setting(&ipv6_off(&link.name)).map_err(Error::Observe)?.is_some_and(|off| off != "1") {
-            ipv6.insert(link.index);
-        }
-    }
     for link in &links {
-        let (up, ipv6) = (link.up, ipv6.contains(&link.index));
+        let (up, mut settings) = (link.up, set_on(link, Of::Outer));
+        // It has had a field of its own from the beginning.
+        let ipv6 = settings.remove(IPV6_OFF).is_some();
         match link.kind.as_deref() {
             Some("bridge") if name::is_bridge(&link.name) => {
-                let set = link.bridge;
-                let bridge = Bridge { up, stp: set.stp, snooping: set.snooping, filtered: set.filtered, ipv6 };
+                let netlink::Bridge { stp, snooping, filtered } = link.bridge;
+                let bridge = Bridge { up, stp, snooping, filtered, ipv6, settings };
                 observed.bridges.insert(link.name.clone(), bridge);
             }
             Some("veth") if name::is_port(&link.name) => {
                 let bridge = link.master.and_then(|master| links.iter().find(|other| other.index == master));
                 let bridge = bridge.map(|bridge| bridge.name.clone());
-                let port = Port { bridge, up, ipv6, inner: inner.remove(&link.index) };
+                let port = Port { bridge, up, ipv6, inner: inner.remove(&link.index), settings };
                 observed.ports.insert(link.name.clone(), port);
             }
             _ if name::is_bridge(&link.name) || name::is_port(&link.name) => {
                 observed.strays.insert(link.name.clone());
             }
-            _ => interface(&Place::Root, link, observed)?,
+            _ => interface(&Place::Root, link, observed),
         }
     }
     Ok(())
@@ -214,21 +218,26 @@ fn segments(mut inner: BTreeMap<u32, Inner>, observed: &mut Observed) -> Result<
 
 /// Notes a physical interface, or a pair that somebody else made and that can stand in for one. Where two have the same
 /// address, hardware comes before what a container may have made, and the root namespace before containers.
-fn interface(place: &Place, link: &Link, observed: &mut Observed) -> Result<(), Error> {
+fn interface(place: &Place, link: &Link, observed: &mut Observed) {
     let physical = link.kind.is_none() && !link.loopback;
     let mac = link.permanent.filter(|_| physical).or(link.address).map(MacAddress::from_bytes);
-    let Some(mac) = mac.filter(|_| physical || link.kind.as_deref() == Some("veth")) else { return Ok(()) };
+    let Some(mac) = mac.filter(|_| physical || link.kind.as_deref() == Some("veth")) else { return };
     let rank = |interface: &Interface| (interface.physical, interface.place == Place::Root);
-    let advertisements = *place != Place::Root
-        && namespace::setting(&advertisements(&link.name)).map_err(Error::Observe)?.as_deref() == Some(ADVERTISEMENTS);
-    let found = Interface { place: place.clone(), name: link.name.clone(), up: link.up, physical, advertisements };
+    let inside = *place != Place::Root;
+    let found = Interface {
+        place: place.clone(),
+        name: link.name.clone(),
+        up: link.up,
+        physical,
+        advertisements: inside && link.setting(ADVERTISEMENTS) == Some(TAKEN),
+        settings: if inside { set_on(link, Of::Uplink) } else { Differing::new() },
+    };
     match observed.interfaces.get(&mac) {
         Some(known) if rank(known) >= rank(&found) => {}
         _ => {
             observed.interfaces.insert(mac, found);
         }
     }
-    Ok(())
 }
 
 fn note(place: Place, rules: Rules, observed: &mut Observed) {

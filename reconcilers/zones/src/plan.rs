@@ -15,7 +15,7 @@ use catenoid_schema::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::{Desired, Joint, Rules, Uplink, name, status};
+use crate::{Desired, Differing, Joint, Rules, Uplink, name, status};
 
 /// What there is of this room in the kernel.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,17 +41,28 @@ pub struct Observed {
 }
 
 /// A user namespace and the network namespace that belongs to it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Namespaces {
     /// The first of the ids that its ids stand for.
     pub base: u32,
     /// Whether packets are forwarded between its interfaces; none where it is one thing for IPv4 and another for IPv6,
     /// which is never wanted.
     pub forwarding: Option<bool>,
+    /// What is set otherwise than the [table](crate::SETTINGS) has it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: Differing,
+}
+
+impl Namespaces {
+    /// With everything as it should be.
+    #[must_use]
+    pub const fn new(base: u32, forwarding: bool) -> Self {
+        Self { base, forwarding: Some(forwarding), settings: Differing::new() }
+    }
 }
 
 /// A bridge.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bridge {
     /// Whether it is switched on.
     pub up: bool,
@@ -63,11 +74,15 @@ pub struct Bridge {
     pub filtered: bool,
     /// Whether the root namespace speaks IPv6 by it.
     pub ipv6: bool,
+    /// What is set otherwise than the [table](crate::SETTINGS) has it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: Differing,
 }
 
 impl Bridge {
     /// What every bridge is to be: one that says and learns nothing by itself.
-    pub const WANTED: Self = Self { up: true, stp: false, snooping: false, filtered: true, ipv6: false };
+    pub const WANTED: Self =
+        Self { up: true, stp: false, snooping: false, filtered: true, ipv6: false, settings: Differing::new() };
 }
 
 /// A pair of virtual interfaces, seen from its outer end.
@@ -81,6 +96,9 @@ pub struct Port {
     pub ipv6: bool,
     /// The inner end; none if it is in no container's network namespace.
     pub inner: Option<Inner>,
+    /// What is set otherwise than the [table](crate::SETTINGS) has it on the outer end.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: Differing,
 }
 
 /// The inner end of a pair.
@@ -98,6 +116,9 @@ pub struct Inner {
     pub addresses: BTreeSet<IpNet>,
     /// Where default routes by it lead.
     pub gateways: BTreeSet<IpAddr>,
+    /// What is set otherwise than the [table](crate::SETTINGS) has it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: Differing,
 }
 
 /// A physical interface, or a stand-in for one.
@@ -114,6 +135,9 @@ pub struct Interface {
     /// Whether it takes router advertisements. Looked for in containers only.
     #[serde(default)]
     pub advertisements: bool,
+    /// What is set otherwise than the [table](crate::SETTINGS) has it. Looked for in containers only.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub settings: Differing,
 }
 
 /// A network namespace.
@@ -168,8 +192,8 @@ pub enum Step {
         /// Whose.
         container: Name,
     },
-    /// Forwards packets between the interfaces of a container, or stops that.
-    SetForwarding {
+    /// Sets everything that a container's network namespace is to have set.
+    Settle {
         /// Whose.
         container: Name,
         /// Whether it forwards from then on.
@@ -255,7 +279,7 @@ impl catenoid_core::Step for Step {
         match self {
             Self::MakeNamespaces { container, .. }
             | Self::RemoveNamespaces { container }
-            | Self::SetForwarding { container, .. }
+            | Self::Settle { container, .. }
             | Self::RemovePort { container: Some(container), .. }
             | Self::SetFirewall { place: Place::Container(container), .. }
             | Self::ReturnInterface { from: container, .. } => Subject::new("container", container),
@@ -274,8 +298,7 @@ impl catenoid_core::Step for Step {
     fn effect_on(&self, observed: &mut Observed) {
         match self {
             Self::MakeNamespaces { container, base } => {
-                let namespaces = Namespaces { base: *base, forwarding: Some(false) };
-                observed.namespaces.insert(container.clone(), Some(namespaces));
+                observed.namespaces.insert(container.clone(), Some(Namespaces::new(*base, false)));
             }
             Self::RemoveNamespaces { container } => {
                 let place = Place::Container(container.clone());
@@ -286,9 +309,9 @@ impl catenoid_core::Step for Step {
                     port.inner = port.inner.take().filter(|inner| inner.container != *container);
                 }
             }
-            Self::SetForwarding { container, forwarding } => {
+            Self::Settle { container, forwarding } => {
                 if let Some(Some(namespaces)) = observed.namespaces.get_mut(container) {
-                    namespaces.forwarding = Some(*forwarding);
+                    *namespaces = Namespaces::new(namespaces.base, *forwarding);
                 }
             }
             Self::SetFirewall { place, rules } => {
@@ -321,6 +344,7 @@ impl catenoid_core::Step for Step {
                     interface.place = Place::Container(container.clone());
                     interface.name.clone_from(name);
                     interface.up = true;
+                    interface.settings.clear();
                 }
             }
             Self::ReturnInterface { mac, .. } => {
@@ -329,6 +353,7 @@ impl catenoid_core::Step for Step {
                     interface.name = name::returned(*mac);
                     interface.up = false;
                     interface.advertisements = false;
+                    interface.settings.clear();
                 }
             }
         }
@@ -342,9 +367,9 @@ impl fmt::Display for Step {
                 write!(f, "make the namespaces of `{container}`, ids from {base} on")
             }
             Self::RemoveNamespaces { container } => write!(f, "remove the namespaces of `{container}`"),
-            Self::SetForwarding { container, forwarding: true } => write!(f, "let `{container}` forward packets"),
-            Self::SetForwarding { container, forwarding: false } => {
-                write!(f, "stop `{container}` from forwarding packets")
+            Self::Settle { container, forwarding } => {
+                let forwards = if *forwarding { "packets" } else { "nothing" };
+                write!(f, "set the network settings of `{container}`, which forwards {forwards}")
             }
             Self::SetFirewall { place, rules } if rules.is_empty() => write!(f, "remove the firewall of `{place}`"),
             Self::SetFirewall { place, rules } => {
@@ -384,7 +409,7 @@ impl Planner for Planning {
     const NAME: &'static str = "zones";
 
     fn satisfied(desired: &Desired, observed: &Observed) -> bool {
-        let namespaces = desired.namespaces.iter().map(|(name, pair)| (name.clone(), Some(*pair))).collect();
+        let namespaces = desired.namespaces.iter().map(|(name, pair)| (name.clone(), Some(pair.clone()))).collect();
         let bridges = desired.bridges.keys().map(|name| (name.clone(), Bridge::WANTED)).collect();
         let ports = desired.joints.iter().map(|(name, joint)| (name.clone(), joint.port.clone())).collect();
         // An interface that is not plugged in is waited for; one that is there has one right place.
@@ -442,12 +467,7 @@ fn retire(desired: &Desired, observed: &Observed) -> Vec<Step> {
             steps.push(Step::RemoveNamespaces { container: container.clone() });
         }
     }
-    for (container, pair) in &desired.namespaces {
-        let stopped = matches!(observed.namespaces.get(container), Some(Some(is)) if is.forwarding == Some(false));
-        if pair.forwarding == Some(false) && !stopped && stays(container) {
-            steps.push(Step::SetForwarding { container: container.clone(), forwarding: false });
-        }
-    }
+    steps.extend(settle(desired, observed, false, stays));
     for place in observed.firewalls.keys().filter(|place| !desired.firewalls.contains_key(*place)) {
         let goes_with_it =
             matches!(place, Place::Container(name) if !stays(name) && observed.namespaces.contains_key(name));
@@ -464,6 +484,20 @@ fn retire(desired: &Desired, observed: &Observed) -> Vec<Step> {
     steps
 }
 
+/// Sets what differs in the namespaces that are to forward, or in those that are not: nothing forwards before its firewall
+/// is there.
+fn settle(
+    desired: &Desired,
+    observed: &Observed,
+    forwarding: bool,
+    stays: impl Fn(&Name) -> bool,
+) -> impl Iterator<Item = Step> {
+    let wanted = desired.namespaces.iter().filter(move |(_, pair)| pair.forwarding == Some(forwarding));
+    let differ = wanted.filter(|(name, pair)| observed.namespaces.get(*name).and_then(Option::as_ref) != Some(pair));
+    let stay = differ.filter(move |(name, _)| stays(name));
+    stay.map(move |(name, _)| Step::Settle { container: name.clone(), forwarding })
+}
+
 /// Whether a pair leads where it should; what is set on its ends can be set anew.
 fn same_pair(joint: &Joint, port: &Port) -> bool {
     match (&joint.port.inner, &port.inner) {
@@ -478,6 +512,7 @@ fn stands(uplink: &Uplink, is: &Interface) -> bool {
         && is.name == uplink.name
         && is.up
         && is.advertisements == (uplink.address == Addressing::Dhcp)
+        && is.settings.is_empty()
 }
 
 /// Firewalls before anything that they guard.
@@ -493,12 +528,7 @@ fn establish(desired: &Desired, observed: &Observed) -> Vec<Step> {
             steps.push(Step::SetFirewall { place: place.clone(), rules: rules.clone() });
         }
     }
-    for (container, pair) in &desired.namespaces {
-        let forwards = matches!(observed.namespaces.get(container), Some(Some(is)) if is.forwarding == Some(true));
-        if pair.forwarding == Some(true) && !forwards {
-            steps.push(Step::SetForwarding { container: container.clone(), forwarding: true });
-        }
-    }
+    steps.extend(settle(desired, observed, true, |_| true));
     for (bridge, zone) in &desired.bridges {
         if observed.bridges.get(bridge) != Some(&Bridge::WANTED) {
             steps.push(Step::SetBridge { zone: zone.clone(), bridge: bridge.clone() });

@@ -8,7 +8,7 @@ use catenoid_schema::{
     status::{Blame, Condition, Health, Subject, SubjectStatus, Sync},
 };
 
-use crate::{Bridge, Desired, Inner, Joint, Namespaces, Observed, Place, Port, Rules};
+use crate::{Bridge, Desired, Differing, Inner, Joint, Namespaces, Observed, Of, Place, Port, Rules, settings::about};
 
 /// The status of every zone, of every container's network and of every firewall that there is or should be.
 pub(crate) fn status(desired: &Desired, observed: &Observed) -> Vec<SubjectStatus> {
@@ -58,7 +58,7 @@ fn zones(desired: &Desired, observed: &Observed) -> Vec<SubjectStatus> {
         match observed.bridges.get(bridge) {
             Some(is) if *is == Bridge::WANTED => {}
             Some(is) => {
-                let message = format!("bridge `{bridge}` {}", bridge_differs(*is).join(", "));
+                let message = format!("bridge `{bridge}` {}", bridge_differs(is).join(", "));
                 conditions.push(Condition::new("BridgeDiffers", message, None));
             }
             None => conditions.push(Condition::new("BridgeMissing", format!("there is no bridge `{bridge}`"), None)),
@@ -86,6 +86,10 @@ fn zones(desired: &Desired, observed: &Observed) -> Vec<SubjectStatus> {
                 let message = format!("interface {mac} {does} router advertisements, against its zone's `address`");
                 conditions.push(Condition::new("InterfaceDiffers", message, None));
             }
+            Some(is) if !is.settings.is_empty() => {
+                let message = format!("interface {mac} {}", settings_differ(Of::Uplink, &is.settings).join(", "));
+                conditions.push(Condition::new("InterfaceDiffers", message, None));
+            }
             Some(_) => {}
         }
     }
@@ -105,7 +109,7 @@ fn network(
     match (observed.namespaces.get(container), desired.namespaces.get(container)) {
         (None, _) => conditions.push(Condition::new("NamespacesMissing", "it has no namespaces".to_owned(), None)),
         (Some(is), Some(wanted)) if is.as_ref() != Some(wanted) => {
-            conditions.push(Condition::new("NamespacesDiffer", namespaces_differ(is.as_ref(), *wanted), None));
+            conditions.push(Condition::new("NamespacesDiffer", namespaces_differ(is.as_ref(), wanted), None));
         }
         _ => {}
     }
@@ -142,15 +146,23 @@ const fn switched(on: bool) -> &'static str {
 }
 
 /// In what a bridge is not the one that is wanted: each what is, and what should be.
-fn bridge_differs(is: Bridge) -> Vec<String> {
-    let set = |bridge: Bridge| [bridge.up, bridge.stp, bridge.snooping, bridge.filtered, bridge.ipv6];
+fn bridge_differs(is: &Bridge) -> Vec<String> {
+    let set = |bridge: &Bridge| [bridge.up, bridge.stp, bridge.snooping, bridge.filtered, bridge.ipv6];
     let named = ["link", "spanning tree", "multicast snooping", "IP filter", "IPv6"];
-    let both = set(is).into_iter().zip(set(Bridge::WANTED));
+    let both = set(is).into_iter().zip(set(&Bridge::WANTED));
     let differing = named.into_iter().zip(both).filter(|(_, (is, wanted))| is != wanted);
-    differing.map(|(name, (is, wanted))| format!("has its {name} {}, not {}", switched(is), switched(wanted))).collect()
+    let told =
+        differing.map(|(name, (is, wanted))| format!("has its {name} {}, not {}", switched(is), switched(wanted)));
+    told.chain(settings_differ(Of::Outer, &is.settings)).collect()
 }
 
-fn namespaces_differ(is: Option<&Namespaces>, wanted: Namespaces) -> String {
+/// In what settings are not as the table has them. Of a line that another version has, nobody knows what it should be.
+fn settings_differ(of: Of, is: &Differing) -> Vec<String> {
+    let wanted = |key| about(of).find(|line| line.key == key).map_or("as wanted", |line| line.value);
+    is.iter().map(|(key, is)| format!("has `{key}` {is}, not {}", wanted(key))).collect()
+}
+
+fn namespaces_differ(is: Option<&Namespaces>, wanted: &Namespaces) -> String {
     let forwards = |forwarding| match forwarding {
         Some(true) => "forwards packets",
         Some(false) => "forwards no packets",
@@ -159,7 +171,12 @@ fn namespaces_differ(is: Option<&Namespaces>, wanted: Namespaces) -> String {
     match is {
         None => "its namespaces are not the pair that they should be".to_owned(),
         Some(is) if is.base != wanted.base => format!("its ids begin at {}, not at {}", is.base, wanted.base),
-        Some(is) => format!("it {}, but {} as wanted", forwards(is.forwarding), forwards(wanted.forwarding)),
+        Some(is) => {
+            let forwarding = (is.forwarding != wanted.forwarding)
+                .then(|| format!("{}, but {} as wanted", forwards(is.forwarding), forwards(wanted.forwarding)));
+            let settings = settings_differ(Of::Namespace, &is.settings);
+            format!("it {}", forwarding.into_iter().chain(settings).collect::<Vec<_>>().join(", "))
+        }
     }
 }
 
@@ -190,6 +207,8 @@ fn port_differs(is: &Port, wanted: &Port) -> Vec<String> {
             compare("its inner end in", place(is), place(wanted));
         }
     }
+    differing.extend(settings_differ(Of::Outer, &is.settings));
+    differing.extend(is.inner.iter().flat_map(|inner| settings_differ(Of::Inner, &inner.settings)));
     differing
 }
 

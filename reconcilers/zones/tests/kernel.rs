@@ -27,8 +27,9 @@ use catenoid_kernel::{namespace, netlink::Netlink};
 use catenoid_schema::{
     allocate,
     manifest::{Container, Manifest, Port, check},
+    status::Sync,
 };
-use catenoid_zones::{Desired, Observed, Place, Planning, Step, Zones, desired, name};
+use catenoid_zones::{Desired, Observed, Of, Place, Planning, SETTINGS, Step, Zones, desired, name};
 use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, unshare},
@@ -174,6 +175,11 @@ impl Drop for Kernel {
 
 fn inside<T: Send>(net: &OwnedFd, work: impl FnOnce() -> T + Send) -> T {
     namespace::inside(net.as_fd(), work).unwrap()
+}
+
+/// In the namespace that the calling thread is in.
+fn setting(key: &str) -> Option<String> {
+    namespace::settings([key]).unwrap().remove(0)
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
@@ -609,6 +615,14 @@ fn netns_every_change_by_hand_is_found_and_healed() {
                 "router advertisements are not taken by an uplink",
                 Box::new(|| inside(&core, || namespace::set("ipv6/conf/uplink0/accept_ra", "0").unwrap())),
             ),
+            (
+                "the core container has an inner end make addresses up",
+                Box::new(|| inside(&core, || run_ip("link set plant0 addrgenmode random"))),
+            ),
+            (
+                "an uplink makes no link-local address",
+                Box::new(|| inside(&core, || run_ip("link set uplink0 addrgenmode none"))),
+            ),
             ("a network namespace is unpinned", Box::new(|| unpin("net"))),
             ("a user namespace is unpinned", Box::new(|| unpin("user"))),
         ];
@@ -648,6 +662,39 @@ fn netns_every_change_by_hand_is_found_and_healed() {
                 // A neighbour whose first question was lost asks again after a second.
                 let reached = (0..10).any(|_| kernel.tcp("web", "db", address, 80));
                 assert!(reached, "{what}: {address} is not reached");
+            }
+        }
+    });
+}
+
+/// Each line of the table, wherever it holds: in the namespaces of the core container and of a service, on their inner ends, on
+/// the uplink, on a bridge and on an outer end.
+#[test]
+fn netns_every_setting_that_was_changed_is_found_and_set_again() {
+    on_a_thread(|| async {
+        let kernel = Kernel::new();
+        let wanted = desired(&manifest());
+        kernel.converge(&wanted).await;
+        let whole = kernel.room.observe().await.unwrap();
+        let port = name::veth("plant", "web");
+        for line in SETTINGS {
+            let places: &[(&str, &str)] = match line.of {
+                Of::Namespace => &[("core0", ""), ("web", "")],
+                Of::Inner => &[("core0", "plant0"), ("web", "plant0")],
+                Of::Uplink => &[("core0", "uplink0")],
+                Of::Outer => &[("root", "cz-plant"), ("root", &port)],
+            };
+            for (place, interface) in places {
+                let path = line.path(interface);
+                let other = if line.value == "0" { "1" } else { "0" };
+                inside(&kernel.net(place), || namespace::set(&path, other).unwrap());
+                let observed = kernel.room.observe().await.unwrap();
+                assert!(!Planning::satisfied(&wanted, &observed), "`{path}` in {place} is not found");
+                let told = Planning::status(&wanted, &observed).into_iter().filter(|told| told.sync != Sync::Synced);
+                assert_eq!(told.flat_map(|told| told.conditions).count(), 1, "`{path}` in {place}");
+                assert_eq!(kernel.converge(&wanted).await.len(), 1, "`{path}` in {place}");
+                inside(&kernel.net(place), || assert_eq!(setting(&path).as_deref(), Some(line.value)));
+                assert!(kernel.room.observe().await.unwrap() == whole, "`{path}` in {place}");
             }
         }
     });
@@ -723,7 +770,7 @@ fn netns_a_pair_that_could_not_be_set_is_not_kept() {
         assert_eq!(kernel.room.observe().await.unwrap().namespaces.len(), 0);
         kernel.converge(&wanted).await;
         inside(&kernel.net("web"), || {
-            assert_eq!(namespace::setting("ipv4/conf/all/arp_announce").unwrap().as_deref(), Some("2"));
+            assert_eq!(setting("ipv4/conf/all/arp_announce").as_deref(), Some("2"));
         });
     });
 }

@@ -13,7 +13,7 @@ use catenoid_schema::{
     status::{Blame, Health, Sync},
 };
 use catenoid_zones::{
-    Bridge, Desired, Inner, Interface, Namespaces, Observed, Place, Planning, Port, Rules, Step, desired,
+    Bridge, Desired, Differing, Inner, Interface, Namespaces, Observed, Place, Planning, Port, Rules, Step, desired,
 };
 use proptest::{collection, prelude::*, sample};
 use serde_json::json;
@@ -79,6 +79,11 @@ fn mac(last: u8) -> MacAddress {
     MacAddress::from_bytes([0x52, 0x54, 0, 0, 0, last])
 }
 
+/// A setting that is not as it should be.
+fn set(key: &str) -> Differing {
+    Differing::from([(key.to_owned(), "7".to_owned())])
+}
+
 /// What somebody else may have done to the device.
 fn disturb(observed: &mut Observed, kind: u8, which: usize) {
     fn nth<K: Ord + Clone, V>(map: &BTreeMap<K, V>, which: usize) -> Option<K> {
@@ -128,10 +133,20 @@ fn disturb(observed: &mut Observed, kind: u8, which: usize) {
                 up: true,
                 physical: which.is_multiple_of(2),
                 advertisements: which.is_multiple_of(3),
+                settings: Differing::new(),
             };
             observed.interfaces.insert(mac(1), interface)
         })),
-        _ => drop(observed.namespaces.insert(name("gone"), Some(Namespaces { base: 65_536, forwarding: Some(true) }))),
+        20 => namespaces.into_iter().flatten().for_each(|pair| pair.settings = set("ipv4/conf/all/arp_ignore")),
+        21 => bridged.into_iter().for_each(|bridge| bridge.settings = set("a line of a later version")),
+        22 => joined.into_iter().for_each(|port| port.settings = set("a line of a later version")),
+        23 => inner(observed, |inner| inner.settings = set("ipv6/conf/*/accept_ra")),
+        24 => observed.interfaces.values_mut().for_each(|interface| {
+            if interface.place != Place::Root {
+                interface.settings = set("ipv6/conf/*/addr_gen_mode");
+            }
+        }),
+        _ => drop(observed.namespaces.insert(name("gone"), Some(Namespaces::new(65_536, true)))),
     }
 }
 
@@ -143,6 +158,7 @@ fn fresh() -> Observed {
         up: false,
         physical: true,
         advertisements: false,
+        settings: Differing::new(),
     };
     Observed {
         interfaces: BTreeMap::from([
@@ -160,7 +176,7 @@ fn converged(desired: &Desired, from: &Observed) -> Observed {
 
 /// A manifest, and a device that followed another one or the same, and on which a few things were done by hand.
 fn states() -> impl Strategy<Value = (Desired, Observed)> {
-    let disturbances = collection::vec((0..21u8, any::<usize>()), 0..4);
+    let disturbances = collection::vec((0..26u8, any::<usize>()), 0..4);
     (manifest(), proptest::option::of(manifest()), disturbances).prop_map(|(wanted, before, disturbances)| {
         let wanted = desired(&wanted);
         let before = before.map_or_else(|| wanted.clone(), |before| desired(&before));
@@ -274,11 +290,11 @@ fn every_difference_of_the_network_tells_what_is_and_what_is_wanted() {
     };
     let port = |change: &dyn Fn(&mut Port)| changed(&|observed| change(observed.ports.get_mut(&outer).expect("it")));
     let inner = |change: &dyn Fn(&mut Inner)| port(&|port| change(port.inner.as_mut().expect("it")));
-    let set =
+    let set_bridge =
         |change: &dyn Fn(&mut Bridge)| changed(&|observed| change(observed.bridges.get_mut(&bridge).expect("it")));
     let told = [
-        set(&|bridge| bridge.up = false),
-        set(&|bridge| (bridge.stp, bridge.ipv6) = (true, true)),
+        set_bridge(&|bridge| bridge.up = false),
+        set_bridge(&|bridge| (bridge.stp, bridge.ipv6) = (true, true)),
         changed(&|observed| assert!(observed.bridges.remove(&bridge).is_some())),
         port(&|port| port.bridge = None),
         port(&|port| (port.up, port.ipv6) = (false, true)),
@@ -295,13 +311,26 @@ fn every_difference_of_the_network_tells_what_is_and_what_is_wanted() {
                 pair.forwarding = None;
             }
         }),
+        changed(&|observed| {
+            for pair in observed.namespaces.values_mut().flatten() {
+                pair.settings = set("ipv4/conf/all/arp_ignore");
+            }
+        }),
+        set_bridge(&|bridge| bridge.settings = set("a line of a later version")),
+        port(&|port| (port.up, port.settings) = (false, set("a line of a later version"))),
+        inner(&|inner| inner.settings = set("ipv6/conf/*/accept_ra")),
+        changed(&|observed| {
+            observed.interfaces.get_mut(&mac(1)).expect("it").settings = set("ipv6/conf/*/addr_gen_mode");
+        }),
     ];
     insta::assert_snapshot!(told.join("\n"));
 }
 
 #[test]
 fn what_is_observed_survives_the_way_through_a_status() {
-    let observed = converged(&desired(&everything()), &fresh());
+    let mut observed = converged(&desired(&everything()), &fresh());
+    assert!(!serde_json::to_string(&observed).expect("it can be written").contains("settings"), "nothing differs");
+    observed.interfaces.values_mut().for_each(|interface| interface.settings = set("ipv6/conf/*/addr_gen_mode"));
     let text = serde_json::to_string(&observed).expect("it can be written");
     assert_eq!(serde_json::from_str::<Observed>(&text).expect("it can be read"), observed);
 }

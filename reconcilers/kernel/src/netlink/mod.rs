@@ -14,11 +14,11 @@ use std::{
 };
 
 use libc::{
-    IFA_ADDRESS, IFA_F_NODAD, IFA_FLAGS, IFA_LOCAL, IFLA_ADDRESS, IFLA_IFNAME, IFLA_INFO_DATA, IFLA_INFO_KIND,
-    IFLA_LINK, IFLA_LINK_NETNSID, IFLA_LINKINFO, IFLA_MASTER, IFLA_NET_NS_FD, IFLA_PERM_ADDRESS, NLM_F_ACK,
-    NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, RT_SCOPE_UNIVERSE, RT_TABLE_MAIN, RTA_GATEWAY,
-    RTA_OIF, RTM_DELADDR, RTM_DELLINK, RTM_DELROUTE, RTM_GETADDR, RTM_GETLINK, RTM_GETNSID, RTM_GETROUTE, RTM_NEWADDR,
-    RTM_NEWLINK, RTM_NEWROUTE, RTN_UNICAST, RTPROT_STATIC,
+    IFA_ADDRESS, IFA_F_NODAD, IFA_FLAGS, IFA_LOCAL, IFLA_ADDRESS, IFLA_AF_SPEC, IFLA_IFNAME, IFLA_INFO_DATA,
+    IFLA_INFO_KIND, IFLA_LINK, IFLA_LINK_NETNSID, IFLA_LINKINFO, IFLA_MASTER, IFLA_NET_NS_FD, IFLA_PERM_ADDRESS,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, RT_SCOPE_UNIVERSE, RT_TABLE_MAIN,
+    RTA_GATEWAY, RTA_OIF, RTM_DELADDR, RTM_DELLINK, RTM_DELROUTE, RTM_GETADDR, RTM_GETLINK, RTM_GETNSID, RTM_GETROUTE,
+    RTM_NEWADDR, RTM_NEWLINK, RTM_NEWROUTE, RTN_UNICAST, RTPROT_STATIC,
 };
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, connect, recv, send, setsockopt,
@@ -47,6 +47,8 @@ const IFLA_BR_STP_STATE: u16 = 5;
 const IFLA_BR_MCAST_SNOOPING: u16 = 23;
 const IFLA_BR_NF_CALL_IPTABLES: u16 = 36;
 const IFLA_BR_NF_CALL_IP6TABLES: u16 = 37;
+const IFLA_INET_CONF: u16 = 1;
+const IFLA_INET6_CONF: u16 = 2;
 const VETH_INFO_PEER: u16 = 1;
 // `linux/net_namespace.h`.
 const NETNSA_NSID: u16 = 1;
@@ -56,6 +58,30 @@ const RTM_GETNETCONF: u16 = 82;
 const NETCONFA_IFINDEX: u16 = 1;
 const NETCONFA_FORWARDING: u16 = 2;
 const NETCONFA_IFINDEX_ALL: i32 = -1;
+/// The settings of an interface in the order in which the kernel tells them: `IPV4_DEVCONF_` of `linux/ip.h` and `DEVCONF_` of
+/// `linux/ipv6.h`, as they are called in `/proc/sys/net`; `-` is one whose file has it in another unit.
+const CONF: [(&str, &str); 2] = [
+    (
+        "ipv4/conf/*/",
+        "forwarding mc_forwarding proxy_arp accept_redirects secure_redirects send_redirects shared_media rp_filter \
+         accept_source_route bootp_relay log_martians tag arp_filter medium_id disable_xfrm disable_policy \
+         force_igmp_version arp_announce arp_ignore promote_secondaries arp_accept arp_notify accept_local \
+         src_valid_mark proxy_arp_pvlan route_localnet igmpv2_unsolicited_report_interval \
+         igmpv3_unsolicited_report_interval ignore_routes_with_linkdown drop_unicast_in_l2_multicast \
+         drop_gratuitous_arp bc_forwarding arp_evict_nocarrier",
+    ),
+    (
+        "ipv6/conf/*/",
+        "forwarding hop_limit mtu accept_ra accept_redirects autoconf dad_transmits router_solicitations - - \
+         use_tempaddr temp_valid_lft temp_prefered_lft regen_max_retry max_desync_factor max_addresses \
+         force_mld_version accept_ra_defrtr accept_ra_pinfo accept_ra_rtr_pref - accept_ra_rt_info_max_plen proxy_ndp \
+         optimistic_dad accept_source_route mc_forwarding disable_ipv6 accept_dad force_tllao ndisc_notify \
+         mldv1_unsolicited_report_interval mldv2_unsolicited_report_interval suppress_frag_ndisc accept_ra_from_local \
+         use_optimistic accept_ra_mtu - use_oif_addrs_only accept_ra_min_hop_limit ignore_routes_with_linkdown \
+         drop_unicast_in_l2_multicast drop_unsolicited_na keep_addr_on_down - seg6_enabled seg6_require_hmac \
+         enhanced_dad addr_gen_mode",
+    ),
+];
 /// The multicast group of this number, as a bit of the address to bind to.
 const fn group(number: u32) -> u32 {
     1 << (number - 1)
@@ -122,6 +148,21 @@ pub struct Link {
     pub peer_namespace: Option<u32>,
     /// What a bridge has set.
     pub bridge: Bridge,
+    /// The settings of [`CONF`], in its order.
+    conf: [Vec<u8>; 2],
+}
+
+impl Link {
+    /// The value of a setting of the interface, by its key below `/proc/sys/net` with `*` for the interface; none if the kernel
+    /// does not tell it.
+    #[must_use]
+    pub fn setting(&self, key: &str) -> Option<i32> {
+        self.conf.iter().zip(CONF).find_map(|(values, (folder, names))| {
+            let name = key.strip_prefix(folder)?;
+            let place = 4 * names.split(' ').position(|other| other == name)?;
+            Some(number(values.get(place..place + 4)?).cast_signed())
+        })
+    }
 }
 
 /// What a bridge has set. The default is what we want of one.
@@ -625,6 +666,7 @@ fn link(body: &[u8]) -> Option<Link> {
         peer: None,
         peer_namespace: None,
         bridge: Bridge::default(),
+        conf: Default::default(),
     };
     for (kind, value) in attributes(body.get(16..)?) {
         match kind {
@@ -635,6 +677,18 @@ fn link(body: &[u8]) -> Option<Link> {
             IFLA_LINK => link.peer = Some(number(value)),
             IFLA_LINK_NETNSID => link.peer_namespace = Some(number(value)),
             IFLA_LINKINFO => link_info(value, &mut link),
+            IFLA_AF_SPEC => {
+                for (of, value) in attributes(value) {
+                    let (place, conf) = match i32::from(of) {
+                        libc::AF_INET => (0, IFLA_INET_CONF),
+                        libc::AF_INET6 => (1, IFLA_INET6_CONF),
+                        _ => continue,
+                    };
+                    if let Some((_, values)) = attributes(value).find(|(kind, _)| *kind == conf) {
+                        link.conf[place] = values.to_owned();
+                    }
+                }
+            }
             _ => {}
         }
     }
@@ -750,6 +804,29 @@ mod tests {
             assert_eq!(to(&plain, open_to_all), Ok(forged.len()));
             let links = Netlink(ours).links().unwrap();
             assert_eq!(links.iter().map(|link| link.name.as_str()).collect::<Vec<_>>(), ["lo"]);
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn netns_the_settings_of_a_link_are_those_of_its_files() {
+        let fresh = crate::namespace::make(1 << 30, 65_536).unwrap();
+        crate::namespace::inside(fresh.net().unwrap().as_fd(), || {
+            let netlink = Netlink::open().unwrap();
+            let keys =
+                CONF.iter().flat_map(|(folder, names)| names.split(' ').map(move |name| format!("{folder}{name}")));
+            let compared = keys.filter(|key| {
+                let path = key.replace('*', "lo");
+                let of_file = || crate::namespace::settings([path.as_str()]).unwrap().remove(0)?.parse::<i32>().ok();
+                let told = || netlink.links().unwrap().remove(0).setting(key);
+                let Some(before) = of_file() else { return false };
+                assert_eq!(told(), Some(before), "{key}");
+                // Where it takes another value.
+                let _ = crate::namespace::set(&path, if before == 0 { "1" } else { "0" });
+                assert_eq!(told(), of_file(), "{key}");
+                true
+            });
+            assert!(compared.count() > 50);
         })
         .unwrap();
     }
