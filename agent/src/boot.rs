@@ -43,14 +43,13 @@ const PAUSE_LIMIT: Duration = Duration::from_secs(5);
 const GRACE: Duration = Duration::from_secs(10);
 /// After which the machine's watchdog resets a machine on which PID 1 does not get to run.
 const WATCHDOG: Duration = Duration::from_secs(60);
-/// How often it is fed.
-const FEED: Duration = Duration::from_secs(15);
 /// After which it is no longer fed, where no agent has shown in all that time that it lives.
-const NO_AGENT: Duration = Duration::from_secs(600);
-/// How long an agent may take until it first shows that it lives: the disk may come late, and have much on it.
-const START: Duration = Duration::from_secs(300);
+const NO_AGENT: Duration = Duration::from_secs(1200);
+/// How long an agent may take until it first shows that it lives, after its first pass: the disk may come late, and have much
+/// on it.
+const START: Duration = Duration::from_secs(900);
 /// How long it may be silent from then on; it is ended then, and started again.
-const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_secs(90);
 /// What is told of the boot before this one.
 const WATCHDOG_RESET: &str = "the watchdog reset the machine: nothing ran on it any more, or no agent that lived";
 
@@ -143,13 +142,14 @@ impl Vigil {
 
     /// Feeds if it is time to; how long it is then until the next time.
     fn keep(&mut self) -> Duration {
-        if self.fed.elapsed() >= FEED {
+        let feed = self.dogs.feed;
+        if self.fed.elapsed() >= feed {
             if self.last_sign.elapsed() < NO_AGENT {
-                self.dogs.feed();
+                self.dogs.feed_all();
             }
             self.fed = Instant::now();
         }
-        FEED.saturating_sub(self.fed.elapsed())
+        feed.saturating_sub(self.fed.elapsed())
     }
 }
 

@@ -114,13 +114,19 @@ impl Boots {
         }
     }
 
-    /// Everything is to be started again, as if no boot had been unclean but this one may become so.
+    /// Everything is to be started again in this boot. What is counted stays so until this boot has lasted: whoever says so
+    /// at each start does not keep the device in its loop.
     pub(crate) fn resume(&mut self) {
         self.before = 0;
         self.lasted = false;
         self.as_it_is_to_be_since = None;
-        write(&self.lasting, 1, true);
         write(&self.now, 0, false);
+    }
+
+    /// There is another manifest: as if no boot had been unclean, but this one may become so.
+    pub(crate) fn begin_anew(&mut self) {
+        self.resume();
+        write(&self.lasting, 1, true);
     }
 }
 
@@ -225,6 +231,12 @@ mod tests {
         assert_eq!(boots.level(), Level::Factory);
         boots.resume();
         assert_eq!(device.boots().level(), Level::Everything);
+        assert_eq!(device.levels(1), [Level::Factory], "it did not last");
+        let mut boots = device.boots();
+        boots.resume();
+        boots.look(false, LONG);
+        assert_eq!(device.levels(4), [Level::Everything, Level::Everything, Level::Everything, Level::Core]);
+        device.boots().begin_anew();
         assert_eq!(device.levels(3), [Level::Everything, Level::Everything, Level::Core]);
     }
 

@@ -10,6 +10,7 @@ mod boots;
 mod budget;
 mod clock;
 mod control;
+mod guard;
 mod hold;
 mod intake;
 mod ledger;

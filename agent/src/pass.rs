@@ -34,7 +34,7 @@ use tokio::sync::watch;
 use crate::{
     audit::{Audit, Happening},
     clock,
-    hold::Holds,
+    hold::{HELD_BACK, Holds},
     intake::{Target, chain},
     paths::{CGROUP, DATA, EXITS, RUN},
     status::Snapshot,
@@ -483,6 +483,8 @@ fn drifted(stood: &Snapshot, wanted: &Wanted, observed: &Observed) -> Vec<Happen
     let now = subjects(wanted, observed);
     now.into_values()
         .filter(|now| now.sync != Sync::Synced && was_synced(now))
+        // Not somebody else, but the device itself.
+        .filter(|now| now.conditions.iter().all(|condition| condition.reason != HELD_BACK))
         .map(|now| {
             let told: Vec<_> = now.conditions.into_iter().map(|condition| condition.message).collect();
             Happening::by_device("DriftFound", Some(now.subject), told.join("; "))

@@ -7,11 +7,8 @@ use std::{
     collections::BTreeMap,
     fs, io,
     path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
 use catenoid_containers::{Containers, Paths, exit::End};
@@ -31,6 +28,7 @@ use crate::{
     audit::{Audit, Happening},
     boot::AgentEnd,
     clock, control,
+    guard::{self, Guard},
     hold::{HELD_BACK, Holds},
     intake::{Intake, Target},
     pass::Pass,
@@ -44,8 +42,8 @@ use crate::{
 /// Seconds by which the wall clock may move against the other one before it counts as set: what time servers correct
 /// little by little does not.
 const NO_JUMP: i64 = 2;
-/// How often PID 1 is shown that the agent lives.
-const SIGN: Duration = Duration::from_secs(20);
+/// How often PID 1 is shown that the agent lives while a pass takes long.
+const SIGN: Duration = Duration::from_secs(40);
 /// A pass that takes longer hangs: containers that are ended have their grace, an image of the greatest size is read.
 const LONG_PASS: Duration = Duration::from_secs(1800);
 /// Before a control socket that broke is made again.
@@ -138,12 +136,14 @@ pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
     let (told, snapshot) = watch::channel(Arc::new(Snapshot::default()));
     let accepted = intake.watch();
     let upkeep = Upkeep { intake: intake.clone(), store: store.clone(), holds: holds.clone(), audit: audit.clone() };
+    let alarm = Bell::new().map_err(|source| Error::Runtime { what: "no bell for the guard", source })?;
+    let guarded = alarm.clone();
+    stand_guard(accepted.clone(), holds.clone(), audit.clone(), guarded);
     let agent = control::Agent { intake, store, containers, holds, audit: audit.clone(), snapshot, device, started };
     let passes = std::thread::Builder::new().name("pass".to_owned());
     let (targets, rung) = (accepted.clone(), bell.clone());
-    let turns = Arc::new(Turns::default());
-    let turning = turns.clone();
-    let passing = passes.spawn(move || reconcile(pass, &upkeep, restock, &targets, (&told, &turning), rung));
+    let (turning, turns) = watch::channel(());
+    let passing = passes.spawn(move || reconcile(pass, &upkeep, restock, &targets, (&told, &turning, &alarm), rung));
     let passing = passing.map_err(|source| Error::Runtime { what: "no thread for the pass", source })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| Error::Runtime { what: "no runtime", source })?;
@@ -151,7 +151,7 @@ pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
         let ended = tokio::task::spawn_blocking(move || passing.join());
         tokio::select! {
             never = serve(Arc::new(agent), accepted, &bell) => match never {},
-            never = show_life(life, &turns) => match never {},
+            never = show_life(life, turns) => match never {},
             ended = ended => match ended {
                 Ok(Ok(Err(error))) => Err(error),
                 _ => Err(Error::Runtime { what: "the pass ended", source: io::ErrorKind::Other.into() }),
@@ -202,19 +202,41 @@ fn anchors() -> Result<Anchors, Error> {
     document::decode(&bytes).map_err(Error::Anchors)
 }
 
-/// When the thread of the passes last began something, in milliseconds since boot.
-#[derive(Debug, Default)]
-struct Turns(AtomicU64);
+/// Starts the guard. A device without one still runs, and says so.
+fn stand_guard(accepted: watch::Receiver<Option<Arc<Target>>>, holds: Arc<Holds>, audit: Arc<Audit>, alarm: Bell) {
+    let told = audit.clone();
+    let tell = move |message| told.note(Happening::by_device("GuardMissing", None, message));
+    match Guard::open(accepted, holds, audit, alarm) {
+        Ok(guard) => {
+            let failed = tell.clone();
+            let watching = std::thread::Builder::new().name("guard".to_owned()).spawn(move || tell(guard.watch()));
+            if let Err(error) = watching {
+                failed(format!("no thread for the guard: {error}"));
+            }
+        }
+        Err(message) => tell(message),
+    }
+}
 
-/// Shows PID 1 that both threads live: this one by showing it, the other one by what it last began.
-async fn show_life(mut life: Option<Life>, turns: &Turns) -> std::convert::Infallible {
+/// Told when the thread of the passes has nothing left to do.
+type Turns = watch::Sender<()>;
+
+/// Shows PID 1 that both threads live: this one by showing it, the other one by its turns. One that ends in its first pass,
+/// again and again, has shown no life.
+async fn show_life(mut life: Option<Life>, mut turns: watch::Receiver<()>) -> std::convert::Infallible {
+    let mut last = Instant::now();
+    if turns.changed().await.is_err() {
+        // The thread ended, and with it the agent.
+        std::future::pending::<()>().await;
+    }
     loop {
-        let since = clock::since_boot_ms().saturating_sub(turns.0.load(Ordering::Relaxed));
-        if Duration::from_millis(since) < LONG_PASS {
+        if last.elapsed() < LONG_PASS {
             life.iter_mut().for_each(Life::show);
         }
-        #[expect(clippy::disallowed_methods, reason = "it is a sign that nothing happens")]
-        tokio::time::sleep(SIGN).await;
+        // While nothing happens the passes come first, and nobody wakes for this alone.
+        if tokio::time::timeout(SIGN, turns.changed()).await.is_ok() {
+            last = Instant::now();
+        }
     }
 }
 
@@ -224,7 +246,7 @@ fn reconcile(
     upkeep: &Upkeep,
     mut restock: Restock,
     accepted: &watch::Receiver<Option<Arc<Target>>>,
-    (told, turns): (&watch::Sender<Arc<Snapshot>>, &Turns),
+    (told, turns, alarm): (&watch::Sender<Arc<Snapshot>>, &Turns, &Bell),
     bell: Bell,
 ) -> Result<std::convert::Infallible, Error> {
     let broken = |what| move |source| Error::Runtime { what, source };
@@ -243,23 +265,29 @@ fn reconcile(
             let way = if jump > 0 { "forward" } else { "back" };
             upkeep.audit.note(Happening::by_device("ClockSet", None, format!("{} s {way}", jump.abs())));
         }
-        turns.0.store(clock::since_boot_ms(), Ordering::Relaxed);
         restock.look(&upkeep.intake, &upkeep.store, &upkeep.audit);
         let target = upkeep.intake.begin_pass();
         let mut again = None;
-        if let Some(target) = target {
-            let turn = runtime.block_on(pass.run(&target, &upkeep.holds, upkeep.look(), accepted));
+        if let Some(target) = &target {
+            let turn = runtime.block_on(pass.run(target, &upkeep.holds, upkeep.look(), accepted));
             upkeep.holds.look(turn.as_it_is_to_be);
             told.send_replace(Arc::new(turn.snapshot));
             turn.ended.into_iter().for_each(|ended| upkeep.audit.note(ended));
-            again = turn.again;
+            again = turn.again.into_iter().chain(upkeep.holds.next()).min();
             // What happened before it was watched woke nobody: then the next pass looks at once.
-            let any_file = wake.watch(pass.watched(&target));
-            let (inside, any_inside) = pass.listen_inside(&target, wake.take_inside());
+            let any_file = wake.watch(pass.watched(target));
+            let (inside, any_inside) = pass.listen_inside(target, wake.take_inside());
             wake.listen_inside(inside);
             if any_file || any_inside {
                 continue;
             }
+        }
+        if target.is_none() {
+            upkeep.holds.look(false);
+        }
+        turns.send_replace(());
+        if guard::is_low() {
+            alarm.ring();
         }
         wake.next(again).map_err(broken("what wakes the pass broke"))?;
     }

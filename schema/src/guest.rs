@@ -50,6 +50,8 @@ pub struct Guest {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Need {
+    /// `io_setup` and its companions: input and output that goes on beside the program. The device has 65536 events of it.
+    Aio,
     /// `io_uring_setup` and its companions: calls by a queue, which the filter does not see.
     IoUring,
     /// Keyrings, which are not divided by namespaces.
@@ -64,12 +66,14 @@ pub enum Need {
 
 impl Need {
     /// Every one.
-    pub const ALL: [Self; 5] = [Self::IoUring, Self::Keyrings, Self::MemoryPolicy, Self::Namespaces, Self::Ptrace];
+    pub const ALL: [Self; 6] =
+        [Self::Aio, Self::IoUring, Self::Keyrings, Self::MemoryPolicy, Self::Namespaces, Self::Ptrace];
 
     /// As documents write it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Aio => "aio",
             Self::IoUring => "io-uring",
             Self::Keyrings => "keyrings",
             Self::MemoryPolicy => "memory-policy",

@@ -265,7 +265,7 @@ fn take_manifest(agent: &Agent, peer: &Peer, envelope: &[u8], dry_run: bool) -> 
     match agent.intake.accept(envelope, &peer.actor()) {
         Ok(Taken { target, outcome, passes }) => {
             if outcome == Outcome::Accepted {
-                agent.holds.resume();
+                agent.holds.begin_anew();
             }
             let plan = pass::foresee(&target, outcome, observed);
             Ok(Json(Accepted { manifest: target.state(), outcome, plan, heartbeat: heartbeat(passes) }))

@@ -15,6 +15,7 @@ mod crash_points;
 mod disasters;
 mod disk_holder;
 mod drift;
+mod exhaustion;
 mod first_manifest;
 mod hostile_c0;
 mod power_cut;

@@ -105,6 +105,14 @@ fn mirror(from: &Path, to: &Path, name: &Path) -> Result<()> {
     let fail = || format!("failed to mirror `{}`", from.display());
     if from.is_dir() {
         fs::create_dir_all(to).with_context(fail)?;
+        for entry in fs::read_dir(to).with_context(fail)? {
+            let left = entry.with_context(fail)?;
+            if !from.join(left.file_name()).exists() {
+                let removed =
+                    if left.path().is_dir() { fs::remove_dir_all(left.path()) } else { fs::remove_file(left.path()) };
+                removed.with_context(fail)?;
+            }
+        }
         for entry in fs::read_dir(from).with_context(fail)? {
             let entry = entry.with_context(fail)?;
             // Stored files are no sources, and take room.

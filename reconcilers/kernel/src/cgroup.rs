@@ -25,9 +25,9 @@ use crate::{
     name,
 };
 
-/// The most bytes that are read of one control file: the pids of a leaf with as many processes as a kernel has pids by
-/// default (32768, 6 bytes each), with room.
-const FILE_LIMIT: usize = 1024 * 1024;
+/// The most bytes that are read of one control file: the pids of a leaf with as many processes as the device has numbers for
+/// (4194304, 8 bytes each), with room.
+const FILE_LIMIT: usize = 36 * 1024 * 1024;
 
 /// What went wrong. The path is that of the group or control file.
 #[derive(Debug, thiserror::Error)]
@@ -237,6 +237,8 @@ impl Hierarchy {
         self.enable("", &["memory"])?;
         self.make(name::AGENT_CGROUP)?;
         self.write(&format!("{}/{}", name::AGENT_CGROUP, Control::MemoryMax), &memory.to_string())?;
+        // Half of it is not taken away for anybody.
+        self.write(&format!("{}/memory.min", name::AGENT_CGROUP), &(memory / 2).to_string())?;
         self.write(&format!("{}/{}", name::AGENT_CGROUP, Control::MemoryOomGroup), "1")
     }
 
@@ -257,6 +259,41 @@ impl Hierarchy {
         let text = self.read(&file)?;
         let count = text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.parse().ok());
         count.ok_or_else(|| Error::Format { path: self.path.join(&file), text: text.chars().take(80).collect() })
+    }
+
+    /// Bytes that all containers use together and cannot be taken from them, as far as their groups count it: no page cache,
+    /// which is available to everybody.
+    ///
+    /// # Errors
+    /// [`Error::Read`], [`Error::Format`].
+    pub fn memory_in_use(&self) -> Result<u64, Error> {
+        let file = format!("{}/memory.stat", name::CGROUP);
+        let text = self.read(&file)?;
+        let bytes = |key: &str| {
+            let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.parse::<u64>().ok());
+            value.ok_or_else(|| Error::Format { path: self.path.join(&file), text: key.to_owned() })
+        };
+        Ok(bytes("anon")? + bytes("shmem")? + bytes("kernel")?)
+    }
+
+    /// Microseconds that processors worked in the kernel for `container`.
+    ///
+    /// # Errors
+    /// [`Error::Name`], [`Error::Read`], [`Error::Format`].
+    pub fn system_time(&self, container: &str) -> Result<u64, Error> {
+        let file = format!("{}/cpu.stat", group(container)?);
+        let text = self.read(&file)?;
+        let time = text.lines().find_map(|line| line.strip_prefix("system_usec ")?.parse().ok());
+        time.ok_or_else(|| Error::Format { path: self.path.join(&file), text: text.chars().take(80).collect() })
+    }
+
+    /// Freezes all of `container`, or lets it go on. Its leaves have a freezer of their own.
+    ///
+    /// # Errors
+    /// [`Error::Name`], [`Error::Write`].
+    pub fn hold_still(&self, container: &str, still: bool) -> Result<(), Error> {
+        let file = format!("{}/cgroup.freeze", group(container)?);
+        gone_is_fine(self.write(&file, if still { "1" } else { "0" }))
     }
 
     /// Makes the group of `container`.

@@ -588,13 +588,13 @@ pub fn open_log(path: &Path, uid: u32, gid: u32) -> Result<OwnedFd, Error> {
     Ok(fd)
 }
 
-/// Undoes what a process inherits from the agent: nobody's favourite when memory runs out, no core dump through the
-/// host's pattern, no ignored or blocked signal, no foreign session, terminal or keys, the usual file mode mask.
+/// Undoes what a process inherits from the agent: when memory runs out it is as likely to be ended as others are, or less so if
+/// it is `spared`; no core dump through the host's pattern, no ignored or blocked signal, no foreign session, terminal or keys, the usual file mode mask.
 ///
 /// # Errors
 /// [`Error::Set`].
-pub fn forget_parent() -> Result<(), Error> {
-    std::fs::write("/proc/self/oom_score_adj", "0")
+pub fn forget_parent(spared: bool) -> Result<(), Error> {
+    std::fs::write("/proc/self/oom_score_adj", if spared { "-500" } else { "0" })
         .map_err(|source| Error::Set { what: "the out-of-memory score", source })?;
     nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0)
         .map_err(|e| set("the core dump limit", e))?;

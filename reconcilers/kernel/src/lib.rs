@@ -21,6 +21,7 @@ pub mod netlink;
 pub mod process;
 pub mod seccomp;
 pub mod settings;
+pub mod shortage;
 pub mod uevent;
 pub mod verity;
 pub mod wait;

@@ -46,9 +46,20 @@ pub const DEVICE: &[Setting] = &[
     setting("kernel/kexec_load_disabled", "1", "no other kernel is started but by the firmware; until the next boot"),
     setting("kernel/kptr_restrict", "2", "addresses of the kernel are told nobody"),
     setting("kernel/panic_on_oops", "1", "a kernel whose state is broken restarts instead of going on"),
+    setting(
+        "kernel/pid_max",
+        "4194304",
+        "the most there can be: each process is paid for with its container's memory and `pids`",
+    ),
     setting("kernel/perf_event_paranoid", "3", "nobody measures the kernel or others"),
+    setting("kernel/pty/max", "1048576", "terminals of the device; a container has its own share"),
     setting("kernel/randomize_va_space", "2", "addresses of programs are random"),
     setting("kernel/sysrq", "0", "no key and no break on a serial line commands the kernel"),
+    setting(
+        "kernel/threads-max",
+        "1073741823",
+        "the same for threads; the kernel's own is a part of the memory, for everybody",
+    ),
     setting(
         "kernel/unprivileged_bpf_disabled",
         "1",
@@ -57,6 +68,11 @@ pub const DEVICE: &[Setting] = &[
     setting("net/core/bpf_jit_harden", "2", "no constant of a filter becomes code of the kernel"),
     setting("vm/mmap_min_addr", "65536", "nothing lies where a null pointer of the kernel leads"),
     setting("vm/overcommit_memory", "0", "what programs expect; the kernel's default"),
+    setting(
+        "vm/watermark_scale_factor",
+        "600",
+        "the kernel begins to look for memory while 6 % is free, and the guard hears of it",
+    ),
     setting("vm/panic_on_oom", "0", "whoever takes too much memory is ended, not the device"),
     setting("vm/unprivileged_userfaultfd", "0", "nobody holds the kernel up in the middle of a copy"),
     // Hangs.

@@ -16,6 +16,7 @@ mod request {
     #![allow(missing_docs, reason = "the macro makes a public function without documentation")]
 
     nix::ioctl_readwrite!(set_timeout, b'W', 6, libc::c_int);
+    nix::ioctl_read!(get_timeout, b'W', 7, libc::c_int);
 }
 
 /// `WDIOF_CARDRESET` (`linux/watchdog.h`) of the boot status: it was this watchdog that reset the machine.
@@ -25,6 +26,8 @@ const HAS_RESET: u32 = 0x20;
 #[derive(Debug)]
 pub struct Watchdogs {
     armed: Vec<File>,
+    /// How often they have to be fed: three times before the first of them resets.
+    pub feed: Duration,
     /// Whether one of them reset the machine before this boot.
     pub has_reset: bool,
     /// For people: which there are, and what was wrong with others.
@@ -35,7 +38,7 @@ impl Watchdogs {
     /// Arms all that there are, each for `timeout`.
     #[must_use]
     pub fn arm(timeout: Duration) -> Self {
-        let (mut armed, mut told, mut has_reset) = (Vec::new(), Vec::new(), false);
+        let (mut armed, mut told, mut has_reset, mut least) = (Vec::new(), Vec::new(), false, timeout);
         for entry in fs::read_dir("/sys/class/watchdog").into_iter().flatten().flatten() {
             let said = |file| fs::read_to_string(entry.path().join(file)).unwrap_or_default().trim().to_owned();
             has_reset |= said("bootstatus").parse().is_ok_and(|status: u32| status & HAS_RESET != 0);
@@ -44,15 +47,16 @@ impl Watchdogs {
                 Ok((file, seconds)) => {
                     told.push(format!("{name} ({}) resets the machine after {seconds} s", said("identity")));
                     armed.push(file);
+                    least = least.min(Duration::from_secs(u64::try_from(seconds).unwrap_or(1).max(1)));
                 }
                 Err(error) => told.push(format!("{name} cannot be armed: {error}")),
             }
         }
-        Self { armed, has_reset, told }
+        Self { armed, feed: least / 3, has_reset, told }
     }
 
     /// Lets each begin its time anew.
-    pub fn feed(&mut self) {
+    pub fn feed_all(&mut self) {
         for dog in &mut self.armed {
             // Whatever it is that does not take it: it will reset the machine, which is all that can be done then.
             let _ = dog.write(b"\0");
@@ -60,12 +64,19 @@ impl Watchdogs {
     }
 }
 
-/// The opened watchdog, with its time in seconds: what it can do of `timeout`.
+/// The opened watchdog, with its time in seconds: what it can do of `timeout`, or its own. It runs from now on.
 fn arm(path: &Path, timeout: Duration) -> io::Result<(File, libc::c_int)> {
     let file = OpenOptions::new().write(true).open(path)?;
     let mut seconds = libc::c_int::try_from(timeout.as_secs()).unwrap_or(libc::c_int::MAX);
-    // SAFETY: the request reads and writes one int.
-    unsafe { request::set_timeout(file.as_raw_fd(), &raw mut seconds) }?;
+    // SAFETY: the requests read and write one int.
+    unsafe {
+        if request::set_timeout(file.as_raw_fd(), &raw mut seconds).is_err()
+            && request::get_timeout(file.as_raw_fd(), &raw mut seconds).is_err()
+        {
+            // One that does not say: it is fed as often as any that there is may need it.
+            seconds = 3;
+        }
+    }
     Ok((file, seconds))
 }
 

@@ -367,9 +367,10 @@ impl fmt::Display for Step {
                 write!(f, "make the namespaces of `{container}`, ids from {base} on")
             }
             Self::RemoveNamespaces { container } => write!(f, "remove the namespaces of `{container}`"),
-            Self::Settle { container, forwarding } => {
-                let forwards = if *forwarding { "packets" } else { "nothing" };
-                write!(f, "set the network settings of `{container}`, which forwards {forwards}")
+            // As it was called before it set all the others: a step's name is compared over versions.
+            Self::Settle { container, forwarding: true } => write!(f, "let `{container}` forward packets"),
+            Self::Settle { container, forwarding: false } => {
+                write!(f, "stop `{container}` from forwarding packets")
             }
             Self::SetFirewall { place, rules } if rules.is_empty() => write!(f, "remove the firewall of `{place}`"),
             Self::SetFirewall { place, rules } => {

@@ -108,6 +108,23 @@ pub(crate) const SETS: &[Set] = &[
         minutes: 10,
     },
     Set {
+        name: "exhaustion",
+        shows: "a container without a capability takes all that it gets of each resource, and nobody else suffers",
+        runs: Runs::Scenario("exhaustion::vm_resource_exhaustion"),
+        packages: &[
+            "catenoid-agent",
+            "catenoid-launcher",
+            "catenoid",
+            "catenoid-sign",
+            "catenoid-e2e",
+            "catenoid-probe",
+        ],
+        paths: IMAGE,
+        shared: false,
+        resumed: false,
+        minutes: 50,
+    },
+    Set {
         name: "fuzz",
         shows: "any bytes, 15 minutes for each way in",
         runs: Runs::Fuzz,

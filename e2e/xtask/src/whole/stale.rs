@@ -102,9 +102,10 @@ mod tests {
     use crate::whole::record::tests::{record, share};
     use crate::whole::sets::{Runs, SETS};
 
-    const ALL: &[&str] = &["crash-points", "power-cuts", "soak", "kills", "hostility", "no-inodes", "fuzz", "mutants"];
-    const DEVICE: &[&str] = ALL.split_at(6).0;
-    const DEVICE_AND_FUZZ: &[&str] = ALL.split_at(7).0;
+    const ALL: &[&str] =
+        &["crash-points", "power-cuts", "soak", "kills", "hostility", "no-inodes", "exhaustion", "fuzz", "mutants"];
+    const DEVICE: &[&str] = ALL.split_at(7).0;
+    const DEVICE_AND_FUZZ: &[&str] = ALL.split_at(8).0;
 
     /// What is stale after a change in each package of the workspace. A new package joins with a row.
     const PACKAGES: &[(&str, &[&str])] = &[
@@ -120,7 +121,7 @@ mod tests {
         ("catenoid-kernel", DEVICE_AND_FUZZ),
         ("catenoid-launcher", DEVICE),
         ("catenoid-limits", ALL),
-        ("catenoid-probe", &["hostility"]),
+        ("catenoid-probe", &["hostility", "exhaustion"]),
         ("catenoid-schema", ALL),
         ("catenoid-sign", DEVICE_AND_FUZZ),
         ("catenoid-zones", ALL),

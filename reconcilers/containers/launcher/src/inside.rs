@@ -72,13 +72,14 @@ const REST: [Mount; 4] = [
 /// Out of sight: state of the whole device, which no namespace divides. The list of the OCI runtimes (`runc spec`,
 /// Moby's default), with what newer kernels added, and how much the device is in want (its own groups tell a container of
 /// itself).
-const MASKED: [&str; 13] = [
+const MASKED: [&str; 14] = [
     "/proc/acpi",
     "/proc/asound",
     "/proc/interrupts",
     "/proc/kcore",
     "/proc/keys",
     "/proc/latency_stats",
+    "/proc/locks",
     "/proc/pressure",
     "/proc/sched_debug",
     "/proc/scsi",

@@ -64,7 +64,8 @@ fn read_request() -> Result<Request, Failure> {
 fn start(request: &Request) -> Result<u32, Failure> {
     let order = &request.order;
     let at = |stage| move |error: launch::Error| failure(stage, &error);
-    launch::forget_parent().map_err(at(Stage::Prepare))?;
+    // Who speaks for the device to the outside is spared.
+    launch::forget_parent(order.control.is_some()).map_err(at(Stage::Prepare))?;
     let leaf = launch::Place::of_host(&order.group.join(name::leaf(&request.launch))).map_err(at(Stage::Prepare))?;
     let prepared = prepare::prepare(order).map_err(at(Stage::Prepare))?;
     let (report, status) = io::pipe().map_err(|error| Failure {

@@ -39,7 +39,7 @@ pub const TABLE: &[Group] = &[
     group(Allowed, "reading and writing what is open; memory of it is counted by the container's group", &[
         "read", "write", "pread64", "pwrite64", "readv", "writev", "preadv", "pwritev", "preadv2", "pwritev2", "lseek",
         "sendfile", "splice", "tee", "vmsplice", "copy_file_range", "readahead", "fadvise64", "close", "close_range", "dup",
-        "dup2", "dup3", "fcntl", "flock", "pipe", "pipe2", "fsync", "fdatasync", "sync", "syncfs", "sync_file_range",
+        "dup2", "dup3", "fcntl", "flock", "pipe", "pipe2", "fsync", "fdatasync", "syncfs", "sync_file_range",
         "fallocate", "truncate", "ftruncate",
     ]),
     group(Allowed, "files by their names, in the container's own tree", &[
@@ -47,7 +47,7 @@ pub const TABLE: &[Group] = &[
         "fstatat", "statx", "statfs", "fstatfs", "getdents", "getdents64", "getcwd", "chdir", "fchdir", "rename", "renameat",
         "renameat2", "mkdir", "mkdirat", "rmdir", "link", "linkat", "unlink", "unlinkat", "symlink", "symlinkat", "readlink",
         "readlinkat", "chmod", "fchmod", "fchmodat", "chown", "fchown", "lchown", "fchownat", "umask", "utime", "utimes",
-        "futimesat", "utimensat", "mknod", "mknodat", "chroot", "setxattr", "lsetxattr", "fsetxattr", "getxattr", "lgetxattr",
+        "futimesat", "utimensat", "mknod", "mknodat", "chroot", "getxattr", "lgetxattr",
         "fgetxattr", "listxattr", "llistxattr", "flistxattr", "removexattr", "lremovexattr", "fremovexattr",
         "name_to_handle_at",
     ]),
@@ -85,7 +85,6 @@ pub const TABLE: &[Group] = &[
     group(Allowed, "waiting for several things", &[
         "poll", "ppoll", "select", "pselect6", "epoll_create", "epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait",
         "epoll_pwait2", "eventfd", "eventfd2", "inotify_init", "inotify_init1", "inotify_add_watch", "inotify_rm_watch",
-        "io_setup", "io_destroy", "io_getevents", "io_pgetevents", "io_submit", "io_cancel",
     ]),
     group(Allowed, "sockets that are there", &[
         "connect", "accept", "accept4", "sendto", "recvfrom", "sendmsg", "sendmmsg", "recvmsg", "recvmmsg", "shutdown",
@@ -102,7 +101,10 @@ pub const TABLE: &[Group] = &[
     group(Looked, "no socket of a family or a netlink protocol that reaches past the container or is in little use", &[
         "socket", "socketpair",
     ]),
-    group(Looked, "no ring of packets: its memory is counted by nobody", &["setsockopt"]),
+    group(Looked, "no ring of packets, whose memory nobody counts; no flow label, of which the device has few", &["setsockopt"]),
+    group(Looked, "none larger than 256 bytes: in a file system in memory nobody counts them", &[
+        "setxattr", "lsetxattr", "fsetxattr",
+    ]),
     group(Looked, "no namespace is made", &["clone", "unshare"]),
     group(Looked, "no input is pushed to a terminal, which may be somebody else's", &["ioctl"]),
     group(Looked, "no other personality than none, and that without random addresses", &["personality"]),
@@ -111,11 +113,14 @@ pub const TABLE: &[Group] = &[
     group(Needs("io-uring"), "a second way to make every call, past this filter; holes were found in it every year", &[
         "io_uring_setup", "io_uring_enter", "io_uring_register",
     ]),
+    group(Needs("aio"), "the device has 65536 events of it for everybody; programs do without", &[
+        "io_setup", "io_destroy", "io_getevents", "io_pgetevents", "io_submit", "io_cancel",
+    ]),
     group(Needs("ptrace"), "other processes' memory and descriptors; of use to debuggers", &[
         "ptrace", "process_vm_readv", "process_vm_writev", "process_madvise", "pidfd_getfd", "kcmp",
     ]),
     group(Needs("keyrings"), "they are not divided by namespaces", &["add_key", "request_key", "keyctl"]),
-    group(Needs("memory-policy"), "of use on machines with several memories only", &[
+    group(Needs("memory-policy"), "of use on machines with several memories only; nobody counts what it costs", &[
         "mbind", "set_mempolicy", "get_mempolicy", "set_mempolicy_home_node", "move_pages", "migrate_pages",
     ]),
     group(Needs("namespaces"), "the container's mounts and namespaces are finished; of use to containers in a container", &[
@@ -129,6 +134,7 @@ pub const TABLE: &[Group] = &[
     ]),
     group(Denied, "the clock of the whole device", &["settimeofday", "clock_settime", "clock_adjtime", "adjtimex"]),
     group(Denied, "the quotas and terminals of the whole device", &["quotactl", "quotactl_fd", "vhangup"]),
+    group(Denied, "it writes out every file system of the device, for everybody; `syncfs` does its own", &["sync"]),
     group(Denied, "files by handle pass every check of a path", &["open_by_handle_at"]),
     group(Denied, "it can hold up who opens a file; inotify tells of changes", &["fanotify_init", "fanotify_mark"]),
     group(Denied, "ways to the machine that only old programs go", &[

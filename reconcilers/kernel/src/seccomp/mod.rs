@@ -52,12 +52,15 @@ const CLONE_NEWTIME: u64 = 0x80;
 /// Families of sockets for everybody. Others reach past the network namespace (`AF_VSOCK`: the hypervisor) or into
 /// little-used protocols.
 const FAMILIES: [libc::c_int; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
-/// Protocols of netlink for everybody (linux/netlink.h): addresses and routes (`getifaddrs`), sockets, what the kernel tells
-/// of devices. The others' queues and objects are of no use to a container, or past its namespaces.
-const NETLINK: [u64; 3] = [0, 4, 15];
+/// Protocols of netlink for everybody (linux/netlink.h): addresses and routes (`getifaddrs`), and what the kernel tells of
+/// devices. The others' queues, which nobody counts, are of no use to a container.
+const NETLINK: [u64; 2] = [0, 15];
 /// The same for who administers its network: XFRM and generic (WireGuard). Not NETFILTER: one could ask for any number of
 /// rules, and for an announcement of each, which the kernel takes from the memory of all; the agent sets what firewall there is.
 const NETLINK_OF_ADMINISTRATORS: [u64; 2] = [6, 16];
+/// Protocols of the internet (linux/in.h): its own choice, ICMP, TCP, UDP, ICMPv6. Others, such as MPTCP, are large parts of the
+/// kernel in little use. Who has NET_RAW makes any.
+const INTERNET: [u64; 5] = [0, 1, 6, 17, 58];
 /// linux/capability.h.
 const CAP_NET_ADMIN: u8 = 12;
 const CAP_NET_RAW: u8 = 13;
@@ -65,6 +68,11 @@ const CAP_NET_RAW: u8 = 13;
 /// `SOL_PACKET`, and its rings: `PACKET_RX_RING`, `PACKET_TX_RING` (linux/if_packet.h).
 const PACKETS: u64 = 263;
 const RINGS: [u64; 2] = [5, 13];
+/// `SOL_IPV6`, `IPV6_FLOWLABEL_MGR` (linux/in6.h).
+const IPV6: u64 = 41;
+const FLOW_LABELS: u64 = 32;
+/// The most bytes of an extended attribute: capabilities and access lists are shorter.
+const ATTRIBUTE: u64 = 256;
 
 /// Personalities that stay: none, without address randomisation, and asking.
 const PERSONALITIES: [u64; 3] = [0, 0x004_0000, 0xffff_ffff];
@@ -97,9 +105,18 @@ impl Filter {
             allowed.insert(libc::SYS_unshare, vec![rule(&[(0, Is::MaskedEq(namespaces | CLONE_NEWTIME), 0)])?]);
         }
         allowed.insert(libc::SYS_ioctl, vec![none_of(1, &TERMINAL_REQUESTS)?]);
-        let rings = [(1, Is::Eq, PACKETS)].into_iter().chain(RINGS.map(|ring| (2, Is::Ne, ring)));
-        let rings = [rule(&[(1, Is::Ne, PACKETS)])?, rule(&rings.collect::<Vec<_>>())?];
-        allowed.insert(libc::SYS_setsockopt, rings.into());
+        let [ring, other_ring] = RINGS.map(|ring| (2, Is::Ne, ring));
+        let options = [
+            rule(&[(1, Is::Ne, PACKETS), (1, Is::Ne, IPV6)])?,
+            rule(&[(1, Is::Eq, PACKETS), ring, other_ring])?,
+            rule(&[(1, Is::Eq, IPV6), (2, Is::Ne, FLOW_LABELS)])?,
+        ];
+        allowed.insert(libc::SYS_setsockopt, options.into());
+        for call in [libc::SYS_setxattr, libc::SYS_lsetxattr, libc::SYS_fsetxattr] {
+            // Of a length of 64 bits, both halves.
+            let small = SeccompCondition::new(3, Width::Qword, Is::Le, ATTRIBUTE)?;
+            allowed.insert(call, vec![SeccompRule::new(vec![small])?]);
+        }
         let personas = PERSONALITIES.into_iter().map(|persona| rule(&[(0, Is::Eq, persona)]));
         allowed.insert(libc::SYS_personality, personas.collect::<Result<_, _>>()?);
 
@@ -111,7 +128,15 @@ impl Filter {
         let protocols = NETLINK.into_iter().chain(more).map(|protocol| (2, Is::Ne, protocol));
         let protocols: Vec<_> = [(0, Is::Eq, family(libc::AF_NETLINK))].into_iter().chain(protocols).collect();
         let mut no_family = Rules::new();
-        no_family.insert(libc::SYS_socket, vec![none_of(0, &families)?, rule(&protocols)?]);
+        let mut refused = vec![none_of(0, &families)?, rule(&protocols)?];
+        if raw.is_none() {
+            for inet in [libc::AF_INET, libc::AF_INET6] {
+                let protocols = INTERNET.map(|protocol| (2, Is::Ne, protocol));
+                let others: Vec<_> = [(0, Is::Eq, family(inet))].into_iter().chain(protocols).collect();
+                refused.push(rule(&others)?);
+            }
+        }
+        no_family.insert(libc::SYS_socket, refused);
         no_family.insert(libc::SYS_socketpair, vec![none_of(0, &[family(libc::AF_UNIX)])?]);
 
         let errno = |errno: libc::c_int| SeccompAction::Errno(errno.cast_unsigned());
@@ -301,6 +326,10 @@ mod tests {
             ("socket", [word(libc::AF_UNIX), 1, 0], &[], &[], PASSES),
             ("socket", [word(libc::AF_INET6), 1, 0], &[], &[], PASSES),
             ("socket", [word(libc::AF_VSOCK), 1, 0], &[12, 13], &[], no_family),
+            ("socket", [word(libc::AF_INET), 1, 6], &[], &[], PASSES),
+            ("socket", [word(libc::AF_INET), 1, 262], &[], &[], no_family),
+            ("socket", [word(libc::AF_INET6), 1, 132], &[], &[], no_family),
+            ("socket", [word(libc::AF_INET), 3, 89], &[13], &[], PASSES),
             ("socket", [word(libc::AF_ALG), 5, 0], &[], &[], no_family),
             ("socket", [word(libc::AF_PACKET), 3, 0], &[], &[], no_family),
             ("socket", [word(libc::AF_PACKET), 3, 0], &[13], &[], PASSES),
@@ -328,10 +357,17 @@ mod tests {
             ("setsockopt", [0, PACKETS, 5], &[13], &[], denied),
             ("setsockopt", [0, PACKETS, 13], &[13], &[], denied),
             ("setsockopt", [0, PACKETS, 1], &[13], &[], PASSES),
+            ("setsockopt", [0, IPV6, FLOW_LABELS], &[], &[], denied),
+            ("setsockopt", [0, IPV6, 26], &[], &[], PASSES),
+            ("sync", [0, 0, 0], &[], &[], denied),
+            ("io_setup", [0, 0, 0], &[], &["aio"], PASSES),
         ];
         for (call, [a, b, c], capabilities, needs, expected) in rows {
             let got = answer(&filter(capabilities, needs), call, [*a, *b, *c, 0, 0, 0]);
             assert_eq!(got, *expected, "{call} {a} {b} {c} {capabilities:?} {needs:?}");
+        }
+        for (length, expected) in [(0, PASSES), (ATTRIBUTE, PASSES), (ATTRIBUTE + 1, denied), (1 << 32, denied)] {
+            assert_eq!(answer(&filter(&[], &[]), "fsetxattr", [0, 0, 0, length, 0, 0]), expected, "{length}");
         }
     }
 }

@@ -1,0 +1,283 @@
+//! The guard: no container uses up the memory of the device by a way that no control group counts.
+//!
+//! It is told by the kernel when memory becomes short. Then it looks for who is to blame, by evidence (locks of files,
+//! what waits in sockets), and where there is none by experiment: it lets one service after the other stand still, the one
+//! for which the kernel works most first, and sees whether memory still shrinks. Who is found is ended and held back, one at
+//! a time. The core container is ended only by evidence.
+
+use std::{
+    cell::Cell,
+    collections::BTreeMap,
+    os::fd::AsFd as _,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use catenoid_kernel::{
+    cgroup::{self, Hierarchy},
+    shortage::{self, Memory, Pressure},
+    wait::{Bell, For, wait},
+};
+use catenoid_schema::{manifest::ContainerRole, name::Name, status::Subject};
+use tokio::sync::watch;
+
+use crate::{
+    audit::{Audit, Happening},
+    hold::Holds,
+    intake::{Target, chain},
+    paths::CGROUP,
+};
+
+/// Memory is short when less than this share of it, in thousandths, is available.
+const SHORT: u64 = 120;
+/// And low below this: then it is looked at by the clock as well.
+const LOW: u64 = 240;
+const LOW_LOOK: Duration = Duration::from_millis(500);
+const NO_LOOK: Duration = Duration::from_secs(86_400);
+/// So much of all memory in its queues is evidence, in thousandths.
+const MUCH_QUEUED: u64 = 20;
+/// How long the device is looked at while a container stands still.
+const LOOK: Duration = Duration::from_millis(300);
+/// What memory may shrink in that time by itself: this part of it.
+const STEADY: u64 = 1000;
+/// When less than this part of it is left to be freed there is no time for that.
+const URGENT: u64 = 25;
+/// How often a suspicion is tried again before somebody is ended for it.
+const CONFIRM: usize = 2;
+/// How long a container's processes may take to be gone, with all that they held.
+const END: Duration = Duration::from_secs(20);
+
+/// A container and its processes.
+struct Suspect {
+    name: Name,
+    role: ContainerRole,
+    launches: Vec<String>,
+    pids: Vec<u32>,
+}
+
+/// Why somebody is to blame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Evidence {
+    Locks(u64),
+    Queued(u64),
+    Standstill,
+}
+
+impl std::fmt::Display for Evidence {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Locks(count) => write!(f, "{count} locks of files, of those that the kernel lists first"),
+            Self::Queued(bytes) => write!(f, "{} MiB that nobody fetches from its sockets", bytes >> 20),
+            Self::Standstill => write!(f, "memory shrank no more while it stood still"),
+        }
+    }
+}
+
+/// What the guard works with.
+pub(crate) struct Guard {
+    hierarchy: Hierarchy,
+    pressure: Pressure,
+    /// Rung by who finds little memory by chance.
+    alarm: Bell,
+    accepted: watch::Receiver<Option<Arc<Target>>>,
+    holds: Arc<Holds>,
+    audit: Arc<Audit>,
+    /// When it last ended somebody.
+    ended: Cell<Option<Instant>>,
+}
+
+impl Guard {
+    /// Listens to the kernel from now on. Whoever an agent before this one let stand still goes on.
+    ///
+    /// # Errors
+    /// What is missing, for people.
+    pub(crate) fn open(
+        accepted: watch::Receiver<Option<Arc<Target>>>,
+        holds: Arc<Holds>,
+        audit: Arc<Audit>,
+        alarm: Bell,
+    ) -> Result<Self, String> {
+        let hierarchy = Hierarchy::open(Path::new(CGROUP)).map_err(|error| chain(&error))?;
+        for group in hierarchy.groups().map_err(|error| chain(&error))? {
+            hierarchy.hold_still(&group, false).map_err(|error| chain(&error))?;
+        }
+        let pressure = Pressure::listen().map_err(|error| format!("the kernel does not tell of pressure: {error}"))?;
+        Ok(Self { hierarchy, pressure, alarm, accepted, holds, audit, ended: Cell::new(None) })
+    }
+
+    /// Watches for ever; gives why it cannot any more.
+    pub(crate) fn watch(self) -> String {
+        loop {
+            let sources = [(self.pressure.as_fd(), For::Change), (self.alarm.as_fd(), For::Input)];
+            // The kernel gives up looking, and so telling, where it finds nothing that can be freed: then the guard looks.
+            let until = Instant::now() + if is_low() { LOW_LOOK } else { NO_LOOK };
+            if let Err(error) = wait(&sources, until) {
+                return format!("the kernel does not tell of pressure any more: {error}");
+            }
+            self.alarm.hush();
+            if is_short()
+                && let Err(error) = self.act()
+            {
+                tracing::warn!(error = chain(&error), "the guard could not act");
+            }
+        }
+    }
+
+    fn act(&self) -> Result<(), cgroup::Error> {
+        // What was ended may give its memory back slowly: nobody else is to blame for that.
+        if self.ended.get().is_some_and(|ended| ended.elapsed() < END) && self.loss()?.is_none() {
+            return Ok(());
+        }
+        let suspects = self.suspects()?;
+        if let Some((suspect, evidence)) = blame(&suspects) {
+            return self.end(suspect, &evidence);
+        }
+        match self.experiment(&suspects)? {
+            Some(suspect) => self.end(suspect, &Evidence::Standstill),
+            None => Ok(()),
+        }
+    }
+
+    /// All containers that have processes.
+    fn suspects(&self) -> Result<Vec<Suspect>, cgroup::Error> {
+        let Some(target) = self.accepted.borrow().clone() else { return Ok(Vec::new()) };
+        let mut suspects = Vec::new();
+        for (name, container) in &target.manifest.containers {
+            // One that cannot be read hides nobody else.
+            let leaves = self.hierarchy.leaves(name.as_str()).unwrap_or_default();
+            let leaves = leaves.into_iter().filter(|leaf| leaf.populated);
+            let (launches, pids): (Vec<_>, Vec<_>) = leaves.map(|leaf| (leaf.launch_id, leaf.pids)).unzip();
+            if !launches.is_empty() {
+                let (name, role, pids) = (name.clone(), container.role, pids.into_iter().flatten().collect());
+                suspects.push(Suspect { name, role, launches, pids });
+            }
+        }
+        Ok(suspects)
+    }
+
+    /// Lets the containers stand still, services first and one more each time, until memory shrinks no more; who was the last,
+    /// if it shrinks again as soon as that one goes on. All others go on then.
+    fn experiment<'a>(&self, suspects: &'a [Suspect]) -> Result<Option<&'a Suspect>, cgroup::Error> {
+        let before = self.work(suspects);
+        let Some(loss) = self.loss()? else { return Ok(None) };
+        let after = self.work(suspects);
+        let worked = |suspect: &Suspect| {
+            let time = after.get(&suspect.name).zip(before.get(&suspect.name));
+            time.map(|(after, before)| after.saturating_sub(*before))
+        };
+        let mut all: Vec<_> = suspects.iter().collect();
+        all.sort_by_key(|suspect| (suspect.role == ContainerRole::Core, std::cmp::Reverse(worked(suspect))));
+        let mut found = Ok(None);
+        for suspect in &all {
+            match self.loses_less(suspect, true, loss) {
+                Ok(false) => {}
+                Ok(true) => {
+                    found = self.is_it(suspect, loss).map(|it_is| it_is.then_some(*suspect));
+                    break;
+                }
+                Err(error) => {
+                    found = Err(error);
+                    break;
+                }
+            }
+        }
+        for suspect in &all {
+            let stays = matches!(&found, Ok(Some(found)) if found.name == suspect.name);
+            if !stays && let Err(error) = self.hierarchy.hold_still(suspect.name.as_str(), false) {
+                found = found.and(Err(error));
+            }
+        }
+        found
+    }
+
+    /// Whether memory shrinks again whenever this one goes on, and less whenever it stands still, which it does in the end:
+    /// whoever stops taking while another stands still does not bring that one down by it once.
+    fn is_it(&self, suspect: &Suspect, loss: u64) -> Result<bool, cgroup::Error> {
+        for _ in 0..CONFIRM {
+            if is_urgent() {
+                return Ok(true);
+            }
+            if self.loses_less(suspect, false, loss)? || !self.loses_less(suspect, true, loss)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Lets `suspect` stand still or go on; whether memory then shrinks less than half as fast as by `loss`.
+    fn loses_less(&self, suspect: &Suspect, still: bool, loss: u64) -> Result<bool, cgroup::Error> {
+        self.hierarchy.hold_still(suspect.name.as_str(), still)?;
+        Ok(self.loss()?.is_none_or(|now| now < loss / 2))
+    }
+
+    /// How much memory that no group counts is lost in a look; none where it is not more than by the device's own work.
+    fn loss(&self) -> Result<Option<u64>, cgroup::Error> {
+        let (before, total) = self.uncounted()?;
+        #[expect(clippy::disallowed_methods, reason = "nobody tells when memory shrinks: this is a look, not a wait")]
+        std::thread::sleep(LOOK);
+        let loss = before.saturating_sub(self.uncounted()?.0);
+        Ok((loss > total / STEADY).then_some(loss))
+    }
+
+    /// What is free or can be freed, and what containers' groups count, together: it stays where they only take what is theirs. And all
+    /// memory.
+    fn uncounted(&self) -> Result<(u64, u64), cgroup::Error> {
+        let memory = Memory::read().map_err(|source| cgroup::Error::Read { path: "/proc/meminfo".into(), source })?;
+        Ok((memory.free + self.hierarchy.memory_in_use()?, memory.total))
+    }
+
+    /// How long processors worked in the kernel for each.
+    fn work(&self, suspects: &[Suspect]) -> BTreeMap<Name, u64> {
+        let time = |suspect: &Suspect| self.hierarchy.system_time(suspect.name.as_str()).ok();
+        suspects.iter().filter_map(|suspect| Some((suspect.name.clone(), time(suspect)?))).collect()
+    }
+
+    /// Ends everything of a container at once and, if it is a service, holds it back.
+    fn end(&self, suspect: &Suspect, evidence: &Evidence) -> Result<(), cgroup::Error> {
+        let name = suspect.name.as_str();
+        // First of all: what follows waits for the disk.
+        let killed = suspect.launches.iter().try_for_each(|launch| self.hierarchy.kill(name, launch));
+        let released = self.hierarchy.hold_still(name, false);
+        self.ended.set(Some(Instant::now()));
+        let message = format!("it used up memory of the whole device that no limit counts: {evidence}");
+        if suspect.role == ContainerRole::Service {
+            self.holds.take(&suspect.name, message.clone());
+        }
+        let subject = Some(Subject::new("container", &suspect.name));
+        self.audit.note(Happening::by_device("ContainerEndedByGuard", subject, message));
+        killed.and(released)
+    }
+}
+
+fn is_short() -> bool {
+    Memory::read().is_ok_and(|memory| memory.available < memory.total / 1000 * SHORT)
+}
+
+/// Whether memory may soon be short.
+pub(crate) fn is_low() -> bool {
+    Memory::read().is_ok_and(|memory| memory.available < memory.total / 1000 * LOW)
+}
+
+fn is_urgent() -> bool {
+    Memory::read().is_ok_and(|memory| memory.free < memory.total / URGENT)
+}
+
+/// Who has most of what no control group counts, services before the core container.
+fn blame(suspects: &[Suspect]) -> Option<(&Suspect, Evidence)> {
+    let locks = shortage::locks().unwrap_or_default();
+    let much = Memory::read().map_or(u64::MAX, |memory| memory.total / 1000 * MUCH_QUEUED);
+    let evidence = |suspect: &Suspect| {
+        let count = suspect.pids.iter().filter_map(|pid| locks.by_process.get(pid)).sum::<u64>();
+        // Of so many that they are not all listed, most: then it has many more.
+        if locks.more && count > locks.listed / 2 {
+            return Some((u64::MAX, Evidence::Locks(count)));
+        }
+        // All of its processes are in one network namespace; the first may have ended but for its threads.
+        let queued = suspect.pids.iter().find_map(|pid| shortage::socket_queues(*pid).ok()).unwrap_or_default();
+        (queued >= much).then_some((queued, Evidence::Queued(queued)))
+    };
+    let found = suspects.iter().filter_map(|suspect| evidence(suspect).map(|(bytes, found)| (bytes, suspect, found)));
+    let is_service = |suspect: &Suspect| suspect.role == ContainerRole::Service;
+    found.max_by_key(|(bytes, suspect, _)| (is_service(suspect), *bytes)).map(|(_, suspect, found)| (suspect, found))
+}

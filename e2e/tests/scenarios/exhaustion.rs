@@ -1,0 +1,106 @@
+//! One container takes what belongs to the whole device, row by row of `catenoid-probe exhaust`; nobody else is to suffer.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use catenoid_e2e::chance::whole;
+use catenoid_schema::status::Status;
+
+use crate::bench::author::resequenced;
+use crate::bench::{Bench, SOON, converged, subject};
+use crate::confined::{agent, with_neighbours};
+
+/// Takes one row; with no capability, and 16 MiB.
+const TAKER: &str = "
+  TAKER:
+    guest: probe
+    zones: [plant]
+    command: [/usr/bin/catenoid-probe, exhaust, ROW]
+    restart: never
+    limits: { memory: 16MiB, cpu: 1.0, pids: 64 }
+";
+/// Root takes all of the memory but 200 MiB, so that the rest is sooner used up.
+const FILL: &str = "available=$(awk '/^MemAvailable/ { print int($2 / 1024) }' /proc/meminfo)
+    mount -t tmpfs -o size=90% fill /tmp && dd if=/dev/zero of=/tmp/fill bs=1M count=$((available - 200)) 2>/dev/null";
+/// A row of each kind, with what is told of it: the guard finds it by locks, by queues, by experiment; the filter refuses it;
+/// the group bounds it.
+const SAMPLE: [(&str, &str); 5] = [
+    ("posix-locks", "locks of files"),
+    ("netlink-route-unread", "fetches from its sockets"),
+    ("ofd-locks", "while it stood still"),
+    ("netlink-usersock", "EAFNOSUPPORT"),
+    ("unix-datagrams", "memory"),
+];
+/// Until the agent answers whoever asks, while somebody takes what he can.
+const ANSWER: Duration = Duration::from_secs(20);
+
+/// [whole: exhaustion] [req->TSF-ISOLATION]
+#[test]
+fn vm_resource_exhaustion() -> Result<()> {
+    let mut bench = Bench::ready("exhaustion")?;
+    let folder = bench.folder("documents")?;
+    let yaml = with_neighbours(&bench)?;
+    bench.deliver(&["probe-1.0.0"])?;
+    bench.apply(&bench.author.sign(&folder, &yaml)?)?;
+    let before = bench.processes()?;
+    let agent_before = agent(&mut bench)?;
+    bench.device.root(FILL)?;
+    let rows = if whole() { all_rows(&bench)? } else { SAMPLE.map(|(row, told)| (row.to_owned(), told)).into() };
+    for (at, (row, told)) in rows.iter().enumerate() {
+        let since = bench.status()?.last_event;
+        let begun = Instant::now();
+        // One of its own for each row: nothing that is told of it is of another.
+        let name = format!("taker{at}");
+        let taker = TAKER.replace("TAKER", &name).replace("ROW", row);
+        let yaml = resequenced(&yaml, 3 + u64::try_from(at)?)? + taker.trim_start_matches('\n');
+        bench.submit(&bench.author.sign(&folder, &yaml)?)?;
+        let outcome = outcome(&bench, &name).with_context(|| row.clone())?;
+        println!("{row}: {outcome} after {:.1} s", begun.elapsed().as_secs_f32());
+        ensure!(outcome.contains(told), "{row}: not `{told}`");
+        let asked = Instant::now();
+        bench.status()?;
+        ensure!(asked.elapsed() < ANSWER, "{row}: the agent answered after {} s", asked.elapsed().as_secs());
+        ensure!(agent(&mut bench)? == agent_before, "{row}: the agent is another");
+        let mut after = bench.processes()?;
+        after.retain(|name, _| !name.starts_with("taker"));
+        ensure!(after == before, "{row}: {before:?}, then {after:?}");
+        if outcome.starts_with("held back") {
+            bench.event(since, row, |event| event.kind == "ContainerEndedByGuard")?;
+        }
+    }
+    Ok(())
+}
+
+/// The rows that a service without capabilities can take.
+fn all_rows(bench: &Bench) -> Result<Vec<(String, &'static str)>> {
+    let listed = std::process::Command::new(bench.artefacts.probe()).args(["exhaust", "--list"]).output()?;
+    let rows = String::from_utf8(listed.stdout)?;
+    let rows = rows.lines().map(|line| Ok(serde_json::from_str::<serde_json::Value>(line)?));
+    let rows: Vec<_> = rows.collect::<Result<_>>()?;
+    let free = rows.iter().filter(|row| row["needs"] == "").filter_map(|row| row["name"].as_str());
+    Ok(free.map(|row| (row.to_owned(), "")).collect())
+}
+
+/// Waits until the taker was held back, was ended by its own limit, or tells what it got and holds it.
+fn outcome(bench: &Bench, name: &str) -> Result<String> {
+    let ended = |status: &Status| {
+        let taker = subject(status, &format!("container/{name}")).ok()?;
+        let told = |reason: &str| taker.conditions.iter().find(|condition| condition.reason == reason);
+        let held = told("HeldBack").map(|condition| format!("held back: {}", condition.message));
+        held.or_else(|| told("Ended").or(told("LastExit")).map(|condition| condition.message.clone()))
+    };
+    let deadline = Instant::now() + SOON;
+    while Instant::now() < deadline {
+        if let Some(outcome) = ended(&bench.status()?) {
+            return Ok(outcome);
+        }
+        // It tells when it has all that it gets.
+        let told = bench.device.catenoid(&["logs", name])?.stdout;
+        if let Some(line) = told.lines().find(|line| line.contains("stopped")) {
+            return Ok(line.to_owned());
+        }
+    }
+    let status = bench.status()?;
+    let taker = subject(&status, &format!("container/{name}")).map(|taker| taker.conditions.clone());
+    bail!("no outcome: {taker:?}; converged {:?}", converged(&status))
+}

@@ -1,0 +1,153 @@
+//! Whether the device is short of memory, and who may have it: what no control group counts.
+
+use std::{
+    collections::BTreeMap,
+    fs::{File, OpenOptions},
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
+    os::fd::{AsFd, BorrowedFd},
+};
+
+use crate::fault::look;
+
+/// Told when somebody waited for memory, the kernel's own cleaner included, for 10 ms of half a second
+/// (Documentation/accounting/psi.rst). That begins before memory is used up: `vm/watermark_scale_factor` in
+/// [`crate::settings`].
+const TRIGGER: &[u8] = b"some 10000 500000\0";
+/// The most bytes of a list in `/proc` that are looked at. The list of locks has the newest of each processor first, and its
+/// reader holds up all that lock: who takes a million has most of the first hundreds, unless he hides them.
+const LIST_BYTES: u64 = 64 * 1024;
+
+/// Memory of the device, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// All of it.
+    pub total: u64,
+    /// What could be had without taking it from anybody (`MemAvailable`): nothing, long before the last page is gone.
+    pub available: u64,
+    /// What is free, and what the kernel can free: files in memory, and what it remembers of names.
+    pub free: u64,
+}
+
+impl Memory {
+    /// As of now.
+    ///
+    /// # Errors
+    /// If procfs does not say.
+    pub fn read() -> io::Result<Self> {
+        let text = look("shortage.memory", || std::fs::read_to_string("/proc/meminfo"))?;
+        Self::parse(&text).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let kibibytes = |key: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_suffix("kB"))?;
+            line.trim().parse::<u64>().ok()?.checked_mul(1024)
+        };
+        let free = ["MemFree:", "Active(file):", "Inactive(file):", "SReclaimable:"];
+        let free = free.into_iter().map(kibibytes).sum::<Option<u64>>()?;
+        Some(Self { total: kibibytes("MemTotal:")?, available: kibibytes("MemAvailable:")?, free })
+    }
+}
+
+/// Tells when memory becomes short.
+#[derive(Debug)]
+pub struct Pressure(File);
+
+impl Pressure {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// If the kernel does not tell.
+    pub fn listen() -> io::Result<Self> {
+        let mut file = OpenOptions::new().read(true).write(true).open("/proc/pressure/memory")?;
+        file.write_all(TRIGGER)?;
+        Ok(Self(file))
+    }
+}
+
+/// An exceptional condition (`POLLPRI`) each time, at most twice a second.
+impl AsFd for Pressure {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Locks of files, of those that the kernel lists first.
+#[derive(Debug, Default)]
+pub struct Locks {
+    /// By the process that has them; some kinds name none.
+    pub by_process: BTreeMap<u32, u64>,
+    /// All that were looked at.
+    pub listed: u64,
+    /// Whether there are more than that.
+    pub more: bool,
+}
+
+/// The locks of files that the kernel lists first.
+///
+/// # Errors
+/// If procfs cannot be read.
+pub fn locks() -> io::Result<Locks> {
+    let lines = list("/proc/locks")?;
+    let bytes: usize = lines.iter().map(|line| line.len() + 1).sum();
+    let mut locks = Locks { more: bytes as u64 >= LIST_BYTES, ..Locks::default() };
+    for line in lines {
+        locks.listed += 1;
+        // `1: POSIX  ADVISORY  WRITE 70 00:05:123 0 EOF`; one that waits has `->` behind its number.
+        let mut words = line.split_whitespace().skip(1).skip_while(|word| *word == "->");
+        if let Some(pid) = words.nth(3).and_then(|pid| pid.parse().ok()) {
+            *locks.by_process.entry(pid).or_default() += 1;
+        }
+    }
+    Ok(locks)
+}
+
+/// Bytes that wait in netlink, packet and raw sockets of the network namespace of the process `pid`.
+///
+/// # Errors
+/// If procfs cannot be read, as when the process is gone.
+pub fn socket_queues(pid: u32) -> io::Result<u64> {
+    // Columns from 0: `sk Eth Pid Groups Rmem ...`, `sk RefCnt Type Proto Iface R Rmem ...`, and
+    // `sl local_address rem_address st tx_queue:rx_queue ...`, the last in hexadecimal.
+    let decimal = |word: &str| word.parse().ok();
+    let receiving = |word: &str| u64::from_str_radix(word.split_once(':')?.1, 16).ok();
+    type Read = fn(&str) -> Option<u64>;
+    let files: [(&str, usize, Read); 4] =
+        [("netlink", 4, decimal), ("packet", 6, decimal), ("raw", 4, receiving), ("raw6", 4, receiving)];
+    let mut bytes = 0_u64;
+    for (file, column, read) in files {
+        let lines = list(&format!("/proc/{pid}/net/{file}"))?;
+        let queued = lines.iter().filter_map(|line| line.split_whitespace().nth(column).and_then(read));
+        bytes = queued.fold(bytes, u64::saturating_add);
+    }
+    Ok(bytes)
+}
+
+fn list(path: &str) -> io::Result<Vec<String>> {
+    look("shortage.list", || BufReader::new(File::open(path)?.take(LIST_BYTES)).lines().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_read_as_the_kernel_writes_it() {
+        let text = "MemTotal:        1003456 kB\nMemFree:          1 kB\nMemAvailable:     800000 kB\n\
+                    Active(file):    2 kB\nInactive(file):   3 kB\nSReclaimable:    4 kB\n";
+        let memory = Memory { total: 1_003_456 * 1024, available: 800_000 * 1024, free: 10 * 1024 };
+        assert_eq!(Memory::parse(text), Some(memory));
+        assert_eq!(Memory::parse("MemTotal: 1 kB"), None);
+        assert!(Memory::read().unwrap().available > 0);
+    }
+
+    #[test]
+    fn a_lock_is_found_under_the_process_that_has_it() {
+        let file = tempfile::tempfile().unwrap();
+        rustix::fs::fcntl_lock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        let locks = locks().unwrap();
+        assert!(locks.by_process.get(&std::process::id()).is_some_and(|count| *count > 0));
+        assert!(locks.listed > 0 && !locks.more);
+        assert!(socket_queues(std::process::id()).is_ok());
+    }
+}
