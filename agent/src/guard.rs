@@ -1,9 +1,9 @@
 //! The guard: no container uses up the memory of the device by a way that no control group counts.
 //!
 //! It is told by the kernel when memory becomes short. Then it looks for who is to blame, by evidence (locks of files,
-//! what waits in sockets), and where there is none by experiment: it lets one service after the other stand still, the one
+//! what waits in sockets), and where there is none by experiment: it lets one container after the other stand still, the one
 //! for which the kernel works most first, and sees whether memory still shrinks. Who is found is ended and held back, one at
-//! a time. The core container is ended only by evidence.
+//! a time. The core container is the last to be tried.
 
 use std::{
     cell::Cell,

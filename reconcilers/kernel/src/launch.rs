@@ -588,14 +588,22 @@ pub fn open_log(path: &Path, uid: u32, gid: u32) -> Result<OwnedFd, Error> {
     Ok(fd)
 }
 
+/// The kernel adds thousandths of the memory to what a process uses when it looks for one to end (proc(5)).
+const SCORE: &str = "/proc/self/oom_score_adj";
+/// Of who is ended after others.
+const SPARED: i32 = -500;
+
 /// Undoes what a process inherits from the agent: when memory runs out it is as likely to be ended as others are, or less so if
 /// it is `spared`; no core dump through the host's pattern, no ignored or blocked signal, no foreign session, terminal or keys, the usual file mode mask.
 ///
 /// # Errors
 /// [`Error::Set`].
 pub fn forget_parent(spared: bool) -> Result<(), Error> {
-    std::fs::write("/proc/self/oom_score_adj", if spared { "-500" } else { "0" })
-        .map_err(|source| Error::Set { what: "the out-of-memory score", source })?;
+    let failed = |source| Error::Set { what: "the out-of-memory score", source };
+    // Of one that is spared it is raised at most: whoever starts it may be no more likely to be spared than others.
+    let inherited = std::fs::read_to_string(SCORE).map_err(failed)?.trim().parse().unwrap_or_default();
+    let score = if spared { SPARED.max(inherited) } else { 0 };
+    std::fs::write(SCORE, score.to_string()).map_err(failed)?;
     nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0)
         .map_err(|e| set("the core dump limit", e))?;
     for number in 1..=libc::SIGRTMAX() {
