@@ -251,12 +251,16 @@ impl Guard {
 }
 
 fn is_short() -> bool {
-    Memory::read().is_ok_and(|memory| memory.available < memory.total / 1000 * SHORT)
+    is_below(SHORT)
 }
 
 /// Whether memory may soon be short.
 pub(crate) fn is_low() -> bool {
-    Memory::read().is_ok_and(|memory| memory.available < memory.total / 1000 * LOW)
+    is_below(LOW)
+}
+
+fn is_below(thousandths: u64) -> bool {
+    Memory::read().is_ok_and(|memory| memory.available < memory.total / 1000 * thousandths)
 }
 
 fn is_urgent() -> bool {

@@ -5,21 +5,19 @@ use std::{
     borrow::Cow,
     collections::BTreeMap,
     path::Path,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
     time::{Duration, Instant},
 };
 
+use catenoid_containers::HELD_BACK;
 use catenoid_forecast::Wanted;
 use catenoid_kernel::{machine, wait::Bell};
 use catenoid_schema::{manifest::ContainerRole, name::Name, status::Condition};
 
 use crate::{
     boots::{Boots, Level},
-    intake::{Target, condition},
+    intake::{Target, condition, lock},
 };
-
-/// The condition of what is held back.
-pub(crate) const HELD_BACK: &str = "HeldBack";
 
 /// The first time for which one that took too much is held back; each further one is twice as long, up to the longest.
 const FIRST: Duration = Duration::from_secs(60);
@@ -131,6 +129,6 @@ impl Holds {
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.held)
     }
 }

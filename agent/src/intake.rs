@@ -609,7 +609,7 @@ fn keeps_the_rules(name: &Name, guest: &Guest) -> Result<(), Refused> {
 }
 
 /// Locks what nobody leaves half-changed, whatever became of who had it before.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

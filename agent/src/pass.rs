@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use catenoid_containers::{Containers, EarlyEnd};
+use catenoid_containers::{Containers, EarlyEnd, HELD_BACK};
 use catenoid_core::{Planner, Reconciler, Retries, RoomError as _, Step as _};
 use catenoid_forecast::{Observed, Wanted, forecast};
 use catenoid_guests::{Generation, Guests};
@@ -34,7 +34,7 @@ use tokio::sync::watch;
 use crate::{
     audit::{Audit, Happening},
     clock,
-    hold::{HELD_BACK, Holds},
+    hold::Holds,
     intake::{Target, chain},
     paths::{CGROUP, DATA, EXITS, RUN},
     status::Snapshot,

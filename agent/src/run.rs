@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use catenoid_containers::{Containers, Paths, exit::End};
+use catenoid_containers::{Containers, HELD_BACK, Paths, exit::End};
 use catenoid_guests::Store;
 use catenoid_kernel::{init, machine, process, wait::Bell, watchdog::Life};
 use catenoid_schema::{
@@ -29,7 +29,7 @@ use crate::{
     boot::AgentEnd,
     clock, control,
     guard::{self, Guard},
-    hold::{HELD_BACK, Holds},
+    hold::Holds,
     intake::{Intake, Target},
     pass::Pass,
     paths::{AGENT_END, ANCHORS, CONTROL, DATA, FOREIGN, LAUNCHER, LEDGER_COPY, RESET, RUN},
@@ -137,8 +137,7 @@ pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
     let accepted = intake.watch();
     let upkeep = Upkeep { intake: intake.clone(), store: store.clone(), holds: holds.clone(), audit: audit.clone() };
     let alarm = Bell::new().map_err(|source| Error::Runtime { what: "no bell for the guard", source })?;
-    let guarded = alarm.clone();
-    stand_guard(accepted.clone(), holds.clone(), audit.clone(), guarded);
+    stand_guard(accepted.clone(), holds.clone(), audit.clone(), alarm.clone());
     let agent = control::Agent { intake, store, containers, holds, audit: audit.clone(), snapshot, device, started };
     let passes = std::thread::Builder::new().name("pass".to_owned());
     let (targets, rung) = (accepted.clone(), bell.clone());

@@ -29,4 +29,4 @@ pub use desired::{Desired, Launch, Paths, Wanted, desired};
 #[cfg(feature = "kernel")]
 pub use log::Tail;
 pub use plan::{Container, Observed, Planning, Run, State, Step};
-pub use status::{EarlyEnd, early_ends};
+pub use status::{EarlyEnd, HELD_BACK, early_ends};

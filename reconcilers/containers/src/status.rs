@@ -14,6 +14,9 @@ use crate::{
     plan::{fits, rests},
 };
 
+/// The reason of the condition of a container that must not run for now.
+pub const HELD_BACK: &str = "HeldBack";
+
 /// A container that ends sooner than this after its start did not work.
 const EARLY: Span = Span::from_milliseconds(10_000);
 
@@ -126,7 +129,7 @@ fn waiting(name: &Name, reason: &str, container: &Container) -> SubjectStatus {
 }
 
 fn held_back(name: &Name, reason: &str, container: &Container) -> SubjectStatus {
-    let condition = Condition::new("HeldBack", reason.to_owned(), Some(Blame::Administrator));
+    let condition = Condition::new(HELD_BACK, reason.to_owned(), Some(Blame::Administrator));
     told(name, Sync::OutOfSync, Health::Degraded, vec![condition], container)
 }
 

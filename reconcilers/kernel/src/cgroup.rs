@@ -255,10 +255,8 @@ impl Hierarchy {
     /// # Errors
     /// [`Error::Read`], [`Error::Format`].
     pub fn agent_memory_kills(&self) -> Result<u64, Error> {
-        let file = format!("{}/memory.events", name::AGENT_CGROUP);
-        let text = self.read(&file)?;
-        let count = text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.parse().ok());
-        count.ok_or_else(|| Error::Format { path: self.path.join(&file), text: text.chars().take(80).collect() })
+        let [kills] = self.numbers(&format!("{}/memory.events", name::AGENT_CGROUP), ["oom_kill"])?;
+        Ok(kills)
     }
 
     /// Bytes that all containers use together and cannot be taken from them, as far as their groups count it: no page cache,
@@ -267,13 +265,8 @@ impl Hierarchy {
     /// # Errors
     /// [`Error::Read`], [`Error::Format`].
     pub fn memory_in_use(&self) -> Result<u64, Error> {
-        let file = format!("{}/memory.stat", name::CGROUP);
-        let text = self.read(&file)?;
-        let bytes = |key: &str| {
-            let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.parse::<u64>().ok());
-            value.ok_or_else(|| Error::Format { path: self.path.join(&file), text: key.to_owned() })
-        };
-        Ok(bytes("anon")? + bytes("shmem")? + bytes("kernel")?)
+        let parts = self.numbers(&format!("{}/memory.stat", name::CGROUP), ["anon", "shmem", "kernel"])?;
+        Ok(parts.iter().sum())
     }
 
     /// Microseconds that processors worked in the kernel for `container`.
@@ -281,10 +274,8 @@ impl Hierarchy {
     /// # Errors
     /// [`Error::Name`], [`Error::Read`], [`Error::Format`].
     pub fn system_time(&self, container: &str) -> Result<u64, Error> {
-        let file = format!("{}/cpu.stat", group(container)?);
-        let text = self.read(&file)?;
-        let time = text.lines().find_map(|line| line.strip_prefix("system_usec ")?.parse().ok());
-        time.ok_or_else(|| Error::Format { path: self.path.join(&file), text: text.chars().take(80).collect() })
+        let [time] = self.numbers(&format!("{}/cpu.stat", group(container)?), ["system_usec"])?;
+        Ok(time)
     }
 
     /// Freezes all of `container`, or lets it go on. Its leaves have a freezer of their own.
@@ -524,6 +515,18 @@ impl Hierarchy {
             Ok(fd) => read_from_start(&fd, &path),
             Err(source) => Err(Error::Read { path, source }),
         }
+    }
+
+    /// The numbers with these keys of a flat keyed file such as `memory.events`.
+    fn numbers<const N: usize>(&self, file: &str, keys: [&str; N]) -> Result<[u64; N], Error> {
+        let text = self.read(file)?;
+        let mut numbers = [0; N];
+        for (number, key) in numbers.iter_mut().zip(keys) {
+            let value = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.parse().ok());
+            *number = value
+                .ok_or_else(|| Error::Format { path: self.path.join(file), text: text.chars().take(80).collect() })?;
+        }
+        Ok(numbers)
     }
 
     fn write(&self, file: &str, value: &str) -> Result<(), Error> {

@@ -33,6 +33,9 @@ pub(crate) enum Runs {
 
 /// What is on the device, what makes it, and what boots it.
 const DEVICE: &[&str] = &["catenoid-agent", "catenoid-launcher", "catenoid", "catenoid-sign", "catenoid-e2e"];
+/// The same with the attacker.
+const DEVICE_AND_PROBE: &[&str] =
+    &["catenoid-agent", "catenoid-launcher", "catenoid", "catenoid-sign", "catenoid-e2e", "catenoid-probe"];
 /// What the image and the guests are made by and of.
 const IMAGE: &[&str] = &["e2e/xtask/src/image", "e2e/xtask/src/development.rs", "manifests"];
 /// On these every set depends: compiler, and the versions of everything that is not ours.
@@ -84,14 +87,7 @@ pub(crate) const SETS: &[Set] = &[
         name: "hostility",
         shows: "every call in every hostile form, as root of c0 and as a user",
         runs: Runs::Scenario("hostile_c0::vm_control_calls_survive_hostility"),
-        packages: &[
-            "catenoid-agent",
-            "catenoid-launcher",
-            "catenoid",
-            "catenoid-sign",
-            "catenoid-e2e",
-            "catenoid-probe",
-        ],
+        packages: DEVICE_AND_PROBE,
         paths: IMAGE,
         shared: false,
         resumed: false,
@@ -111,14 +107,7 @@ pub(crate) const SETS: &[Set] = &[
         name: "exhaustion",
         shows: "a container without a capability takes all that it gets of each resource, and nobody else suffers",
         runs: Runs::Scenario("exhaustion::vm_resource_exhaustion"),
-        packages: &[
-            "catenoid-agent",
-            "catenoid-launcher",
-            "catenoid",
-            "catenoid-sign",
-            "catenoid-e2e",
-            "catenoid-probe",
-        ],
+        packages: DEVICE_AND_PROBE,
         paths: IMAGE,
         shared: false,
         resumed: false,
