@@ -14,6 +14,7 @@ use std::{
 use catenoid_containers::exit::{self, End};
 use catenoid_kernel::{
     cgroup::{self, Hierarchy},
+    files,
     init::{self, Signals, Told},
     machine, process, settings,
     watchdog::{self, Signs, Watchdogs},
@@ -108,16 +109,21 @@ pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
     }
     init::set_limits().map_err(Error::Limits)?;
     let mut signals = Signals::receive()?;
-    let modules = fs::read_to_string(MODULES).map_err(|source| Error::Path { path: MODULES, source })?;
+    let modules = modules()?;
     init::load_modules(&modules.lines().filter(|line| !line.is_empty()).collect::<Vec<_>>())?;
     for differed in settings::settle().iter().filter(|differed| differed.set.is_err()) {
         println!("catenoid: {differed}");
     }
     init::show_firmware_variables()?;
     signals.listen_to_buttons()?;
-    fs::create_dir_all(EXITS).map_err(|source| Error::Path { path: EXITS, source })?;
+    let made = files::make_folders(Path::new(EXITS));
+    made.map_err(|error| Error::Path { path: EXITS, source: io::Error::other(error) })?;
     say_how_it_booted();
     watch_over_agent(&mut signals, Vigil::begin())
+}
+
+fn modules() -> Result<String, Error> {
+    fs::read_to_string(MODULES).map_err(|source| Error::Path { path: MODULES, source })
 }
 
 /// PID 1 feeds the machine's watchdogs as long as there is an agent that lives.

@@ -30,7 +30,7 @@ use crate::{
     clock, control,
     guard::{self, Guard},
     hold::Holds,
-    intake::{Intake, Target},
+    intake::{Intake, Target, chain},
     pass::Pass,
     paths::{AGENT_END, ANCHORS, CONTROL, DATA, FOREIGN, LAUNCHER, LEDGER_COPY, RESET, RUN},
     status::Snapshot,
@@ -328,14 +328,11 @@ fn speakers(target: &Target) -> Vec<(Name, u32)> {
 }
 
 async fn socket(agent: Arc<control::Agent>, (container, owner): (Name, u32)) {
-    let folder = Path::new(CONTROL).join(container.as_str());
+    let socket = Path::new(CONTROL).join(container.as_str()).join("control.sock");
     loop {
-        let served = match fs::create_dir_all(&folder) {
-            Ok(()) => control::serve(agent.clone(), &folder.join("control.sock"), container.as_str(), owner).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = served {
-            agent.audit.note(Happening::by_device("ControlSocketFailed", None, format!("`{container}`: {error}")));
+        if let Err(error) = control::serve(agent.clone(), &socket, container.as_str(), owner).await {
+            let message = format!("`{container}`: {}", chain(&error));
+            agent.audit.note(Happening::by_device("ControlSocketFailed", None, message));
         }
         #[expect(clippy::disallowed_methods, reason = "nobody announces that a socket can be made again")]
         tokio::time::sleep(SOCKET_PAUSE).await;

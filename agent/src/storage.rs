@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeSet,
-    fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -193,7 +192,7 @@ impl Restock {
 /// The first thing wrong with it; nothing of it is in force then.
 fn take_factory_bundle(intake: &Intake, store: &Store) -> Result<(), BundleError> {
     let device = wait_for_partition(FACTORY_LABEL)?;
-    take_bundle(intake, store, File::open(device)?)
+    take_bundle(intake, store, block::open(&device).map_err(Error::Block)?)
 }
 
 /// Takes the bundle that is read from `tar`.
@@ -242,7 +241,8 @@ fn refill(intake: &Intake, store: &Store) -> Result<BTreeSet<Digest>, BundleErro
         if lost.is_empty() {
             break;
         }
-        let mut archive = tar::Archive::new(File::open(wait_for_partition(FACTORY_LABEL)?)?);
+        let device = wait_for_partition(FACTORY_LABEL)?;
+        let mut archive = tar::Archive::new(block::open(&device).map_err(Error::Block)?);
         for entry in archive.entries()?.take(ENTRIES) {
             let mut entry = entry?;
             let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();

@@ -10,9 +10,10 @@ pub(crate) mod openapi;
 mod peer;
 mod routes;
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use axum::Router;
+use catenoid_kernel::files;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -46,13 +47,10 @@ const LINGER_TIME: Duration = Duration::from_secs(5);
 /// # Errors
 /// If the socket cannot be made.
 pub(crate) async fn serve(agent: Arc<Agent>, socket: &Path, container: &str, owner: u32) -> io::Result<()> {
-    match fs::remove_file(socket) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-        _ => {}
-    }
-    let listener = UnixListener::bind(socket)?;
     // Every user of the container may ask; what it may do is decided by who it is.
-    fs::set_permissions(socket, fs::Permissions::from_mode(0o666))?;
+    let listener = files::listen(socket).map_err(io::Error::other)?;
+    listener.set_nonblocking(true)?;
+    let listener = UnixListener::from_std(listener)?;
     let slots = CONNECTIONS.map(|count| Arc::new(Semaphore::new(count)));
     loop {
         let stream = match listener.accept().await {

@@ -169,13 +169,21 @@ const MARK_ROOM: u64 = MARK_BYTES as u64;
 const UNFINISHED: &[u8] = b"catenoid data 1 unfinished\n";
 const OURS: &[u8] = b"catenoid data 1 made\n";
 
+/// Opens `device` to read what it holds.
+///
+/// # Errors
+/// [`Error::Read`].
+pub fn open(device: &Path) -> Result<File, Error> {
+    look("block.open", || File::open(device)).map_err(|source| Error::Read { device: device.to_owned(), source })
+}
+
 /// Looks at both ends of `device`.
 ///
 /// # Errors
 /// [`Error::Read`].
 pub fn content(device: &Path) -> Result<Content, Error> {
     let error = |source| Error::Read { device: device.to_owned(), source };
-    let mut file = look("block.open", || File::open(device)).map_err(error)?;
+    let mut file = open(device)?;
     let size = file.seek(SeekFrom::End(0)).map_err(error)?;
     let mark = read_at(&mut file, size.saturating_sub(MARK_ROOM), MARK_ROOM).map_err(error)?;
     if mark.starts_with(OURS) {

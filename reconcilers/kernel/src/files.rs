@@ -2,14 +2,17 @@
 //!
 //! A name is a single path component, looked up below the folder's descriptor: no link is followed, no mount is crossed, and
 //! only a regular file with that one name is opened, without waiting for anybody (a fifo). Whatever else is in the way is
-//! told, and [`make_way`] puts it aside. "Already so" is success.
+//! told, and [`make_way`] puts it aside. "Already so" is success. Pipes and sockets in `/run` are reached by the same lookup.
 
 use std::{
     fs::File,
     io::{self, Read as _, Write as _},
     os::{
         fd::OwnedFd,
-        unix::fs::{FileExt, MetadataExt},
+        unix::{
+            fs::{FileExt, MetadataExt},
+            net::UnixListener,
+        },
     },
     path::{Path, PathBuf},
 };
@@ -17,8 +20,8 @@ use std::{
 use rustix::{
     fs::{
         AtFlags, CWD, Dir, FileType, FlockOperation, IFlags, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps,
-        fdatasync, flock, fstat, fstatvfs, fsync, futimens, ioctl_getflags, ioctl_setflags, mkdirat, openat2, renameat,
-        statat, unlinkat,
+        chmodat, fdatasync, flock, fstat, fstatvfs, fsync, futimens, ioctl_getflags, ioctl_setflags, mkdirat, mkfifoat,
+        openat2, renameat, statat, unlinkat,
     },
     io::Errno,
 };
@@ -85,6 +88,14 @@ pub enum Error {
     /// A file could not be written or brought to the disk.
     #[error("failed to write `{}`", path.display())]
     Write {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A folder, a pipe or a socket could not be made.
+    #[error("failed to make `{}`", path.display())]
+    Make {
         /// Which.
         path: PathBuf,
         /// Why.
@@ -398,6 +409,69 @@ pub fn replace(path: &Path, bytes: &[u8], durable: bool) -> Result<(), Error> {
 pub fn remove(path: &Path) -> Result<(), Error> {
     let (folder, name) = split(path)?;
     Folder::find(folder)?.map_or(Ok(()), |folder| folder.remove(name))
+}
+
+/// Makes the folder at `path`, and those that it is in, for others to look into. What is there stays.
+///
+/// # Errors
+/// [`Error::Folder`], [`Error::Name`], [`Error::Make`].
+pub fn make_folders(path: &Path) -> Result<(), Error> {
+    let (folder, name) = match parent(path) {
+        Err(Error::Folder { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            make_folders(split(path)?.0)?;
+            parent(path)?
+        }
+        found => found?,
+    };
+    match at("files.make_folder", || mkdirat(&folder, name, Mode::from_raw_mode(0o755))) {
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(source) => Err(Error::Make { path: path.to_owned(), source: source.into() }),
+    }
+}
+
+/// Makes a pipe at `path` for its owner alone, and the folder that it is in. What is there stays.
+///
+/// # Errors
+/// Those of [`make_folders`].
+pub fn make_pipe(path: &Path) -> Result<(), Error> {
+    make_folders(split(path)?.0)?;
+    let (folder, name) = parent(path)?;
+    match at("files.make_pipe", || mkfifoat(&folder, name, Mode::RUSR | Mode::WUSR)) {
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(source) => Err(Error::Make { path: path.to_owned(), source: source.into() }),
+    }
+}
+
+/// Opens both ends of the pipe at `path`, without waiting for anybody; none if there is no such pipe, or not its folder.
+///
+/// # Errors
+/// [`Error::Folder`], [`Error::Name`], [`Error::Open`].
+pub fn open_pipe(path: &Path) -> Result<Option<OwnedFd>, Error> {
+    let (folder, name) = match parent(path) {
+        Err(Error::Folder { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
+        found => found?,
+    };
+    let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    match look("files.open_pipe", || openat2(&folder, name, flags, Mode::empty(), BENEATH)) {
+        Ok(fd) => Ok(Some(fd)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(source) => Err(Error::Open { path: path.to_owned(), source: source.into() }),
+    }
+}
+
+/// Makes a socket at `path`, in place of what is there, and the folder that it is in. Who sees it may connect to it.
+///
+/// # Errors
+/// Those of [`make_folders`] and [`remove`].
+pub fn listen(path: &Path) -> Result<UnixListener, Error> {
+    let failed = |source: io::Error| Error::Make { path: path.to_owned(), source };
+    make_folders(split(path)?.0)?;
+    remove(path)?;
+    // By its path, as no call binds below a folder; it makes the name itself, and does not follow one that is there.
+    let socket = at("files.listen", || UnixListener::bind(path)).map_err(failed)?;
+    let (folder, name) = parent(path)?;
+    chmodat(&folder, name, Mode::from_raw_mode(0o666), AtFlags::empty()).map_err(|e| failed(e.into()))?;
+    Ok(socket)
 }
 
 /// A folder, and a name in it.

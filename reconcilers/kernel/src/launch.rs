@@ -23,7 +23,7 @@ use rustix::{
     },
 };
 
-use crate::{fault::at, seccomp};
+use crate::{fault::at, files, seccomp};
 
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +36,9 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// The container's output could not be opened.
+    #[error(transparent)]
+    Output(#[from] files::Error),
     /// A mount could not be cloned.
     #[error("failed to clone the mount of `{}`", path.display())]
     CloneMount {
@@ -578,11 +581,10 @@ pub fn wait_for(pid: u32) -> Result<(), Error> {
 /// `/dev/stdout` then.
 ///
 /// # Errors
-/// [`Error::Open`].
+/// [`Error::Output`], [`Error::Open`].
 pub fn open_log(path: &Path, uid: u32, gid: u32) -> Result<OwnedFd, Error> {
     let error = |source: rustix::io::Errno| Error::Open { path: path.to_owned(), source: source.into() };
-    let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fd = at("launch.open_log", || rustix::fs::open(path, flags, Mode::empty())).map_err(error)?;
+    let fd = files::open_pipe(path)?.ok_or_else(|| error(rustix::io::Errno::NOENT))?;
     let (uid, gid) = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
     rustix::fs::fchown(&fd, Some(uid), Some(gid)).map_err(error)?;
     Ok(fd)

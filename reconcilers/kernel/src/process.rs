@@ -12,7 +12,7 @@ use std::{
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl, inotify},
+    fs::{OFlags, fcntl_getfl, fcntl_setfl, inotify},
     io::Errno,
     process::{
         Pid, PidfdFlags, Resource, Rlimit, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, prlimit,
@@ -38,7 +38,7 @@ const PIPE: usize = 64 * 1024;
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A record could not be read or written.
+    /// A record or a fifo could not be made, read or written.
     #[error(transparent)]
     Record(#[from] files::Error),
     /// A tool could not be started.
@@ -57,17 +57,9 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-    /// A file about a process, or one of our records, could not be read.
+    /// A file about a process could not be read.
     #[error("failed to read `{}`", path.display())]
     Read {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// A record could not be written.
-    #[error("failed to write `{}`", path.display())]
-    Write {
         /// Which.
         path: PathBuf,
         /// Why.
@@ -422,29 +414,17 @@ pub fn adopt_orphans() -> Result<(), Error> {
 /// Makes a fifo for a container's output, and the folder that it is in.
 ///
 /// # Errors
-/// [`Error::Write`].
+/// [`Error::Record`].
 pub fn make_fifo(path: &Path) -> Result<(), Error> {
-    let error = |source: io::Error| Error::Write { path: path.to_owned(), source };
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(error)?;
-    }
-    match at("process.make_fifo", || rustix::fs::mkfifoat(rustix::fs::CWD, path, Mode::from_raw_mode(0o600))) {
-        Ok(()) | Err(Errno::EXIST) => Ok(()),
-        Err(source) => Err(error(source.into())),
-    }
+    Ok(files::make_pipe(path)?)
 }
 
 /// Opens a fifo for reading without blocking; it never ends, as we hold its other end too. `None` if there is none.
 ///
 /// # Errors
-/// [`Error::Read`].
+/// [`Error::Record`].
 pub fn open_fifo(path: &Path) -> Result<Option<OwnedFd>, Error> {
-    let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    match look("process.open_fifo", || rustix::fs::open(path, flags, Mode::empty())) {
-        Ok(fd) => Ok(Some(fd)),
-        Err(Errno::NOENT) => Ok(None),
-        Err(source) => Err(Error::Read { path: path.to_owned(), source: source.into() }),
-    }
+    Ok(files::open_pipe(path)?)
 }
 
 /// Reads a record; `None` if there is none.
@@ -459,10 +439,10 @@ pub fn read_record(path: &Path) -> Result<Option<String>, Error> {
 /// memory: nothing is forced to a disk.
 ///
 /// # Errors
-/// [`Error::Record`], [`Error::Write`].
+/// [`Error::Record`].
 pub fn write_record(path: &Path, text: &str) -> Result<(), Error> {
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(|source| Error::Write { path: path.to_owned(), source })?;
+        files::make_folders(folder)?;
     }
     Ok(files::replace(path, text.as_bytes(), false)?)
 }
@@ -486,10 +466,10 @@ impl Watch {
     /// Watches `folder`, which is made if it is not there.
     ///
     /// # Errors
-    /// [`Error::Watch`].
+    /// [`Error::Record`], [`Error::Watch`].
     pub fn new(folder: &Path) -> Result<Self, Error> {
         let error = |source: io::Error| Error::Watch { path: folder.to_owned(), source };
-        std::fs::create_dir_all(folder).map_err(error)?;
+        files::make_folders(folder)?;
         let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
         let fd = inotify::init(flags).map_err(|e| error(e.into()))?;
         inotify::add_watch(&fd, folder, inotify::WatchFlags::MOVED_TO).map_err(|e| error(e.into()))?;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use catenoid_kernel::{
-    files::{Error, FILES_LIMIT, Folder, read_device},
+    files::{Error, FILES_LIMIT, Folder, listen, make_folders, make_pipe, open_pipe, read_device},
     loop_device::{LoopDevice, file_behind},
     mount::{self, Mount, mount_image, mounts_in, unmount_all},
 };
@@ -147,4 +147,25 @@ fn a_folder_is_not_left_and_only_regular_files_are_in_it() {
     assert_eq!(folder.list().unwrap(), []);
     std::os::unix::fs::symlink("blobs", base.path().join("other")).unwrap();
     assert!(matches!(Folder::open(&base.path().join("other")), Err(Error::Folder { .. })));
+}
+
+#[test]
+fn a_pipe_and_a_socket_are_made_twice_and_no_link_leads_to_them() {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    let base = tempfile::tempdir().unwrap();
+    let of = |path: &str| base.path().join(path);
+    assert!(open_pipe(&of("a/b/pipe")).unwrap().is_none());
+    for _ in 0..2 {
+        make_pipe(&of("a/b/pipe")).unwrap();
+        assert!(open_pipe(&of("a/b/pipe")).unwrap().is_some());
+        listen(&of("a/c/socket")).unwrap();
+        assert_eq!(fs::metadata(of("a/c/socket")).unwrap().permissions().mode() & 0o777, 0o666);
+    }
+    symlink("b", of("a/link")).unwrap();
+    symlink("pipe", of("a/b/link")).unwrap();
+    assert!(matches!(open_pipe(&of("a/link/pipe")), Err(Error::Folder { .. })));
+    assert!(matches!(open_pipe(&of("a/b/link")), Err(Error::Open { .. })));
+    assert!(matches!(make_folders(&of("a/link/x/y")), Err(Error::Folder { .. })));
+    assert!(matches!(listen(&of("a/link/socket")), Err(Error::Folder { .. })));
 }

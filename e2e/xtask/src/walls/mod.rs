@@ -1,8 +1,10 @@
-//! The walls of the house (docs/architecture.md): who may depend on whom, where `unsafe` may stand, where effects may.
+//! The walls of the house (docs/architecture.md): who may depend on whom, where `unsafe` may stand, where effects may, and
+//! where a file may be opened.
 //!
 //! Each wall is a pure function over source texts, so that its tests plant what it must find. One question only cargo can
 //! answer, whether a feature pulls `kernel` in behind somebody's back, and [`check`] asks it.
 
+mod files;
 pub(crate) mod tree;
 
 use std::process::ExitCode;
@@ -111,6 +113,7 @@ const TEST_SUPPORT: &str = "reconcilers/core/src/testing.rs";
 pub(crate) fn check(artefacts: &Artefacts) -> Result<ExitCode> {
     let sources = tree::read(artefacts.workspace())?;
     let mut breaches = breaches(&sources);
+    breaches.extend(files::stale(files::BESIDE, &sources));
     for outside in ["catenoid", "catenoid-sign"] {
         let mut tree = run::cargo();
         tree.current_dir(artefacts.workspace());
@@ -137,6 +140,7 @@ fn breaches(sources: &[Source]) -> Vec<Breach> {
         } else {
             breaches.extend(unsafe_breaches(source));
             breaches.extend(effect_breaches(source));
+            breaches.extend(files::breaches(source));
         }
     }
     breaches.sort();
@@ -349,7 +353,10 @@ mod tests {
         let breach = |line: usize, path: &str| {
             vec![format!("{room}:{line}: wall `effects`: catenoid-guests must not use `{path}`")]
         };
-        assert_eq!(planted(room, "//! x\nfn f() {\n    std::fs::read(p);\n}\n"), breach(3, "std::fs::read"));
+        assert_eq!(
+            planted(room, "//! x\nfn f() {\n    std::fs::File::from(fd);\n}\n"),
+            breach(3, "std::fs::File::from")
+        );
         assert_eq!(planted(room, "use std::{\n    collections::BTreeMap,\n    fs::{self, File},\n};\n").len(), 2);
         assert_eq!(planted(room, "use std::process::Command;\n"), breach(1, "std::process::Command"));
         assert_eq!(planted(room, "use tokio::net::UnixStream as S;\n"), NONE);
