@@ -16,7 +16,7 @@ use std::{
 
 use catenoid_kernel::{
     cgroup::{self, Hierarchy},
-    shortage::{self, Memory, Pressure},
+    shortage::{self, Locks, Memory, Pressure},
     wait::{Bell, For, wait},
 };
 use catenoid_schema::{manifest::ContainerRole, name::Name, status::Subject};
@@ -85,6 +85,8 @@ pub(crate) struct Guard {
     audit: Arc<Audit>,
     /// When it last ended somebody.
     ended: Cell<Option<Instant>>,
+    /// How much memory that no group counts there was when it last found nobody to blame.
+    fruitless: Cell<Option<u64>>,
 }
 
 impl Guard {
@@ -103,7 +105,16 @@ impl Guard {
             hierarchy.hold_still(&group, false).map_err(|error| chain(&error))?;
         }
         let pressure = Pressure::listen().map_err(|error| format!("the kernel does not tell of pressure: {error}"))?;
-        Ok(Self { hierarchy, pressure, alarm, accepted, holds, audit, ended: Cell::new(None) })
+        Ok(Self {
+            hierarchy,
+            pressure,
+            alarm,
+            accepted,
+            holds,
+            audit,
+            ended: Cell::new(None),
+            fruitless: Cell::new(None),
+        })
     }
 
     /// Watches for ever; gives why it cannot any more.
@@ -111,7 +122,11 @@ impl Guard {
         loop {
             let sources = [(self.pressure.as_fd(), For::Change), (self.alarm.as_fd(), For::Input)];
             // The kernel gives up looking, and so telling, where it finds nothing that can be freed: then the guard looks.
-            let until = Instant::now() + if is_low() { LOW_LOOK } else { NO_LOOK };
+            let low = is_low();
+            if !low {
+                self.fruitless.set(None);
+            }
+            let until = Instant::now() + if low { LOW_LOOK } else { NO_LOOK };
             if let Err(error) = wait(&sources, until) {
                 return format!("the kernel does not tell of pressure any more: {error}");
             }
@@ -129,14 +144,20 @@ impl Guard {
         if self.ended.get().is_some_and(|ended| ended.elapsed() < END) && self.loss()?.is_none() {
             return Ok(());
         }
+        // A device that is always so full is looked at again when less is left.
+        let (left, total) = self.uncounted()?;
+        if self.fruitless.get().is_some_and(|before| left + total / STEADY > before) {
+            return Ok(());
+        }
         let suspects = self.suspects()?;
-        if let Some((suspect, evidence)) = blame(&suspects) {
+        let much = total / 1000 * MUCH_QUEUED;
+        let queued = |pid| shortage::socket_queues(pid).ok();
+        if let Some((suspect, evidence)) = blame(&suspects, &shortage::locks().unwrap_or_default(), queued, much) {
             return self.end(suspect, &evidence);
         }
-        match self.experiment(&suspects)? {
-            Some(suspect) => self.end(suspect, &Evidence::Standstill),
-            None => Ok(()),
-        }
+        let found = self.experiment(&suspects)?;
+        self.fruitless.set(found.is_none().then_some(left));
+        found.map_or(Ok(()), |suspect| self.end(suspect, &Evidence::Standstill))
     }
 
     /// All containers that have processes.
@@ -236,14 +257,14 @@ impl Guard {
     /// Ends everything of a container at once and, if it is a service, holds it back.
     fn end(&self, suspect: &Suspect, evidence: &Evidence) -> Result<(), cgroup::Error> {
         let name = suspect.name.as_str();
-        // First of all: what follows waits for the disk.
-        let killed = suspect.launches.iter().try_for_each(|launch| self.hierarchy.kill(name, launch));
-        let released = self.hierarchy.hold_still(name, false);
-        self.ended.set(Some(Instant::now()));
         let message = format!("it used up memory of the whole device that no limit counts: {evidence}");
+        // Before it ends, so that the pass that sees the end does not start it again.
         if suspect.role == ContainerRole::Service {
             self.holds.take(&suspect.name, message.clone());
         }
+        let killed = suspect.launches.iter().try_for_each(|launch| self.hierarchy.kill(name, launch));
+        let released = self.hierarchy.hold_still(name, false);
+        self.ended.set(Some(Instant::now()));
         let subject = Some(Subject::new("container", &suspect.name));
         self.audit.note(Happening::by_device("ContainerEndedByGuard", subject, message));
         killed.and(released)
@@ -267,10 +288,14 @@ fn is_urgent() -> bool {
     Memory::read().is_ok_and(|memory| memory.free < memory.total / URGENT)
 }
 
-/// Who has most of what no control group counts, services before the core container.
-fn blame(suspects: &[Suspect]) -> Option<(&Suspect, Evidence)> {
-    let locks = shortage::locks().unwrap_or_default();
-    let much = Memory::read().map_or(u64::MAX, |memory| memory.total / 1000 * MUCH_QUEUED);
+/// Who has most of what no control group counts, services before the core container: of `locks`, or at least `much` of what
+/// `queued` says for the namespace of a process.
+fn blame<'a>(
+    suspects: &'a [Suspect],
+    locks: &Locks,
+    queued: impl Fn(u32) -> Option<u64>,
+    much: u64,
+) -> Option<(&'a Suspect, Evidence)> {
     let evidence = |suspect: &Suspect| {
         let count = suspect.pids.iter().filter_map(|pid| locks.by_process.get(pid)).sum::<u64>();
         // Of so many that they are not all listed, most: then it has many more.
@@ -278,10 +303,45 @@ fn blame(suspects: &[Suspect]) -> Option<(&Suspect, Evidence)> {
             return Some((u64::MAX, Evidence::Locks(count)));
         }
         // All of its processes are in one network namespace; the first may have ended but for its threads.
-        let queued = suspect.pids.iter().find_map(|pid| shortage::socket_queues(*pid).ok()).unwrap_or_default();
+        let queued = suspect.pids.iter().find_map(|pid| queued(*pid)).unwrap_or_default();
         (queued >= much).then_some((queued, Evidence::Queued(queued)))
     };
     let found = suspects.iter().filter_map(|suspect| evidence(suspect).map(|(bytes, found)| (bytes, suspect, found)));
     let is_service = |suspect: &Suspect| suspect.role == ContainerRole::Service;
     found.max_by_key(|(bytes, suspect, _)| (is_service(suspect), *bytes)).map(|(_, suspect, found)| (suspect, found))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn suspect(name: &str, role: ContainerRole, pids: &[u32]) -> Suspect {
+        Suspect { name: name.parse().unwrap(), role, launches: Vec::new(), pids: pids.to_vec() }
+    }
+
+    #[test]
+    fn who_has_most_is_blamed_and_c0_last() {
+        let all = [
+            suspect("core0", ContainerRole::Core, &[1]),
+            suspect("small", ContainerRole::Service, &[2]),
+            suspect("taker", ContainerRole::Service, &[3, 4]),
+        ];
+        let told = |locks: &Locks, queued: &dyn Fn(u32) -> Option<u64>| {
+            blame(&all, locks, queued, 100).map(|(suspect, evidence)| (suspect.name.to_string(), evidence))
+        };
+        let by = |name: &str, evidence| Some((name.to_owned(), evidence));
+        let none = Locks::default();
+        assert_eq!(told(&none, &|_| Some(99)), None);
+        // The first process of `taker` has ended.
+        let queued = |pid| [None, Some(900), Some(100), None, Some(200)][pid as usize];
+        assert_eq!(told(&none, &queued), by("taker", Evidence::Queued(200)));
+        assert_eq!(told(&none, &|pid| (pid == 1).then_some(900)), by("core0", Evidence::Queued(900)));
+
+        let locks = |more| Locks { by_process: [(2, 10), (3, 30), (4, 40)].into(), listed: 100, more };
+        assert_eq!(told(&locks(true), &|_| None), by("taker", Evidence::Locks(70)));
+        assert_eq!(told(&locks(true), &queued), by("taker", Evidence::Locks(70)));
+        assert_eq!(told(&locks(false), &|_| None), None, "all are listed: they are few");
+        let others = Locks { listed: 141, ..locks(true) };
+        assert_eq!(told(&others, &|_| None), None, "most are somebody else's");
+    }
 }

@@ -31,17 +31,12 @@ struct Taker {
     pause: Duration,
 }
 
-/// One lock for both: who asks for the one asks for the other.
-#[derive(Debug)]
-struct Held {
-    boots: Boots,
-    takers: BTreeMap<Name, Taker>,
-}
-
-/// Everything that is held back.
+/// Everything that is held back. Nobody has both locks at once, and nobody waits for the disk with that of the takers: the
+/// guard needs it while memory is short.
 #[derive(Debug)]
 pub(crate) struct Holds {
-    held: Mutex<Held>,
+    boots: Mutex<Boots>,
+    takers: Mutex<BTreeMap<Name, Taker>>,
     /// Wakes the pass when it is over.
     bell: Bell,
 }
@@ -49,27 +44,26 @@ pub(crate) struct Holds {
 impl Holds {
     /// With the records in the folders `data` and `run`.
     pub(crate) fn open(data: &Path, run: &Path, bell: Bell) -> Self {
-        Self { held: Mutex::new(Held { boots: Boots::open(data, run), takers: BTreeMap::new() }), bell }
+        Self { boots: Mutex::new(Boots::open(data, run)), takers: Mutex::default(), bell }
     }
 
     /// What is started in this boot.
     pub(crate) fn level(&self) -> Level {
-        self.held().boots.level()
+        self.boots().level()
     }
 
     /// What `target` asks of the rooms, without what is held back; whether anything is.
     pub(crate) fn apply<'a>(&self, target: &'a Target) -> (Cow<'a, Wanted>, bool) {
         let now = Instant::now();
-        let Held { boots, takers } = &*self.held();
-        let mut held: BTreeMap<&Name, String> = BTreeMap::new();
-        for (name, taker) in takers.iter().filter(|(_, taker)| taker.until > now) {
+        let mut held: BTreeMap<Name, String> = BTreeMap::new();
+        for (name, taker) in self.takers().iter().filter(|(_, taker)| taker.until > now) {
             let minutes = taker.pause.as_secs() / 60;
-            held.insert(name, format!("{}; it is held back for {minutes} min", taker.reason));
+            held.insert(name.clone(), format!("{}; it is held back for {minutes} min", taker.reason));
         }
-        if let Some(reason) = boots.level().reason() {
+        if let Some(reason) = self.level().reason() {
             let containers = target.manifest.containers.iter();
             let services = containers.filter(|(_, container)| container.role == ContainerRole::Service);
-            held.extend(services.map(|(name, _)| (name, reason.clone())));
+            held.extend(services.map(|(name, _)| (name.clone(), reason.clone())));
         }
         if held.is_empty() {
             return (Cow::Borrowed(&target.wanted), false);
@@ -81,21 +75,22 @@ impl Holds {
 
     /// Holds `container` back for a while: a minute, and longer each time.
     pub(crate) fn take(&self, container: &Name, reason: String) {
-        let takers = &mut self.held().takers;
+        let mut takers = self.takers();
         let pause = takers.get(container).map_or(FIRST, |taker| (taker.pause * 2).min(LONGEST));
         takers.insert(container.clone(), Taker { reason, until: Instant::now() + pause, pause });
+        drop(takers);
         self.bell.ring();
     }
 
     /// When the next one is no longer held back.
     pub(crate) fn next(&self) -> Option<Instant> {
         let now = Instant::now();
-        self.held().takers.values().map(|taker| taker.until).filter(|until| *until > now).min()
+        self.takers().values().map(|taker| taker.until).filter(|until| *until > now).min()
     }
 
     /// To be called after each pass, with whether it left the device as it is to be.
     pub(crate) fn look(&self, as_it_is_to_be: bool) {
-        self.held().boots.look(as_it_is_to_be, machine::since_boot());
+        self.boots().look(as_it_is_to_be, machine::since_boot());
     }
 
     /// What is told of the device as a whole.
@@ -105,10 +100,12 @@ impl Holds {
 
     /// Holds nothing back any more; why what was held back.
     pub(crate) fn resume(&self) -> Vec<String> {
-        let Held { boots, takers } = &mut *self.held();
+        let mut boots = self.boots();
         let was = boots.level().reason();
         boots.resume();
+        drop(boots);
         let now = Instant::now();
+        let mut takers = self.takers();
         let held = takers.iter_mut().filter(|(_, taker)| taker.until > now);
         // The next time is longer all the same.
         let told = held.map(|(name, taker)| {
@@ -116,19 +113,23 @@ impl Holds {
             format!("container/{name}: {}", taker.reason)
         });
         let told = was.into_iter().chain(told).collect();
+        drop(takers);
         self.bell.ring();
         told
     }
 
     /// There is another manifest: nothing that was before counts.
     pub(crate) fn begin_anew(&self) {
-        let Held { boots, takers } = &mut *self.held();
-        boots.begin_anew();
-        takers.clear();
+        self.boots().begin_anew();
+        self.takers().clear();
         self.bell.ring();
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
-        lock(&self.held)
+    fn boots(&self) -> MutexGuard<'_, Boots> {
+        lock(&self.boots)
+    }
+
+    fn takers(&self) -> MutexGuard<'_, BTreeMap<Name, Taker>> {
+        lock(&self.takers)
     }
 }

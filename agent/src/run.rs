@@ -233,8 +233,10 @@ async fn show_life(mut life: Option<Life>, mut turns: watch::Receiver<()>) -> st
             life.iter_mut().for_each(Life::show);
         }
         // While nothing happens the passes come first, and nobody wakes for this alone.
-        if tokio::time::timeout(SIGN, turns.changed()).await.is_ok() {
-            last = Instant::now();
+        match tokio::time::timeout(SIGN, turns.changed()).await {
+            Ok(Ok(())) => last = Instant::now(),
+            Ok(Err(_)) => std::future::pending::<()>().await,
+            Err(_) => {}
         }
     }
 }

@@ -20,6 +20,11 @@ const fn setting(key: &'static str, value: &'static str, reason: &'static str) -
     Setting { key, value, reason }
 }
 
+/// Pages of memory, where there are three: when it begins to be too much, when it is, and the end.
+const NO_END: &str = "1073741823\t1073741823\t1073741823";
+const WITHOUT_END: &str = "without an end (the kernel's own is a tenth of the memory, for everybody): what a container's sockets \
+                           have is paid for with its memory, and what they have beside it is the guard's";
+
 /// The device's settings.
 pub const DEVICE: &[Setting] = &[
     // Files that containers and agent draw on together; a container's own share is bounded in its user namespace.
@@ -66,6 +71,8 @@ pub const DEVICE: &[Setting] = &[
         "no program of a container runs in the kernel; until the next boot",
     ),
     setting("net/core/bpf_jit_harden", "2", "no constant of a filter becomes code of the kernel"),
+    setting("net/ipv4/tcp_mem", NO_END, WITHOUT_END),
+    setting("net/ipv4/udp_mem", NO_END, WITHOUT_END),
     setting("vm/mmap_min_addr", "65536", "nothing lies where a null pointer of the kernel leads"),
     setting("vm/overcommit_memory", "0", "what programs expect; the kernel's default"),
     setting(

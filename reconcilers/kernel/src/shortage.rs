@@ -13,9 +13,11 @@ use crate::fault::look;
 /// (Documentation/accounting/psi.rst). That begins before memory is used up: `vm/watermark_scale_factor` in
 /// [`crate::settings`].
 const TRIGGER: &[u8] = b"some 10000 500000\0";
-/// The most bytes of a list in `/proc` that are looked at. The list of locks has the newest of each processor first, and its
-/// reader holds up all that lock: who takes a million has most of the first hundreds, unless he hides them.
-const LIST_BYTES: u64 = 64 * 1024;
+/// The most bytes of the list of locks that are looked at. It has the newest of each processor first, and its reader holds up
+/// all that lock: who takes a million has most of the first hundreds, unless he hides them.
+const LOCK_BYTES: u64 = 64 * 1024;
+/// The same of a list of sockets, of which each namespace has its own: some thousands of lines.
+const SOCKET_BYTES: u64 = 1024 * 1024;
 
 /// Memory of the device, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,9 +90,9 @@ pub struct Locks {
 /// # Errors
 /// If procfs cannot be read.
 pub fn locks() -> io::Result<Locks> {
-    let lines = list("/proc/locks")?;
+    let lines = list("/proc/locks", LOCK_BYTES)?;
     let bytes: usize = lines.iter().map(|line| line.len() + 1).sum();
-    let mut locks = Locks { more: bytes as u64 >= LIST_BYTES, ..Locks::default() };
+    let mut locks = Locks { more: bytes as u64 >= LOCK_BYTES, ..Locks::default() };
     for line in lines {
         locks.listed += 1;
         // `1: POSIX  ADVISORY  WRITE 70 00:05:123 0 EOF`; one that waits has `->` behind its number.
@@ -102,29 +104,46 @@ pub fn locks() -> io::Result<Locks> {
     Ok(locks)
 }
 
-/// Bytes that wait in netlink, packet and raw sockets of the network namespace of the process `pid`.
+/// Bytes that wait in netlink, packet and raw sockets of the network namespace of the process `pid`, and in TCP connections
+/// that nobody has accepted: what no control group counts.
 ///
 /// # Errors
 /// If procfs cannot be read, as when the process is gone.
 pub fn socket_queues(pid: u32) -> io::Result<u64> {
-    // Columns from 0: `sk Eth Pid Groups Rmem ...`, `sk RefCnt Type Proto Iface R Rmem ...`, and
-    // `sl local_address rem_address st tx_queue:rx_queue ...`, the last in hexadecimal.
-    let decimal = |word: &str| word.parse().ok();
-    let receiving = |word: &str| u64::from_str_radix(word.split_once(':')?.1, 16).ok();
     type Read = fn(&str) -> Option<u64>;
-    let files: [(&str, usize, Read); 4] =
-        [("netlink", 4, decimal), ("packet", 6, decimal), ("raw", 4, receiving), ("raw6", 4, receiving)];
+    let files: [(&str, Read); 6] = [
+        ("netlink", |line| word(line, 4)?.parse().ok()),
+        ("packet", |line| word(line, 6)?.parse().ok()),
+        ("raw", received),
+        ("raw6", received),
+        ("tcp", not_accepted),
+        ("tcp6", not_accepted),
+    ];
     let mut bytes = 0_u64;
-    for (file, column, read) in files {
-        let lines = list(&format!("/proc/{pid}/net/{file}"))?;
-        let queued = lines.iter().filter_map(|line| line.split_whitespace().nth(column).and_then(read));
-        bytes = queued.fold(bytes, u64::saturating_add);
+    for (file, read) in files {
+        let lines = list(&format!("/proc/{pid}/net/{file}"), SOCKET_BYTES)?;
+        bytes = lines.iter().filter_map(|line| read(line)).fold(bytes, u64::saturating_add);
     }
     Ok(bytes)
 }
 
-fn list(path: &str) -> io::Result<Vec<String>> {
-    look("shortage.list", || BufReader::new(File::open(path)?.take(LIST_BYTES)).lines().collect())
+fn word(line: &str, column: usize) -> Option<&str> {
+    line.split_whitespace().nth(column)
+}
+
+/// Columns from 0: `sl local_address rem_address st tx_queue:rx_queue tr:tm->when retrnsmt uid timeout inode ...`, the queues in
+/// hexadecimal.
+fn received(line: &str) -> Option<u64> {
+    u64::from_str_radix(word(line, 4)?.split_once(':')?.1, 16).ok()
+}
+
+/// A connection gets its inode, and its group, when it is accepted.
+fn not_accepted(line: &str) -> Option<u64> {
+    if word(line, 9)? == "0" { received(line) } else { Some(0) }
+}
+
+fn list(path: &str, bytes: u64) -> io::Result<Vec<String>> {
+    look("shortage.list", || BufReader::new(File::open(path)?.take(bytes)).lines().collect())
 }
 
 #[cfg(test)]
@@ -139,6 +158,23 @@ mod tests {
         assert_eq!(Memory::parse(text), Some(memory));
         assert_eq!(Memory::parse("MemTotal: 1 kB"), None);
         assert!(Memory::read().unwrap().available > 0);
+    }
+
+    #[test]
+    fn what_waits_for_nobody_is_told_from_what_somebody_has() {
+        let line = |inode| {
+            format!(
+                "  1: 0100007F:1F90 0100007F:C350 01 00000000:00008000 00:00000000 00000000     0        0 {inode} 1 0 20"
+            )
+        };
+        assert_eq!(not_accepted(&line(0)), Some(32768));
+        assert_eq!(not_accepted(&line(4711)), Some(0));
+        assert_eq!(not_accepted("  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt"), None);
+
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut sender = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        sender.write_all(&[0; 4096]).unwrap();
+        assert!(socket_queues(std::process::id()).unwrap() >= 4096);
     }
 
     #[test]
