@@ -23,7 +23,7 @@ done; "#;
 /// Which disk is the device's, where no firmware says it: the GUID is that of each image's boot partition.
 const BOOT_PARTITION: &str = "catenoid.boot_partition=CA7E401D-0000-4000-8000-000000000001";
 
-const INITRAMFS: &str = "initramfs.cpio.zst";
+const INITRAMFS: &str = "initramfs.cpio";
 
 /// The certificates that a device of this PKI enrols.
 pub fn platform_keys(pki: &Path) -> Result<PlatformKeys> {

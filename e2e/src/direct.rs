@@ -13,7 +13,7 @@ use crate::vm::{FIRMWARE_WITHOUT_KEYS, VmError};
 /// What to boot.
 #[derive(Debug)]
 pub struct Boot<'a> {
-    /// A `vmlinuz`.
+    /// A `vmlinux`.
     pub kernel: &'a Path,
     /// Its first root, with `/init`.
     pub initramfs: &'a Path,

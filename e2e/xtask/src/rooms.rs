@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! target/catenoid/rooms/
-//!   kernel       as in the device image
+//!   kernel       as in the device image, unpacked
 //!   initramfs    tests/kernel of each room, what they run, the device's modules; see rooms/init and rooms/run
 //! ```
 
@@ -64,9 +64,7 @@ pub(crate) fn build(artefacts: &Artefacts) -> Result<()> {
     // Not compressed: unpacking under TCG takes longer than loading.
     let archive = folder.join("initramfs");
     fs::write(&archive, initramfs.bytes()).with_context(|| format!("failed to write `{}`", archive.display()))?;
-    let image = folder.join("kernel");
-    fs::copy(&kernel.image, &image).with_context(|| format!("failed to write `{}`", image.display()))?;
-    Ok(())
+    kernel.unpack(&folder.join("kernel"))
 }
 
 /// With the words that nextest is run with, so that it finds all of this built. Gives cargo's messages, one a line.

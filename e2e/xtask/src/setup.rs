@@ -42,6 +42,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("swtpm-tools", "vm: TPM"),
     ("systemd-boot-efi", "image: the UKI's stub"),
     ("systemd-container", "bench start: systemd-nspawn to compare with"),
+    ("xz-utils", "image: the kernel, for devices without firmware"),
     ("zstd", "image: initramfs"),
 ];
 

@@ -3,10 +3,10 @@
 //!
 //! ```text
 //! target/catenoid/image/
-//!   production/{initramfs.cpio.zst, unsigned.efi, signed.efi, disk.img}
+//!   production/{initramfs.cpio, initramfs.cpio.zst, unsigned.efi, signed.efi, disk.img}
 //!   test/{...}          the production initramfs, unchanged, and a probe beside it: see probe/init
 //!   faults/{...}        the same as test, with programs that can be made to fail: see the door `fault`
-//!   yesterday/{initramfs.cpio.zst}, tomorrow/{...}   the same as test, of other source trees: see `trees`
+//!   yesterday/{initramfs.cpio}, tomorrow/{...}   the same as test, of other source trees: see `trees`
 //! ```
 
 mod cpio;
@@ -30,7 +30,9 @@ use kernel::Kernel;
 /// What only a program with fault points has in it: where a test arms them.
 const FAULTS: &str = "/run/catenoid-faults";
 
-/// The initramfs of an image.
+/// The initramfs of an image, for devices without firmware: unpacking under TCG takes longer than loading.
+const PLAIN: &str = "initramfs.cpio";
+/// The same in the signed image.
 const PACKED: &str = "initramfs.cpio.zst";
 /// What the firmware of a device starts.
 const SIGNED: &str = "signed.efi";
@@ -91,7 +93,7 @@ pub(crate) fn build_other(artefacts: &Artefacts, name: &str, programs: &Programs
     let kernel = Kernel::obtain(&artefacts.cache().join("kernel"))?;
     let dir = artefacts.image().join(name);
     let archive = archive(artefacts, Variant::Test, &kernel, programs, &dir)?;
-    compress(&archive, &dir.join(PACKED))
+    write(&archive, &dir.join(PLAIN))
 }
 
 /// Makes an image of `variant` of these programs; gives the disk.
@@ -147,8 +149,10 @@ pub(crate) fn build_empty(artefacts: &Artefacts, init: &Path, dir: &Path) -> Res
 
 /// Makes a signed UKI and a disk that boots it in `dir`; gives the disk.
 fn assemble(artefacts: &Artefacts, archive: &[u8], kernel: &Kernel, command_line: &str, dir: &Path) -> Result<PathBuf> {
-    let packed = dir.join(PACKED);
-    compress(archive, &packed)?;
+    let (plain, packed) = (dir.join(PLAIN), dir.join(PACKED));
+    write(archive, &plain)?;
+    // Level 15 costs two seconds and saves OVMF a third of what it loads; the kernel unpacks every level equally fast.
+    run::output(Command::new("zstd").args(["-q", "-f", "-15", "-T0", "-o"]).arg(&packed).arg(&plain))?;
     let unsigned = dir.join("unsigned.efi");
     uki::assemble(&uki::Parts { kernel: &kernel.image, initramfs: &packed, command_line }, &unsigned)?;
     let signed = dir.join(SIGNED);
@@ -186,11 +190,8 @@ pub(crate) fn install(artefacts: &Artefacts, variant: Variant, disk: &Path) -> R
     disk::install(&artefacts.image().join(variant.name()).join(SIGNED), disk)
 }
 
-fn compress(archive: &[u8], to: &Path) -> Result<()> {
-    let plain = to.with_extension("");
-    fs::write(&plain, archive).with_context(|| format!("failed to write `{}`", plain.display()))?;
-    // Level 15 costs two seconds and saves OVMF a third of what it loads; the kernel unpacks every level equally fast.
-    run::output(Command::new("zstd").args(["-q", "-f", "-15", "-T0", "--rm", "-o"]).arg(to).arg(&plain)).map(drop)
+fn write(archive: &[u8], to: &Path) -> Result<()> {
+    fs::write(to, archive).with_context(|| format!("failed to write `{}`", to.display()))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
