@@ -309,14 +309,14 @@ fn told(error: files::Error) -> io::Error {
     io::Error::other(chain(&error))
 }
 
-/// Reads the end of the log `name` in `folder`. A longer line than we write is read in pieces: whoever wrote it, it takes no more
-/// memory than a record.
+/// Reads the end of the log `name` in `folder`. A longer line than we write is read in pieces, and of a longer file than we write
+/// the rest is not read: whoever wrote it, it takes no more memory than a record and no more time than a log.
 fn tail(folder: &Path, name: &str) -> io::Result<Tail> {
     let Tail { mut events, mut previous, mut whole } = Tail::default();
     let file = Folder::find(folder).and_then(|folder| folder.map_or(Ok(None), |folder| folder.find_file(name)));
     let Some(file) = file.map_err(told)? else { return Ok(Tail::default()) };
     let (mut held, mut line) = (0, Vec::new());
-    let mut reader = BufReader::new(file);
+    let mut reader = BufReader::new(file.take(FILE_LIMIT + RECORD_LIMIT));
     while reader.by_ref().take(RECORD_LIMIT).read_until(b'\n', &mut line)? > 0 {
         held += line.len() as u64;
         if let Some(record) = line.strip_suffix(b"\n") {
@@ -387,6 +387,20 @@ mod tests {
         let events = tail(folder.path(), LOG).unwrap().events;
         let told: Vec<_> = events.iter().map(|event| (event.number, event.message.as_str())).collect();
         assert_eq!(told, [(1, "one"), (2, "two"), (3, "three")]);
+    }
+
+    #[test]
+    fn a_file_that_is_too_long_is_put_aside_and_not_read_to_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        note(&Audit::open(folder.path(), "boot-1"), "one");
+        for file in ["audit.jsonl", "audit.1.jsonl"] {
+            let file = OpenOptions::new().append(true).create(true).open(folder.path().join(file)).unwrap();
+            file.set_len(8 << 40).unwrap();
+        }
+        note(&Audit::open(folder.path(), "boot-2"), "two");
+        let events = tail(folder.path(), LOG).unwrap().events;
+        assert_eq!(events.iter().map(|event| event.number).collect::<Vec<_>>(), [2]);
+        assert_eq!(tail(folder.path(), BEFORE).unwrap().events.len(), 1);
     }
 
     #[test]

@@ -33,6 +33,8 @@ const SELF: &str = "/init";
 /// What the agent and the tools that it runs may use of the machine's memory: docs/operate.md says where it comes from.
 /// One that uses more is ended alone and started again, instead of a container that did nothing wrong.
 const AGENT_MEMORY: ByteSize = ByteSize::from_mebibytes(256);
+/// Of the files that nobody signed, so many are told by name.
+const FOREIGN_TOLD: usize = 8;
 /// How the agent's allocator works (mallopt(3)): one arena for its few threads, and what is no longer used goes back to the
 /// kernel at once. By itself it keeps what a pass or a manifest once needed: docs/performance.md tells how much that is.
 const ALLOCATOR: &str = "glibc.malloc.arena_max=1:glibc.malloc.mmap_threshold=65536:glibc.malloc.trim_threshold=65536";
@@ -98,8 +100,14 @@ pub(crate) enum Error {
 pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
     init::mount_kernel_file_systems()?;
     if init::on_initial_ramfs()? {
-        let foreign = init::move_root_to_memory()?;
+        let mut foreign = init::move_root_to_memory()?;
         if !foreign.is_empty() {
+            // A serial line is slow, and nobody watches over PID 1 yet.
+            let more = foreign.len().saturating_sub(FOREIGN_TOLD);
+            foreign.truncate(FOREIGN_TOLD);
+            if more > 0 {
+                foreign.push(format!("{more} more"));
+            }
             let told = serde_json::to_string(&foreign).expect("a list of texts");
             println!("catenoid: the boot image did not bring these, and nobody signed them; they are left out: {told}");
             // Nobody has looked at `/run` yet. What cannot be written is told on the console at least.

@@ -345,10 +345,14 @@ impl Intake {
     /// # Errors
     /// The first reason against it; the caller audits it with [`Intake::refused`].
     pub(crate) fn consider(&self, envelope: &[u8]) -> Result<Candidate, Refused> {
+        self.above(self.ledger().read().floor(), envelope)
+    }
+
+    /// The same with another floor.
+    fn above(&self, floor: ledger::Floor, envelope: &[u8]) -> Result<Candidate, Refused> {
         let at = clock::now();
         let verified = self.believe(envelope, at)?;
         let held = self.accepted.borrow().clone();
-        let floor = self.ledger().read().floor();
         let accepted = match &held {
             Some(target) => Some(catenoid_envelope::Held {
                 sequence: floor.sequence.max(target.manifest.metadata.sequence),
@@ -395,7 +399,8 @@ impl Intake {
         Ok(taken)
     }
 
-    /// The same for what the device has from its factory. It does not tell which manifest was the newest.
+    /// The same for what the device has from its factory, where nothing else that it holds is believed. It does not tell which
+    /// manifest was the newest, and below the floor it stands in as well: whoever wrote that floor, c0 is there to be told.
     ///
     /// # Errors
     /// As [`Intake::accept`].
@@ -406,7 +411,9 @@ impl Intake {
     fn take(&self, envelope: &[u8], actor: &str) -> Result<Taken, Refused> {
         // Held to the end: two manifests at once are taken one after the other, each seeing the one before.
         let _gate = self.gate.blocking_lock();
-        let Candidate { mut target, outcome, envelope } = self.consider(envelope)?;
+        let least = self.ledger().read().floor();
+        let counts = if actor == FACTORY { ledger::Floor::default() } else { least };
+        let Candidate { mut target, outcome, envelope } = self.above(counts, envelope)?;
         if outcome == Outcome::Unchanged {
             let target = std::sync::Arc::new(target);
             // A guest that was lost may have been pushed again.
@@ -424,7 +431,8 @@ impl Intake {
         }
         let metadata = &target.manifest.metadata;
         let floor = ledger::Floor { epoch: metadata.epoch, sequence: metadata.sequence };
-        if actor == FACTORY && (lock(&self.newer).is_some() || self.stand_in.load(Ordering::Relaxed)) {
+        let is_below = floor.epoch < least.epoch;
+        if actor == FACTORY && (is_below || lock(&self.newer).is_some() || self.stand_in.load(Ordering::Relaxed)) {
             // It stands in, and takes no slot from what a later version, or a later boot, will read.
             target.wanted.keep_all_blobs(Digest::of(&envelope));
         } else {

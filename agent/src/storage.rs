@@ -199,7 +199,7 @@ fn take_factory_bundle(intake: &Intake, store: &Store) -> Result<(), BundleError
 pub(crate) fn take_bundle(intake: &Intake, store: &Store, tar: impl Read) -> Result<(), BundleError> {
     let mut archive = tar::Archive::new(tar);
     let mut manifest = None;
-    for entry in archive.entries()?.take(ENTRIES) {
+    for entry in archive.entries()?.raw(true).take(ENTRIES) {
         let mut entry = entry?;
         let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         if path == "requires" {
@@ -243,7 +243,7 @@ fn refill(intake: &Intake, store: &Store) -> Result<BTreeSet<Digest>, BundleErro
         }
         let device = wait_for_partition(FACTORY_LABEL)?;
         let mut archive = tar::Archive::new(block::open(&device).map_err(Error::Block)?);
-        for entry in archive.entries()?.take(ENTRIES) {
+        for entry in archive.entries()?.raw(true).take(ENTRIES) {
             let mut entry = entry?;
             let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
             let digest = path.strip_prefix("blobs/").and_then(|hex| Digest::from_hex(hex).ok());

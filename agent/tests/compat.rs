@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use catenoid_agent::testing::Agent;
+use catenoid_agent::testing::{Agent, ledger_entry, ledger_slot};
 use catenoid_envelope::{Verified, open};
 use catenoid_forecast::Observed;
 use catenoid_schema::{
@@ -161,5 +161,40 @@ fn every_stored_version_is_read() {
         // What each room observed.
         let observed = Observed::from_status(&stored.status.observed).unwrap();
         assert_eq!(observed.containers.containers.len(), manifest.document().containers.len());
+    }
+}
+
+/// Whoever has the disk in hand writes any number into a slot.
+#[test]
+fn a_floor_that_nobody_signed_keeps_no_device_from_its_factory() {
+    let stored = Stored::all().remove(0);
+    let data = stored.data();
+    let at = stored.status.heartbeat.at;
+    let slot = ledger_slot(&ledger_entry(7, [u64::MAX, 0], at, b"signed by nobody"));
+    fs::remove_file(data.path().join("ledger/b")).unwrap();
+    fs::write(data.path().join("ledger/a"), &slot).unwrap();
+    let agent = Agent::start(data.path(), stored.anchors.clone(), stored.serial()).unwrap();
+    assert_eq!(agent.accepted(), None);
+    agent.take_bundle(stored.bytes("bundle.tar").as_slice()).unwrap();
+    assert!(agent.accepted().is_some(), "the factory's manifest stands in");
+    assert_eq!(fs::read(data.path().join("ledger/a")).unwrap(), slot, "and takes no slot");
+    let refused = agent.accept(&stored.bytes("device.manifest.cose")).map(drop);
+    assert!(refused.is_err(), "below a floor, whoever wrote it, nothing else is taken");
+}
+
+/// A header of an archive can name any size.
+#[test]
+fn a_name_without_end_in_the_factory_bundle_is_not_read() {
+    let stored = Stored::all().remove(0);
+    let empty = tempfile::tempdir().unwrap();
+    let agent = Agent::start(empty.path(), stored.anchors.clone(), stored.serial()).unwrap();
+    for kind in [tar::EntryType::GNULongName, tar::EntryType::GNULongLink, tar::EntryType::XHeader] {
+        let mut header = tar::Header::new_gnu();
+        header.set_path("././@LongLink").unwrap();
+        header.set_entry_type(kind);
+        header.set_size(1 << 40);
+        header.set_cksum();
+        let refused = agent.take_bundle(header.as_bytes().chain(std::io::repeat(b'x')));
+        assert!(refused.is_err());
     }
 }

@@ -48,6 +48,14 @@ pub enum Error {
         /// The cause, if the tool could not be run at all.
         source: Option<io::Error>,
     },
+    /// Somebody changed its file system to one that behaves otherwise.
+    #[error("failed to mount `{device}`: {difference}; this device never makes that")]
+    Foreign {
+        /// The device.
+        device: PathBuf,
+        /// What differs.
+        difference: &'static str,
+    },
     /// It could not be mounted.
     #[error("failed to mount `{device}` on `{target}`")]
     Mount {
@@ -67,8 +75,9 @@ pub enum Error {
 pub fn partition(label: &str, boot: &Guid) -> Result<Option<PathBuf>, Error> {
     let mut disks = Vec::new();
     for disk in entries(Path::new("/sys/class/block"))? {
-        // Partitions have one. A disk that cannot be read, or can vanish while it is looked at, is not the one.
-        if !disk.join("partition").exists() && has_partition(&disk, boot).unwrap_or(false) {
+        // Partitions have no device of their own, nor what the kernel makes of files. A disk that cannot be read, or can vanish
+        // while it is looked at, is not the one.
+        if disk.join("device").exists() && has_partition(&disk, boot).unwrap_or(false) {
             disks.push(disk);
         }
     }
@@ -238,10 +247,40 @@ fn mark(file: &mut File, size: u64, text: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Mounts the ext4 on `device` at `target`, which is made. What is mounted there already stays.
+/// Features of the file systems that our `mkfs.ext4` makes (Documentation/filesystems/ext4/super.rst): compatible, incompatible but
+/// for [`RECOVER`], and compatible for who only reads. A line for each version of it that makes others.
+const FEATURES: &[[u32; 3]] = &[[0x3c, 0x2c2, 0x46b]];
+/// The journal is to be replayed.
+const RECOVER: u32 = 4;
+/// Where the superblock begins, and its bytes.
+const SUPERBLOCK: u64 = 1024;
+
+/// How the file system with this superblock differs from those that we make, where it would behave otherwise: a mount that waits
+/// for hours for another machine (`mmp`), folders that take no file from another one (`project`), options of its own.
+fn difference(superblock: &[u8]) -> Option<&'static str> {
+    let word = |at: usize| superblock.get(at..at + 4).and_then(|word| Some(u32::from_le_bytes(*word.first_chunk()?)));
+    let features = [word(0x5c), word(0x60).map(|word| word & !RECOVER), word(0x64)];
+    let is_set = |bytes: Option<&[u8]>| bytes.is_none_or(|bytes| bytes.iter().any(|byte| *byte != 0));
+    if superblock.get(0x38..0x3a) != Some(&[0x53, 0xef]) {
+        return Some("there is no ext4 on it");
+    }
+    if !FEATURES.iter().any(|known| known.map(Some) == features) {
+        return Some("its file system has other features");
+    }
+    if is_set(superblock.get(0x200..0x240)) {
+        return Some("its file system has mount options of its own");
+    }
+    if word(0xe4) != Some(0) {
+        return Some("its journal is on another device");
+    }
+    let [all, kept] = [word(0x4), word(0x8)].map(|blocks| u64::from(blocks.unwrap_or_default()));
+    (kept * 100 > all).then_some("its file system keeps more than 1 % of itself for root")
+}
+
+/// Mounts the ext4 on `device`, if it is as we make them, at `target`, which is made. What is mounted there already stays.
 ///
 /// # Errors
-/// [`Error::Mount`].
+/// [`Error::Read`]; [`Error::Foreign`]; [`Error::Mount`].
 pub fn mount_data(device: &Path, target: &Path) -> Result<(), Error> {
     let error = |source| Error::Mount { device: device.to_owned(), target: target.to_owned(), source };
     fs::create_dir_all(target).map_err(error)?;
@@ -249,6 +288,11 @@ pub fn mount_data(device: &Path, target: &Path) -> Result<(), Error> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").map_err(error)?;
     if target.to_str().is_some_and(|target| is_mounted(&mounts, target)) {
         return Ok(());
+    }
+    let superblock = read_at(&mut open(device)?, SUPERBLOCK, SUPERBLOCK);
+    let superblock = superblock.map_err(|source| Error::Read { device: device.to_owned(), source })?;
+    if let Some(difference) = difference(&superblock) {
+        return Err(Error::Foreign { device: device.to_owned(), difference });
     }
     let ext4 = || mount(Some(device), target, Some("ext4"), flags, Some("errors=remount-ro"));
     at("block.mount", ext4).map_err(|errno| error(errno.into()))
@@ -265,6 +309,32 @@ mod tests {
         for bad in ["", "CA7E401D", "CA7E401D-0102-4304-8506-0708090a0b0", "+A7E401D-0102-4304-8506-0708090a0b0c"] {
             assert!(bad.parse::<Guid>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_file_system_that_would_behave_otherwise_is_told_from_ours() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(64 << 20).unwrap();
+        let run = |program: &str, args: &[&str]| {
+            let output = Command::new(format!("/usr/sbin/{program}")).args(args).arg(file.path()).output().unwrap();
+            assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+        };
+        let make = |more: &[&str]| run("mkfs.ext4", &[&["-q", "-F", "-m", "1"], more].concat());
+        let seen = || difference(&read_at(&mut File::open(file.path()).unwrap(), SUPERBLOCK, SUPERBLOCK).unwrap());
+        assert_eq!(seen(), Some("there is no ext4 on it"));
+        make(&[]);
+        assert_eq!(seen(), None);
+        run("tune2fs", &["-E", "mount_opts=nobarrier"]);
+        assert_eq!(seen(), Some("its file system has mount options of its own"));
+        for feature in
+            ["mmp", "project,quota", "encrypt", "verity", "casefold", "inline_data", "^filetype", "^has_journal"]
+        {
+            make(&["-O", feature]);
+            assert_eq!(seen(), Some("its file system has other features"), "{feature}");
+        }
+        make(&["-m", "20"]);
+        assert_eq!(seen(), Some("its file system keeps more than 1 % of itself for root"));
+        assert_eq!(difference(&[]), Some("there is no ext4 on it"));
     }
 
     #[test]
