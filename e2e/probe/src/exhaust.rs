@@ -16,13 +16,15 @@ mod sockets;
 mod taking;
 mod unix;
 
-use std::io::{BufRead as _, BufReader, PipeReader, Write as _};
+use std::io::{BufRead as _, BufReader, PipeReader, Read as _, Write as _};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::latency;
 use crate::rows::limits::raise_open_files;
-use crate::sys;
+use crate::sys::{self, Refusal};
 use taking::{Stop, Taking};
 
 /// How long a row takes, unless told otherwise.
@@ -166,6 +168,24 @@ pub(crate) fn run(row: &Row, most: u64, seconds: u64) -> ! {
     loop {
         sys::pause();
     }
+}
+
+/// Takes the rows one after the other, for `seconds` each, `rounds` times over; prints when it did.
+pub(crate) fn turns(rows: &[&str], seconds: &str, rounds: usize) -> Result<(), Refusal> {
+    for row in std::iter::repeat_n(rows, rounds).flatten() {
+        let from = latency::now()?;
+        let mut taker = Command::new(std::env::current_exe()?);
+        let mut taker = taker.args(["exhaust", row, "--seconds", seconds]).stdout(Stdio::piped()).spawn()?;
+        let (mut told, mut line) = (BufReader::new(taker.stdout.take().expect("it is piped")), String::new());
+        told.read_line(&mut line)?;
+        let until = latency::now()?;
+        taker.kill()?;
+        taker.wait()?;
+        crate::say(&json!({"name": row, "from": from, "until": until}).to_string());
+        // It ends with the last of the taker's children.
+        told.read_to_string(&mut line)?;
+    }
+    Ok(())
 }
 
 /// What all processes of a row got.

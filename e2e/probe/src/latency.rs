@@ -16,18 +16,24 @@ const FILE: &str = "/tmp/latency";
 /// `TIMER_ABSTIME` (linux/time.h).
 const ABSOLUTE: i64 = 1;
 
-/// Measures for this long and prints the figures, in microseconds.
-pub(crate) fn run(duration: Duration) -> Result<(), Refusal> {
+/// Measures for this long, again and again, and prints the figures each time: in microseconds, and when they were taken.
+pub(crate) fn run(duration: Duration, rounds: u64) -> Result<(), Refusal> {
     let file = File::create(FILE)?;
-    let writes = move || {
-        let before = now()?;
-        file.write_all_at(&BYTES, 0)?;
-        Ok(now()? - before)
-    };
-    let writer = thread::spawn(move || each_period(duration, |_| writes()));
-    let late = each_period(duration, |due| Ok(now()?.saturating_sub(due)))?;
-    let written = writer.join().map_err(|_| Refusal { errno: libc::EIO, filter: false })??;
-    crate::say(&json!({"timer": figures(late), "write": figures(written)}).to_string());
+    for _ in 0..rounds {
+        let from = now()?;
+        let writes = || {
+            let before = now()?;
+            file.write_all_at(&BYTES, 0)?;
+            Ok(now()? - before)
+        };
+        let (late, written) = thread::scope(|scope| {
+            let writer = scope.spawn(|| each_period(duration, |_| writes()));
+            let late = each_period(duration, |due| Ok(now()?.saturating_sub(due)));
+            (late, writer.join().unwrap_or(Err(Refusal { errno: libc::EIO, filter: false })))
+        });
+        let (timer, write) = (figures(late?), figures(written?));
+        crate::say(&json!({"from": from, "until": now()?, "timer": timer, "write": write}).to_string());
+    }
     Ok(())
 }
 
@@ -48,7 +54,7 @@ fn each_period(duration: Duration, mut measure: impl FnMut(u64) -> Result<u64, R
 }
 
 /// Nanoseconds of the monotonic clock.
-fn now() -> Result<u64, Refusal> {
+pub(crate) fn now() -> Result<u64, Refusal> {
     let mut time = [0; 16];
     call(libc::SYS_clock_gettime, [libc::CLOCK_MONOTONIC.into(), Arg::Bytes(&mut time)])?;
     let [seconds, nanoseconds] = [time.first_chunk(), time.last_chunk()].map(|word| word.copied().unwrap_or_default());

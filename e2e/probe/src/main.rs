@@ -31,7 +31,8 @@ Usage: catenoid-probe COMMAND
   exhaust --list                     what can be used up, a line each
   exhaust ROW [--most N] [--seconds S]
                                      take N of it at most, for S seconds at most, print what was had, and hold it until ended
-  latency SECONDS                    what a neighbour waits for a timer and a write, for so long
+  turns SECONDS ROUNDS ROW...        takes the rows in turns, for so long each, and tells when
+  latency SECONDS ROUNDS             what a neighbour waits for a timer and a write, for so long each time
 ";
 
 /// Before a full pipe is tried again.
@@ -77,13 +78,12 @@ fn main() -> ExitCode {
             (Some(row), Some((most, seconds))) => exhaust::run(row, most, seconds),
             _ => usage(),
         },
-        ["latency", seconds] => match seconds.parse().map(Duration::from_secs).map(latency::run) {
-            Ok(Ok(())) => ExitCode::SUCCESS,
-            Ok(Err(refusal)) => {
-                eprintln!("error: {refusal}");
-                ExitCode::FAILURE
-            }
-            Err(_) => usage(),
+        ["turns", seconds, rounds, ref rows @ ..] if rows.iter().all(|row| exhaust::find(row).is_some()) => {
+            rounds.parse().map_or_else(|_| usage(), |rounds| told(exhaust::turns(rows, seconds, rounds)))
+        }
+        ["latency", seconds, rounds] => match (seconds.parse().map(Duration::from_secs), rounds.parse()) {
+            (Ok(seconds), Ok(rounds)) => told(latency::run(seconds, rounds)),
+            _ => usage(),
         },
         // What a copy of this program tells of itself to whoever gave it a right.
         ["nothing"] => ExitCode::SUCCESS,
@@ -115,6 +115,16 @@ fn limits(options: &[&str]) -> Option<(u64, u64)> {
         }
     }
     Some(limits)
+}
+
+fn told(outcome: Result<(), sys::Refusal>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(refusal) => {
+            eprintln!("error: {refusal}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn usage() -> ExitCode {

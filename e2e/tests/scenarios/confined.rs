@@ -109,6 +109,11 @@ fn vm_c0_is_confined() -> Result<()> {
     let terminal = String::from_utf8_lossy(&terminal.stdout).into_owned();
     ensure!(terminal.starts_with("/dev/pts/"), "an operator gets no terminal in c0: {terminal}");
 
+    // Nor a tunnel: its interface, and the family of generic netlink by which its keys are set.
+    bench.c0("ip link add wg0 type wireguard && ip address add 10.99.0.1/24 dev wg0 && ip link set wg0 up && ip link del wg0")?;
+    let asked = bench.c0(&format!("{PROBE} exhaust netlink-generic-unread --most 1 | head -n 1"))?;
+    ensure!(asked.contains("\"count\":1"), "c0 cannot ask generic netlink: {asked}");
+
     let agent = agent(&mut bench)?;
     let attempts = bench.device.ssh().run([PROBE, "attempt", "core", &agent])?;
     let rows = read(&attempts.stdout).with_context(|| attempts.stderr.clone())?;
@@ -175,7 +180,7 @@ pub(crate) fn agent(bench: &mut Bench) -> Result<String> {
     bench.device.root(&format!("{AGENT} echo $agent"))
 }
 
-fn has_ended(status: &Status, container: &str) -> bool {
+pub(crate) fn has_ended(status: &Status, container: &str) -> bool {
     subject(status, &format!("container/{container}")).is_ok_and(|subject| {
         subject.conditions.iter().any(|held| ["Completed", "Ended"].contains(&held.reason.as_str()))
     })

@@ -1,9 +1,13 @@
 //! Whoever has the disk in hand can bend all that lies on it, and put things beside what is signed: the device comes to c0 or
 //! says why not, no byte that nobody signed runs, and nothing outside of the data partition is other than before.
 
+use std::fs;
+use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
+use catenoid_e2e::chance::whole;
 use catenoid_e2e::device::{AGENT, Image, machine, machine_without_firmware};
 use catenoid_e2e::{Artefacts, Device};
 
@@ -174,5 +178,55 @@ fn vm_strange_disk_is_left_alone() -> Result<()> {
     bench.wait("the factory manifest is converged", |status| converged(status).is_some())?;
     let data = bench.device.root("awk '$2 == \"/data\" { print $1 }' /proc/mounts")?;
     ensure!(data.starts_with("/dev/vdb"), "the data partition is `{data}`");
+    Ok(())
+}
+
+/// Names of one file among the blobs, of as many files as it takes: in CI and in the whole set.
+const ENTRIES: [u64; 2] = [100_000, 10_000_000];
+/// The most names that ext4 gives a file.
+const NAMES: u64 = 65_000;
+
+/// [whole: entries]
+#[test]
+fn vm_crowded_data_partition() -> Result<()> {
+    let (mut bench, digest) = Bench::with_demo("crowded")?;
+    let entries = ENTRIES[usize::from(whole())];
+    bench.device.root("sync")?;
+    let (disk, folder) = (bench.device.vm().dir().join("disk.img"), bench.folder("mounted")?);
+    let machine = bench.device.off();
+    let partition = data_partition(&disk)?;
+    run(Command::new("mount").arg("-o").arg(format!("loop,offset={partition}")).args([&disk, &folder]))?;
+    let crowded = crowd(&folder.join("blobs"), entries);
+    run(Command::new("umount").arg(&folder))?;
+    crowded?;
+    let begun = Instant::now();
+    let bench = Bench::of(bench.artefacts.clone(), Device::start(bench.artefacts, machine)?);
+    bench.wait("all that the manifest wants runs", |status| converged(status) == Some(digest))?;
+    println!("with {entries} names among the blobs all runs after {:.1} s", begun.elapsed().as_secs_f32());
+    Ok(())
+}
+
+fn crowd(folder: &Path, entries: u64) -> Result<()> {
+    for entry in 0..entries {
+        let name = |entry: u64| folder.join(format!("crowd-{entry}"));
+        match entry % NAMES {
+            0 => fs::write(name(entry), "")?,
+            another => fs::hard_link(name(entry - another), name(entry))?,
+        }
+    }
+    Ok(())
+}
+
+/// Where the data partition begins on `disk`, in bytes.
+fn data_partition(disk: &Path) -> Result<u64> {
+    let listed = Command::new("sfdisk").arg("--json").arg(disk).output()?;
+    let listed: serde_json::Value = serde_json::from_slice(&listed.stdout)?;
+    let all = listed["partitiontable"]["partitions"].as_array().context("no partitions")?;
+    let data = all.iter().find(|partition| partition["name"] == "catenoid-data").context("no data partition")?;
+    Ok(data["start"].as_u64().context("it begins nowhere")? * 512)
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    ensure!(command.status()?.success(), "{command:?} failed");
     Ok(())
 }

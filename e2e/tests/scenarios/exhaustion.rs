@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use catenoid_e2e::chance::whole;
 use catenoid_schema::status::Status;
+use serde::Deserialize;
 
 use crate::bench::author::resequenced;
 use crate::bench::{Bench, SOON, converged, subject};
-use crate::confined::{agent, with_neighbours};
+use crate::confined::{agent, has_ended, with_neighbours};
 
 /// Takes one row; with no capability, and 16 MiB.
 const TAKER: &str = "
@@ -79,6 +80,101 @@ fn all_rows(bench: &Bench) -> Result<Vec<(String, &'static str)>> {
     let rows: Vec<_> = rows.collect::<Result<_>>()?;
     let free = rows.iter().filter(|row| row["needs"] == "").filter_map(|row| row["name"].as_str());
     Ok(free.map(|row| (row.to_owned(), "")).collect())
+}
+
+/// One measures what it waits for a timer and a write, each second; the other takes rows in turns.
+const WATCHER: &str = "
+  watcher:
+    guest: probe
+    command: [/usr/bin/catenoid-probe, latency, \"1\", \"3600\"]
+    limits: { memory: 16MiB, cpu: 0.5, pids: 8 }
+  taker:
+    guest: probe
+    zones: [plant]
+    command: [/usr/bin/catenoid-probe, turns, \"TURN\", \"ROUNDS\", ROWS]
+    restart: never
+    limits: { memory: 16MiB, cpu: 1.0, pids: 64 }
+";
+/// What the others are compared with: a container may compute.
+const PERMITTED: &str = "busy-loop";
+/// What takes time of everybody, if of anybody.
+const LOADS: [&str; 4] = ["sync", "image-reads", "datagram-flood", "kernel-log"];
+/// The most that a neighbour's worst hundredth may be, of the same beside [`PERMITTED`].
+const WORSE: f64 = 2.0;
+
+/// When a row was taken, in nanoseconds.
+#[derive(Debug, Deserialize)]
+struct Turn {
+    name: String,
+    from: u64,
+    until: u64,
+}
+
+/// A second of the neighbour's.
+#[derive(Debug, Deserialize)]
+struct Second {
+    from: u64,
+    until: u64,
+    timer: Times,
+    write: Times,
+}
+
+/// One of its figures.
+type Figure = fn(&Second) -> u64;
+
+/// In microseconds.
+#[derive(Debug, Deserialize)]
+struct Times {
+    p99: u64,
+}
+
+/// [whole: neighbours] [req->TSF-ISOLATION]
+#[test]
+fn vm_neighbour_keeps_its_time() -> Result<()> {
+    let (seconds, rounds) = (if whole() { 10 } else { 3 }, 5);
+    let mut bench = Bench::ready("neighbour")?;
+    let folder = bench.folder("documents")?;
+    bench.deliver(&["probe-1.0.0"])?;
+    let rows = [&[PERMITTED][..], &LOADS].concat();
+    let both = WATCHER.replace("TURN", &seconds.to_string()).replace("ROUNDS", &rounds.to_string());
+    let yaml = with_neighbours(&bench)? + both.replace("ROWS", &rows.join(", ")).trim_start_matches('\n');
+    bench.submit(&bench.author.sign(&folder, &yaml)?)?;
+    bench.wait("all turns are over", |status| has_ended(status, "taker"))?;
+    let log = |name: &str| bench.c0(&format!("catenoid logs {name}"));
+    let watched: Vec<Second> = log("watcher")?.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    let turns: Vec<Turn> = log("taker")?.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    ensure!(turns.len() == rows.len() * rounds, "{turns:?}");
+    // The worst hundredth of a turn: of the middle one of its seconds.
+    let worst = |turn: &Turn, of: Figure| -> Result<f64> {
+        let within = watched.iter().filter(|second| second.from >= turn.from && second.until <= turn.until);
+        let figure = median(within.map(|second| of(second) as f64).collect());
+        figure.with_context(|| format!("{}: nothing was measured in its turn", turn.name))
+    };
+    let mut bad = Vec::new();
+    for (what, of) in [("timer", (|at| at.timer.p99) as Figure), ("write", |at| at.write.p99)] {
+        for (at, row) in rows.iter().enumerate() {
+            let of_row =
+                turns.chunks_exact(rows.len()).map(|round| Ok((worst(&round[at], of)?, worst(&round[0], of)?)));
+            let of_row = of_row.collect::<Result<Vec<_>>>()?;
+            let ratio = median(of_row.iter().map(|(figure, permitted)| figure / permitted.max(1.0)).collect());
+            let (ratio, figure) =
+                (ratio.context("no round")?, median(of_row.iter().map(|(figure, _)| *figure).collect()));
+            println!(
+                "{what} beside {row:<15} {:>8.0} us, {ratio:.2} of that beside {PERMITTED}",
+                figure.unwrap_or_default()
+            );
+            if ratio > WORSE {
+                bad.push(format!("{what} beside {row}: {ratio:.2}"));
+            }
+        }
+    }
+    ensure!(bad.is_empty(), "more than {WORSE} times as long: {bad:?}");
+    Ok(())
+}
+
+fn median(mut figures: Vec<f64>) -> Option<f64> {
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied()
 }
 
 /// Waits until the taker was held back, was ended by its own limit, or tells what it got and holds it.

@@ -62,7 +62,8 @@ fn vm_control_calls_survive_hostility() -> Result<()> {
 
     let each = if whole() { 1 } else { SAMPLE };
     let first = Chance::new("hostile forms").below(each);
-    let deadline = Instant::now() + PATIENCE;
+    let begun = Instant::now();
+    let deadline = begun + PATIENCE;
     let mut hostile = bench.follow(&format!("{PROBE} hostile /run/catenoid/control.sock {each} {first}"))?;
     let (mut peak, mut wrong) = (before, Vec::new());
     loop {
@@ -77,7 +78,8 @@ fn vm_control_calls_survive_hostility() -> Result<()> {
         };
         let Some(line) = hostile.line(Instant::now() + LOOK) else { continue };
         let told: Told = serde_json::from_str(&line).with_context(|| format!("`{line}` is no line of the probe"))?;
-        println!("{:<48} {} {}", told.name, if told.as_it_must { "as it must" } else { "WRONG" }, told.told);
+        let verdict = if told.as_it_must { "as it must" } else { "WRONG" };
+        println!("{:>5.0} s {:<48} {verdict} {}", begun.elapsed().as_secs_f32(), told.name, told.told);
         progress.done(&told.name, "kinds of hostility")?;
         if told.name == "the end" {
             break;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 use std::thread;
+use std::time::Instant;
 
 use super::{Call, Reply, send, tell};
 
@@ -169,9 +170,10 @@ pub(super) fn run(socket: &str, calls: &[Call], (each, skipped): (usize, usize),
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
                 while let Some((call, form)) = take() {
+                    let begun = Instant::now();
                     let reply = send(socket, &(form.bytes)(call), form.half_close);
                     if let Ok(mut replies) = replies.lock() {
-                        replies.push((call, form, reply));
+                        replies.push((call, form, reply, begun.elapsed()));
                     }
                 }
             });
@@ -180,7 +182,7 @@ pub(super) fn run(socket: &str, calls: &[Call], (each, skipped): (usize, usize),
     let replies = replies.into_inner().unwrap_or_default();
     let mut statuses: BTreeMap<String, usize> = BTreeMap::new();
     let mut unfair = Vec::new();
-    for (call, form, reply) in &replies {
+    for (call, form, reply, _) in &replies {
         let name = match reply {
             Reply::Status(status) => status.to_string(),
             Reply::Closed => "closed".to_owned(),
@@ -191,7 +193,10 @@ pub(super) fn run(socket: &str, calls: &[Call], (each, skipped): (usize, usize),
             unfair.push(format!("{} {}: {}: {reply:?}", call.method, call.path, form.name));
         }
     }
-    let (forms, calls) = (FORMS.len(), calls.len());
-    let told = format!("{total} of {forms} forms of {calls} calls: {statuses:?} {}", unfair.join("; "));
+    let slowest = replies.iter().max_by_key(|(.., took)| *took).map(|(call, form, _, took)| {
+        format!("{} {} with {} took {:.0} s", call.method, call.path, form.name, took.as_secs_f32())
+    });
+    let (forms, calls, slowest) = (FORMS.len(), calls.len(), slowest.unwrap_or_default());
+    let told = format!("{total} of {forms} forms of {calls} calls: {statuses:?}; {slowest} {}", unfair.join("; "));
     tell(&format!("sizes and forms, as {who}"), unfair.is_empty() && replies.len() == total, &told)
 }

@@ -104,6 +104,16 @@ pub(crate) const SETS: &[Set] = &[
         minutes: 10,
     },
     Set {
+        name: "entries",
+        shows: "ten million names among the blobs keep nobody from starting",
+        runs: Runs::Scenario("disk_holder::vm_crowded_data_partition"),
+        packages: DEVICE,
+        paths: IMAGE,
+        shared: false,
+        resumed: false,
+        minutes: 10,
+    },
+    Set {
         name: "exhaustion",
         shows: "a container without a capability takes all that it gets of each resource, and nobody else suffers",
         runs: Runs::Scenario("exhaustion::vm_resource_exhaustion"),
@@ -112,6 +122,16 @@ pub(crate) const SETS: &[Set] = &[
         shared: false,
         resumed: false,
         minutes: 50,
+    },
+    Set {
+        name: "neighbours",
+        shows: "a neighbour waits no longer beside one that takes time of everybody than beside one that computes",
+        runs: Runs::Scenario("exhaustion::vm_neighbour_keeps_its_time"),
+        packages: DEVICE_AND_PROBE,
+        paths: IMAGE,
+        shared: false,
+        resumed: false,
+        minutes: 8,
     },
     Set {
         name: "fuzz",

@@ -102,10 +102,21 @@ mod tests {
     use crate::whole::record::tests::{record, share};
     use crate::whole::sets::{Runs, SETS};
 
-    const ALL: &[&str] =
-        &["crash-points", "power-cuts", "soak", "kills", "hostility", "no-inodes", "exhaustion", "fuzz", "mutants"];
-    const DEVICE: &[&str] = ALL.split_at(7).0;
-    const DEVICE_AND_FUZZ: &[&str] = ALL.split_at(8).0;
+    const ALL: &[&str] = &[
+        "crash-points",
+        "power-cuts",
+        "soak",
+        "kills",
+        "hostility",
+        "no-inodes",
+        "entries",
+        "exhaustion",
+        "neighbours",
+        "fuzz",
+        "mutants",
+    ];
+    const DEVICE: &[&str] = ALL.split_at(9).0;
+    const DEVICE_AND_FUZZ: &[&str] = ALL.split_at(10).0;
 
     /// What is stale after a change in each package of the workspace. A new package joins with a row.
     const PACKAGES: &[(&str, &[&str])] = &[
@@ -121,7 +132,7 @@ mod tests {
         ("catenoid-kernel", DEVICE_AND_FUZZ),
         ("catenoid-launcher", DEVICE),
         ("catenoid-limits", ALL),
-        ("catenoid-probe", &["hostility", "exhaustion"]),
+        ("catenoid-probe", &["hostility", "exhaustion", "neighbours"]),
         ("catenoid-schema", ALL),
         ("catenoid-sign", DEVICE_AND_FUZZ),
         ("catenoid-zones", ALL),
