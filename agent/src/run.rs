@@ -267,6 +267,7 @@ fn reconcile(
             upkeep.audit.note(Happening::by_device("ClockSet", None, format!("{} s {way}", jump.abs())));
         }
         restock.look(&upkeep.intake, &upkeep.store, &upkeep.audit);
+        storage::put_aside().for_each(|told| upkeep.audit.note(told));
         let target = upkeep.intake.begin_pass();
         let mut again = None;
         if let Some(target) = &target {

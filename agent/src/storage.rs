@@ -106,12 +106,15 @@ pub(crate) fn mount_data() -> Result<(), Error> {
 }
 
 /// What the device keeps on the data partition: folders, and the files that are not named by what is in them.
-const OURS: [(&str, bool); 10] = [
+const OURS: [(&str, bool); 13] = [
     ("boots", true),
     ("boots/unclean", false),
+    ("boots/unclean.new", false),
     ("ledger", true),
     ("ledger/a", false),
+    ("ledger/a.new", false),
     ("ledger/b", false),
+    ("ledger/b.new", false),
     ("audit", true),
     ("audit/audit.jsonl", false),
     ("audit/audit.1.jsonl", false),
@@ -122,9 +125,18 @@ const OURS: [(&str, bool); 10] = [
 /// Puts aside what has one of these names and is something else: a link, a pipe, a folder in the place of a file. Only
 /// somebody with the disk in hand can have put it there. What was done, and what could not be.
 pub(crate) fn make_way(data: &Path) -> Vec<Happening> {
-    let told = |message| Happening::by_device("ForeignFile", None, message);
-    let done = OURS.iter().filter_map(|(name, folder)| files::make_way(&data.join(name), *folder).transpose());
-    done.map(|done| told(done.unwrap_or_else(|error| chain(&error)))).collect()
+    let failed = OURS.iter().filter_map(|(name, folder)| files::make_way(&data.join(name), *folder).err());
+    let failed: Vec<_> = failed.map(|error| foreign(chain(&error))).collect();
+    put_aside().chain(failed).collect()
+}
+
+/// What was put aside since this was asked last, as nobody could go on with it.
+pub(crate) fn put_aside() -> impl Iterator<Item = Happening> {
+    files::take_notes().into_iter().map(foreign)
+}
+
+fn foreign(message: String) -> Happening {
+    Happening::by_device("ForeignFile", None, message)
 }
 
 /// Waits until the kernel announces the partition.

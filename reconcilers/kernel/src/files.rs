@@ -2,7 +2,8 @@
 //!
 //! A name is a single path component, looked up below the folder's descriptor: no link is followed, no mount is crossed, and
 //! only a regular file with that one name is opened, without waiting for anybody (a fifo). Whatever else is in the way is
-//! told, and [`make_way`] puts it aside. "Already so" is success. Pipes and sockets in `/run` are reached by the same lookup.
+//! put aside, by [`make_way`] or by who cannot go on without, and noted: [`take_notes`]. "Already so" is success. Pipes and
+//! sockets in `/run` are reached by the same lookup.
 
 use std::{
     fs::File,
@@ -15,15 +16,18 @@ use std::{
         },
     },
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    time::SystemTime,
 };
 
 use rustix::{
     fs::{
-        AtFlags, CWD, Dir, FileType, FlockOperation, IFlags, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps,
-        chmodat, fdatasync, flock, fstat, fstatvfs, fsync, futimens, ioctl_getflags, ioctl_setflags, mkdirat, mkfifoat,
-        openat2, renameat, statat, unlinkat,
+        AtFlags, CWD, Dir, FileType, FlockOperation, IFlags, Mode, OFlags, RenameFlags, ResolveFlags, Stat, Timespec,
+        Timestamps, chmodat, fchmod, fchown, fdatasync, flock, fstat, fstatvfs, fsync, futimens, ioctl_getflags,
+        ioctl_setflags, mkdirat, mkfifoat, openat2, renameat, renameat_with, statat, unlinkat,
     },
     io::Errno,
+    process::geteuid,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -35,6 +39,28 @@ const CHUNK: usize = 1024 * 1024;
 pub const FILES_LIMIT: usize = 4096;
 /// The most names of a folder that are looked at for that: folders, links and pipes are none of ours and may be many.
 pub const NAMES_LIMIT: usize = 1 << 16;
+/// How often something is put aside until nothing has the name. A folder that somebody bent can have one name twice.
+const ASIDE_TRIES: usize = 16;
+/// Names under which a file may be written before it takes its own: more than one only if somebody bent the disk.
+const NEW_NAMES: usize = 16;
+/// The most notes that are kept until somebody takes them: the first ones say what happened.
+const NOTES: usize = 64;
+
+/// What was put aside and not told yet.
+static ASIDE: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// What was put aside by this process, or freed of flags, since this was called last: for people.
+#[must_use]
+pub fn take_notes() -> Vec<String> {
+    std::mem::take(&mut *ASIDE.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+fn note(text: String) {
+    let mut notes = ASIDE.lock().unwrap_or_else(PoisonError::into_inner);
+    if notes.len() < NOTES {
+        notes.push(text);
+    }
+}
 
 /// What could not be done. The path is that of the file or folder.
 #[derive(Debug, thiserror::Error)]
@@ -119,6 +145,27 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+}
+
+impl Error {
+    /// Whether what has the name is to blame, and not that the machine lacks something or that nothing can be written at all.
+    fn is_of_the_file(&self) -> bool {
+        use io::ErrorKind::{
+            Interrupted, NotFound, OutOfMemory, QuotaExceeded, ReadOnlyFilesystem, StorageFull, WouldBlock,
+        };
+
+        const LACKS: [io::ErrorKind; 7] =
+            [Interrupted, NotFound, OutOfMemory, QuotaExceeded, ReadOnlyFilesystem, StorageFull, WouldBlock];
+        let (Self::Open { source, .. }
+        | Self::Read { source, .. }
+        | Self::Move { source, .. }
+        | Self::Remove { source, .. }) = self
+        else {
+            return matches!(self, Self::NotAFile { .. });
+        };
+        let descriptors = [Errno::MFILE, Errno::NFILE].map(|errno| Some(errno.raw_os_error()));
+        !LACKS.contains(&source.kind()) && !descriptors.contains(&source.raw_os_error())
+    }
 }
 
 /// A regular file of a folder.
@@ -270,9 +317,9 @@ impl Folder {
     /// `durable`. What did not fit on a full disk is taken away again.
     ///
     /// # Errors
-    /// [`Error::Name`], [`Error::Open`], [`Error::Write`], [`Error::Move`].
+    /// [`Error::Name`], [`Error::Remove`], [`Error::Open`], [`Error::Write`], [`Error::Move`].
     pub fn replace(&self, name: &str, bytes: &[u8], durable: bool) -> Result<(), Error> {
-        let part = format!("{}.new", component(name)?);
+        let part = self.new_name(name)?;
         let written = self.write_new(&part, bytes, durable).and_then(|()| {
             let failed = |source: Errno| {
                 let (from, to) = (self.path.join(&part), self.path.join(name));
@@ -287,8 +334,18 @@ impl Folder {
         })
     }
 
+    /// A name that nothing has, to write the next `name` under. A pipe with the flag that forbids changes, for one, keeps
+    /// its name: nobody can take that flag from it.
+    fn new_name(&self, name: &str) -> Result<String, Error> {
+        let first = format!("{}.new", component(name)?);
+        let others = (1..NEW_NAMES).map(|number| format!("{name}.new-{number}"));
+        match self.remove(&first) {
+            Ok(()) => Ok(first),
+            Err(error) => others.into_iter().find(|name| self.remove(name).is_ok()).ok_or(error),
+        }
+    }
+
     fn write_new(&self, name: &str, bytes: &[u8], durable: bool) -> Result<(), Error> {
-        self.remove(name)?;
         let mut file = self.open_file(name, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL)?;
         let written = at("files.fill", || file.write_all(bytes));
         let synced = written.and_then(|()| if durable { at("files.sync_file", || file.sync_all()) } else { Ok(()) });
@@ -327,16 +384,47 @@ impl Folder {
         at("files.sync_folders", || fsync(&folder.fd).and_then(|()| fsync(&self.fd))).map_err(|e| failed(e.into()))
     }
 
-    /// Removes the file `name`; one that is not there is success.
+    /// Removes the file `name`; one that is not there is success. What cannot be removed, as a folder, is put aside.
     ///
     /// # Errors
-    /// [`Error::Name`], [`Error::Remove`].
+    /// [`Error::Name`], [`Error::Remove`], [`Error::Move`].
     pub fn remove(&self, name: &str) -> Result<(), Error> {
         let name = component(name)?;
-        match at("files.remove", || unlinkat(&self.fd, name, AtFlags::empty())) {
+        self.insist(name, || match at("files.remove", || unlinkat(&self.fd, name, AtFlags::empty())) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(source) => Err(Error::Remove { path: self.path.join(name), source: source.into() }),
+        })
+    }
+
+    /// Does `work` with the file `name`. If that fails twice, and not for want of something else, what has the name is put
+    /// aside and `work` is done once more. Twice, as what a disk refuses once may be whole.
+    ///
+    /// # Errors
+    /// Those of `work`, [`Error::Name`], [`Error::Move`].
+    pub fn insist<T>(&self, name: &str, work: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
+        let mut done = work();
+        if done.as_ref().is_err_and(Error::is_of_the_file) {
+            done = work();
         }
+        match done {
+            Err(error) if error.is_of_the_file() => {
+                self.put_aside(name, &error)?;
+                work()
+            }
+            done => done,
+        }
+    }
+
+    /// Gives what has the name `name`, whatever it is, another one in this folder; `why` is noted.
+    ///
+    /// # Errors
+    /// [`Error::Name`], [`Error::Move`].
+    fn put_aside(&self, name: &str, why: &Error) -> Result<(), Error> {
+        let why = match why {
+            Error::NotAFile { what, .. } => format!("it was {what}"),
+            why => std::error::Error::source(why).map_or_else(|| why.to_string(), |cause| format!("{why}: {cause}")),
+        };
+        put_aside(&self.fd, &self.path.join(name), component(name)?, &why)
     }
 
     /// Bytes that can still be written to its file system by somebody who is not root.
@@ -510,44 +598,93 @@ fn foreign(stat: &Stat, folder: bool) -> Option<&'static str> {
     }
 }
 
-/// What has the name of a folder of ours at `path` (or of a file) and is something else gets another name in the same folder,
-/// and what may not be changed may be again. What was done, in words.
+/// What has the name of a folder of ours at `path` (or of a file) and is something else, or cannot be opened, gets another name
+/// in the same folder; what may not be changed may be again, and the folder belongs to us alone. What was done is noted.
 ///
 /// # Errors
 /// [`Error::Folder`], [`Error::Name`], [`Error::Move`], [`Error::Write`].
-pub fn make_way(path: &Path, is_folder: bool) -> Result<Option<String>, Error> {
+pub fn make_way(path: &Path, is_folder: bool) -> Result<(), Error> {
     let (parent, name) = match parent(path) {
-        Err(Error::Folder { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(Error::Folder { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(()),
         parent => parent?,
     };
+    // Nothing can be renamed in a folder that may not be changed.
+    unfix(&parent, path.parent().unwrap_or(path))?;
     let stat = match statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => stat,
-        Err(Errno::NOENT) => return Ok(None),
+        Err(Errno::NOENT) => return Ok(()),
         Err(source) => return Err(Error::Folder { path: path.to_owned(), source: source.into() }),
     };
-    let mut done = None;
-    let ours = foreign(&stat, is_folder);
-    if matches!(FileType::from_raw_mode(stat.st_mode), FileType::Directory | FileType::RegularFile) {
-        let failed = |source: Errno| Error::Write { path: path.to_owned(), source: source.into() };
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let fd = openat2(&parent, name, flags, Mode::empty(), BENEATH).map_err(failed)?;
-        let fixed = IFlags::IMMUTABLE | IFlags::APPEND;
-        // A file system without such flags says so.
-        if let Ok(held) = ioctl_getflags(&fd)
-            && held.intersects(fixed)
-        {
-            at("files.unfix", || ioctl_setflags(&fd, held - fixed)).map_err(failed)?;
-            done = Some(format!("`{}` could not be changed, and can be again", path.display()));
-        }
+    if let Some(what) = foreign(&stat, is_folder) {
+        return put_aside(&parent, path, name, &format!("it was {what}"));
     }
-    let Some(what) = ours else { return Ok(done) };
-    let aside = format!("{name}.foreign-{}", stat.st_ino);
-    at("files.put_aside", || renameat(&parent, name, &parent, aside.as_str())).map_err(|source| Error::Move {
-        from: path.to_owned(),
-        to: path.with_file_name(&aside),
-        source: source.into(),
-    })?;
-    Ok(Some(format!("`{}` was {what} and is `{aside}` now", path.display())))
+    let open = || openat2(&parent, name, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty(), BENEATH);
+    let fd = match open().or_else(|_| open()) {
+        Ok(fd) => fd,
+        Err(source) => {
+            let error = Error::Open { path: path.to_owned(), source: source.into() };
+            let why = format!("it could not be opened: {source}");
+            return if error.is_of_the_file() { put_aside(&parent, path, name, &why) } else { Err(error) };
+        }
+    };
+    unfix(&fd, path)?;
+    let (ours, open_to) = (geteuid(), Mode::from_raw_mode(stat.st_mode));
+    // In a folder of somebody else's that has the sticky bit, the kernel keeps even root from files (`fs.protected_regular`).
+    if is_folder && (stat.st_uid != ours.as_raw() || open_to != Mode::RWXU) {
+        at("files.own", || fchown(&fd, Some(ours), None).and_then(|()| fchmod(&fd, Mode::RWXU)))
+            .map_err(|source| Error::Write { path: path.to_owned(), source: source.into() })?;
+        note(format!("`{}` was open to others, and is not any more", path.display()));
+    }
+    Ok(())
+}
+
+/// Takes the flags that forbid changes from what is open.
+fn unfix(fd: &OwnedFd, path: &Path) -> Result<(), Error> {
+    let fixed = IFlags::IMMUTABLE | IFlags::APPEND;
+    // A file system without such flags says so.
+    if let Ok(held) = ioctl_getflags(fd)
+        && held.intersects(fixed)
+    {
+        at("files.unfix", || ioctl_setflags(fd, held - fixed))
+            .map_err(|source| Error::Write { path: path.to_owned(), source: source.into() })?;
+        note(format!("`{}` could not be changed, and can be again", path.display()));
+    }
+    Ok(())
+}
+
+/// Gives what has the name `name` in `parent`, whatever it is, another name there, and notes `why`. Afterwards nothing has the
+/// name, also if nothing had it before.
+fn put_aside(parent: &OwnedFd, path: &Path, name: &str, why: &str) -> Result<(), Error> {
+    let mut aside = None;
+    for _ in 0..ASIDE_TRIES {
+        let failed = |to: &str, source: Errno| {
+            let (from, to) = (path.to_owned(), path.with_file_name(to));
+            Error::Move { from, to, source: source.into() }
+        };
+        let stat = match look("files.look", || statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => return Ok(()),
+            Err(source) => return Err(failed(name, source)),
+        };
+        if matches!(FileType::from_raw_mode(stat.st_mode), FileType::Directory | FileType::RegularFile) {
+            let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            // What cannot be opened can have another name all the same.
+            if let Ok(fd) = openat2(parent, name, flags, Mode::empty(), BENEATH) {
+                unfix(&fd, path)?;
+            }
+        }
+        let to = aside.take().unwrap_or_else(|| format!("{name}.foreign-{}", stat.st_ino));
+        let renamed = || renameat_with(parent, name, parent, to.as_str(), RenameFlags::NOREPLACE);
+        match at("files.put_aside", renamed) {
+            Ok(()) => note(format!("`{}` is `{to}` now: {why}", path.display())),
+            Err(Errno::EXIST) => {}
+            Err(source) => return Err(failed(&to, source)),
+        }
+        // Nobody can have taken a name that the clock of this moment is in.
+        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos();
+        aside = Some(format!("{name}.foreign-{}-{now}", stat.st_ino));
+    }
+    Err(Error::NotAFile { path: path.to_owned(), what: "put aside again and again" })
 }
 
 impl Writing {
