@@ -20,7 +20,7 @@ use catenoid_guests::Generation;
 use catenoid_kernel::files::{self, Folder};
 use catenoid_schema::{
     anchors::Anchors,
-    control::{Event, MANIFEST_LIMIT, Outcome},
+    control::{BLOB_LIMIT, Event, MANIFEST_LIMIT, Outcome},
     digest::Digest,
     document::Document as _,
     guest::{Architecture, Guest},
@@ -551,6 +551,9 @@ impl Intake {
         let descriptor = reference.descriptor.ok_or_else(|| differs("it has no digest".to_owned()))?;
         let envelope = self.blob(descriptor)?.ok_or_else(|| missing("descriptor", descriptor))?;
         if envelope.len() as u64 > DESCRIPTOR_LIMIT {
+            if self.is_altered(descriptor)? {
+                return Err(missing("descriptor", descriptor));
+            }
             return Err(differs(format!("what it names has more than {DESCRIPTOR_LIMIT} bytes and is no descriptor")));
         }
         if Digest::of(&envelope) != descriptor {
@@ -578,6 +581,9 @@ impl Intake {
         let missing = || Refused::GuestMissing { guest: name.clone(), what: "image", digest: image.digest };
         let size = held.ok_or_else(missing)?.size;
         if size != image.size.bytes() {
+            if self.is_altered(image.digest)? {
+                return Err(missing());
+            }
             let difference = format!("its image has {size} bytes instead of {}", image.size.bytes());
             return Err(Refused::GuestDiffers { guest: name.clone(), difference });
         }
@@ -586,11 +592,27 @@ impl Intake {
 
     fn blob(&self, digest: Digest) -> Result<Option<Vec<u8>>, Refused> {
         let blobs = Folder::open(&self.blobs).map_err(|source| Refused::Blob { digest, source })?;
-        match blobs.read_bounded(&digest.to_hex(), DESCRIPTOR_LIMIT + 1) {
-            // Somebody put it there with the disk in hand: what was pushed is a file.
-            Err(files::Error::NotAFile { .. }) => Ok(None),
-            read => read.map_err(|source| Refused::Blob { digest, source }),
+        let name = digest.to_hex();
+        let read = blobs.insist(&name, || blobs.read_bounded(&name, DESCRIPTOR_LIMIT + 1));
+        read.map_err(|source| Refused::Blob { digest, source })
+    }
+
+    /// Whether a blob of another size than was signed was altered on the disk, and not signed so. Then it is taken away.
+    fn is_altered(&self, digest: Digest) -> Result<bool, Refused> {
+        let failed = |source| Refused::Blob { digest, source };
+        let (blobs, name) = (Folder::open(&self.blobs).map_err(failed)?, digest.to_hex());
+        let held = blobs.entry(&name).map_err(failed)?;
+        // What is larger than any blob was not pushed, and reading it need not end.
+        let is_whole = held.is_some_and(|held| held.size <= BLOB_LIMIT.bytes())
+            && match blobs.insist(&name, || blobs.hash(&name)) {
+                Ok(actual) => Digest::from_bytes(actual) == digest,
+                Err(files::Error::Open { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => false,
+                Err(source) => return Err(failed(source)),
+            };
+        if !is_whole {
+            self.discard(digest)?;
         }
+        Ok(!is_whole)
     }
 
     /// Takes away a blob that was altered on the disk: as long as it is there, nobody can push it again.

@@ -121,9 +121,6 @@ struct Progress<'a> {
 /// Why the rooms cannot be entered.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OpenError {
-    /// Guests.
-    #[error(transparent)]
-    Guests(#[from] catenoid_guests::Error),
     /// Limits.
     #[error(transparent)]
     Limits(#[from] catenoid_limits::Error),
@@ -145,7 +142,7 @@ impl Pass {
     ) -> Result<Self, OpenError> {
         let (data, run, cgroup) = (Path::new(DATA), Path::new(RUN), Path::new(CGROUP));
         let rooms = Rooms {
-            guests: Guests::new(&catenoid_guests::Paths { data: data.to_owned(), run: run.to_owned() }, generation)?,
+            guests: Guests::new(&catenoid_guests::Paths { data: data.to_owned(), run: run.to_owned() }, generation),
             limits: Limits::open(cgroup)?,
             zones: Zones::open(&run.join("namespaces"))?,
             containers,

@@ -72,9 +72,6 @@ pub(crate) enum Error {
     /// The firmware states something that is not a serial.
     #[error("the firmware's serial cannot be used")]
     Serial(#[source] NameError),
-    /// The blob store cannot be opened.
-    #[error("the blob store cannot be opened")]
-    Store(#[from] catenoid_guests::StoreError),
     /// A room cannot be entered.
     #[error("a room cannot be entered")]
     Rooms(#[from] crate::pass::OpenError),
@@ -117,14 +114,15 @@ pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
     if let Some(condition) = holds.told() {
         audit.note(Happening::by_device(HELD_BACK, None, condition.message));
     }
-    let store = Arc::new(Store::open(data)?);
+    let store = Arc::new(Store::open(data));
     let generation = store.generation();
     let gate = Arc::new(tokio::sync::Mutex::new(()));
     let (serial, state) = (device.serial.clone(), (data, Path::new(LEDGER_COPY)));
     let intake =
         Intake::open(anchors()?, serial, state, audit.clone(), generation.clone(), gate.clone(), holds.level());
     let intake = Arc::new(intake);
-    store.settle()?;
+    store.settle().into_iter().map(storage::unsettled).for_each(|told| audit.note(told));
+    storage::put_aside().for_each(|told| audit.note(told));
     let mut restock = Restock::default();
     restock.look(&intake, &store, &audit);
     if intake.watch().borrow().is_none() {

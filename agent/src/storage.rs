@@ -135,6 +135,11 @@ pub(crate) fn put_aside() -> impl Iterator<Item = Happening> {
     files::take_notes().into_iter().map(foreign)
 }
 
+/// What the store could not settle. It goes on: what a disk does not take now, it may hold for the guests to start.
+pub(crate) fn unsettled(error: catenoid_guests::StoreError) -> Happening {
+    Happening::by_device("StoreUnsettled", None, chain(&error))
+}
+
 fn foreign(message: String) -> Happening {
     Happening::by_device("ForeignFile", None, message)
 }
@@ -273,19 +278,19 @@ fn refill(intake: &Intake, store: &Store) -> Result<BTreeSet<Digest>, BundleErro
 }
 
 fn take_blob(store: &Store, digest: Digest, from: &mut impl Read) -> Result<(), BundleError> {
-    let mut offset = match store.state(digest)? {
-        Some(state) if state.complete => return Ok(()),
-        Some(state) => state.held,
-        None => 0,
-    };
-    io::copy(&mut from.by_ref().take(offset), &mut io::sink())?;
+    if store.state(digest)?.is_some_and(|state| state.complete) {
+        return Ok(());
+    }
+    // What is there in part need not be a part of it, and then the whole would be refused.
+    store.begin_anew(digest)?;
+    let mut offset = 0;
     let mut chunk = vec![0; CHUNK];
     loop {
         let count = from.read(&mut chunk)?;
         if count == 0 {
             break;
         }
-        store.append(digest, offset, &chunk[..count])?;
+        store.restore(digest, offset, &chunk[..count])?;
         offset += count as u64;
     }
     store.finish(digest)?;

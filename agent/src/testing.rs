@@ -29,7 +29,7 @@ impl Agent {
     /// Starts on what `data` holds.
     pub fn start(data: &Path, anchors: Anchors, serial: Serial) -> Result<Self, Box<dyn Error>> {
         let audit = Arc::new(Audit::open(&data.join("audit"), "boot"));
-        let store = Store::open(data)?;
+        let store = Store::open(data);
         let (copy, generation) = (data.join("copy"), store.generation());
         let intake = Intake::open(
             anchors,
@@ -40,6 +40,7 @@ impl Agent {
             Arc::default(),
             Level::Everything,
         );
+        store.settle().into_iter().map(storage::unsettled).for_each(|told| audit.note(told));
         let paths = Paths { run: data.to_owned(), cgroup: data.to_owned() };
         let containers = Arc::new(Containers::open(paths, Path::new("/nowhere"))?);
         let (_, snapshot) = watch::channel(Arc::default());

@@ -163,15 +163,11 @@ struct Doors {
 }
 
 impl Guests {
-    /// Opens the folders of the store below `paths`, and makes them if they are not there. `generation` is the one of the
-    /// store that blobs are pushed to.
-    ///
-    /// # Errors
-    /// [`Error::Store`].
-    pub fn new(paths: &Paths, generation: Generation) -> Result<Self, Error> {
-        store::folders(&paths.data).map_err(Error::Store)?;
+    /// The room at `paths`. `generation` is the one of the store that blobs are pushed to.
+    #[must_use]
+    pub fn new(paths: &Paths, generation: Generation) -> Self {
         let doors = Doors { data: paths.data.clone(), mounts: paths.run.join("guests"), generation };
-        Ok(Self { doors: Arc::new(doors) })
+        Self { doors: Arc::new(doors) }
     }
 
     /// Where the guest whose descriptor has `digest` is mounted once this room has done its part.
@@ -207,7 +203,7 @@ impl Doors {
         let remove = |blob, result: Result<(), files::Error>| result.map_err(|source| Error::Remove { blob, source });
         match step {
             Step::MapVerity { guest, label, image, verity } => self.map(&blobs, &guest, label, &image, &verity),
-            Step::MountGuest { guest, label } => self.mount(&guest, label),
+            Step::MountGuest { guest, label } => self.mount(&blobs, &guest, label),
             Step::UnmountGuest { guest, label } => {
                 unmount_all(&self.mounts.join(guest)).map_err(|source| match &source {
                     mount::Error::Unmount { source: cause, .. } if cause.kind() == std::io::ErrorKind::ResourceBusy => {
@@ -235,7 +231,8 @@ impl Doors {
         let open = |source| Error::Open { guest: label.clone(), source };
         let map = |source| Error::Map { guest: label.clone(), source };
         let name = image.to_hex();
-        let file = blobs.read(&name).map_err(open)?;
+        // An image that cannot be opened is lost, and can be pushed again.
+        let file = blobs.insist(&name, || blobs.read(&name)).map_err(open)?;
         let inode = blobs.entry(&name).map_err(open)?.map(|entry| entry.inode);
         let table = verity::Table {
             root_hash: *verity.root_hash.as_bytes(),
@@ -252,7 +249,7 @@ impl Doors {
     }
 
     // [req->TSF-INIT] [req->APS-02] [req->NDR-3.2] [req->NDR-2.4-1]
-    fn mount(&self, guest: &str, label: String) -> Result<(), Error> {
+    fn mount(&self, blobs: &Folder, guest: &str, label: String) -> Result<(), Error> {
         let dm = DeviceMapper::open().map_err(Error::Devices)?;
         let find = || dm.device(guest).map_err(Error::Devices);
         let Some(device) = find()? else { return Err(Error::NotMapped { guest: label }) };
@@ -262,13 +259,16 @@ impl Doors {
         }
         let node = verity::node(&device);
         // Every block is checked before anything is run from them, not only those that are needed at first.
-        if let Err(source) = files::read_device(&node) {
-            let altered = find()?.is_some_and(|device| device.corrupt);
-            return Err(if altered {
-                Error::Altered { guest: label, source }
-            } else {
-                Error::Read { guest: label, source }
-            });
+        if let Err(source) = files::read_device(&node).or_else(|_| files::read_device(&node)) {
+            if find()?.is_some_and(|device| device.corrupt) {
+                return Err(Error::Altered { guest: label, source });
+            }
+            // What the disk does not give back is lost, and can be pushed again.
+            let images = blobs.list().map_err(Error::Store)?;
+            if let Some(image) = images.iter().find(|image| Some(image.inode) == device.file) {
+                blobs.put_aside(&image.name, &source).map_err(Error::Store)?;
+            }
+            return Err(Error::Read { guest: label, source });
         }
         mount_image(&node, &self.mounts.join(guest)).map_err(|source| Error::Mount { guest: label, source })
     }

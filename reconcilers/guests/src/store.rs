@@ -171,21 +171,16 @@ pub struct Room {
 }
 
 impl Store {
-    /// Opens the store on the data partition `data`, and makes its folders if they are not there.
-    ///
-    /// # Errors
-    /// [`StoreError::Files`].
-    pub fn open(data: &Path) -> Result<Self, StoreError> {
+    /// The store on the data partition `data`. Its folders are made when they are needed and not there.
+    #[must_use]
+    pub fn open(data: &Path) -> Self {
         Self::with_quotas(data, Quotas::default())
     }
 
-    /// Opens the store, to take no more than `quotas`.
-    ///
-    /// # Errors
-    /// [`StoreError::Files`].
-    pub fn with_quotas(data: &Path, quotas: Quotas) -> Result<Self, StoreError> {
-        folders(data)?;
-        Ok(Self { data: data.to_owned(), quotas, generation: Generation::default() })
+    /// The store, to take no more than `quotas`.
+    #[must_use]
+    pub fn with_quotas(data: &Path, quotas: Quotas) -> Self {
+        Self { data: data.to_owned(), quotas, generation: Generation::default() }
     }
 
     /// The generation that pushes belong to; whoever accepts manifests begins the next.
@@ -196,19 +191,29 @@ impl Store {
 
     /// Puts into the present generation what bears a later one: a power cut came between the bytes and their generation,
     /// and the file has the time of the wall clock. To be called once the generation is known, before anything is pushed.
-    ///
-    /// # Errors
-    /// [`StoreError::Files`].
-    pub fn settle(&self) -> Result<(), StoreError> {
-        let (blobs, incoming) = folders(&self.data)?;
+    /// What could not be done holds nobody up: it is told.
+    #[must_use]
+    pub fn settle(&self) -> Vec<StoreError> {
+        let (blobs, incoming) = match folders(&self.data) {
+            Ok(folders) => folders,
+            Err(error) => return vec![error.into()],
+        };
+        let number = self.generation.number();
+        let is_later = |file: &Entry| u64::try_from(file.modified).is_ok_and(|generation| generation > number);
+        let mut undone = Vec::new();
         for folder in [&blobs, &incoming] {
-            for entry in folder.list()? {
-                if u64::try_from(entry.modified).is_ok_and(|generation| generation > self.generation.number()) {
-                    folder.write(&entry.name)?.mark(self.generation.number())?;
+            match folder.list() {
+                Ok(held) => {
+                    let marked = held.iter().filter(|file| is_later(file)).map(|file| {
+                        let file = folder.write(&file.name)?;
+                        file.mark(number)
+                    });
+                    undone.extend(marked.filter_map(Result::err).map(StoreError::from));
                 }
+                Err(error) => undone.push(error.into()),
             }
         }
-        Ok(())
+        undone
     }
 
     /// What is left of the data partition.
@@ -266,8 +271,35 @@ impl Store {
         if blobs.entry(&digest.to_hex())?.is_some() {
             return Ok(());
         }
-        self.admit(&blobs, &incoming, digest, offset, bytes.len() as u64)?;
-        let partial = write(&incoming, digest)?;
+        self.fits(&incoming, digest, offset, bytes.len() as u64)?;
+        self.admit(&blobs, &incoming, digest, offset)?;
+        self.add(&incoming, digest, offset, bytes)
+    }
+
+    /// As [`Store::append`], for what the device has itself: no number of blobs and pushes keeps it out.
+    ///
+    /// # Errors
+    /// As [`Store::append`].
+    pub fn restore(&self, digest: Digest, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
+        let (blobs, incoming) = folders(&self.data)?;
+        if blobs.entry(&digest.to_hex())?.is_some() {
+            return Ok(());
+        }
+        self.fits(&incoming, digest, offset, bytes.len() as u64)?;
+        self.add(&incoming, digest, offset, bytes)
+    }
+
+    /// Forgets what was pushed of a blob, unless somebody is pushing it at this moment.
+    ///
+    /// # Errors
+    /// [`StoreError::Files`].
+    pub fn begin_anew(&self, digest: Digest) -> Result<(), StoreError> {
+        let (_, incoming) = folders(&self.data)?;
+        Ok(remove_partial(&incoming, &digest)?)
+    }
+
+    fn add(&self, incoming: &Folder, digest: Digest, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
+        let partial = write(incoming, digest)?;
         let held = partial.size()?;
         if held != offset {
             return Err(StoreError::Offset { digest, held, offset });
@@ -291,7 +323,8 @@ impl Store {
         }
         let (blobs, incoming) = folders(&self.data)?;
         let (name, partial) = (partial_name(&digest), write(&incoming, digest)?);
-        let actual = Digest::from_bytes(partial.hash()?);
+        // What cannot be read is put aside, and the push begins anew.
+        let actual = Digest::from_bytes(incoming.insist(&name, || partial.hash())?);
         if actual != digest {
             incoming.remove(&name)?;
             return Err(StoreError::Mismatch { digest, actual });
@@ -303,16 +336,9 @@ impl Store {
         Ok(BlobState { digest, held, complete: true })
     }
 
-    /// Whether `length` more bytes of a blob can be taken.
-    fn admit(
-        &self,
-        blobs: &Folder,
-        incoming: &Folder,
-        digest: Digest,
-        offset: u64,
-        length: u64,
-    ) -> Result<(), StoreError> {
-        let Quotas { blob: limit, reserve, partials, blobs: most, files } = self.quotas;
+    /// Whether there is room for `length` more bytes of a blob.
+    fn fits(&self, incoming: &Folder, digest: Digest, offset: u64, length: u64) -> Result<(), StoreError> {
+        let Quotas { blob: limit, reserve, .. } = self.quotas;
         if offset.checked_add(length).is_none_or(|size| size > limit.bytes()) {
             return Err(StoreError::TooLarge { digest, limit });
         }
@@ -320,6 +346,12 @@ impl Store {
         if free < length.saturating_add(reserve.bytes()) {
             return Err(StoreError::Full { digest, free: ByteSize::from_bytes(free), reserve });
         }
+        Ok(())
+    }
+
+    /// Whether another push can begin, if it is one.
+    fn admit(&self, blobs: &Folder, incoming: &Folder, digest: Digest, offset: u64) -> Result<(), StoreError> {
+        let Quotas { partials, blobs: most, files, .. } = self.quotas;
         if incoming.entry(&partial_name(&digest))?.is_some() {
             return Ok(());
         }
@@ -365,8 +397,10 @@ pub(crate) fn remove_partial(incoming: &Folder, digest: &Digest) -> Result<(), f
 
 /// Removes an image, and leaves an empty file that says so. Whoever has the image open goes on reading it.
 pub(crate) fn discard_altered(blobs: &Folder, image: &Digest) -> Result<(), files::Error> {
-    blobs.write(&altered_name(image))?.sync()?;
-    blobs.remove(&image.to_hex())
+    let marked = blobs.write(&altered_name(image)).and_then(|mark| mark.sync());
+    // Also without the mark: as long as the image is there, nobody can push it again.
+    blobs.remove(&image.to_hex())?;
+    marked
 }
 
 pub(crate) fn partial_name(digest: &Digest) -> String {

@@ -41,8 +41,8 @@ impl Device {
         let folder = tempfile::tempdir().unwrap();
         let (data, run) = (folder.path().join("data"), folder.path().canonicalize().unwrap().join("run"));
         fs::create_dir(&data).unwrap();
-        let store = Store::open(&data).unwrap();
-        let room = Guests::new(&Paths { data, run }, store.generation()).unwrap();
+        let store = Store::open(&data);
+        let room = Guests::new(&Paths { data, run }, store.generation());
         Self { folder, room, store }
     }
 
@@ -141,6 +141,20 @@ fn alter(path: &Path) {
 }
 
 #[tokio::test]
+async fn an_altered_image_goes_whatever_has_the_name_of_its_mark() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = Digest::of(b"image");
+    let path = |name: &str| folder.path().join("blobs").join(name);
+    fs::create_dir_all(path(&format!("{}.altered/x", image.to_hex()))).unwrap();
+    fs::write(path(&image.to_hex()), "x").unwrap();
+    let paths = Paths { data: folder.path().to_owned(), run: folder.path().to_owned() };
+    let room = Guests::new(&paths, Store::open(folder.path()).generation());
+    room.apply(&Step::DiscardAltered { label: "a@1".to_owned(), image }).await.unwrap();
+    assert!(path(&format!("{}.altered", image.to_hex())).is_file());
+    assert!(!path(&image.to_hex()).exists());
+}
+
+#[tokio::test]
 #[ignore = "needs device-mapper: runs in vm_rooms_hold_on_the_device_kernel"]
 async fn mountns_guests_come_and_go_as_the_model_says() {
     let device = Device::new();
@@ -151,7 +165,7 @@ async fn mountns_guests_come_and_go_as_the_model_says() {
     assert!(fs::write(device.guest(&old.0).join("hello"), "x").is_err());
     // Another look at the same, by somebody who does not remember: an agent that was started anew.
     let paths = Paths { data: device.path("data"), run: device.path("run") };
-    let again = Guests::new(&paths, device.store.generation()).unwrap();
+    let again = Guests::new(&paths, device.store.generation());
     assert!(Planning::plan(&desired(&[&old]), &again.observe().await.unwrap()).is_empty());
 
     let new = device.push("new");

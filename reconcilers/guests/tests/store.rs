@@ -3,16 +3,26 @@
 #![cfg(feature = "kernel")]
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
-use std::fs;
+use std::{
+    error::Error as _,
+    fs::{self, File},
+    os::unix::fs::{MetadataExt as _, symlink},
+    path::Path,
+    time::SystemTime,
+};
 
 use catenoid_guests::{Quotas, Store, StoreError};
 use catenoid_schema::{control::BlobState, digest::Digest, units::ByteSize};
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+};
 
 const CONTENT: &[u8] = b"forty-two bytes that stand for an image...";
 
 fn store() -> (tempfile::TempDir, Store, Digest) {
     let data = tempfile::tempdir().unwrap();
-    let store = Store::open(data.path()).unwrap();
+    let store = Store::open(data.path());
     (data, store, Digest::of(CONTENT))
 }
 
@@ -23,7 +33,7 @@ fn a_broken_push_goes_on_where_it_ended() {
     store.append(digest, 0, &CONTENT[..10]).unwrap();
     drop(store);
 
-    let store = Store::open(data.path()).unwrap();
+    let store = Store::open(data.path());
     let held = BlobState { digest, held: 10, complete: false };
     assert_eq!(store.state(digest).unwrap(), Some(held.clone()));
     assert_eq!(store.list().unwrap(), [held]);
@@ -79,7 +89,7 @@ fn a_partial_push_altered_on_the_disk_is_refused() {
 fn quotas_are_kept() {
     let data = tempfile::tempdir().unwrap();
     let small = Quotas { blob: ByteSize::from_bytes(16), partials: 2, ..Quotas::default() };
-    let store = Store::with_quotas(data.path(), small).unwrap();
+    let store = Store::with_quotas(data.path(), small);
     let digest = |byte| Digest::from_bytes([byte; 32]);
     store.append(digest(1), 0, &[0; 16]).unwrap();
     for (offset, length) in [(0, 17), (16, 1), (u64::MAX, 2)] {
@@ -92,7 +102,7 @@ fn quotas_are_kept() {
     store.append(digest(2), 1, &[0]).expect("a push that has begun can go on");
 
     let greedy = Quotas { reserve: ByteSize::from_bytes(u64::MAX), ..Quotas::default() };
-    let store = Store::with_quotas(data.path(), greedy).unwrap();
+    let store = Store::with_quotas(data.path(), greedy);
     assert!(matches!(store.append(digest(2), 2, &[0]), Err(StoreError::Full { .. })));
     assert_eq!(store.state(digest(2)).unwrap().map(|state| state.held), Some(2));
 }
@@ -126,7 +136,7 @@ fn small_blobs_are_counted_until_what_is_not_needed_is_let_go() {
 fn the_last_files_of_the_disk_are_not_for_blobs() {
     let (data, store, digest) = store();
     store.append(digest, 0, &CONTENT[..1]).unwrap();
-    let store = Store::with_quotas(data.path(), Quotas { files: u64::MAX, ..Quotas::default() }).unwrap();
+    let store = Store::with_quotas(data.path(), Quotas { files: u64::MAX, ..Quotas::default() });
     let refused = store.append(Digest::of(b"other"), 0, b"o").unwrap_err();
     assert!(matches!(refused, StoreError::NoFiles { reserve: u64::MAX, .. }), "{refused}");
     store.append(digest, 1, &CONTENT[1..]).expect("a push that has begun makes no file");
@@ -136,11 +146,79 @@ fn the_last_files_of_the_disk_are_not_for_blobs() {
 fn files_that_are_not_blobs_are_not_listed() {
     let (data, store, _) = store();
     let digest = Digest::of(b"x").to_hex();
+    assert_eq!(store.list().unwrap(), []);
     for name in ["README", "lost+found", &digest.to_uppercase(), &format!("{digest}.altered"), &digest[..63]] {
         fs::write(data.path().join("blobs").join(name), "x").unwrap();
         fs::write(data.path().join("incoming").join(name), "x").unwrap();
     }
     assert_eq!(store.list().unwrap(), []);
+}
+
+/// What somebody with the disk in hand puts in the place of a blob and of what is pushed of it.
+type Bend = fn(blob: &Path, part: &Path);
+
+const BENDS: [Bend; 6] = [
+    |blob, _| fs::create_dir_all(blob.join("x")).unwrap(),
+    |_, part| fs::create_dir_all(part.join("x")).unwrap(),
+    |blob, part| [blob, part].iter().for_each(|path| symlink("/etc/passwd", path).unwrap()),
+    |blob, part| {
+        fs::write(blob, CONTENT).unwrap();
+        fs::hard_link(blob, part).unwrap();
+    },
+    |blob, _| {
+        fs::write(blob, CONTENT).unwrap();
+        fs::hard_link(blob, blob.with_extension("other")).unwrap();
+    },
+    |_, part| {
+        fs::write(part, "x").unwrap();
+        fs::hard_link(part, part.with_extension("other")).unwrap();
+    },
+];
+
+#[test]
+fn a_blob_can_be_pushed_whatever_has_its_name() {
+    for (number, bend) in BENDS.iter().enumerate() {
+        let (data, store, digest) = store();
+        fs::create_dir(data.path().join("blobs")).unwrap();
+        fs::create_dir(data.path().join("incoming")).unwrap();
+        let blob = data.path().join("blobs").join(digest.to_hex());
+        bend(&blob, &data.path().join(format!("incoming/{}.part", digest.to_hex())));
+        assert!(store.settle().is_empty(), "{number}");
+        assert_eq!(store.state(digest).unwrap(), None, "{number}");
+        store.append(digest, 0, CONTENT).unwrap();
+        assert!(store.finish(digest).unwrap().complete, "{number}");
+        assert_eq!(fs::symlink_metadata(&blob).unwrap().nlink(), 1, "{number}");
+        assert_eq!(fs::read(&blob).unwrap(), CONTENT, "{number}");
+    }
+}
+
+#[test]
+fn what_the_device_has_itself_is_not_counted() {
+    let data = tempfile::tempdir().unwrap();
+    let store = Store::with_quotas(data.path(), Quotas { blobs: 0, partials: 0, ..Quotas::default() });
+    let digest = Digest::of(CONTENT);
+    assert!(matches!(store.append(digest, 0, CONTENT), Err(StoreError::TooMany { .. })));
+    store.restore(digest, 0, b"somebody began with something else").unwrap();
+    store.begin_anew(digest).unwrap();
+    store.restore(digest, 0, CONTENT).unwrap();
+    assert!(store.finish(digest).unwrap().complete);
+}
+
+#[test]
+fn mountns_a_disk_that_takes_nothing_is_told_and_read() {
+    let (data, store, digest) = store();
+    store.append(digest, 0, CONTENT).unwrap();
+    store.finish(digest).unwrap();
+    let blob = File::options().write(true).open(data.path().join("blobs").join(digest.to_hex())).unwrap();
+    blob.set_modified(SystemTime::now()).unwrap();
+    unshare(CloneFlags::CLONE_NEWNS).expect("tests on the kernel run as root");
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
+    for flags in [MsFlags::MS_BIND, MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY] {
+        mount(Some(data.path()), data.path(), None::<&str>, flags, None::<&str>).unwrap();
+    }
+    let told: Vec<_> = store.settle().into_iter().map(|error| error.source().unwrap().to_string()).collect();
+    assert_eq!(told, [format!("failed to open `{}`", data.path().join("blobs").join(digest.to_hex()).display())]);
+    assert!(store.state(digest).unwrap().is_some_and(|state| state.complete));
 }
 
 #[test]

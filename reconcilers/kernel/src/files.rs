@@ -252,7 +252,7 @@ impl Folder {
         Ok(entries)
     }
 
-    /// The regular file `name`, if it is there.
+    /// The regular file `name`, if it is there and has no other name.
     ///
     /// # Errors
     /// [`Error::Name`], [`Error::Open`].
@@ -263,8 +263,7 @@ impl Folder {
             Err(Errno::NOENT) => return Ok(None),
             Err(source) => return Err(Error::Open { path: self.path.join(name), source: source.into() }),
         };
-        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-        Ok(is_file.then(|| Entry {
+        Ok(foreign(&stat, false).is_none().then(|| Entry {
             name: name.to_owned(),
             size: stat.st_size.cast_unsigned(),
             modified: stat.st_mtime,
@@ -303,6 +302,14 @@ impl Folder {
             Ok(_) => Ok(Some(bytes)),
             Err(source) => Err(Error::Read { path: self.path.join(name), source }),
         }
+    }
+
+    /// SHA-256 of all of the file `name`.
+    ///
+    /// # Errors
+    /// [`Error::Name`], [`Error::Open`], [`Error::NotAFile`], [`Error::Read`].
+    pub fn hash(&self, name: &str) -> Result<[u8; 32], Error> {
+        hash(&self.read(name)?, &self.path.join(name))
     }
 
     /// Opens the file `name` to write at its end; one that is not there is made, for its owner alone.
@@ -352,11 +359,16 @@ impl Folder {
         synced.map_err(|source| Error::Write { path: self.path.join(name), source })
     }
 
-    /// Opens the file `name` to write to it; one that is not there is made, for its owner alone.
+    /// Opens the file `name` to write to it; one that is not there is made, for its owner alone. What cannot be opened is put
+    /// aside.
     ///
     /// # Errors
     /// [`Error::Name`]; [`Error::NotAFile`]; [`Error::Open`]: `EWOULDBLOCK` while somebody else writes to it.
     pub fn write(&self, name: &str) -> Result<Writing, Error> {
+        self.insist(name, || self.lock(name))
+    }
+
+    fn lock(&self, name: &str) -> Result<Writing, Error> {
         let path = self.path.join(name);
         let file = self.open_file(name, OFlags::RDWR | OFlags::CREATE)?;
         let failed = |source: io::Error| Error::Open { path: path.clone(), source };
@@ -369,18 +381,26 @@ impl Folder {
         Ok(Writing { path, file })
     }
 
-    /// Moves the file `name` to `to` in the folder `folder` of the same file system, in place of what is there; on the
-    /// disk when this returns. A file that is gone and is at its new place already is success.
+    /// Moves the file `name` to `to` in the folder `folder` of the same file system, in place of a file that is there; what
+    /// else is there is put aside. On the disk when this returns. A file that is gone and is at its new place already is
+    /// success.
     ///
     /// # Errors
     /// [`Error::Name`], [`Error::Move`].
     pub fn rename(&self, name: &str, folder: &Self, to: &str) -> Result<(), Error> {
         let (name, to) = (component(name)?, component(to)?);
         let failed = |source: io::Error| Error::Move { from: self.path.join(name), to: folder.path.join(to), source };
-        match at("files.rename", || renameat(&self.fd, name, &folder.fd, to)) {
-            Err(Errno::NOENT) if folder.entry(to)?.is_some() => {}
-            other => other.map_err(|e| failed(e.into()))?,
-        }
+        folder.insist(to, || {
+            // Over a second name of the same file, the call does nothing and says that it did.
+            let there = look("files.look", || statat(&folder.fd, to, AtFlags::SYMLINK_NOFOLLOW)).ok();
+            if let Some(what) = there.and_then(|stat| foreign(&stat, false)) {
+                return Err(Error::NotAFile { path: folder.path.join(to), what });
+            }
+            match at("files.rename", || renameat(&self.fd, name, &folder.fd, to)) {
+                Err(Errno::NOENT) if folder.entry(to)?.is_some() => Ok(()),
+                other => other.map_err(|e| failed(e.into())),
+            }
+        })?;
         at("files.sync_folders", || fsync(&folder.fd).and_then(|()| fsync(&self.fd))).map_err(|e| failed(e.into()))
     }
 
@@ -419,7 +439,7 @@ impl Folder {
     ///
     /// # Errors
     /// [`Error::Name`], [`Error::Move`].
-    fn put_aside(&self, name: &str, why: &Error) -> Result<(), Error> {
+    pub fn put_aside(&self, name: &str, why: &Error) -> Result<(), Error> {
         let why = match why {
             Error::NotAFile { what, .. } => format!("it was {what}"),
             why => std::error::Error::source(why).map_or_else(|| why.to_string(), |cause| format!("{why}: {cause}")),
@@ -453,7 +473,13 @@ impl Folder {
         // Without NONBLOCK, a pipe in the folder would hold us up.
         let flags = flags | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let name = component(name)?;
-        let file = at("files.open", || openat2(&self.fd, name, flags, mode, BENEATH)).map(File::from);
+        let open = |flags, mode| at("files.open", || openat2(&self.fd, name, flags, mode, BENEATH)).map(File::from);
+        // With CREATE, the kernel may keep even root from a file that is there (`fs.protected_regular`).
+        let there = if flags.contains(OFlags::EXCL) { flags } else { flags - OFlags::CREATE };
+        let file = match open(there, if there == flags { mode } else { Mode::empty() }) {
+            Err(Errno::NOENT) if there != flags => open(flags, mode),
+            file => file,
+        };
         // Of what was opened, its own word counts; of what was not, the name's.
         let stat = match &file {
             Ok(file) => fstat(file).ok(),
@@ -739,11 +765,15 @@ impl Writing {
     /// # Errors
     /// [`Error::Read`].
     pub fn hash(&self) -> Result<[u8; 32], Error> {
-        let mut hash = Sha256::new();
-        look("files.hash", || read_through(&self.file, |bytes| hash.update(bytes)))
-            .map_err(|source| Error::Read { path: self.path.clone(), source })?;
-        Ok(hash.finalize().into())
+        hash(&self.file, &self.path)
     }
+}
+
+fn hash(file: &File, path: &Path) -> Result<[u8; 32], Error> {
+    let mut hash = Sha256::new();
+    look("files.hash", || read_through(file, |bytes| hash.update(bytes)))
+        .map_err(|source| Error::Read { path: path.to_owned(), source })?;
+    Ok(hash.finalize().into())
 }
 
 /// Reads all of the block device at `path`, so that whatever checks it checks every block.

@@ -141,3 +141,49 @@ fn a_folder_of_ours_is_ours_alone() {
     make_way(&path, true).unwrap();
     assert_eq!(take_notes(), [""; 0]);
 }
+
+#[test]
+fn mountns_a_file_that_cannot_be_opened_is_put_aside() {
+    let (_base, data) = ext4(&[]);
+    let folder = Folder::open(&data.join("incoming")).unwrap();
+    let path = |name: &str| data.join("incoming").join(name);
+    for name in ["immutable", "append-only", "twice", "sticky"] {
+        fs::write(path(name), "old").unwrap();
+    }
+    fix("+i", &path("immutable"));
+    fix("+a", &path("append-only"));
+    fs::hard_link(path("twice"), path("other")).unwrap();
+    fs::create_dir_all(path("folder/x")).unwrap();
+    fs::set_permissions(data.join("incoming"), fs::Permissions::from_mode(0o1777)).unwrap();
+    std::os::unix::fs::chown(path("sticky"), Some(1000), None).unwrap();
+    for (name, size) in [("immutable", 0), ("append-only", 0), ("twice", 0), ("folder", 0), ("sticky", 3)] {
+        assert_eq!(folder.write(name).unwrap().size().unwrap(), size, "{name}");
+    }
+    fix("+i", &path("immutable"));
+    folder.remove("immutable").unwrap();
+    assert!(!path("immutable").exists());
+    assert_eq!(folder.entry("other").unwrap().map(|entry| entry.size), None, "it has a second name aside");
+}
+
+#[test]
+fn a_file_is_moved_whatever_is_in_its_new_place() {
+    let bends: [fn(&Path, &Path); 4] = [
+        |_, to| fs::create_dir_all(to.join("x")).unwrap(),
+        |from, to| fs::hard_link(from, to).unwrap(),
+        |_, to| symlink("/etc/passwd", to).unwrap(),
+        |_, to| {
+            fs::write(to, "old").unwrap();
+            fs::hard_link(to, to.with_extension("other")).unwrap();
+        },
+    ];
+    for (number, bend) in bends.iter().enumerate() {
+        let base = tempfile::tempdir().unwrap();
+        let folder = Folder::open(base.path()).unwrap();
+        fs::write(base.path().join("from"), "new").unwrap();
+        bend(&base.path().join("from"), &base.path().join("to"));
+        folder.rename("from", &folder, "to").unwrap();
+        assert!(!base.path().join("from").exists(), "{number}");
+        assert_eq!(fs::read(base.path().join("to")).unwrap(), b"new", "{number}");
+        assert!(!fs::symlink_metadata(base.path().join("to")).unwrap().is_symlink(), "{number}");
+    }
+}
