@@ -27,15 +27,17 @@ const NEIGHBOURS: &str = "
     limits: { memory: 16MiB, cpu: 0.25, pids: 16 }
     stop: { grace: 1s }
 ";
-/// The prober: every capability that a manifest can grant to a service container.
+/// Every capability that a manifest can grant to a service container.
+pub(crate) const ALL_CAPABILITIES: &str = "CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID, KILL, SETGID, SETUID, SETPCAP, \
+     NET_BIND_SERVICE, NET_RAW, SYS_CHROOT, SYS_NICE, SETFCAP";
+/// The prober.
 const SUSPECT: &str = "
   suspect:
     guest: probe
     zones: [plant]
     command: [/usr/bin/catenoid-probe, attempt, service, \"VICTIM\"]
     restart: never
-    capabilities: [CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, FSETID, KILL, SETGID, SETUID, SETPCAP, NET_BIND_SERVICE,
-                   NET_RAW, SYS_CHROOT, SYS_NICE, SETFCAP]
+    capabilities: [GRANTED]
     limits: { memory: 128MiB, cpu: 1.0, pids: 64 }
 ";
 /// Wants more memory than it may have.
@@ -73,7 +75,7 @@ fn vm_container_is_confined() -> Result<()> {
     neighbour_in_root(&mut bench)?;
 
     let agent = agent(&mut bench)?;
-    let suspect = SUSPECT.replace("VICTIM", &agent);
+    let suspect = SUSPECT.replace("VICTIM", &agent).replace("GRANTED", ALL_CAPABILITIES);
     let second = bench.author.sign(&folder, &(resequenced(&yaml, 3)? + suspect.trim_start_matches('\n')))?;
     bench.submit(&second)?;
     bench.wait("the prober is done", |status| has_ended(status, "suspect"))?;

@@ -9,28 +9,31 @@ use serde::Deserialize;
 
 use crate::bench::author::resequenced;
 use crate::bench::{Bench, SOON, converged, subject};
-use crate::confined::{agent, has_ended, with_neighbours};
+use crate::confined::{ALL_CAPABILITIES, agent, has_ended, with_neighbours};
 
-/// Takes one row; with no capability, and 16 MiB.
+/// Takes one row; with no capability or all that a service can be granted, and 16 MiB.
 const TAKER: &str = "
   TAKER:
     guest: probe
     zones: [plant]
     command: [/usr/bin/catenoid-probe, exhaust, ROW]
     restart: never
+    capabilities: [GRANTED]
     limits: { memory: 16MiB, cpu: 1.0, pids: 64 }
 ";
 /// Root takes all of the memory but 200 MiB, so that the rest is sooner used up.
 const FILL: &str = "available=$(awk '/^MemAvailable/ { print int($2 / 1024) }' /proc/meminfo)
     mount -t tmpfs -o size=90% fill /tmp && dd if=/dev/zero of=/tmp/fill bs=1M count=$((available - 200)) 2>/dev/null";
-/// A row of each kind, with what is told of it: the guard finds it by locks, by queues, by experiment; the filter refuses it;
-/// the group bounds it.
-const SAMPLE: [(&str, &str); 5] = [
-    ("posix-locks", "locks of files"),
-    ("netlink-route-unread", "fetches from its sockets"),
-    ("ofd-locks", "while it stood still"),
-    ("netlink-usersock", "EAFNOSUPPORT"),
-    ("unix-datagrams", "memory"),
+/// A row of each kind, whether with all capabilities, and what is told of it: the guard finds it by locks, by queues, by
+/// experiment; the filter refuses it; the group bounds it.
+const SAMPLE: [(&str, bool, &str); 7] = [
+    ("posix-locks", false, "locks of files"),
+    ("netlink-route-unread", false, "fetches from its sockets"),
+    ("tcp-unaccepted", false, "fetches from its sockets"),
+    ("raw-unread", true, "fetches from its sockets"),
+    ("ofd-locks", false, "while it stood still"),
+    ("netlink-usersock", true, "EAFNOSUPPORT"),
+    ("unix-datagrams", false, "memory"),
 ];
 /// Until the agent answers whoever asks, while somebody takes what he can.
 const ANSWER: Duration = Duration::from_secs(20);
@@ -46,13 +49,15 @@ fn vm_resource_exhaustion() -> Result<()> {
     let before = bench.processes()?;
     let agent_before = agent(&mut bench)?;
     bench.device.root(FILL)?;
-    let rows = if whole() { all_rows(&bench)? } else { SAMPLE.map(|(row, told)| (row.to_owned(), told)).into() };
-    for (at, (row, told)) in rows.iter().enumerate() {
+    let rows =
+        if whole() { all_rows(&bench)? } else { SAMPLE.map(|(row, all, told)| (row.to_owned(), all, told)).into() };
+    for (at, (row, all, told)) in rows.iter().enumerate() {
         let since = bench.status()?.last_event;
         let begun = Instant::now();
         // One of its own for each row: nothing that is told of it is of another.
         let name = format!("taker{at}");
-        let taker = TAKER.replace("TAKER", &name).replace("ROW", row);
+        let granted = if *all { ALL_CAPABILITIES } else { "" };
+        let taker = TAKER.replace("TAKER", &name).replace("ROW", row).replace("GRANTED", granted);
         let yaml = resequenced(&yaml, 3 + u64::try_from(at)?)? + taker.trim_start_matches('\n');
         bench.submit(&bench.author.sign(&folder, &yaml)?)?;
         let outcome = outcome(&bench, &name).with_context(|| row.clone())?;
@@ -72,14 +77,19 @@ fn vm_resource_exhaustion() -> Result<()> {
     Ok(())
 }
 
-/// The rows that a service without capabilities can take.
-fn all_rows(bench: &Bench) -> Result<Vec<(String, &'static str)>> {
+/// The rows that a service can take, without capabilities and with all of them.
+fn all_rows(bench: &Bench) -> Result<Vec<(String, bool, &'static str)>> {
     let listed = std::process::Command::new(bench.artefacts.probe()).args(["exhaust", "--list"]).output()?;
     let rows = String::from_utf8(listed.stdout)?;
     let rows = rows.lines().map(|line| Ok(serde_json::from_str::<serde_json::Value>(line)?));
     let rows: Vec<_> = rows.collect::<Result<_>>()?;
-    let free = rows.iter().filter(|row| row["needs"] == "").filter_map(|row| row["name"].as_str());
-    Ok(free.map(|row| (row.to_owned(), "")).collect())
+    let names = |needs: &'static [&str]| {
+        let granted = rows.iter().filter(move |row| needs.iter().any(|need| row["needs"] == *need));
+        granted.filter_map(|row| row["name"].as_str()).map(str::to_owned)
+    };
+    let (without, with) =
+        (names(&[""]).map(|row| (row, false, "")), names(&["", "NET_RAW"]).map(|row| (row, true, "")));
+    Ok(without.chain(with).collect())
 }
 
 /// One measures what it waits for a timer and a write, each second; the other takes rows in turns.
