@@ -382,6 +382,7 @@ async fn reconcile(
     progress: &mut Progress<'_>,
     counted: &mut Counted,
 ) -> Result<Observed, Unobserved> {
+    rooms.guests.look_for(wanted.guests());
     let mut seen = Observed {
         guests: observe(&rooms.guests).await?,
         limits: observe(&rooms.limits).await?,

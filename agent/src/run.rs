@@ -115,6 +115,7 @@ pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
         audit.note(Happening::by_device(HELD_BACK, None, condition.message));
     }
     let store = Arc::new(Store::open(data));
+    store.sift().into_iter().map(storage::unsettled).for_each(|told| audit.note(told));
     let generation = store.generation();
     let gate = Arc::new(tokio::sync::Mutex::new(()));
     let (serial, state) = (device.serial.clone(), (data, Path::new(LEDGER_COPY)));

@@ -30,6 +30,7 @@ impl Agent {
     pub fn start(data: &Path, anchors: Anchors, serial: Serial) -> Result<Self, Box<dyn Error>> {
         let audit = Arc::new(Audit::open(&data.join("audit"), "boot"));
         let store = Store::open(data);
+        store.sift().into_iter().map(storage::unsettled).for_each(|told| audit.note(told));
         let (copy, generation) = (data.join("copy"), store.generation());
         let intake = Intake::open(
             anchors,

@@ -56,15 +56,15 @@ impl Upkeep {
     }
 
     fn disk(&self) -> Vec<Condition> {
-        let told = match self.store.room() {
-            Ok(room) if !room.is_full => return Vec::new(),
-            Ok(room) => {
-                let left = format!("{} and {} files are left on the data partition", room.bytes, room.files);
-                condition("DiskFull", format!("{left}: nothing can be pushed; a manifest that needs less makes room"))
-            }
-            Err(error) => condition("DiskUnreadable", chain(&error)),
-        };
-        vec![told]
+        let full = self.store.room().map(|room| {
+            let left = format!("{} and {} files are left on the data partition", room.bytes, room.files);
+            let told = format!("{left}: nothing can be pushed; a manifest that needs less makes room");
+            room.is_full.then(|| condition("DiskFull", told))
+        });
+        let missed = self.store.missed().map(|missed| missed.map(|error| condition("DiskUnreadable", chain(&error))));
+        // What keeps one look from an answer mostly keeps the other as well.
+        full.and_then(|full| Ok(full.into_iter().chain(missed?).collect()))
+            .unwrap_or_else(|error| vec![condition("DiskUnreadable", chain(&error))])
     }
 }
 

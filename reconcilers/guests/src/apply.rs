@@ -1,8 +1,9 @@
 //! Maps, mounts and removes.
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use catenoid_core::{Reconciler, RoomError};
@@ -18,7 +19,7 @@ use catenoid_schema::{
     status::Blame,
 };
 
-use crate::{Generation, Observed, Planning, Step, observe, store};
+use crate::{Desired, Generation, Observed, Planning, Step, observe, store};
 
 /// What went wrong with a guest or a blob.
 #[derive(Debug, thiserror::Error)]
@@ -160,14 +161,24 @@ struct Doors {
     data: PathBuf,
     mounts: PathBuf,
     generation: Generation,
+    /// Blobs that are looked up by their names.
+    wanted: Mutex<BTreeSet<Digest>>,
 }
 
 impl Guests {
     /// The room at `paths`. `generation` is the one of the store that blobs are pushed to.
     #[must_use]
     pub fn new(paths: &Paths, generation: Generation) -> Self {
-        let doors = Doors { data: paths.data.clone(), mounts: paths.run.join("guests"), generation };
+        let (data, mounts) = (paths.data.clone(), paths.run.join("guests"));
+        let doors = Doors { data, mounts, generation, wanted: Mutex::default() };
         Self { doors: Arc::new(doors) }
+    }
+
+    /// What to look for from now on, however much else lies among the blobs.
+    pub fn look_for(&self, desired: &Desired) {
+        let images = desired.guests.values().map(|wanted| wanted.image);
+        let wanted = images.chain(desired.guests.keys().copied()).chain(desired.unread.iter().copied()).collect();
+        *self.doors.wanted.lock().unwrap_or_else(PoisonError::into_inner) = wanted;
     }
 
     /// Where the guest whose descriptor has `digest` is mounted once this room has done its part.
@@ -184,8 +195,9 @@ impl Reconciler for Guests {
     async fn observe(&self) -> Result<Observed, Error> {
         let doors = self.doors.clone();
         let observe = move || {
-            let (blobs, incoming) = store::folders(&doors.data).map_err(Error::Store)?;
-            observe::observe(&blobs, &incoming, &doors.generation, &doors.mounts)
+            let folders = store::folders(&doors.data).map_err(Error::Store)?;
+            let wanted = doors.wanted.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            observe::observe(&folders, &wanted, &doors.generation, &doors.mounts)
         };
         tokio::task::spawn_blocking(observe).await.map_err(Error::BrokenOff)?
     }
@@ -264,7 +276,7 @@ impl Doors {
                 return Err(Error::Altered { guest: label, source });
             }
             // What the disk does not give back is lost, and can be pushed again.
-            let images = blobs.list().map_err(Error::Store)?;
+            let images = blobs.list(store::is_blob).map_err(Error::Store)?.files;
             if let Some(image) = images.iter().find(|image| Some(image.inode) == device.file) {
                 blobs.put_aside(&image.name, &source).map_err(Error::Store)?;
             }

@@ -1,6 +1,9 @@
 //! Reads the store, the device-mapper and the mount table.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use catenoid_kernel::{
     files::Folder,
@@ -11,30 +14,20 @@ use catenoid_kernel::{
 use catenoid_schema::{digest::Digest, guest::Verity};
 
 use crate::{
-    Blob, Device, Mount, Observed,
+    Blob, Device, Mount, Observed, Quotas,
     apply::Error,
-    store::{Generation, altered_digest, partial_digest},
+    store::{Generation, altered_digest, is_blob, is_partial, partial_digest},
 };
 
-/// All blobs, all devices of guests, all that is mounted in `mounts`, the folder of mount points.
+/// All blobs, those that are `wanted` in any case, all devices of guests, all that is mounted in `mounts`, the folder of mount
+/// points.
 pub(crate) fn observe(
-    blobs: &Folder,
-    incoming: &Folder,
+    folders: &(Folder, Folder),
+    wanted: &BTreeSet<Digest>,
     generation: &Generation,
     mounts: &Path,
 ) -> Result<Observed, Error> {
-    let mut observed = Observed::default();
-    let mut inodes = BTreeMap::new();
-    for entry in blobs.list().map_err(Error::Store)? {
-        if let Ok(digest) = Digest::from_hex(&entry.name) {
-            inodes.insert(entry.inode, digest);
-            observed.blobs.insert(digest, Blob { size: entry.size, fresh: generation.is_of(&entry) });
-        }
-        observed.altered.extend(altered_digest(&entry.name));
-    }
-    for entry in incoming.list().map_err(Error::Store)? {
-        observed.partials.extend(partial_digest(&entry.name).map(|digest| (digest, generation.is_of(&entry))));
-    }
+    let (mut observed, inodes) = stored(folders, wanted, generation)?;
     let devices = DeviceMapper::open().and_then(|dm| dm.devices()).map_err(Error::Devices)?;
     for device in &devices {
         let image = device.file.and_then(|inode| inodes.get(&inode).copied());
@@ -43,6 +36,35 @@ pub(crate) fn observe(
     }
     observed.mounts = read_mounts(mounts, &devices)?;
     Ok(observed)
+}
+
+/// Blobs by the device and the inode that each is.
+type Inodes = BTreeMap<(u64, u64), Digest>;
+
+/// What is in the store, and which inode has which blob.
+fn stored(
+    (blobs, incoming): &(Folder, Folder),
+    wanted: &BTreeSet<Digest>,
+    generation: &Generation,
+) -> Result<(Observed, Inodes), Error> {
+    let (mut observed, mut inodes) = (Observed::default(), Inodes::new());
+    let listed = blobs.list(is_blob).map_err(Error::Store)?.files;
+    // More than the store takes were not pushed, whatever their times say.
+    let all_pushed = listed.len() <= Quotas::default().blobs;
+    // What is wanted is looked up by its name: a listing may end before it.
+    let wanted = wanted.iter().filter_map(|digest| blobs.entry(&digest.to_hex()).ok()?);
+    for entry in listed.into_iter().chain(wanted) {
+        if let Ok(digest) = Digest::from_hex(&entry.name) {
+            inodes.insert(entry.inode, digest);
+            observed.blobs.insert(digest, Blob { size: entry.size, fresh: all_pushed && generation.is_of(&entry) });
+        }
+    }
+    let marks = blobs.list(|name| altered_digest(name).is_some()).map_err(Error::Store)?.files;
+    observed.altered.extend(marks.iter().filter_map(|mark| altered_digest(&mark.name)));
+    for entry in incoming.list(is_partial).map_err(Error::Store)?.files {
+        observed.partials.extend(partial_digest(&entry.name).map(|digest| (digest, generation.is_of(&entry))));
+    }
+    Ok((observed, inodes))
 }
 
 /// The table as descriptors say it.
@@ -66,4 +88,32 @@ pub(crate) fn read_mounts(folder: &Path, devices: &[verity::Device]) -> Result<B
         mounts.insert(id, if stacked { Mount { device: None, locked: false } } else { Mount { device, locked } });
     }
     Ok(mounts)
+}
+
+#[cfg(test)]
+mod tests {
+    use catenoid_kernel::files::FILES_LIMIT;
+
+    use super::*;
+    use crate::store;
+
+    #[test]
+    fn a_wanted_blob_is_seen_among_any_number_of_others_and_those_are_garbage() {
+        let data = tempfile::tempdir().unwrap();
+        let folders = store::folders(data.path()).unwrap();
+        let of = |number: usize| Digest::of(&number.to_be_bytes());
+        let mut names: Vec<_> = (0..FILES_LIMIT + 200).map(|number| of(number).to_hex()).collect();
+        for name in &names {
+            std::fs::write(data.path().join("blobs").join(name), "").unwrap();
+        }
+        let listed: BTreeSet<_> = folders.0.list(is_blob).unwrap().files.into_iter().map(|file| file.name).collect();
+        names.retain(|name| !listed.contains(name));
+        assert_eq!(names.len(), 200);
+        let wanted = BTreeSet::from([Digest::from_hex(&names[0]).unwrap()]);
+        let (observed, inodes) = stored(&folders, &wanted, &Generation::default()).unwrap();
+        assert_eq!(observed.blobs.len(), FILES_LIMIT + 1);
+        assert!(observed.blobs.keys().any(|digest| wanted.contains(digest)));
+        assert_eq!(inodes.len(), FILES_LIMIT + 1);
+        assert!(observed.blobs.values().all(|blob| !blob.fresh), "the store takes no such number");
+    }
 }

@@ -23,6 +23,8 @@ use catenoid_schema::{
     units::ByteSize,
 };
 
+const BLOBS: &str = "blobs";
+const INCOMING: &str = "incoming";
 const PARTIAL: &str = ".part";
 const ALTERED: &str = ".altered";
 
@@ -189,6 +191,27 @@ impl Store {
         self.generation.clone()
     }
 
+    /// Leaves in the folders of the store only what may be its own, whatever somebody with the disk in hand put there. To be
+    /// called before anything is read. What could not be done holds nobody up: it is told.
+    #[must_use]
+    pub fn sift(&self) -> Vec<StoreError> {
+        let sifted = [
+            files::sift(&self.data.join(BLOBS), |name| is_blob(name) || altered_digest(name).is_some()),
+            files::sift(&self.data.join(INCOMING), is_partial),
+        ];
+        sifted.into_iter().filter_map(Result::err).map(StoreError::from).collect()
+    }
+
+    /// Why some of what is held may not be seen, if so.
+    ///
+    /// # Errors
+    /// [`StoreError::Files`]: none of it is.
+    pub fn missed(&self) -> Result<Option<StoreError>, StoreError> {
+        let (blobs, incoming) = folders(&self.data)?;
+        let (blobs, incoming) = (blobs.list(is_blob)?, incoming.list(is_partial)?);
+        Ok(blobs.missed.or(incoming.missed).map(StoreError::from))
+    }
+
     /// Puts into the present generation what bears a later one: a power cut came between the bytes and their generation,
     /// and the file has the time of the wall clock. To be called once the generation is known, before anything is pushed.
     /// What could not be done holds nobody up: it is told.
@@ -201,10 +224,10 @@ impl Store {
         let number = self.generation.number();
         let is_later = |file: &Entry| u64::try_from(file.modified).is_ok_and(|generation| generation > number);
         let mut undone = Vec::new();
-        for folder in [&blobs, &incoming] {
-            match folder.list() {
+        for (folder, ours) in [(&blobs, is_blob as fn(&str) -> bool), (&incoming, is_partial)] {
+            match folder.list(ours) {
                 Ok(held) => {
-                    let marked = held.iter().filter(|file| is_later(file)).map(|file| {
+                    let marked = held.files.iter().filter(|file| is_later(file)).map(|file| {
                         let file = folder.write(&file.name)?;
                         file.mark(number)
                     });
@@ -246,12 +269,12 @@ impl Store {
     pub fn list(&self) -> Result<Vec<BlobState>, StoreError> {
         let (blobs, incoming) = folders(&self.data)?;
         let mut states = std::collections::BTreeMap::new();
-        for entry in incoming.list()? {
+        for entry in incoming.list(is_partial)?.files {
             if let Some(digest) = partial_digest(&entry.name) {
                 states.insert(digest, BlobState { digest, held: entry.size, complete: false });
             }
         }
-        for entry in blobs.list()? {
+        for entry in blobs.list(is_blob)?.files {
             if let Ok(digest) = Digest::from_hex(&entry.name) {
                 states.insert(digest, BlobState { digest, held: entry.size, complete: true });
             }
@@ -358,12 +381,12 @@ impl Store {
         if offset > 0 {
             return Err(StoreError::Offset { digest, held: 0, offset });
         }
-        let begun = incoming.list()?.len();
+        let begun = incoming.list(is_partial)?.files.len();
         if begun >= partials {
             return Err(StoreError::TooMany { limit: partials });
         }
         // What has begun is counted with what is finished, so that none is refused when it is to be finished.
-        if begun + blobs.list()?.len() >= most {
+        if begun + blobs.list(is_blob)?.files.len() >= most {
             return Err(StoreError::Crowded { limit: most });
         }
         let free = incoming.free_files()?;
@@ -383,7 +406,7 @@ fn write(incoming: &Folder, digest: Digest) -> Result<Writing, StoreError> {
 
 /// The folders of finished blobs and of pushes in progress.
 pub(crate) fn folders(data: &Path) -> Result<(Folder, Folder), files::Error> {
-    Ok((Folder::open(&data.join("blobs"))?, Folder::open(&data.join("incoming"))?))
+    Ok((Folder::open(&data.join(BLOBS))?, Folder::open(&data.join(INCOMING))?))
 }
 
 /// Removes what was pushed of a blob, unless somebody is pushing it, or has it verified, at this moment.
@@ -401,6 +424,14 @@ pub(crate) fn discard_altered(blobs: &Folder, image: &Digest) -> Result<(), file
     // Also without the mark: as long as the image is there, nobody can push it again.
     blobs.remove(&image.to_hex())?;
     marked
+}
+
+pub(crate) fn is_blob(name: &str) -> bool {
+    Digest::from_hex(name).is_ok()
+}
+
+pub(crate) fn is_partial(name: &str) -> bool {
+    partial_digest(name).is_some()
 }
 
 pub(crate) fn partial_name(digest: &Digest) -> String {

@@ -26,6 +26,13 @@ fn store() -> (tempfile::TempDir, Store, Digest) {
     (data, store, Digest::of(CONTENT))
 }
 
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
 #[test]
 fn a_broken_push_goes_on_where_it_ended() {
     let (data, store, digest) = store();
@@ -190,6 +197,34 @@ fn a_blob_can_be_pushed_whatever_has_its_name() {
         assert_eq!(fs::symlink_metadata(&blob).unwrap().nlink(), 1, "{number}");
         assert_eq!(fs::read(&blob).unwrap(), CONTENT, "{number}");
     }
+}
+
+#[test]
+fn what_is_no_blob_is_not_counted_and_is_sifted_out() {
+    let (data, store, digest) = store();
+    assert!(store.sift().is_empty(), "there is nothing yet");
+    let Quotas { blobs, partials, .. } = Quotas::default();
+    for (folder, count) in [("blobs", blobs), ("incoming", partials)] {
+        (0..count).for_each(|number| fs::write(data.path().join(folder).join(format!("{number}")), "x").unwrap());
+    }
+    store.append(digest, 0, CONTENT).unwrap();
+    store.finish(digest).unwrap();
+    let begun = Digest::of(b"begun");
+    store.append(begun, 0, b"b").unwrap();
+    let mark = format!("{}.altered", begun.to_hex());
+    fs::write(data.path().join("blobs").join(&mark), "").unwrap();
+    for _ in 0..2 {
+        assert!(store.sift().is_empty());
+        let mut held: Vec<_> =
+            ["blobs", "incoming"].iter().flat_map(|folder| names(&data.path().join(folder))).collect();
+        held.sort();
+        let mut kept = [digest.to_hex(), mark.clone(), format!("{}.part", begun.to_hex())];
+        kept.sort();
+        assert_eq!(held, kept);
+    }
+    let aside: Vec<_> = names(data.path()).into_iter().filter(|name| name.contains(".foreign-")).collect();
+    let evidence: Vec<_> = aside.iter().map(|name| names(&data.path().join(name)).len()).collect();
+    assert_eq!(evidence, [blobs, partials], "{aside:?}");
 }
 
 #[test]

@@ -37,8 +37,8 @@ use crate::fault::{at, look};
 const CHUNK: usize = 1024 * 1024;
 /// The most files of a folder that are listed: what a device holds is some hundred, and a list has to end.
 pub const FILES_LIMIT: usize = 4096;
-/// The most names of a folder that are looked at for that: folders, links and pipes are none of ours and may be many.
-pub const NAMES_LIMIT: usize = 1 << 16;
+/// The most names of a folder that are read for that, which takes a second or two: what is none of ours may be many.
+pub const NAMES_LIMIT: usize = 1 << 20;
 /// How often something is put aside until nothing has the name. A folder that somebody bent can have one name twice.
 const ASIDE_TRIES: usize = 16;
 /// Names under which a file may be written before it takes its own: more than one only if somebody bent the disk.
@@ -181,6 +181,15 @@ pub struct Entry {
     pub inode: (u64, u64),
 }
 
+/// The files of a folder.
+#[derive(Debug)]
+pub struct Listing {
+    /// In the order of names.
+    pub files: Vec<Entry>,
+    /// Why some of them may be missing: the first that could not be looked at, or the end of a listing that broke off.
+    pub missed: Option<Error>,
+}
+
 /// A folder.
 #[derive(Debug)]
 pub struct Folder {
@@ -227,29 +236,54 @@ impl Folder {
         }
     }
 
-    /// Its regular files, in the order of names; files whose names are not UTF-8 are none of ours. Of more than
-    /// [`FILES_LIMIT`] files, or among more than [`NAMES_LIMIT`] names, it is that many, whichever: whoever removes what is
-    /// listed comes to the others in the end.
+    /// Its regular files whose names are `ours`. Of more than [`FILES_LIMIT`] of them, or among more than [`NAMES_LIMIT`]
+    /// names, it is that many, whichever: whoever removes what is listed comes to the others in the end. What cannot be
+    /// looked at hides nothing else.
     ///
     /// # Errors
-    /// [`Error::List`], [`Error::Open`].
-    pub fn list(&self) -> Result<Vec<Entry>, Error> {
-        let failed = |source: io::Error| Error::List { path: self.path.clone(), source };
-        let mut entries = Vec::new();
-        let all = look("files.list", || Dir::read_from(&self.fd)).map_err(|e| failed(e.into()))?;
-        for entry in all.take(NAMES_LIMIT) {
-            let entry = entry.map_err(|e| failed(e.into()))?;
-            if let (Ok(name), FileType::RegularFile | FileType::Unknown) =
-                (entry.file_name().to_str(), entry.file_type())
-            {
-                entries.extend(self.entry(name)?);
+    /// [`Error::List`]: nothing can be listed.
+    pub fn list(&self, ours: impl Fn(&str) -> bool) -> Result<Listing, Error> {
+        let (mut files, mut missed) = (Vec::new(), None);
+        for name in self.names()? {
+            let found = match name {
+                Ok(Some(name)) if ours(&name) => self.entry(&name),
+                Ok(_) => continue,
+                Err(error) => Err(error),
+            };
+            match found {
+                Ok(found) => files.extend(found),
+                Err(error) => drop(missed.get_or_insert(error)),
             }
-            if entries.len() >= FILES_LIMIT {
+            if files.len() >= FILES_LIMIT {
                 break;
             }
         }
-        entries.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(entries)
+        files.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(Listing { files, missed })
+    }
+
+    /// The names in it, none for one that is not UTF-8, up to where they cannot be read. The types that stand beside them are
+    /// not asked: not every file system has them.
+    fn names(&self) -> Result<impl Iterator<Item = Result<Option<String>, Error>>, Error> {
+        let failed = |source: Errno| Error::List { path: self.path.clone(), source: source.into() };
+        let all = look("files.list", || Dir::read_from(&self.fd)).map_err(failed)?;
+        let mut broken = false;
+        let until_broken =
+            all.take(NAMES_LIMIT).take_while(move |entry| !std::mem::replace(&mut broken, entry.is_err()));
+        let names = until_broken.map(move |entry| match entry {
+            Ok(entry) => Ok(entry.file_name().to_str().ok().map(ToOwned::to_owned)),
+            Err(source) => Err(failed(source)),
+        });
+        Ok(names.filter(|name| !matches!(name.as_ref().ok().and_then(Option::as_deref), Some("." | ".."))))
+    }
+
+    /// Whether nothing is in it but regular files whose names are `ours`.
+    fn holds_only(&self, ours: impl Fn(&str) -> bool) -> Result<bool, Error> {
+        let mut names = self.names()?;
+        // Twice, as what a disk refuses once may be whole.
+        let is_file = |name: &str| self.entry(name).or_else(|_| self.entry(name)).is_ok_and(|file| file.is_some());
+        let is_ours = |name: &str| ours(name) && is_file(name);
+        Ok(names.all(|name| name.is_ok_and(|name| name.is_some_and(|name| is_ours(&name)))))
     }
 
     /// The regular file `name`, if it is there and has no other name.
@@ -433,6 +467,11 @@ impl Folder {
             }
             done => done,
         }
+    }
+
+    /// Takes the flags that forbid changes from the file `name`, if it can be opened.
+    fn unfix(&self, name: &str) -> Result<(), Error> {
+        self.read(name).map_or(Ok(()), |file| unfix(&file.into(), &self.path.join(name)))
     }
 
     /// Gives what has the name `name`, whatever it is, another one in this folder; `why` is noted.
@@ -662,6 +701,40 @@ pub fn make_way(path: &Path, is_folder: bool) -> Result<(), Error> {
         note(format!("`{}` was open to others, and is not any more", path.display()));
     }
     Ok(())
+}
+
+/// Leaves in the folder at `path`, which is made if it is not there, only regular files whose names are `ours`. If anything
+/// else is in it, another folder takes its place, into which they are moved: the rest is put aside with the folder it is in,
+/// however much it is. What was broken off is gone on with.
+///
+/// # Errors
+/// [`Error::Folder`], [`Error::Name`], [`Error::List`], [`Error::Move`], [`Error::Write`].
+pub fn sift(path: &Path, ours: impl Fn(&str) -> bool) -> Result<(), Error> {
+    let (parent, name) = parent(path)?;
+    let (before, old) = (path.with_file_name(format!("{name}.old")), format!("{name}.old"));
+    let failed = |source: Errno| Error::Move { from: path.to_owned(), to: before.clone(), source: source.into() };
+    make_way(&before, true)?;
+    if Folder::find(&before)?.is_none() {
+        if Folder::open(path)?.holds_only(&ours)? {
+            return Ok(());
+        }
+        let rename = || renameat_with(&parent, name, &parent, old.as_str(), RenameFlags::NOREPLACE);
+        at("files.sift", rename).map_err(failed)?;
+    }
+    let (folder, from) = (Folder::open(path)?, folder(&parent, &old).map_err(failed)?);
+    let from = Folder { path: before.clone(), fd: from };
+    for name in from.names()?.filter_map(|name| name.ok().flatten()).filter(|name| ours(name)) {
+        if from.entry(&name).is_ok_and(|file| file.is_some()) {
+            // One that cannot be moved, or is there already, stays with the rest.
+            let _ = from.unfix(&name).and_then(|()| {
+                let keep = || renameat_with(&from.fd, &name, &folder.fd, &name, RenameFlags::NOREPLACE);
+                at("files.keep", keep).map_err(failed)
+            });
+        }
+    }
+    at("files.sync_folders", || fsync(&folder.fd).and_then(|()| fsync(&from.fd))).map_err(failed)?;
+    let why = format!("more than files of the device was in `{}`", path.display());
+    put_aside(&parent, &before, &old, &why)
 }
 
 /// Takes the flags that forbid changes from what is open.

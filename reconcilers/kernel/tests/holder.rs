@@ -9,7 +9,7 @@ use std::{
     process::Command,
 };
 
-use catenoid_kernel::files::{Folder, make_way, take_notes};
+use catenoid_kernel::files::{Error, FILES_LIMIT, Folder, make_way, sift, take_notes};
 use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
@@ -26,6 +26,11 @@ fn ext4(options: &[&str]) -> (tempfile::TempDir, PathBuf) {
     run("mkfs.ext4", &[&["-q"], options, &[image.to_str().unwrap()]].concat());
     run("mount", &["-o", "loop", image.to_str().unwrap(), data.to_str().unwrap()]);
     (base, data)
+}
+
+/// Makes an inode of `image`, which is not mounted, one that the kernel does not take.
+fn bend(image: &Path, path: &str) {
+    run("debugfs", &["-w", "-R", &format!("set_inode_field {path} mode 0"), image.to_str().unwrap()]);
 }
 
 fn run(program: &str, arguments: &[&str]) {
@@ -185,5 +190,81 @@ fn a_file_is_moved_whatever_is_in_its_new_place() {
         assert!(!base.path().join("from").exists(), "{number}");
         assert_eq!(fs::read(base.path().join("to")).unwrap(), b"new", "{number}");
         assert!(!fs::symlink_metadata(base.path().join("to")).unwrap().is_symlink(), "{number}");
+    }
+}
+
+#[test]
+fn mountns_a_file_system_without_types_is_listed() {
+    let (_base, data) = ext4(&["-O", "^filetype"]);
+    let folder = Folder::open(&data.join("blobs")).unwrap();
+    fs::write(data.join("blobs/a"), "x").unwrap();
+    fs::create_dir(data.join("blobs/b")).unwrap();
+    let listed = folder.list(|_| true).unwrap();
+    assert_eq!(listed.files.iter().map(|file| file.name.as_str()).collect::<Vec<_>>(), ["a"]);
+    assert!(listed.missed.is_none(), "{:?}", listed.missed);
+}
+
+#[test]
+fn mountns_what_cannot_be_looked_at_hides_nothing_and_is_in_nobodys_way() {
+    let (base, data) = ext4(&["-O", "^metadata_csum"]);
+    fs::create_dir(data.join("blobs")).unwrap();
+    for name in ["a", "b", "c", "b.new"] {
+        fs::write(data.join("blobs").join(name), name).unwrap();
+    }
+    run("umount", &[data.to_str().unwrap()]);
+    let image = base.path().join("image");
+    ["/blobs/b", "/blobs/b.new"].iter().for_each(|path| bend(&image, path));
+    run("mount", &["-o", "loop,errors=continue", image.to_str().unwrap(), data.to_str().unwrap()]);
+    let folder = Folder::open(&data.join("blobs")).unwrap();
+    let listed = folder.list(|name| name != "b.new").unwrap();
+    assert_eq!(listed.files.iter().map(|file| file.name.as_str()).collect::<Vec<_>>(), ["a", "c"]);
+    assert!(matches!(listed.missed, Some(Error::Open { .. })), "{:?}", listed.missed);
+    folder.replace("d", b"d", true).unwrap();
+    let ours = |name: &str| ["a", "b", "c", "d"].contains(&name);
+    sift(&data.join("blobs"), ours).unwrap();
+    assert_eq!(names(&data.join("blobs")), ["a", "c", "d"]);
+    let folder = Folder::open(&data.join("blobs")).unwrap();
+    folder.replace("b", b"new", true).unwrap();
+    assert_eq!(fs::read(data.join("blobs/b")).unwrap(), b"new");
+}
+
+#[test]
+fn a_folder_is_sifted_of_whatever_is_in_it() {
+    let bends: [fn(&Path); 7] = [
+        |folder| {
+            (0..FILES_LIMIT + 1).for_each(|number| drop(fs::File::create(folder.join(number.to_string())).unwrap()))
+        },
+        |folder| fs::create_dir_all(folder.join("x/y")).unwrap(),
+        |folder| fs::create_dir_all(folder.join("lost/y")).unwrap(),
+        |folder| symlink("/etc", folder.join("x")).unwrap(),
+        |folder| nix::unistd::mkfifo(&folder.join("lost"), nix::sys::stat::Mode::S_IRWXU).unwrap(),
+        |folder| {
+            fs::write(folder.join("lost"), "x").unwrap();
+            fs::hard_link(folder.join("lost"), folder.with_file_name("other")).unwrap();
+        },
+        // Somebody put it there, or a power cut came before everything was moved.
+        |folder| {
+            fs::create_dir(folder.with_file_name("blobs.old")).unwrap();
+            fs::rename(folder.join("a"), folder.with_file_name("blobs.old").join("a")).unwrap();
+        },
+    ];
+    for (number, bend) in bends.iter().enumerate() {
+        let base = tempfile::tempdir().unwrap();
+        let path = base.path().join("blobs");
+        let ours = |name: &str| ["a", "b", "lost"].contains(&name);
+        sift(&path, ours).unwrap();
+        ["a", "b"].iter().for_each(|name| fs::write(path.join(name), name).unwrap());
+        sift(&path, ours).unwrap();
+        assert_eq!(take_notes(), [""; 0], "{number}: there is nothing to do");
+        bend(&path);
+        let evidence = names(&path).len() - ["a", "b"].iter().filter(|name| path.join(name).exists()).count();
+        for _ in 0..2 {
+            sift(&path, ours).unwrap();
+            assert_eq!(names(&path), ["a", "b"], "{number}");
+        }
+        let note = take_notes().pop().unwrap();
+        let aside = names(base.path()).into_iter().find(|name| name.starts_with("blobs.old.foreign-")).unwrap();
+        assert_eq!(names(&base.path().join(&aside)).len(), evidence, "{number}");
+        assert!(note.contains(&aside), "{note}");
     }
 }
