@@ -209,7 +209,14 @@ impl Restock {
 /// The first thing wrong with it; nothing of it is in force then.
 fn take_factory_bundle(intake: &Intake, store: &Store) -> Result<(), BundleError> {
     let device = wait_for_partition(FACTORY_LABEL)?;
-    take_bundle(intake, store, block::open(&device).map_err(Error::Block)?)
+    let mut missed = BTreeSet::new();
+    loop {
+        match take_bundle(intake, store, block::open(&device).map_err(Error::Block)?) {
+            // A blob that was altered on the disk is gone now, and is taken from the bundle the next time.
+            Err(BundleError::Refused(Refused::GuestMissing { digest, .. })) if missed.insert(digest) => {}
+            taken => return taken,
+        }
+    }
 }
 
 /// Takes the bundle that is read from `tar`.

@@ -20,63 +20,124 @@ struct Shape {
     bend: &'static str,
     /// What is said of it, in an event of one of these kinds or none.
     told: Option<&'static str>,
+    /// After which power cycle it is there, with the others of that number: those that exclude each other have different
+    /// ones. Where there are more of them than cycles, the later one of a number takes the place of the earlier.
+    cycle: usize,
 }
 
-const fn shape(name: &'static str, bend: &'static str, told: Option<&'static str>) -> Shape {
-    Shape { name, bend, told }
+const fn shape(cycle: usize, name: &'static str, bend: &'static str, told: Option<&'static str>) -> Shape {
+    Shape { name, bend, told, cycle }
 }
 
 const FOREIGN: Option<&str> = Some("ForeignFile");
+const CYCLES: usize = 3;
+
+/// For the shell: `fix` and `unfix` set and take the flag that forbids changes, below `/data`.
+const FIX: &str = "change() { chroot /proc/$PROBE/root /usr/bin/chattr $1 /proc/1/root/data/$2; };
+    fix() { for f; do change +i $f; done; };
+    unfix() { change '-R -f -i -a' . >/dev/null 2>&1 || true; };";
 
 /// One line for each kind of thing in the place of each kind of file; a new one joins here.
 const SHAPES: &[Shape] = &[
     shape(
+        0,
         "the audit log is a link to the loader's list",
         "rm audit/audit.jsonl; ln -s /etc/ld.so.preload audit/audit.jsonl",
         FOREIGN,
     ),
     shape(
+        2,
         "the audit log is a link to a file that is there",
         "rm audit/audit.jsonl; ln -s /etc/catenoid/modules audit/audit.jsonl",
         FOREIGN,
     ),
-    shape("the audit log is a pipe", "rm audit/audit.jsonl; mkfifo audit/audit.jsonl", FOREIGN),
-    shape("the audit log is a folder", "rm audit/audit.jsonl; mkdir audit/audit.jsonl", FOREIGN),
-    shape("the audit log is a device", "rm audit/audit.jsonl; mknod audit/audit.jsonl c 1 3", FOREIGN),
+    shape(2, "the audit log is a pipe", "rm audit/audit.jsonl; mkfifo audit/audit.jsonl", FOREIGN),
+    shape(0, "the audit log is a folder", "rm audit/audit.jsonl; mkdir audit/audit.jsonl", FOREIGN),
+    shape(0, "the audit log is a device", "rm audit/audit.jsonl; mknod audit/audit.jsonl c 1 3", FOREIGN),
     shape(
+        0,
         "the older log is a link",
         "rm -f audit/audit.1.jsonl; ln -s /etc/ld.so.preload audit/audit.1.jsonl",
         FOREIGN,
     ),
-    shape("the folder of the log is a link", "rm -rf audit; ln -s /etc audit", FOREIGN),
-    shape("the folder of the log is a file", "rm -rf audit; echo >audit", FOREIGN),
-    shape("a slot is a pipe", "rm -f ledger/a; mkfifo ledger/a", FOREIGN),
-    shape("both slots are pipes", "rm -f ledger/?; mkfifo ledger/a ledger/b", FOREIGN),
-    shape("both slots are folders", "rm -f ledger/?; mkdir -p ledger/a/x ledger/b/y", FOREIGN),
-    shape("both slots are links", "rm -f ledger/?; ln -s /etc/ld.so.preload ledger/a; ln -s b ledger/b", FOREIGN),
-    shape("a slot has a second name", "rm -f ledger/b; ln ledger/a ledger/b", FOREIGN),
-    shape("a slot and the log are one file", "rm -f ledger/a; ln -f audit/audit.jsonl ledger/a", FOREIGN),
-    shape("what a slot is written to is a folder", "mkdir -p ledger/a.new ledger/b.new", None),
+    shape(1, "the folder of the log is a link", "rm -rf audit; ln -s /etc audit", FOREIGN),
+    shape(1, "the folder of the log is a file", "rm -rf audit; echo >audit", FOREIGN),
+    shape(0, "a slot is a pipe", "rm -f ledger/a; mkfifo ledger/a", FOREIGN),
+    shape(0, "both slots are pipes", "rm -f ledger/?; mkfifo ledger/a ledger/b", FOREIGN),
+    shape(1, "both slots are folders", "rm -f ledger/?; mkdir -p ledger/a/x ledger/b/y", FOREIGN),
+    shape(2, "both slots are links", "rm -f ledger/?; ln -s /etc/ld.so.preload ledger/a; ln -s b ledger/b", FOREIGN),
+    shape(2, "a slot has a second name", "rm -f ledger/b; ln ledger/a ledger/b", FOREIGN),
+    shape(2, "a slot and the log are one file", "rm -f ledger/a; ln -f audit/audit.jsonl ledger/a", FOREIGN),
+    shape(0, "what a slot is written to is a folder", "mkdir -p ledger/a.new ledger/b.new", FOREIGN),
     shape(
+        1,
         "what a slot is written to is a link",
         "ln -sf /etc/ld.so.preload ledger/a.new; ln -sf /etc/ld.so.preload ledger/b.new",
-        None,
-    ),
-    shape("the ledger is a link to the root", "rm -rf ledger; ln -s / ledger", FOREIGN),
-    shape("the ledger is a pipe", "rm -rf ledger; mkfifo ledger", FOREIGN),
-    shape(
-        "a slot cannot be changed",
-        "touch ledger/b; for f in ledger/a ledger/b ledger; do chroot /proc/$PROBE/root /usr/bin/chattr +i /proc/1/root/data/$f; done",
         FOREIGN,
     ),
-    shape("the blobs are a link", "mv blobs kept; ln -s /data/kept blobs", FOREIGN),
-    shape("pushes are a link", "rm -rf incoming; ln -s /run/catenoid incoming", FOREIGN),
-    shape("pushes are a file", "rm -rf incoming; echo >incoming", FOREIGN),
-    shape("every blob is a link", "cd blobs; for f in *; do mv $f ../$f; ln -s ../$f $f; done", None),
-    shape("every blob is a pipe", "cd blobs; for f in *; do rm $f; mkfifo $f; done", None),
-    shape("every blob is a folder", "cd blobs; for f in *; do rm $f; mkdir $f; done", None),
-    shape("20000 more files among the blobs", "cd blobs; seq 20000 | xargs touch", None),
+    shape(1, "the ledger is a link to the root", "rm -rf ledger; ln -s / ledger", FOREIGN),
+    shape(1, "the ledger is a pipe", "rm -rf ledger; mkfifo ledger", FOREIGN),
+    shape(2, "a slot cannot be changed", "touch ledger/b; fix ledger/a ledger/b ledger", FOREIGN),
+    shape(1, "the blobs are a link", "mv blobs kept; ln -s /data/kept blobs", FOREIGN),
+    shape(1, "pushes are a link", "rm -rf incoming; ln -s /run/catenoid incoming", FOREIGN),
+    shape(1, "pushes are a file", "rm -rf incoming; echo >incoming", FOREIGN),
+    shape(1, "every blob is a link", "cd blobs; for f in *; do mv $f ../$f; ln -s ../$f $f; done", FOREIGN),
+    shape(0, "every blob is a pipe", "cd blobs; for f in *; do rm $f; mkfifo $f; done", FOREIGN),
+    shape(0, "every blob is a folder", "cd blobs; for f in *; do rm $f; mkdir $f; done", FOREIGN),
+    shape(0, "20000 more files among the blobs", "cd blobs; seq 20000 | xargs touch", FOREIGN),
+    shape(
+        0,
+        "what a slot is written to is a folder that cannot be changed",
+        "mkdir -p ledger/b.new/x; fix ledger/b.new",
+        FOREIGN,
+    ),
+    shape(
+        0,
+        "the name aside is taken",
+        "rm -rf ledger/b; mkfifo ledger/b; mkdir -p ledger/b.foreign-$(stat -c %i ledger/b)/x",
+        FOREIGN,
+    ),
+    shape(
+        0,
+        "every push is a folder",
+        "mkdir -p incoming; for f in saved/*; do mkdir -p incoming/${f#saved/}.part/x; done",
+        FOREIGN,
+    ),
+    shape(
+        0,
+        "40 files among the pushes, 300 among the blobs",
+        "mkdir -p incoming blobs; (cd incoming; seq 40 | xargs touch); cd blobs; seq 300 | xargs touch",
+        FOREIGN,
+    ),
+    shape(1, "every blob has a second name", "cd blobs; for f in *; do ln $f $f.x; done", FOREIGN),
+    shape(
+        2,
+        "every descriptor is too long",
+        "cd blobs; for f in *; do [ $(stat -c %s $f) -gt 99999 ] || truncate -s 4M $f; done",
+        Some("BlobAltered"),
+    ),
+    shape(1, "every blob is cut", "cd blobs; for f in *; do truncate -s 1 $f; done", None),
+    shape(
+        2,
+        "something else was pushed of every blob",
+        "mkdir -p incoming; for f in saved/*; do echo x >incoming/${f#saved/}.part; done",
+        None,
+    ),
+    shape(
+        2,
+        "every push has a second name",
+        "mkdir -p incoming; for f in saved/*; do f=incoming/${f#saved/}; echo >$f.part; ln -f $f.part $f.x; done",
+        FOREIGN,
+    ),
+    shape(2, "the blobs are open to others", "touch blobs/*; chmod 1777 blobs; chown 1000 blobs/*", FOREIGN),
+    shape(2, "2000 empty blobs", "cd blobs; seq 2000 | awk '{ printf \"%064x\\n\", $1 }' | xargs touch", None),
+    shape(2, "the mark of an altered image is a folder", "cd blobs; for f in *; do mkdir $f.altered; done", FOREIGN),
+    shape(2, "no blob can be changed", "for f in saved/*; do f=blobs/${f#saved/}; touch $f; fix $f; done", FOREIGN),
+    shape(2, "nothing can be changed", "fix blobs incoming .", FOREIGN),
 ];
+
+/// Alters images that nobody runs from: before a power cycle only, as whoever runs from one would read it.
+const ALTER: &str = "for f in blobs/*; do printf x | dd of=$f bs=1 seek=5000 conv=notrunc; done";
 
 /// Everything outside of `/data` that could be run or read as a setting, and each mount that can be written and executed.
 const OUTSIDE: &str = "find / -xdev ! -type d -exec md5sum {} + | sort | md5sum; ls -a /";
@@ -87,6 +148,9 @@ const WRITABLE: &str =
 /// After [`AGENT`]: stops it, in whatever it does.
 const STOP: &str = "kill -STOP $agent; usleep 100000;";
 
+/// Puts the blobs back, and removes what was put aside.
+const WHOLE: &str = "cd /data && unfix && rm -rf blobs kept *.foreign-* */*.foreign-* && cp -a saved blobs";
+
 #[test]
 fn vm_bent_data_partition() -> Result<()> {
     let (mut bench, digest) = Bench::with_demo("bent")?;
@@ -95,8 +159,8 @@ fn vm_bent_data_partition() -> Result<()> {
     bench.device.root("cp -a /data/blobs /data/saved")?;
     for shape in SHAPES {
         let started = bench.status()?.heartbeat.agent_started;
-        let before = "cd /data && rm -rf blobs kept *.foreign-* */*.foreign-* && cp -a saved blobs";
-        let bent = bench.device.root(&format!("{AGENT}{STOP} {before}; ({}); kill -KILL $agent", shape.bend))?;
+        let bent = format!("{AGENT}{STOP}{FIX} {WHOLE} && ({}); kill -KILL $agent", shape.bend);
+        let bent = bench.device.root(&bent)?;
         ensure!(bent.is_empty(), "{}: {bent}", shape.name);
         let back = bench.wait(&format!("{}: the agent is back", shape.name), |status| {
             status.heartbeat.agent_started != started && status.heartbeat.passes > 0
@@ -115,12 +179,19 @@ fn vm_bent_data_partition() -> Result<()> {
     ensure!(bench.processes()?["core0"] == core, "c0 ran on");
 
     // After a power cut the device has nothing but the disk.
-    let all: Vec<_> = SHAPES.iter().filter(|shape| shape.told.is_some()).map(|shape| shape.bend).collect();
-    let all = all.join(") 2>/dev/null; (");
-    bench.device.root(&format!("{AGENT}{STOP} cd /data; rm -rf blobs; cp -a saved blobs; ({all}); sync"))?;
-    let mut bench = bench.power_cycle()?;
-    bench.wait("the device comes to c0", |status| converged(status).is_some())?;
-    ensure!(bench.device.root(OUTSIDE)? == outside, "something changed outside of the data partition");
+    for cycle in 0..CYCLES {
+        let bends: Vec<_> = SHAPES.iter().filter(|shape| shape.cycle == cycle).map(|shape| shape.bend).collect();
+        let bends = bends.join(") 2>/dev/null; (");
+        bench
+            .device
+            .root(&format!("{AGENT}{STOP}{FIX} {WHOLE}; ({ALTER}) 2>/dev/null; ({bends}) 2>/dev/null; sync"))?;
+        bench = bench.power_cycle()?;
+        bench.wait(&format!("cycle {cycle}: the device comes to c0"), |status| converged(status).is_some())?;
+        ensure!(
+            bench.device.root(OUTSIDE)? == outside,
+            "cycle {cycle}: something changed outside of the data partition"
+        );
+    }
     Ok(())
 }
 

@@ -35,8 +35,9 @@ use crate::fault::{at, look};
 
 /// Bytes that are read at a time.
 const CHUNK: usize = 1024 * 1024;
-/// The most files of a folder that are listed: what a device holds is some hundred, and a list has to end.
-pub const FILES_LIMIT: usize = 4096;
+/// The most files of a folder that are listed: what a device holds is some hundred, and whoever removes what is listed, and
+/// tells of each, has to come to an end.
+pub const FILES_LIMIT: usize = 1024;
 /// The most names of a folder that are read for that, which takes a second or two: what is none of ours may be many.
 pub const NAMES_LIMIT: usize = 1 << 20;
 /// How often something is put aside until nothing has the name. A folder that somebody bent can have one name twice.
@@ -451,13 +452,16 @@ impl Folder {
     }
 
     /// Does `work` with the file `name`. If that fails twice, and not for want of something else, what has the name is put
-    /// aside and `work` is done once more. Twice, as what a disk refuses once may be whole.
+    /// aside and `work` is done once more. Twice, as what a disk refuses once may be whole, or lack no more than that the flags
+    /// that forbid changes are taken from it.
     ///
     /// # Errors
     /// Those of `work`, [`Error::Name`], [`Error::Move`].
     pub fn insist<T>(&self, name: &str, work: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
         let mut done = work();
         if done.as_ref().is_err_and(Error::is_of_the_file) {
+            // Where that fails, `work` does.
+            let _ = self.unfix(name);
             done = work();
         }
         match done {
