@@ -27,6 +27,11 @@ const WITHOUT_END: &str = "without an end (the kernel's own is a tenth of the me
 
 /// The device's settings.
 pub const DEVICE: &[Setting] = &[
+    setting(
+        "debug/exception-trace",
+        "0",
+        "a container that crashes writes nothing into the kernel's log, which is everybody's",
+    ),
     // Files that containers and agent draw on together; a container's own share is bounded in its user namespace.
     setting(
         "fs/file-max",
