@@ -122,6 +122,7 @@ pub struct Builder {
     disk: Option<PathBuf>,
     keys: Option<PlatformKeys>,
     memory_mib: u32,
+    processors: u32,
     root_shell: bool,
     detached: bool,
     forwards: Vec<(u16, u16)>,
@@ -169,6 +170,13 @@ impl Builder {
     #[must_use]
     pub fn keys(mut self, keys: PlatformKeys) -> Self {
         self.keys = Some(keys);
+        self
+    }
+
+    /// Has one processor instead of two.
+    #[must_use]
+    pub fn one_processor(mut self) -> Self {
+        self.processors = 1;
         self
     }
 
@@ -386,7 +394,9 @@ impl Builder {
         let mut arguments = vec![
             // Nothing that is not named here; paused until the console is being read.
             "-nodefaults -no-user-config -display none -S",
-            "-M q35,smm=on,accel=tcg -cpu max -smp 2 -m",
+            "-M q35,smm=on,accel=tcg -cpu max -smp",
+            &self.processors.to_string(),
+            "-m",
             &memory,
             &self.strange_disk.as_ref().map_or(String::new(), |disk| {
                 format!(
@@ -501,6 +511,7 @@ impl Vm {
             disk: None,
             keys: None,
             memory_mib: 1024,
+            processors: 2,
             root_shell: false,
             detached: false,
             forwards: Vec::new(),

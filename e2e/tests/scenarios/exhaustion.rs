@@ -16,7 +16,7 @@ const TAKER: &str = "
   TAKER:
     guest: probe
     zones: [plant]
-    command: [/usr/bin/catenoid-probe, exhaust, ROW]
+    command: [/usr/bin/catenoid-probe, exhaust, ROW, --seconds, \"30\"]
     restart: never
     capabilities: [GRANTED]
     limits: { memory: 16MiB, cpu: 1.0, pids: 64 }
@@ -97,7 +97,7 @@ const WATCHER: &str = "
   watcher:
     guest: probe
     command: [/usr/bin/catenoid-probe, latency, \"1\", \"3600\"]
-    limits: { memory: 16MiB, cpu: 0.5, pids: 8 }
+    limits: { memory: 16MiB, cpu: 1.0, pids: 8 }
   taker:
     guest: probe
     zones: [plant]
@@ -107,10 +107,12 @@ const WATCHER: &str = "
 ";
 /// What the others are compared with: a container may compute.
 const PERMITTED: &str = "busy-loop";
-/// What takes time of everybody, if of anybody.
-const LOADS: [&str; 4] = ["sync", "image-reads", "datagram-flood", "kernel-log"];
+/// What takes time of everybody, if of anybody, and is not refused.
+const LOADS: [&str; 3] = ["image-reads", "datagram-flood", "kernel-log"];
 /// The most that a neighbour's worst hundredth may be, of the same beside [`PERMITTED`].
 const WORSE: f64 = 2.0;
+/// Microseconds that a processor differs by itself, where it is translated (TCG).
+const NOISE: f64 = 200.0;
 
 /// When a row was taken, in nanoseconds.
 #[derive(Debug, Deserialize)]
@@ -156,24 +158,23 @@ fn vm_neighbour_keeps_its_time() -> Result<()> {
     ensure!(turns.len() == rows.len() * rounds, "{turns:?}");
     // The worst hundredth of a turn: of the middle one of its seconds.
     let worst = |turn: &Turn, of: Figure| -> Result<f64> {
-        let within = watched.iter().filter(|second| second.from >= turn.from && second.until <= turn.until);
+        let most_of_it = |second: &&Second| (turn.from..turn.until).contains(&second.from.midpoint(second.until));
+        let within = watched.iter().filter(most_of_it);
         let figure = median(within.map(|second| of(second) as f64).collect());
         figure.with_context(|| format!("{}: nothing was measured in its turn", turn.name))
     };
     let mut bad = Vec::new();
     for (what, of) in [("timer", (|at| at.timer.p99) as Figure), ("write", |at| at.write.p99)] {
+        let of_row = |at: usize| -> Result<f64> {
+            let figures = turns.chunks_exact(rows.len()).map(|round| worst(&round[at], of));
+            median(figures.collect::<Result<_>>()?).context("no round")
+        };
+        let permitted = of_row(0)?;
         for (at, row) in rows.iter().enumerate() {
-            let of_row =
-                turns.chunks_exact(rows.len()).map(|round| Ok((worst(&round[at], of)?, worst(&round[0], of)?)));
-            let of_row = of_row.collect::<Result<Vec<_>>>()?;
-            let ratio = median(of_row.iter().map(|(figure, permitted)| figure / permitted.max(1.0)).collect());
-            let (ratio, figure) =
-                (ratio.context("no round")?, median(of_row.iter().map(|(figure, _)| *figure).collect()));
-            println!(
-                "{what} beside {row:<15} {:>8.0} us, {ratio:.2} of that beside {PERMITTED}",
-                figure.unwrap_or_default()
-            );
-            if ratio > WORSE {
+            let figure = of_row(at)?;
+            let ratio = figure / permitted.max(1.0);
+            println!("{what} beside {row:<15} {figure:>8.0} us, {ratio:.2} of that beside {PERMITTED}");
+            if ratio > WORSE && figure - permitted > NOISE {
                 bad.push(format!("{what} beside {row}: {ratio:.2}"));
             }
         }

@@ -114,6 +114,16 @@ pub(crate) const SETS: &[Set] = &[
         minutes: 10,
     },
     Set {
+        name: "shapes",
+        shows: "whatever has the place of a file of the device on its disk, the agent goes on and says so",
+        runs: Runs::Scenario("disk_holder::vm_bent_data_partition"),
+        packages: DEVICE,
+        paths: IMAGE,
+        shared: false,
+        resumed: false,
+        minutes: 10,
+    },
+    Set {
         name: "exhaustion",
         shows: "a container without a capability takes all that it gets of each resource, and nobody else suffers",
         runs: Runs::Scenario("exhaustion::vm_resource_exhaustion"),

@@ -110,13 +110,14 @@ mod tests {
         "hostility",
         "no-inodes",
         "entries",
+        "shapes",
         "exhaustion",
         "neighbours",
         "fuzz",
         "mutants",
     ];
-    const DEVICE: &[&str] = ALL.split_at(9).0;
-    const DEVICE_AND_FUZZ: &[&str] = ALL.split_at(10).0;
+    const DEVICE: &[&str] = ALL.split_at(10).0;
+    const DEVICE_AND_FUZZ: &[&str] = ALL.split_at(11).0;
 
     /// What is stale after a change in each package of the workspace. A new package joins with a row.
     const PACKAGES: &[(&str, &[&str])] = &[
