@@ -149,9 +149,10 @@ const WRITABLE: &str =
 /// After [`AGENT`]: stops it, in whatever it does.
 const STOP: &str = "kill -STOP $agent; usleep 100000;";
 
-/// Puts the blobs back where they differ, and removes what was put aside. These boots are no loop.
+/// Puts the blobs back where they differ and a manifest into each slot, and removes what was put aside. These boots are no loop.
 const WHOLE: &str = "cd /data && unfix && rm -rf boots kept *.foreign-* */*.foreign-* &&
-    { [ \"$(ls -ln blobs)\" = \"$(ls -ln saved)\" ] || { rm -rf blobs && cp -a saved blobs; }; }";
+    { [ \"$(ls -ln blobs)\" = \"$(ls -ln saved)\" ] || { rm -rf blobs && cp -a saved blobs; }; } &&
+    { [ -f ledger/a ] || cp ledger/b ledger/a; } && { [ -f ledger/b ] || cp ledger/a ledger/b; }";
 
 /// One of so many shapes is made while the device is on, in a sample; all of them at the next power cycles.
 const SAMPLE: u64 = 4;
