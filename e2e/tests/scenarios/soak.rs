@@ -32,8 +32,9 @@ const ROUTER: u64 = 200;
 const MOUNTS: u64 = 2;
 /// Times that the agent is awake besides: the last threads of its calls go 10 s after them.
 const THREADS: u64 = 3;
-/// By how much the agent's memory may differ between two looks: the allocator has its ways.
-const MEMORY_KIB: u64 = 1024;
+/// By how much the agent's memory may differ between two looks: the allocator has its ways, and after few manifests not yet its
+/// size.
+const MEMORY_KIB: [u64; 2] = [2048, 1024];
 /// What it may have at any look, with three containers: docs/performance.md tells what it has with none, ten and a hundred.
 const MOST_KIB: u64 = 10 * 1024;
 
@@ -76,13 +77,13 @@ impl Counts {
         Ok(counts)
     }
 
-    fn has_not_grown(&self, since: &Self, when: &str) -> Result<()> {
+    fn has_not_grown(&self, since: &Self, most_kib: u64, when: &str) -> Result<()> {
         println!("{when}: {self:?}");
         // Threads are not among them: tokio's come and go with the work, and what leaks with one is memory.
         ensure!(self.others == since.others, "{when}: {:?} and before {:?}", self.others, since.others);
         for (name, kib) in &self.memory {
             let before = since.memory.get(name).copied().unwrap_or_default();
-            ensure!(*kib <= before + MEMORY_KIB, "{when}: {name} is {kib} KiB, and was {before} KiB");
+            ensure!(*kib <= before + most_kib, "{when}: {name} is {kib} KiB, and was {before} KiB");
         }
         ensure!(self.memory.get("Pss").is_some_and(|kib| *kib <= MOST_KIB), "{when}: {:?}", self.memory);
         Ok(())
@@ -115,7 +116,7 @@ fn vm_soak() -> Result<()> {
     let first = first.context("no manifest was applied")?;
     let counts = Counts::take(&mut bench)?;
     progress.figure(&format!("PSS after {last:03} manifests, KiB"), counts.memory.get("Pss").copied())?;
-    counts.has_not_grown(&first, &format!("after {} more manifests", CYCLES[set]))?;
+    counts.has_not_grown(&first, MEMORY_KIB[set], &format!("after {} more manifests", CYCLES[set]))?;
 
     let before = bench.status()?.heartbeat.passes;
     let (seconds, calls) = idle(&mut bench, IDLE[set])?;
@@ -134,7 +135,7 @@ fn vm_soak() -> Result<()> {
     ensure!(awake <= passes + THREADS, "awake {awake} times, for {passes} passes");
     let after = Counts::take(&mut bench)?;
     progress.figure("PSS after the idle time, KiB", after.memory.get("Pss").copied())?;
-    after.has_not_grown(&counts, "after the idle time")
+    after.has_not_grown(&counts, MEMORY_KIB[set], "after the idle time")
 }
 
 /// A system call and how often it was made, of a line `{ id: sys_read  [ 0] } hitcount: 6344`.
