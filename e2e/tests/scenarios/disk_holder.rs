@@ -223,11 +223,9 @@ fn vm_companion_files_are_left_out() -> Result<()> {
     let file = disk.with_file_name("strange.cred");
     std::fs::write(&file, b"strange\n")?;
     let at = format!("{}@@1M", disk.display());
-    for words in [vec!["mmd", "-i", &at, "::/EFI/BOOT/BOOTX64.EFI.extra.d"], {
-        vec!["mcopy", "-i", &at, file.to_str().context("a path")?, "::/EFI/BOOT/BOOTX64.EFI.extra.d/strange.cred"]
-    }] {
-        ensure!(Command::new(words[0]).args(&words[1..]).status()?.success(), "{words:?}");
-    }
+    let folder = "::/EFI/BOOT/BOOTX64.EFI.extra.d";
+    run(Command::new("mmd").args(["-i", &at, folder]))?;
+    run(Command::new("mcopy").args(["-i", &at]).arg(&file).arg(format!("{folder}/strange.cred")))?;
     let mut bench = Bench::start("companions", machine)?;
     let event = bench.event(0, "what was left out", |event| event.kind == "BootFilesForeign")?;
     println!("{}", event.message);
@@ -250,8 +248,7 @@ fn vm_strange_disk_is_left_alone() -> Result<()> {
         ["CA7E401D-0000-4000-8000-00000000000A", "CA7E401D-0000-4000-8000-00000000000B"].iter().enumerate()
     {
         let number = (part * 2 + 1).to_string();
-        let status = Command::new("sfdisk").arg("--part-uuid").arg(&strange).args([&number, *guid]).status()?;
-        ensure!(status.success(), "sfdisk failed");
+        run(Command::new("sfdisk").arg("--part-uuid").arg(&strange).args([&number, *guid]))?;
     }
     let machine = machine_without_firmware(&artefacts, Image::Test, "strange-disk")?.strange_disk(&strange);
     let mut bench = Bench::of(artefacts.clone(), Device::start(artefacts, machine)?);
@@ -313,6 +310,7 @@ fn data_partition(disk: &Path) -> Result<u64> {
     Ok(data["start"].as_u64().context("it begins nowhere")? * 512)
 }
 
+/// Runs a program of the build host, which must succeed.
 fn run(command: &mut Command) -> Result<()> {
     ensure!(command.status()?.success(), "{command:?} failed");
     Ok(())
