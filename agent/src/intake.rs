@@ -17,7 +17,7 @@ use std::{
 use catenoid_envelope::{Admitted, DeviceFacts, NEWER_AGENT_NEEDED, Verified, admit, meant_for, open};
 use catenoid_forecast::{Paths, Wanted};
 use catenoid_guests::Generation;
-use catenoid_kernel::files::{self, Folder};
+use catenoid_kernel::files::{self, Entry, Folder};
 use catenoid_schema::{
     anchors::Anchors,
     control::{BLOB_LIMIT, Event, MANIFEST_LIMIT, Outcome},
@@ -184,6 +184,8 @@ pub(crate) struct Intake {
     newer: Mutex<Option<Condition>>,
     /// That the factory's manifest is to stand in after too many unclean boots, until somebody says otherwise.
     stand_in: AtomicBool,
+    /// Guests of the accepted manifest that are there and could not be read, with what was told of each: they are read again.
+    unread: Mutex<BTreeMap<Name, String>>,
     /// Why the ledger cannot be written again, when that was told last.
     unwritable: Mutex<Option<String>>,
     generation: Generation,
@@ -229,6 +231,7 @@ impl Intake {
             doubt: Mutex::new(doubt(&held, &audit)),
             newer: Mutex::new(None),
             stand_in: AtomicBool::new(level == Level::Factory),
+            unread: Mutex::default(),
             unwritable: Mutex::new(None),
             generation,
             gate,
@@ -273,7 +276,17 @@ impl Intake {
                         tracing::warn!(error = chain(&error), "the ledger has no copy for now");
                     }
                     self.tell_found(&target);
-                    self.accepted.send_replace(Some(target.into()));
+                    self.accepted.send_if_modified(|held| {
+                        // Taken up again, it wakes nobody for what is known.
+                        let known = |held: &std::sync::Arc<Target>| {
+                            held.digest == target.digest && held.guests.len() == target.guests.len()
+                        };
+                        let is_new = !held.as_ref().is_some_and(known);
+                        if is_new {
+                            *held = Some(target.into());
+                        }
+                        is_new
+                    });
                     break;
                 }
                 Err(refused) => {
@@ -304,8 +317,7 @@ impl Intake {
         let Some(target) = self.accepted.borrow().clone() else { return BTreeSet::new() };
         let descriptors = target.manifest.guests.values().filter_map(|reference| reference.descriptor);
         let images = target.guests.values().map(|(_, guest)| guest.image.digest);
-        let Ok(blobs) = Folder::open(&self.blobs) else { return BTreeSet::new() };
-        let is_lost = |digest: &Digest| blobs.entry(&digest.to_hex()).is_ok_and(|held| held.is_none());
+        let is_lost = |digest: &Digest| self.held(*digest).is_ok_and(|held| held.is_none());
         descriptors.chain(images).filter(is_lost).collect()
     }
 
@@ -317,6 +329,16 @@ impl Intake {
         // Descriptors that are known stay so, also where the disk has lost them.
         let knows_all = |target: &std::sync::Arc<Target>| target.guests.len() == target.manifest.guests.len();
         if !self.accepted.borrow().as_ref().is_some_and(knows_all) {
+            let held = self.ledger().read();
+            self.take_up(held);
+        }
+    }
+
+    /// Reads the guests once more that could not be read when the accepted manifest was taken up: the disk failed, and need not
+    /// fail again.
+    pub(crate) fn read_again(&self) {
+        if !lock(&self.unread).is_empty() {
+            let _gate = self.gate.blocking_lock();
             let held = self.ledger().read();
             self.take_up(held);
         }
@@ -423,6 +445,7 @@ impl Intake {
                 let more = held.as_ref().is_some_and(found);
                 if more {
                     *held = Some(target.clone());
+                    lock(&self.unread).clear();
                 }
                 passes = self.passes();
                 more
@@ -441,6 +464,7 @@ impl Intake {
             *lock(&self.newer) = None;
             self.stand_in.store(false, Ordering::Relaxed);
         }
+        lock(&self.unread).clear();
         let target = std::sync::Arc::new(target);
         let state = target.state();
         self.audit.note(Happening {
@@ -514,8 +538,15 @@ impl Intake {
         if let Some(violation) = bounds {
             return Err(catenoid_envelope::Refusal::Violations { violations: vec![violation] }.into());
         }
+        let told = std::mem::take(&mut *lock(&self.unread));
         self.complete(verified, entry.accepted_at, entry.generation, |_, _| Ok(()), &mut |name, refused| {
-            self.tell("GuestBroken", format!("`{name}`: {}", chain(&refused)));
+            let message = format!("`{name}`: {}", chain(&refused));
+            if told.get(name) != Some(&message) {
+                self.tell("GuestBroken", message.clone());
+            }
+            if matches!(refused, Refused::Blob { .. }) {
+                lock(&self.unread).insert(name.clone(), message);
+            }
             Ok(())
         })
     }
@@ -576,10 +607,8 @@ impl Intake {
     /// Whether the image of a guest is there in full. That it is what was signed is told by dm-verity, block by block.
     fn image(&self, name: &Name, guest: &Guest) -> Result<(), Refused> {
         let image = &guest.image;
-        let held = Folder::open(&self.blobs).and_then(|blobs| blobs.entry(&image.digest.to_hex()));
-        let held = held.map_err(|source| Refused::Blob { digest: image.digest, source })?;
         let missing = || Refused::GuestMissing { guest: name.clone(), what: "image", digest: image.digest };
-        let size = held.ok_or_else(missing)?.size;
+        let size = self.held(image.digest)?.ok_or_else(missing)?.size;
         if size != image.size.bytes() {
             if self.is_altered(image.digest)? {
                 return Err(missing());
@@ -590,25 +619,34 @@ impl Intake {
         Ok(())
     }
 
+    fn held(&self, digest: Digest) -> Result<Option<Entry>, Refused> {
+        self.in_store(digest, |blobs, name| blobs.entry(name))
+    }
+
     fn blob(&self, digest: Digest) -> Result<Option<Vec<u8>>, Refused> {
-        let blobs = Folder::open(&self.blobs).map_err(|source| Refused::Blob { digest, source })?;
-        let name = digest.to_hex();
-        let read = blobs.insist(&name, || blobs.read_bounded(&name, DESCRIPTOR_LIMIT + 1));
-        read.map_err(|source| Refused::Blob { digest, source })
+        self.in_store(digest, |blobs, name| blobs.insist(name, || blobs.read_bounded(name, DESCRIPTOR_LIMIT + 1)))
+    }
+
+    /// What `look` finds of a blob; nothing where there is no store. Reading makes none.
+    fn in_store<T>(
+        &self,
+        digest: Digest,
+        look: impl FnOnce(&Folder, &str) -> Result<Option<T>, files::Error>,
+    ) -> Result<Option<T>, Refused> {
+        let found =
+            Folder::find(&self.blobs).and_then(|blobs| blobs.map_or(Ok(None), |blobs| look(&blobs, &digest.to_hex())));
+        found.map_err(|source| Refused::Blob { digest, source })
     }
 
     /// Whether a blob of another size than was signed was altered on the disk, and not signed so. Then it is taken away.
     fn is_altered(&self, digest: Digest) -> Result<bool, Refused> {
-        let failed = |source| Refused::Blob { digest, source };
-        let (blobs, name) = (Folder::open(&self.blobs).map_err(failed)?, digest.to_hex());
-        let held = blobs.entry(&name).map_err(failed)?;
+        let hash = |blobs: &Folder, name: &str| match blobs.insist(name, || blobs.hash(name)) {
+            Err(files::Error::Open { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            hashed => hashed.map(Some),
+        };
         // What is larger than any blob was not pushed, and reading it need not end.
-        let is_whole = held.is_some_and(|held| held.size <= BLOB_LIMIT.bytes())
-            && match blobs.insist(&name, || blobs.hash(&name)) {
-                Ok(actual) => Digest::from_bytes(actual) == digest,
-                Err(files::Error::Open { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => false,
-                Err(source) => return Err(failed(source)),
-            };
+        let is_whole = self.held(digest)?.is_some_and(|held| held.size <= BLOB_LIMIT.bytes())
+            && self.in_store(digest, hash)?.is_some_and(|actual| Digest::from_bytes(actual) == digest);
         if !is_whole {
             self.discard(digest)?;
         }
@@ -617,8 +655,7 @@ impl Intake {
 
     /// Takes away a blob that was altered on the disk: as long as it is there, nobody can push it again.
     fn discard(&self, digest: Digest) -> Result<(), Refused> {
-        let removed = Folder::open(&self.blobs).and_then(|blobs| blobs.remove(&digest.to_hex()));
-        removed.map_err(|source| Refused::Blob { digest, source })?;
+        self.in_store(digest, |blobs, name| blobs.remove(name).map(Some))?;
         self.tell(
             "BlobAltered",
             format!("`{digest}` was altered on the disk and was removed; it has to be pushed again"),

@@ -265,6 +265,7 @@ fn reconcile(
             let way = if jump > 0 { "forward" } else { "back" };
             upkeep.audit.note(Happening::by_device("ClockSet", None, format!("{} s {way}", jump.abs())));
         }
+        upkeep.intake.read_again();
         restock.look(&upkeep.intake, &upkeep.store, &upkeep.audit);
         storage::put_aside().for_each(|told| upkeep.audit.note(told));
         let target = upkeep.intake.begin_pass();

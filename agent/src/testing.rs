@@ -64,6 +64,17 @@ impl Agent {
         Ok(self.0.intake.accept_factory(envelope)?)
     }
 
+    /// Begins a pass, without one.
+    pub fn begin_pass(&self) {
+        self.0.intake.read_again();
+    }
+
+    /// Guests of the accepted manifest that are known.
+    #[must_use]
+    pub fn known_guests(&self) -> usize {
+        self.0.intake.watch().borrow().as_ref().map_or(0, |target| target.guests.len())
+    }
+
     /// The reasons of what is wrong with the ledger.
     #[must_use]
     pub fn conditions(&self) -> Vec<String> {
