@@ -110,6 +110,8 @@ pub enum Control {
     CpuMax,
     /// `memory.max`: bytes, or `max`.
     MemoryMax,
+    /// `memory.min`: bytes that are not taken from the group for anybody.
+    MemoryMin,
     /// `memory.oom.group`: `1` when the out-of-memory killer ends all processes of the group together.
     MemoryOomGroup,
     /// `memory.swap.max`: bytes, or `max`.
@@ -120,8 +122,8 @@ pub enum Control {
 
 impl Control {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::CpuMax, Self::MemoryMax, Self::MemoryOomGroup, Self::MemorySwapMax, Self::PidsMax];
+    pub const ALL: [Self; 6] =
+        [Self::CpuMax, Self::MemoryMax, Self::MemoryMin, Self::MemoryOomGroup, Self::MemorySwapMax, Self::PidsMax];
 
     /// The file's name.
     #[must_use]
@@ -129,6 +131,7 @@ impl Control {
         match self {
             Self::CpuMax => "cpu.max",
             Self::MemoryMax => "memory.max",
+            Self::MemoryMin => "memory.min",
             Self::MemoryOomGroup => "memory.oom.group",
             Self::MemorySwapMax => "memory.swap.max",
             Self::PidsMax => "pids.max",
@@ -140,7 +143,7 @@ impl Control {
     pub fn controller(self) -> &'static str {
         match self {
             Self::CpuMax => "cpu",
-            Self::MemoryMax | Self::MemoryOomGroup | Self::MemorySwapMax => "memory",
+            Self::MemoryMax | Self::MemoryMin | Self::MemoryOomGroup | Self::MemorySwapMax => "memory",
             Self::PidsMax => "pids",
         }
     }
@@ -200,6 +203,11 @@ impl Hierarchy {
         self.enable("", &offered)?;
         self.make(name::CGROUP)?;
         self.enable(name::CGROUP, &offered)?;
+        // What a group in it keeps is what its parent keeps at most: each of them says its own.
+        let keeps = format!("{}/{}", name::CGROUP, Control::MemoryMin);
+        if found(self.read(&keeps))?.is_some_and(|kept| kept.trim_end() != "max") {
+            self.write(&keeps, "max")?;
+        }
         Ok(missing)
     }
 
@@ -238,7 +246,7 @@ impl Hierarchy {
         self.make(name::AGENT_CGROUP)?;
         self.write(&format!("{}/{}", name::AGENT_CGROUP, Control::MemoryMax), &memory.to_string())?;
         // Half of it is not taken away for anybody.
-        self.write(&format!("{}/memory.min", name::AGENT_CGROUP), &(memory / 2).to_string())?;
+        self.write(&format!("{}/{}", name::AGENT_CGROUP, Control::MemoryMin), &(memory / 2).to_string())?;
         self.write(&format!("{}/{}", name::AGENT_CGROUP, Control::MemoryOomGroup), "1")
     }
 

@@ -16,5 +16,5 @@ mod status;
 
 #[cfg(feature = "kernel")]
 pub use apply::{Error, Limits};
-pub use desired::{Desired, desired};
+pub use desired::{Bounds, Desired, desired};
 pub use plan::{Control, Group, Observed, Planning, Step, Value};

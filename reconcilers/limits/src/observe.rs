@@ -32,6 +32,7 @@ pub(crate) fn file(control: Control) -> cgroup::Control {
         Control::Memory => cgroup::Control::MemoryMax,
         Control::OomGroup => cgroup::Control::MemoryOomGroup,
         Control::Pids => cgroup::Control::PidsMax,
+        Control::Reserve => cgroup::Control::MemoryMin,
         Control::Swap => cgroup::Control::MemorySwapMax,
     }
 }

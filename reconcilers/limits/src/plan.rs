@@ -33,18 +33,20 @@ pub enum Control {
     OomGroup,
     /// Processes and threads.
     Pids,
+    /// Memory that is not taken away for anybody: bytes.
+    Reserve,
     /// Swap: bytes.
     Swap,
 }
 
 impl Control {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Cpu, Self::Memory, Self::OomGroup, Self::Pids, Self::Swap];
+    pub const ALL: [Self; 6] = [Self::Cpu, Self::Memory, Self::OomGroup, Self::Pids, Self::Reserve, Self::Swap];
 
     /// What a new group has.
     fn default_value(self) -> Value {
         match self {
-            Self::OomGroup => Value::At(0),
+            Self::OomGroup | Self::Reserve => Value::At(0),
             Self::Cpu | Self::Memory | Self::Pids | Self::Swap => Value::Word("max".to_owned()),
         }
     }
@@ -57,6 +59,7 @@ impl fmt::Display for Control {
             Self::Memory => "memory",
             Self::OomGroup => "oom group",
             Self::Pids => "pids",
+            Self::Reserve => "reserve",
             Self::Swap => "swap",
         })
     }
@@ -77,7 +80,9 @@ impl Value {
     pub(crate) fn shown(&self, control: Control) -> String {
         match (self, control) {
             (Self::Word(word), _) => word.clone(),
-            (Self::At(bytes), Control::Memory | Control::Swap) => ByteSize::from_bytes(*bytes).to_string(),
+            (Self::At(bytes), Control::Memory | Control::Reserve | Control::Swap) => {
+                ByteSize::from_bytes(*bytes).to_string()
+            }
             (Self::At(thousandths), Control::Cpu) => match u32::try_from(*thousandths) {
                 Ok(thousandths) => Cpu::from_thousandths(thousandths).to_string(),
                 Err(_) => format!("{}", thousandths / 1000),
@@ -200,6 +205,16 @@ impl catenoid_core::Step for Step {
     }
 }
 
+/// Whether a group without this control is as it is wanted: without swap there is nothing to limit, who is to keep nothing
+/// keeps nothing, and what looked may be a version that knows of no reserve.
+pub(crate) fn needless(control: Control, wanted: &Value, offered: bool) -> bool {
+    match control {
+        Control::Swap => !offered,
+        Control::Reserve => !offered || *wanted == Value::At(0),
+        Control::Cpu | Control::Memory | Control::OomGroup | Control::Pids => false,
+    }
+}
+
 /// The pure half of this room.
 #[derive(Debug)]
 pub enum Planning {}
@@ -220,7 +235,12 @@ impl Planner for Planning {
                     None => !observed.offered.contains(&Control::Swap),
                     Some(swap) => *swap == Value::At(0),
                 };
+                let reserved = match group.get(&Control::Reserve) {
+                    None => limits.reserve.bytes() == 0 || !observed.offered.contains(&Control::Reserve),
+                    Some(reserve) => *reserve == Value::At(limits.reserve.bytes()),
+                };
                 swapless
+                    && reserved
                     && group.get(&Control::Cpu) == Some(&Value::At(limits.cpu.thousandths().into()))
                     && group.get(&Control::Memory) == Some(&Value::At(limits.memory.bytes()))
                     && group.get(&Control::Pids) == Some(&Value::At(limits.pids.into()))
@@ -243,9 +263,9 @@ impl Planner for Planning {
             });
             for control in Control::ALL {
                 let (value, was) = (value(limits, control), group.get(&control).cloned());
-                let absent = was.is_none() && !observed.offered.contains(&control);
-                // Without swap there is nothing to limit. What else the kernel lacks is set all the same, and fails.
-                if was.as_ref() != Some(&value) && !(control == Control::Swap && absent) {
+                let offered = observed.offered.contains(&control);
+                // What else the kernel lacks is set all the same, and fails.
+                if was.as_ref().map_or(!needless(control, &value, offered), |was| *was != value) {
                     plan.establish.push(Step::SetLimit { container: container.clone(), control, value, was });
                 }
             }

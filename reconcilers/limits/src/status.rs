@@ -1,11 +1,8 @@
 //! What to tell about the limits of each container.
 
-use catenoid_schema::{
-    manifest::Limits,
-    status::{Blame, Condition, Health, Subject, SubjectStatus, Sync},
-};
+use catenoid_schema::status::{Blame, Condition, Health, Subject, SubjectStatus, Sync};
 
-use crate::{Control, Desired, Group, Observed, desired::value};
+use crate::{Bounds, Control, Desired, Group, Observed, desired::value, plan::needless};
 
 /// The subject that the limits of `container` are told under: the container itself. So a limit that could not be set
 /// holds back its start.
@@ -20,7 +17,7 @@ pub(crate) fn status(desired: &Desired, observed: &Observed) -> Vec<SubjectStatu
     wanted.chain(unwanted.map(|name| superfluous(name))).collect()
 }
 
-fn wanted(name: &str, limits: &Limits, observed: &Observed) -> SubjectStatus {
+fn wanted(name: &str, limits: &Bounds, observed: &Observed) -> SubjectStatus {
     let Some(group) = observed.groups.get(name) else {
         let condition = Condition::new("GroupMissing", "it has no control group".to_owned(), None);
         return told(name, Sync::OutOfSync, Health::Missing, vec![condition], None);
@@ -31,7 +28,7 @@ fn wanted(name: &str, limits: &Limits, observed: &Observed) -> SubjectStatus {
         let value = value(limits, control);
         match group.get(&control) {
             Some(is) if *is == value => {}
-            None if !offered && control == Control::Swap => {}
+            None if needless(control, &value, offered) => {}
             None if !offered => conditions.push(Condition::new(
                 "ControllerMissing",
                 format!("the kernel cannot limit {control}"),

@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use catenoid_core::{Planner, Reconciler, RoomError, Step as _};
-use catenoid_limits::{Control, Desired, Error, Limits, Observed, Planning, Step, Value};
+use catenoid_limits::{Bounds, Control, Desired, Error, Limits, Observed, Planning, Step, Value};
 use catenoid_schema::{
     status::Blame,
     units::{ByteSize, Cpu},
@@ -51,9 +51,9 @@ impl Drop for Kernel {
 fn desired(text: &str) -> Desired {
     let containers = text.split_whitespace().map(|limits| {
         let (name, rest) = limits.split_once('=').unwrap();
-        let [memory, cpu, pids] = rest.split(',').collect::<Vec<_>>().try_into().unwrap();
+        let [memory, cpu, pids, reserve] = rest.split(',').collect::<Vec<_>>().try_into().unwrap();
         let (memory, cpu, pids) = (memory.parse().unwrap(), cpu.parse().unwrap(), pids.parse().unwrap());
-        (name.parse().unwrap(), catenoid_schema::manifest::Limits { memory, cpu, pids })
+        (name.parse().unwrap(), Bounds { memory, cpu, pids, reserve: reserve.parse().unwrap() })
     });
     Desired { containers: containers.collect() }
 }
@@ -122,30 +122,27 @@ async fn mountns_a_controller_that_the_kernel_lacks_is_an_error_for_the_administ
 async fn mountns_limits_read_back_as_the_model_says() {
     let kernel = Kernel::mounted("converge");
     let room = Limits::open(&kernel.base).unwrap();
-    let first = converge(&room, &desired("web=128MiB,0.5,64 db=64MiB,2,10")).await;
+    let first = converge(&room, &desired("web=128MiB,0.5,64,0B db=64MiB,2,10,16MiB")).await;
     assert_eq!(first.groups["web"][&Control::Cpu], Value::At(500));
     // Somebody changes a limit, and takes a controller away from all groups.
     fs::write(kernel.base.join("catenoid/web/memory.max"), "max").unwrap();
     fs::write(kernel.base.join("catenoid/cgroup.subtree_control"), "-pids").unwrap();
     let lacking = room.observe().await.unwrap();
     assert!(!lacking.offered.contains(&Control::Pids));
-    for (_, step) in Planning::plan(&desired("web=128MiB,0.5,64"), &lacking).steps() {
+    for (_, step) in Planning::plan(&desired("web=128MiB,0.5,64,0B"), &lacking).steps() {
         room.apply(step).await.unwrap();
     }
-    converge(&room, &desired("web=128MiB,0.5,64")).await;
+    converge(&room, &desired("web=128MiB,0.5,64,0B")).await;
     converge(&room, &desired("")).await;
 }
 
 /// Limits of every size that a manifest may have, the least and the most among them.
-fn any_limits() -> impl Strategy<Value = catenoid_schema::manifest::Limits> {
+fn any_limits() -> impl Strategy<Value = Bounds> {
     let number = |least: u64, most: u64| prop_oneof![Just(least), Just(most), least..=most, least..=least * 100];
-    (number(1024, 1 << 32), number(10, u32::MAX.into()), number(1, 1 << 22)).prop_map(|(pages, cpu, pids)| {
+    let pages = || number(1024, 1 << 32).prop_map(|pages| ByteSize::from_bytes(pages * 4096));
+    (pages(), number(10, u32::MAX.into()), number(1, 1 << 22), pages()).prop_map(|(memory, cpu, pids, reserve)| {
         let thousandths = |number| u32::try_from(number).unwrap();
-        catenoid_schema::manifest::Limits {
-            memory: ByteSize::from_bytes(pages * 4096),
-            cpu: Cpu::from_thousandths(thousandths(cpu)),
-            pids: thousandths(pids),
-        }
+        Bounds { memory, cpu: Cpu::from_thousandths(thousandths(cpu)), pids: thousandths(pids), reserve }
     })
 }
 
@@ -163,8 +160,10 @@ async fn mountns_any_limits_are_what_the_files_say() {
         let cpu = file("cpu.max");
         let (quota, period) = cpu.trim().split_once(' ').unwrap();
         let [quota, period]: [u64; 2] = [quota, period].map(|number| number.parse().unwrap());
-        let seen = ["memory.max", "pids.max", "memory.oom.group"].map(|name| file(name).trim().to_owned());
-        assert_eq!(seen, [limits.memory.bytes().to_string(), limits.pids.to_string(), "1".to_owned()], "{limits:?}");
+        let seen =
+            ["memory.max", "memory.min", "pids.max", "memory.oom.group"].map(|name| file(name).trim().to_owned());
+        let [memory, reserve] = [limits.memory, limits.reserve].map(|size| size.bytes().to_string());
+        assert_eq!(seen, [memory, reserve, limits.pids.to_string(), "1".to_owned()], "{limits:?}");
         assert_eq!(quota * 1000, u64::from(limits.cpu.thousandths()) * period, "{limits:?}");
     }
     converge(&room, &desired("")).await;
@@ -175,7 +174,7 @@ async fn mountns_any_limits_are_what_the_files_say() {
 async fn mountns_a_process_too_many_is_refused() {
     let kernel = Kernel::mounted("hog");
     let room = Limits::open(&kernel.base).unwrap();
-    converge(&room, &desired("web=128MiB,0.5,3")).await;
+    converge(&room, &desired("web=128MiB,0.5,3,0B")).await;
     let leaf = kernel.base.join("catenoid/web/run.0123456789abcdef");
     fs::create_dir(&leaf).unwrap();
     let script =

@@ -6,9 +6,8 @@ use std::{
 };
 
 use catenoid_core::{Planner, testing};
-use catenoid_limits::{Control, Desired, Group, Observed, Planning, Value};
+use catenoid_limits::{Bounds, Control, Desired, Group, Observed, Planning, Value};
 use catenoid_schema::{
-    manifest::Limits,
     name::Name,
     status::{Blame, Health, Sync},
     units::{ByteSize, Cpu},
@@ -27,11 +26,12 @@ fn name() -> impl Strategy<Value = Name> {
     sample::select(&NAMES).prop_map(|name| name.parse().expect("each is a name"))
 }
 
-fn limits() -> impl Strategy<Value = Limits> {
-    (1..3u32, 1..3u32, 1..3u32).prop_map(|(memory, cpu, pids)| Limits {
+fn limits() -> impl Strategy<Value = Bounds> {
+    (1..3u32, 1..3u32, 1..3u32, 0..2u32).prop_map(|(memory, cpu, pids, reserve)| Bounds {
         memory: ByteSize::from_mebibytes(memory),
         cpu: Cpu::from_thousandths(cpu),
         pids,
+        reserve: ByteSize::from_mebibytes(reserve),
     })
 }
 
@@ -53,9 +53,9 @@ fn control() -> impl Strategy<Value = Control> {
 fn observed() -> impl Strategy<Value = Observed> {
     let offered = prop_oneof![
         2 => Just(BTreeSet::from(Control::ALL)),
-        1 => collection::btree_set(control(), 0..5),
+        1 => collection::btree_set(control(), 0..6),
     ];
-    let group = collection::btree_map(control(), value(), 0..6);
+    let group = collection::btree_map(control(), value(), 0..7);
     let groups = collection::btree_map(prop_oneof![4 => sample::select(&NAMES), 1 => Just("Not A Name")], group, 0..5);
     (offered, groups).prop_map(|(offered, groups): (_, BTreeMap<_, Group>)| Observed {
         offered,
@@ -98,7 +98,9 @@ proptest! {
 }
 
 fn web() -> Desired {
-    Desired { containers: BTreeMap::from([("web".parse().expect("it is a name"), Limits::default())]) }
+    let (memory, cpu) = (ByteSize::from_mebibytes(128), Cpu::from_thousandths(1000));
+    let bounds = Bounds { memory, cpu, pids: 128, reserve: ByteSize::from_bytes(0) };
+    Desired { containers: BTreeMap::from([("web".parse().expect("it is a name"), bounds)]) }
 }
 
 #[test]
