@@ -46,6 +46,8 @@ const PAUSE_LIMIT: Duration = Duration::from_secs(5);
 const GRACE: Duration = Duration::from_secs(10);
 /// After which the machine's watchdog resets a machine on which PID 1 does not get to run.
 const WATCHDOG: Duration = Duration::from_secs(60);
+/// How long it is fed while the machine goes down: what is still to be written may be much, and the disk slow.
+const GOING_DOWN: Duration = Duration::from_secs(300);
 /// After which it is no longer fed, where no agent has shown in all that time that it lives.
 const NO_AGENT: Duration = Duration::from_secs(1200);
 /// How long an agent may take until it first shows that it lives, after its first pass: the disk may come late, and have much
@@ -165,6 +167,22 @@ impl Vigil {
         }
         feed.saturating_sub(self.fed.elapsed())
     }
+
+    /// Has a thread feed from now on, for [`GOING_DOWN`] at most: who writes out a whole disk feeds nobody meanwhile.
+    fn hand_over(&mut self) {
+        self.dogs.feed_all();
+        let mut dogs = std::mem::take(&mut self.dogs);
+        let until = Instant::now() + GOING_DOWN;
+        let feed = move || {
+            while Instant::now() < until {
+                std::thread::park_timeout(dogs.feed);
+                dogs.feed_all();
+            }
+        };
+        if let Err(error) = std::thread::Builder::new().name("watchdog".to_owned()).spawn(feed) {
+            println!("catenoid: nobody feeds the watchdog while the machine goes down: {error}");
+        }
+    }
 }
 
 /// One line on the console that tells what is in force; the tests read it, and so does whoever stands at the device.
@@ -200,7 +218,7 @@ fn watch_over_agent(signals: &mut Signals, mut vigil: Vigil) -> Result<std::conv
         let again = Instant::now() + pause;
         while Instant::now() < again {
             let told = signals.wait(None, vigil.keep().min(again.saturating_duration_since(Instant::now())))?;
-            act(told, signals);
+            act(told, signals, &mut vigil);
         }
     }
 }
@@ -278,18 +296,19 @@ fn until_it_ends(
                 signs = None;
             }
         }
-        if let Some((_, end)) = act(told, signals).into_iter().find(|(pid, _)| *pid == agent.id()) {
+        if let Some((_, end)) = act(told, signals, vigil).into_iter().find(|(pid, _)| *pid == agent.id()) {
             return Ok((end, silent));
         }
     }
 }
 
 /// Does what a signal tells; the processes that were reaped.
-fn act(told: Told, signals: &mut Signals) -> Vec<(u32, process::End)> {
+fn act(told: Told, signals: &mut Signals, vigil: &mut Vigil) -> Vec<(u32, process::End)> {
     match told {
         Told::ChildEnded | Told::Sign | Told::TimeUp => reap(),
         Told::Restart | Told::PowerOff => {
             println!("catenoid: going down");
+            vigil.hand_over();
             init::end_all_processes(signals, GRACE);
             boots::ended_in_order(Path::new(DATA), Path::new(RUN));
             let error = init::end_machine(Path::new(DATA), told == Told::Restart);

@@ -19,7 +19,11 @@ use catenoid_kernel::{
     shortage::{self, Locks, Memory, Pressure},
     wait::{Bell, For, wait},
 };
-use catenoid_schema::{manifest::ContainerRole, name::Name, status::Subject};
+use catenoid_schema::{
+    manifest::{ContainerRole, Restart},
+    name::Name,
+    status::Subject,
+};
 use tokio::sync::watch;
 
 use crate::{
@@ -52,6 +56,7 @@ const END: Duration = Duration::from_secs(20);
 struct Suspect {
     name: Name,
     role: ContainerRole,
+    restart: Restart,
     launches: Vec<String>,
     pids: Vec<u32>,
 }
@@ -170,8 +175,9 @@ impl Guard {
             let leaves = leaves.into_iter().filter(|leaf| leaf.populated);
             let (launches, pids): (Vec<_>, Vec<_>) = leaves.map(|leaf| (leaf.launch_id, leaf.pids)).unzip();
             if !launches.is_empty() {
-                let (name, role, pids) = (name.clone(), container.role, pids.into_iter().flatten().collect());
-                suspects.push(Suspect { name, role, launches, pids });
+                let (role, restart) = (container.role, container.restart);
+                let pids = pids.into_iter().flatten().collect();
+                suspects.push(Suspect { name: name.clone(), role, restart, launches, pids });
             }
         }
         Ok(suspects)
@@ -260,7 +266,7 @@ impl Guard {
         let message = format!("it used up memory of the whole device that no limit counts: {evidence}");
         // Before it ends, so that the pass that sees the end does not start it again.
         if suspect.role == ContainerRole::Service {
-            self.holds.take(&suspect.name, message.clone());
+            self.holds.take(&suspect.name, message.clone(), suspect.restart == Restart::Never);
         }
         let killed = suspect.launches.iter().try_for_each(|launch| self.hierarchy.kill(name, launch));
         let released = self.hierarchy.hold_still(name, false);
@@ -316,7 +322,8 @@ mod tests {
     use super::*;
 
     fn suspect(name: &str, role: ContainerRole, pids: &[u32]) -> Suspect {
-        Suspect { name: name.parse().unwrap(), role, launches: Vec::new(), pids: pids.to_vec() }
+        let (name, restart) = (name.parse().unwrap(), Restart::Always);
+        Suspect { name, role, restart, launches: Vec::new(), pids: pids.to_vec() }
     }
 
     #[test]

@@ -27,8 +27,22 @@ const LONGEST: Duration = Duration::from_secs(3600);
 #[derive(Debug)]
 struct Taker {
     reason: String,
-    until: Instant,
+    /// None for one that is to run once only: it has.
+    until: Option<Instant>,
     pause: Duration,
+}
+
+impl Taker {
+    fn is_held(&self, now: Instant) -> bool {
+        self.until.is_none_or(|until| until > now)
+    }
+
+    fn told(&self) -> String {
+        match self.until {
+            Some(_) => format!("{}; it is held back for {} min", self.reason, self.pause.as_secs() / 60),
+            None => format!("{}; it is not to be started again", self.reason),
+        }
+    }
 }
 
 /// Everything that is held back. Nobody has both locks at once, and nobody waits for the disk with that of the takers: the
@@ -56,9 +70,8 @@ impl Holds {
     pub(crate) fn apply<'a>(&self, target: &'a Target) -> (Cow<'a, Wanted>, bool) {
         let now = Instant::now();
         let mut held: BTreeMap<Name, String> = BTreeMap::new();
-        for (name, taker) in self.takers().iter().filter(|(_, taker)| taker.until > now) {
-            let minutes = taker.pause.as_secs() / 60;
-            held.insert(name.clone(), format!("{}; it is held back for {minutes} min", taker.reason));
+        for (name, taker) in self.takers().iter().filter(|(_, taker)| taker.is_held(now)) {
+            held.insert(name.clone(), taker.told());
         }
         if let Some(reason) = self.level().reason() {
             let containers = target.manifest.containers.iter();
@@ -73,11 +86,13 @@ impl Holds {
         (Cow::Owned(wanted), true)
     }
 
-    /// Holds `container` back for a while: a minute, and longer each time.
-    pub(crate) fn take(&self, container: &Name, reason: String) {
+    /// Holds `container` back for a while: a minute, and longer each time. One that is to run `once` is held back until there is
+    /// another manifest, or somebody says that the device is to go on.
+    pub(crate) fn take(&self, container: &Name, reason: String, once: bool) {
         let mut takers = self.takers();
         let pause = takers.get(container).map_or(FIRST, |taker| (taker.pause * 2).min(LONGEST));
-        takers.insert(container.clone(), Taker { reason, until: Instant::now() + pause, pause });
+        let until = (!once).then(|| Instant::now() + pause);
+        takers.insert(container.clone(), Taker { reason, until, pause });
         drop(takers);
         self.bell.ring();
     }
@@ -85,7 +100,7 @@ impl Holds {
     /// When the next one is no longer held back.
     pub(crate) fn next(&self) -> Option<Instant> {
         let now = Instant::now();
-        self.takers().values().map(|taker| taker.until).filter(|until| *until > now).min()
+        self.takers().values().filter_map(|taker| taker.until).filter(|until| *until > now).min()
     }
 
     /// To be called after each pass, with whether it left the device as it is to be.
@@ -106,10 +121,10 @@ impl Holds {
         drop(boots);
         let now = Instant::now();
         let mut takers = self.takers();
-        let held = takers.iter_mut().filter(|(_, taker)| taker.until > now);
+        let held = takers.iter_mut().filter(|(_, taker)| taker.is_held(now));
         // The next time is longer all the same.
         let told = held.map(|(name, taker)| {
-            taker.until = now;
+            taker.until = Some(now);
             format!("container/{name}: {}", taker.reason)
         });
         let told = was.into_iter().chain(told).collect();

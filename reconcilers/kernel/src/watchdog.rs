@@ -23,7 +23,7 @@ mod request {
 const HAS_RESET: u32 = 0x20;
 
 /// Every watchdog of the machine, armed: it resets the machine once nobody has fed it for its time, and cannot be let go of.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Watchdogs {
     armed: Vec<File>,
     /// How often they have to be fed: three times before the first of them resets.
