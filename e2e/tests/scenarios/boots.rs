@@ -50,11 +50,12 @@ fn vm_boot_loop_is_broken() -> Result<()> {
     Ok(())
 }
 
-/// Lets processes wait for the disk for ever, sooner than the device itself looks for such; the kernel restarts it.
+/// Lets processes wait for the disk for ever, and the kernel look for such sooner than the device lets it; it restarts.
 fn hang(bench: &mut Bench) -> Result<()> {
     let mark = bench.device.console().mark();
     bench.device.root(
-        "echo 5 >/proc/sys/kernel/hung_task_timeout_secs && (sync; fsfreeze -f /data; echo hangs >/data/hangs) >/dev/null 2>&1 &",
+        "(while echo 5 >/proc/sys/kernel/hung_task_timeout_secs; do sleep 1; done) >/dev/null 2>&1 &
+         (sync; fsfreeze -f /data; echo hangs >/data/hangs) >/dev/null 2>&1 &",
     )?;
     bench.device.vm().wait_console_from(mark, "hung_task: blocked tasks", RESET)?;
     bench.device.vm().wait_console_from(mark, "catenoid: booted", RESET)?;
