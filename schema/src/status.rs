@@ -138,19 +138,20 @@ pub enum Sync {
     Unknown,
 }
 
-/// Does it work?
+/// Does it work? From the best to the worst: where several tell of one subject, the worst of them counts. What somebody has to look at
+/// is never hidden behind what is only not there yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum Health {
     /// It does.
     Healthy,
-    /// It is on its way.
-    Progressing,
-    /// It does not, or not fully.
-    Degraded,
     /// It was asked not to.
     Suspended,
+    /// It is on its way.
+    Progressing,
     /// It is not there.
     Missing,
+    /// It does not, or not fully.
+    Degraded,
 }
 
 /// One fact behind a status.

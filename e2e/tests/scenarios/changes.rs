@@ -4,8 +4,10 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use catenoid_schema::control::Event;
+use catenoid_schema::status::Health;
 
-use crate::bench::{Bench, SOON, STEADY, author, converged};
+use crate::bench::author::resequenced;
+use crate::bench::{Bench, SOON, STEADY, author, converged, subject};
 
 /// Asks for the page again and again: one line each with the time in c0 and the version that answered, or `-`.
 fn poll(address: &str) -> String {
@@ -79,4 +81,34 @@ fn downtime(answers: &[String]) -> Result<f64> {
     let new = answers.iter().find(|line| line.ends_with(" 1.0.1"));
     let between = old.and_then(|old| Some(time(new?)? - time(old)?));
     between.with_context(|| format!("both versions should have answered: {answers:?}"))
+}
+
+/// Its guest has no such program.
+const ABSENT: &str = "  absent:
+    guest: tiny
+    command: [/nowhere]
+    limits: { memory: 16MiB, cpu: 0.25, pids: 16 }
+";
+
+/// What cannot start is degraded, whatever else is told of it, and nobody waits for it in vain.
+#[test]
+fn vm_severity_is_the_devices() -> Result<()> {
+    let (mut bench, _) = Bench::with_demo("severity")?;
+    let folder = bench.folder("documents")?;
+    let demo = bench.author.example("demo")?;
+    let sequence = bench.status()?.accepted.context("nothing is accepted")?.sequence + 1;
+    let envelope = bench.author.sign(&folder, &(resequenced(&demo, sequence)? + ABSENT))?;
+    let begun = Instant::now();
+    let apply = "cat >/tmp/absent.cose && catenoid apply /tmp/absent.cose --wait=120s";
+    let applied = bench.device.ssh().run_with_stdin(["sh", "-c", apply], &envelope)?;
+    assert_eq!(applied.code, 5, "{applied:?}");
+    assert!(begun.elapsed() < SOON / 2, "it waited for {} s: {applied:?}", begun.elapsed().as_secs());
+    let status = bench.status()?;
+    let absent = subject(&status, "container/absent")?;
+    let told: Vec<_> = absent.conditions.iter().map(|condition| condition.reason.as_str()).collect();
+    assert!(told.contains(&"NotStarted") && told.contains(&"StepFailed"), "{told:?}");
+    assert_eq!(absent.health, Health::Degraded);
+    let printed = bench.device.catenoid(&["status"])?;
+    assert_eq!(printed.code, 5, "{printed:?}");
+    Ok(())
 }
