@@ -26,6 +26,7 @@ use catenoid_kernel::seccomp::calls::{TABLE, Verdict};
 use catenoid_kernel::{namespace, process};
 use catenoid_limits::{Control, Limits, Value};
 use catenoid_schema::digest::Digest;
+use catenoid_schema::manifest::Stop;
 use catenoid_schema::name::Name;
 use catenoid_zones::Zones;
 use serde_json::json;
@@ -167,7 +168,8 @@ impl Ours {
             let (container, value) = (container.clone(), Value::At(value));
             self.limits.apply(&catenoid_limits::Step::SetLimit { container, control, value, was: None }).await?;
         }
-        let start = catenoid_containers::Step::Start { launch: launch.clone(), order: Box::new(order) };
+        let start =
+            catenoid_containers::Step::Start { launch: launch.clone(), order: Box::new(order), stop: Stop::default() };
         self.containers.apply(&start).await?;
         let started = Started::read(began, &mut output)?;
         self.ended("anew", &launch)?;

@@ -9,12 +9,12 @@ use std::{
 
 use catenoid_core::{Reconciler, RoomError};
 use catenoid_kernel::{
-    cgroup::{self, Hierarchy},
+    cgroup::{self, Hierarchy, Mark},
     namespace,
     process::{self, TICK_MILLISECONDS},
 };
 use catenoid_schema::{
-    manifest::StopSignal,
+    manifest::{Stop, StopSignal},
     name::Name,
     status::Blame,
     units::{Span, Timestamp},
@@ -75,6 +75,14 @@ pub enum Error {
     StillAlive {
         /// Which.
         container: Name,
+    },
+    /// It could not be written down how the container is asked to end.
+    #[error("failed to write down how container `{container}` is asked to end")]
+    Agree {
+        /// Which.
+        container: Name,
+        /// Why.
+        source: cgroup::Error,
     },
     /// What the container needs on the device could not be made.
     #[error("failed to make the control group of container `{container}`")]
@@ -142,6 +150,7 @@ impl RoomError for Error {
             | Self::Thaw { .. }
             | Self::Ask { .. }
             | Self::End { .. }
+            | Self::Agree { .. }
             | Self::MakeLeaf { .. }
             | Self::MakeOutput { .. }
             | Self::Launcher { .. }
@@ -270,7 +279,8 @@ impl Reconciler for Containers {
                 .hierarchy
                 .remove_leaf(container.as_str(), &launch)
                 .map_err(|source| Error::End { container, source }),
-            Step::Start { launch, order } => shared.start(launch, *order),
+            Step::Agree { container, launch, stop } => shared.agree(&container, &launch, stop),
+            Step::Start { launch, order, stop } => shared.start(launch, *order, stop),
         })
         .await
     }
@@ -319,8 +329,15 @@ impl Shared {
         }
     }
 
+    /// Writes down how the container is asked to end, whatever becomes of its manifest.
+    fn agree(&self, container: &Name, launch: &str, stop: Stop) -> Result<(), Error> {
+        let stop = serde_json::to_string(&stop).expect("a signal and a time");
+        let agreed = self.hierarchy.mark(container.as_str(), launch, Mark::Stop, &stop);
+        agreed.map_err(|source| Error::Agree { container: container.clone(), source })
+    }
+
     // [req->TSF-INIT] [req->APS-05]
-    fn start(&self, launch: String, order: LaunchOrder) -> Result<(), Error> {
+    fn start(&self, launch: String, order: LaunchOrder, stop: Stop) -> Result<(), Error> {
         let container = order.container.clone();
         let name = container.as_str();
         let leaves = self.hierarchy.leaves(name);
@@ -333,8 +350,9 @@ impl Shared {
             .make_leaf(name, &launch)
             .map_err(|source| Error::MakeLeaf { container: container.clone(), source })?;
         self.hierarchy
-            .mark(name, &launch, &self.identity)
+            .mark(name, &launch, Mark::Launcher, &self.identity)
             .map_err(|source| Error::MakeLeaf { container: container.clone(), source })?;
+        self.agree(&container, &launch, stop)?;
         let request = Request { launch, order };
         let answer = self.launch(&request, &container);
         if answer.is_err() {

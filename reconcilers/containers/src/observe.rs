@@ -7,7 +7,7 @@ use std::{
 };
 
 use catenoid_kernel::{
-    cgroup::{self, Hierarchy},
+    cgroup::{self, Hierarchy, Mark},
     name, namespace,
     process::{self, TICK_MILLISECONDS, Watch},
 };
@@ -55,9 +55,11 @@ pub(crate) fn observe(
                 State::Headless | State::Ended { .. } => false,
             };
             // Of one without a mark nothing is known: a version before marks started it.
-            let mark = hierarchy.marked(&group, &leaf.launch_id)?;
-            let outdated = matches!(state, State::Running { .. }) && mark.is_some_and(|mark| mark != launcher);
-            runs.insert(leaf.launch_id, Run { leaf: id, state, frozen, astray, outdated });
+            let marked = |mark| hierarchy.marked(&group, &leaf.launch_id, mark);
+            let started_by = marked(Mark::Launcher)?;
+            let outdated = matches!(state, State::Running { .. }) && started_by.is_some_and(|mark| mark != launcher);
+            let stop = marked(Mark::Stop)?.and_then(|mark| serde_json::from_str(&mark).ok());
+            runs.insert(leaf.launch_id, Run { leaf: id, state, frozen, astray, outdated, stop });
         }
         let last_exit = exit::read(&paths.exits(), &name)?;
         observed.containers.insert(name, Container { runs, last_exit });

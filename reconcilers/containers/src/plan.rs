@@ -54,6 +54,9 @@ pub struct Run {
     /// Whether another launcher started it than the device has now: its system call filter may be another one.
     #[serde(default, skip_serializing_if = "is_false")]
     pub outdated: bool,
+    /// How it is asked to end, as was written down when it was started. Of what an earlier version started nothing is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop: Option<Stop>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
@@ -122,12 +125,23 @@ pub enum Step {
         /// Of which launch.
         launch: String,
     },
+    /// Writes down how what runs is asked to end from now on.
+    Agree {
+        /// Whose.
+        container: Name,
+        /// Of which launch.
+        launch: String,
+        /// How.
+        stop: Stop,
+    },
     /// Starts the container.
     Start {
         /// The name of the launch.
         launch: String,
         /// How.
         order: Box<LaunchOrder>,
+        /// How it is asked to end.
+        stop: Stop,
     },
 }
 
@@ -151,12 +165,16 @@ impl catenoid_core::Step for Step {
             Self::End { launch, .. } | Self::Clear { launch, .. } => {
                 container.runs.remove(launch);
             }
-            Self::Start { launch, .. } => {
+            Self::Agree { launch, stop, .. } => {
+                if let Some(run) = container.runs.get_mut(launch) {
+                    run.stop = Some(*stop);
+                }
+            }
+            Self::Start { launch, stop, .. } => {
                 // The kernel will say which pid, leaf and moment.
                 let state = State::Running { pid: 0, started: 0, since: None };
-                container
-                    .runs
-                    .insert(launch.clone(), Run { leaf: 0, state, frozen: false, astray: false, outdated: false });
+                let (frozen, astray, outdated, stop) = (false, false, false, Some(*stop));
+                container.runs.insert(launch.clone(), Run { leaf: 0, state, frozen, astray, outdated, stop });
             }
         }
     }
@@ -170,7 +188,8 @@ impl Step {
             Self::Thaw { container, .. }
             | Self::Ask { container, .. }
             | Self::End { container, .. }
-            | Self::Clear { container, .. } => container,
+            | Self::Clear { container, .. }
+            | Self::Agree { container, .. } => container,
             Self::Start { order, .. } => &order.container,
         }
     }
@@ -187,6 +206,9 @@ impl fmt::Display for Step {
             }
             Self::End { grace, .. } => write!(f, "wait {grace} for the end of container `{container}`, then kill it"),
             Self::Clear { .. } => write!(f, "clear away the last run of container `{container}`"),
+            Self::Agree { stop: Stop { signal, grace }, .. } => {
+                write!(f, "from now on container `{container}` ends by {} within {grace}", signal_name(*signal))
+            }
             Self::Start { launch, .. } => write!(f, "start container `{container}` as launch {launch}"),
         }
     }
@@ -249,8 +271,14 @@ impl Planner for Planning {
             match run {
                 Some(run) if over(launch, run) => establish.push(start(launch)),
                 None => establish.push(start(launch)),
-                Some(Run { frozen: true, state: State::Running { .. }, .. }) => {
-                    establish.push(Step::Thaw { container: name.clone(), launch: launch.id.clone() });
+                Some(run @ Run { state: State::Running { .. }, .. }) => {
+                    let (container, id) = (name.clone(), launch.id.clone());
+                    if run.frozen {
+                        establish.push(Step::Thaw { container: container.clone(), launch: id.clone() });
+                    }
+                    if !agrees(launch, run) {
+                        establish.push(Step::Agree { container, launch: id, stop: launch.stop });
+                    }
                 }
                 Some(_) => {}
             }
@@ -266,10 +294,15 @@ impl Planner for Planning {
 /// Whether `run`, which is of `launch`, is all that is wanted.
 pub(crate) fn fits(launch: &Launch, run: &Run) -> bool {
     match &run.state {
-        State::Running { .. } => !run.frozen && !run.astray && !run.outdated,
+        State::Running { .. } => !run.frozen && !run.astray && !run.outdated && agrees(launch, run),
         State::Headless => false,
         State::Ended { exit } => rests(launch.restart, exit.as_ref()),
     }
+}
+
+/// Whether `run` would be asked to end as its manifest says now.
+fn agrees(launch: &Launch, run: &Run) -> bool {
+    run.stop.is_none_or(|stop| stop == launch.stop)
 }
 
 /// Whether `run`, which is of `launch`, is to make room for another one.
@@ -291,7 +324,7 @@ pub(crate) fn rests(restart: Restart, exit: Option<&Exit>) -> bool {
 }
 
 fn start(launch: &Launch) -> Step {
-    Step::Start { launch: launch.id.clone(), order: Box::new(launch.order.clone()) }
+    Step::Start { launch: launch.id.clone(), order: Box::new(launch.order.clone()), stop: launch.stop }
 }
 
 /// Everything is asked to end before anything is waited for, so that several end at the same time.
@@ -302,7 +335,9 @@ struct Retired {
 }
 
 impl Retired {
-    fn add(&mut self, container: &Name, launch: &str, run: &Run, stop: Stop) {
+    /// Ends `run` by what it was started under; `else_by` where that is not known.
+    fn add(&mut self, container: &Name, launch: &str, run: &Run, else_by: Stop) {
+        let stop = run.stop.unwrap_or(else_by);
         let (container, launch) = (container.clone(), launch.to_owned());
         match run.state {
             State::Running { pid, started, .. } => {

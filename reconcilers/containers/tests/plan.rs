@@ -94,12 +94,14 @@ fn run() -> impl Strategy<Value = Run> {
         2 => proptest::option::of(exit()).prop_map(|exit| State::Ended { exit }),
     ];
     let seldom = || proptest::bool::weighted(0.2);
-    (state, seldom(), seldom(), seldom()).prop_map(|(state, frozen, astray, outdated)| {
+    let signal = sample::select(vec![StopSignal::Term, StopSignal::Kill]);
+    let stop = proptest::option::of(signal.prop_map(|signal| Stop { signal, grace: Span::from_milliseconds(1000) }));
+    (state, seldom(), seldom(), seldom(), stop).prop_map(|(state, frozen, astray, outdated, stop)| {
         // A leaf in which nothing lives is not frozen, and who is not there is not outside.
         let frozen = frozen && !matches!(state, State::Ended { .. });
         let astray = astray && matches!(state, State::Running { .. });
         let outdated = outdated && matches!(state, State::Running { .. });
-        Run { leaf: 7, state, frozen, astray, outdated }
+        Run { leaf: 7, state, frozen, astray, outdated, stop }
     })
 }
 
@@ -192,6 +194,7 @@ fn ended(end: End, ran: u64) -> Observed {
         frozen: false,
         astray: false,
         outdated: false,
+        stop: None,
     };
     let runs = BTreeMap::from([(LAUNCHES[0].to_owned(), run)]);
     Observed { containers: BTreeMap::from([(web(), Container { runs, last_exit: Some(exit) })]) }

@@ -98,9 +98,25 @@ pub enum Error {
     },
 }
 
-/// The attribute that names the launcher of a leaf.
-const MARK: &str = "trusted.catenoid.launcher";
-/// The most bytes of it.
+/// What is written down with a leaf, in an attribute that only root of the device can change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    /// By which launcher it was started.
+    Launcher,
+    /// How it is asked to end.
+    Stop,
+}
+
+impl Mark {
+    fn attribute(self) -> &'static str {
+        match self {
+            Self::Launcher => "trusted.catenoid.launcher",
+            Self::Stop => "trusted.catenoid.stop",
+        }
+    }
+}
+
+/// The most bytes of a mark.
 const MARK_BYTES: usize = 64;
 
 /// A control file of a container's group.
@@ -345,30 +361,30 @@ impl Hierarchy {
         self.open_below(&leaf, flags).map_err(|source| Error::Open { path: self.path.join(&leaf), source })
     }
 
-    /// Writes down by which launcher the leaf was started, in an attribute that only root of the device can change.
+    /// Writes down `value` with the leaf.
     ///
     /// # Errors
     /// [`Error::Name`], [`Error::Write`].
-    pub fn mark(&self, container: &str, launch_id: &str, launcher: &str) -> Result<(), Error> {
+    pub fn mark(&self, container: &str, launch_id: &str, mark: Mark, value: &str) -> Result<(), Error> {
         let leaf = leaf(container, launch_id)?;
-        let marked = self
-            .open_below(&leaf, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC)
-            .and_then(|fd| Ok(at("cgroup.mark", || fsetxattr(&fd, MARK, launcher.as_bytes(), XattrFlags::empty()))?));
-        marked.map_err(|source| Error::Write { path: self.path.join(leaf), value: launcher.to_owned(), source })
+        let write = |fd| at("cgroup.mark", || fsetxattr(&fd, mark.attribute(), value.as_bytes(), XattrFlags::empty()));
+        let marked =
+            self.open_below(&leaf, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC).and_then(|fd| Ok(write(fd)?));
+        marked.map_err(|source| Error::Write { path: self.path.join(leaf), value: value.to_owned(), source })
     }
 
     /// What [`Hierarchy::mark`] wrote, if it did.
     ///
     /// # Errors
     /// [`Error::Name`], [`Error::Read`].
-    pub fn marked(&self, container: &str, launch_id: &str) -> Result<Option<String>, Error> {
+    pub fn marked(&self, container: &str, launch_id: &str, mark: Mark) -> Result<Option<String>, Error> {
         let leaf = leaf(container, launch_id)?;
         let failed = |source: io::Error| Error::Read { path: self.path.join(&leaf), source };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let Some(fd) = found(self.open_below(&leaf, flags).map_err(failed))? else { return Ok(None) };
-        let mut mark = [0; MARK_BYTES];
-        match look("cgroup.marked", || fgetxattr(&fd, MARK, &mut mark)) {
-            Ok(length) => Ok(Some(String::from_utf8_lossy(&mark[..length]).into_owned())),
+        let mut value = [0; MARK_BYTES];
+        match look("cgroup.marked", || fgetxattr(&fd, mark.attribute(), &mut value)) {
+            Ok(length) => Ok(Some(String::from_utf8_lossy(&value[..length]).into_owned())),
             Err(Errno::NODATA) => Ok(None),
             Err(source) => Err(failed(source.into())),
         }
