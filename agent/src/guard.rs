@@ -16,6 +16,7 @@ use std::{
 
 use catenoid_kernel::{
     cgroup::{self, Hierarchy},
+    namespace,
     shortage::{self, Locks, Memory, Pressure},
     wait::{Bell, For, wait},
 };
@@ -30,7 +31,7 @@ use crate::{
     audit::{Audit, Happening},
     hold::Holds,
     intake::{Target, chain},
-    paths::CGROUP,
+    paths::{CGROUP, NAMESPACES},
 };
 
 /// Memory is short when less than this share of it, in thousandths, is available.
@@ -260,7 +261,8 @@ impl Guard {
         suspects.iter().filter_map(|suspect| Some((suspect.name.clone(), time(suspect)?))).collect()
     }
 
-    /// Ends everything of a container at once and, if it is a service, holds it back.
+    /// Ends everything of a container at once and, if it is a service, holds it back. Its namespaces go with it: what it put into
+    /// them (neighbours, routes, interfaces) would outlive it. The pass makes them anew.
     fn end(&self, suspect: &Suspect, evidence: &Evidence) -> Result<(), cgroup::Error> {
         let name = suspect.name.as_str();
         let message = format!("it used up memory of the whole device that no limit counts: {evidence}");
@@ -269,6 +271,9 @@ impl Guard {
             self.holds.take(&suspect.name, message.clone(), suspect.restart == Restart::Never);
         }
         let killed = suspect.launches.iter().try_for_each(|launch| self.hierarchy.kill(name, launch));
+        if let Err(error) = namespace::remove(&Path::new(NAMESPACES).join(name)) {
+            tracing::warn!(container = name, error = chain(&error), "its namespaces outlive it");
+        }
         let released = self.hierarchy.hold_still(name, false);
         self.ended.set(Some(Instant::now()));
         let subject = Some(Subject::new("container", &suspect.name));

@@ -36,7 +36,7 @@ use crate::{
     clock,
     hold::Holds,
     intake::{Target, chain},
-    paths::{CGROUP, DATA, EXITS, RUN},
+    paths::{CGROUP, DATA, EXITS, NAMESPACES, RUN},
     status::Snapshot,
     upkeep,
 };
@@ -144,7 +144,7 @@ impl Pass {
         let rooms = Rooms {
             guests: Guests::new(&catenoid_guests::Paths { data: data.to_owned(), run: run.to_owned() }, generation),
             limits: Limits::open(cgroup)?,
-            zones: Zones::open(&run.join("namespaces"))?,
+            zones: Zones::open(Path::new(NAMESPACES))?,
             containers,
         };
         Ok(Self {

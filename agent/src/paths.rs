@@ -14,6 +14,8 @@ pub(crate) const FOREIGN: &str = "/run/catenoid/foreign";
 pub(crate) const RESET: &str = "/run/catenoid/reset";
 /// What containers ended with, written by PID 1.
 pub(crate) const EXITS: &str = "/run/catenoid/exits";
+/// Namespaces of containers, a folder for each.
+pub(crate) const NAMESPACES: &str = "/run/catenoid/namespaces";
 /// Control sockets, one folder for each container that has one.
 pub(crate) const CONTROL: &str = "/run/catenoid/control";
 /// Root of the cgroup v2 hierarchy.

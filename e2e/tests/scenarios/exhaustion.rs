@@ -19,7 +19,7 @@ const TAKER: &str = "
   TAKER:
     guest: probe
     zones: [plant]
-    command: [/usr/bin/catenoid-probe, exhaust, ROW, --seconds, \"30\"]
+    command: [/usr/bin/catenoid-probe, exhaust, ROW, --seconds, \"SECONDS\"]
     restart: never
     capabilities: [GRANTED]
     limits: { memory: 16MiB, cpu: 1.0, pids: 64 }
@@ -40,7 +40,7 @@ enum By {
 
 /// A row of each kind, who takes it, and what is told of it: the guard finds it by locks, by queues, by experiment; the
 /// filter refuses it; the group bounds it.
-const SAMPLE: [(&str, By, &str); 7] = [
+const SAMPLE: [(&str, By, &str); 8] = [
     ("posix-locks", By::Bare, "locks of files"),
     ("netlink-route-unread", By::Bare, "fetches from its sockets"),
     ("tcp-unaccepted", By::Bare, "fetches from its sockets"),
@@ -48,11 +48,19 @@ const SAMPLE: [(&str, By, &str); 7] = [
     ("ofd-locks", By::Bare, "while it stood still"),
     ("netlink-usersock", By::Granted, "EAFNOSUPPORT"),
     ("unix-datagrams", By::Bare, "memory"),
+    // What c0 put into its network namespace goes with that.
+    ("neighbours", By::Core, "while it stood still"),
 ];
 /// Until the agent answers whoever asks, while somebody takes what he can.
 const ANSWER: Duration = Duration::from_secs(20);
-/// How often a row is taken whose neighbour waited too long, and what it is compared with.
+/// How often a row is taken beside which the neighbour seems to wait too long, in turns with what is permitted.
 const TURNS: usize = 5;
+/// For how many seconds a row is taken at most.
+const LONGEST: u64 = 30;
+/// Until what was taken is given back: a packet socket ends only after every processor has paused.
+const GIVEN_BACK: Duration = Duration::from_secs(60);
+/// KiB that a taker may have of its own, or the device by chance.
+const OWN: u64 = 48 << 10;
 
 /// Rows are taken one after the other; in the whole set a neighbour measures meanwhile what it waits.
 ///
@@ -73,17 +81,17 @@ fn vm_resource_exhaustion() -> Result<()> {
         if measured { all_rows(&bench)? } else { SAMPLE.map(|(row, by, told)| (row.to_owned(), by, told)).into() };
     let mut device = Exhausted { bench, folder, yaml, sequence: 2 };
     let mut permitted = Vec::new();
-    for _ in 0..if measured { TURNS } else { 0 } {
-        let (_, window) = device.take(PERMITTED, By::Bare)?;
-        permitted.push(device.seconds(&window)?);
+    if measured {
+        let taken = device.take(PERMITTED, By::Bare, LONGEST)?;
+        permitted = device.seconds(&taken)?;
     }
     let mut failed = Vec::new();
     for (at, (row, by, told)) in rows.iter().enumerate() {
         let begun = Instant::now();
-        let taken = device.take(row, *by).and_then(|(outcome, window)| {
-            println!("{row} ({by:?}): {outcome} after {:.1} s", begun.elapsed().as_secs_f32());
-            ensure!(outcome.contains(told), "not `{told}`");
-            if measured { device.neighbour_waits(row, *by, &window, &permitted) } else { Ok(()) }
+        let taken = device.take(row, *by, LONGEST).and_then(|taken| {
+            println!("{row} ({by:?}): {} after {:.1} s", taken.outcome, begun.elapsed().as_secs_f32());
+            ensure!(taken.outcome.contains(told), "not `{told}`");
+            if measured { device.neighbour_waits(row, *by, &taken, &permitted) } else { Ok(()) }
         });
         if let Err(error) = taken {
             println!("FAILED: {row} ({by:?}): {error:#}");
@@ -105,20 +113,23 @@ struct Exhausted {
     sequence: u64,
 }
 
-/// From when until when something went on, in nanoseconds since the device was switched on.
-type Window = Range<u64>;
+/// What became of a row: what is told of it, and from when until when it was taken, in nanoseconds since the device was
+/// switched on.
+struct Taken {
+    outcome: String,
+    window: Range<u64>,
+}
 
 impl Exhausted {
-    /// Has a row taken; what became of it, and when that was. Nobody else is ended, and the agent answers.
-    fn take(&mut self, row: &str, by: By) -> Result<(String, Window)> {
+    /// Has a row taken, for so many seconds at most. Nobody else is ended, the agent answers, and what was taken is given back.
+    fn take(&mut self, row: &str, by: By, seconds: u64) -> Result<Taken> {
         let (before, agent_before) = (self.bench.processes()?, agent(&mut self.bench)?);
-        let since = self.bench.status()?.last_event;
-        let from = self.uptime()?;
+        let (since, available) = (self.bench.status()?.last_event, self.available()?);
         // One of its own for each row: nothing that is told of it is of another.
         self.sequence += 1;
         let name = if by == By::Core { "core0".to_owned() } else { format!("taker{}", self.sequence) };
-        let outcome = if by == By::Core { self.taken_by_core(row)? } else { self.taken_by_service(&name, row, by)? };
-        let until = self.uptime()?;
+        let taken =
+            if by == By::Core { self.by_core(row, seconds)? } else { self.by_service(&name, row, by, seconds)? };
         let asked = Instant::now();
         self.bench.status()?;
         ensure!(asked.elapsed() < ANSWER, "the agent answered after {} s", asked.elapsed().as_secs());
@@ -129,79 +140,113 @@ impl Exhausted {
         };
         let (before, after) = (others(before), others(self.bench.processes()?));
         ensure!(after == before, "{before:?}, then {after:?}");
-        if outcome.starts_with("held back") {
+        if taken.outcome.starts_with("held back") {
             self.bench.event(since, row, |event| event.kind == "ContainerEndedByGuard")?;
         }
-        Ok((outcome, from..until))
+        let until = Instant::now() + GIVEN_BACK;
+        while self.available()? + OWN < available {
+            ensure!(Instant::now() < until, "{available} KiB were available, and {} are", self.available()?);
+        }
+        Ok(taken)
     }
 
-    fn taken_by_service(&self, name: &str, row: &str, by: By) -> Result<String> {
+    fn by_service(&self, name: &str, row: &str, by: By, seconds: u64) -> Result<Taken> {
         let granted = if by == By::Granted { ALL_CAPABILITIES } else { "" };
         let taker = TAKER.replace("TAKER", name).replace("ROW", row).replace("GRANTED", granted);
+        let taker = taker.replace("SECONDS", &seconds.to_string());
         let yaml = resequenced(&self.yaml, self.sequence)? + taker.trim_start_matches('\n');
+        let since = self.bench.status()?.last_event;
         self.bench.submit(&self.bench.author.sign(&self.folder, &yaml)?)?;
-        outcome(&self.bench, name)
+        let (outcome, until) = outcome(&self.bench, name)?;
+        let start = format!("containers: start container `{name}`");
+        let started = self.bench.event(since, "its start", |event| event.message.starts_with(&start))?;
+        // In the second that the event names: it has started when that is over.
+        let ago: f64 = self.bench.c0("echo $EPOCHREALTIME")?.trim().parse::<f64>()? - (started.at.seconds() + 1) as f64;
+        let ago = u64::try_from(Duration::try_from_secs_f64(ago.max(0.0))?.as_nanos())?;
+        Ok(Taken { outcome, window: uptime(&self.bench)?.saturating_sub(ago)..until })
     }
 
     /// By a program in c0. If the guard ends it, c0 comes back.
-    fn taken_by_core(&mut self, row: &str) -> Result<String> {
+    fn by_core(&self, row: &str, seconds: u64) -> Result<Taken> {
         deliver_probe(&self.bench)?;
-        let since = self.bench.status()?.last_event;
+        let (since, from) = (self.bench.status()?.last_event, uptime(&self.bench)?);
         // It holds what it got until it is ended.
         let take = format!(
-            "{PROBE} exhaust {row} --seconds 30 >/tmp/taken & for _ in $(seq 60); do grep . /tmp/taken && break; sleep 1; done; kill $!"
+            "{PROBE} exhaust {row} --seconds {seconds} >/tmp/taken & for _ in $(seq 60); do grep . /tmp/taken && break; sleep 1; done; kill $!"
         );
         let told = self.bench.device.ssh().run(["sh", "-c", &take])?.stdout;
         self.bench.wait("c0 is there", |status| converged(status).is_some())?;
+        let until = uptime(&self.bench)?;
         let ended = self.bench.events(since)?.into_iter().find(|event| event.kind == "ContainerEndedByGuard");
-        match ended {
-            Some(ended) => Ok(format!("ended: {}", ended.message)),
-            None => told.lines().next().map(str::to_owned).context("c0 told nothing, and nobody ended it"),
-        }
+        let outcome = match ended {
+            Some(ended) => format!("ended: {}", ended.message),
+            None => told.lines().next().map(str::to_owned).context("c0 told nothing, and nobody ended it")?,
+        };
+        Ok(Taken { outcome, window: from..until })
     }
 
-    /// Nanoseconds since the device was switched on.
-    fn uptime(&mut self) -> Result<u64> {
-        let seconds = self.bench.device.root("cut -d ' ' -f 1 /proc/uptime")?.trim().parse()?;
-        Ok(u64::try_from(Duration::try_from_secs_f64(seconds)?.as_nanos())?)
+    /// KiB that are available on the device.
+    fn available(&mut self) -> Result<u64> {
+        Ok(self.bench.device.root("awk '/^MemAvailable/ { print $2 }' /proc/meminfo")?.trim().parse()?)
     }
 
-    /// What the neighbour measured within `window`, second by second.
-    fn seconds(&self, window: &Window) -> Result<Vec<Second>> {
+    /// What the neighbour measured while `taken` was taken, second by second.
+    fn seconds(&self, taken: &Taken) -> Result<Vec<Second>> {
         let told = self.bench.c0("catenoid logs watcher")?;
-        let all: Vec<Second> = told.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
-        Ok(all.into_iter().filter(|second| window.contains(&second.from.midpoint(second.until))).collect())
+        // The first line may have lost its begin.
+        let all: Vec<Second> = told.lines().skip(1).map(serde_json::from_str).collect::<Result<_, _>>()?;
+        Ok(all.into_iter().filter(|at| at.from >= taken.window.start && at.until <= taken.window.end).collect())
     }
 
-    /// The neighbour waits no longer than beside what is permitted; if it did once, not in the middle one of [`TURNS`].
-    fn neighbour_waits(&mut self, row: &str, by: By, window: &Window, permitted: &[Vec<Second>]) -> Result<()> {
-        let mut turns = vec![self.seconds(window)?];
-        loop {
-            let worst = FIGURES.map(|(what, of)| {
-                let figures = turns.iter().filter_map(|turn| median(turn.iter().map(|at| of(at) as f64).collect()));
-                // As long after its start: that of a container takes time itself.
-                let length = turns.iter().map(Vec::len).max().unwrap_or_default();
-                let like = permitted
-                    .iter()
-                    .filter_map(|turn| median(turn.iter().take(length).map(|at| of(at) as f64).collect()));
-                (what, median(figures.collect()), median(like.collect()))
-            });
-            let mut late = Vec::new();
-            for (what, figure, like) in worst {
-                let (figure, like) = figure.zip(like).context("nothing was measured")?;
-                println!("  {what} {figure:.0} us, {:.2} of that beside {PERMITTED}", figure / like.max(1.0));
-                if figure > WORSE * like && figure - like > NOISE {
-                    late.push(format!("{what} {figure:.0} us, and {like:.0} us beside {PERMITTED}"));
-                }
+    /// The neighbour waits no longer than beside what is permitted: if it seems to, both are taken in turns, and the middle ones
+    /// count.
+    fn neighbour_waits(&mut self, row: &str, by: By, taken: &Taken, permitted: &[Second]) -> Result<()> {
+        let seconds = self.seconds(taken)?;
+        if seconds.is_empty() {
+            println!("  it was over before the neighbour had measured for a second");
+            return Ok(());
+        }
+        let mut beside = vec![seconds];
+        if late(&beside, &[permitted.to_vec()])?.is_empty() {
+            return Ok(());
+        }
+        let mut like = Vec::new();
+        for turn in 0..TURNS {
+            if turn > 0 {
+                let taken = self.take(row, by, LONGEST)?;
+                beside.push(self.seconds(&taken)?);
             }
-            if late.is_empty() {
-                return Ok(());
-            }
-            ensure!(turns.len() < TURNS, "the neighbour waits: {late:?}");
-            let (_, window) = self.take(row, by)?;
-            turns.push(self.seconds(&window)?);
+            let length = beside.last().map_or(0, Vec::len).max(1);
+            let taken = self.take(PERMITTED, By::Bare, u64::try_from(length)? + 2)?;
+            like.push(self.seconds(&taken)?.into_iter().take(length).collect());
+        }
+        let late = late(&beside, &like)?;
+        ensure!(late.is_empty(), "the neighbour waits: {late:?}");
+        Ok(())
+    }
+}
+
+/// What a neighbour waits for too long, in the turns of `beside`, compared with those of `like`.
+fn late(beside: &[Vec<Second>], like: &[Vec<Second>]) -> Result<Vec<String>> {
+    let mut late = Vec::new();
+    for (what, of) in FIGURES {
+        let middle = |turns: &[Vec<Second>]| {
+            let each = turns.iter().filter_map(|turn| median(turn.iter().map(|at| of(at) as f64).collect()));
+            median(each.collect()).context("nothing was measured")
+        };
+        let (beside, like) = (middle(beside)?, middle(like)?);
+        println!("  {what} {beside:.0} us, {:.2} of that beside {PERMITTED}", beside / like.max(1.0));
+        if beside > WORSE * like && beside - like > NOISE {
+            late.push(format!("{what} {beside:.0} us, and {like:.0} us beside {PERMITTED}"));
         }
     }
+    Ok(late)
+}
+
+/// Nanoseconds since the device was switched on.
+fn uptime(bench: &Bench) -> Result<u64> {
+    let seconds = bench.c0("cut -d ' ' -f 1 /proc/uptime")?.trim().parse()?;
+    Ok(u64::try_from(Duration::try_from_secs_f64(seconds)?.as_nanos())?)
 }
 
 /// The rows, by everybody who can take them.
@@ -252,7 +297,7 @@ struct Turn {
 }
 
 /// A second of the neighbour's.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 struct Second {
     from: u64,
     until: u64,
@@ -267,7 +312,7 @@ type Figure = fn(&Second) -> u64;
 const FIGURES: [(&str, Figure); 2] = [("timer", |at| at.timer.p99), ("write", |at| at.write.p99)];
 
 /// In microseconds.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 struct Times {
     p99: u64,
 }
@@ -321,31 +366,32 @@ fn median(mut figures: Vec<f64>) -> Option<f64> {
     figures.get(figures.len() / 2).copied()
 }
 
-/// Waits until the taker was held back, was ended by its own limit, or tells what it got and holds it.
-fn outcome(bench: &Bench, name: &str) -> Result<String> {
+/// Waits until the taker was held back, was ended by its own limit, or tells what it got and holds it; and when that was seen.
+fn outcome(bench: &Bench, name: &str) -> Result<(String, u64)> {
     let told = |status: &Status, reasons: &[&str]| {
         let taker = subject(status, &format!("container/{name}")).ok()?;
         let told = taker.conditions.iter().find(|condition| reasons.contains(&condition.reason.as_str()));
         told.map(|condition| condition.message.clone())
     };
     let deadline = Instant::now() + SOON;
-    let mut ended: Option<Instant> = None;
+    let mut ended: Option<(Instant, u64)> = None;
     while Instant::now() < deadline {
         let status = bench.status()?;
         if let Some(held) = told(&status, &["HeldBack"]) {
-            return Ok(format!("held back: {held}"));
+            return Ok((format!("held back: {held}"), uptime(bench)?));
         }
         if let Some(outcome) = told(&status, &["Ended", "LastExit"]) {
             // The pass that sees the end may have begun before the guard held it back.
-            if ended.get_or_insert_with(Instant::now).elapsed() > Duration::from_secs(3) {
-                return Ok(outcome);
+            let (seen, at) = *ended.get_or_insert((Instant::now(), uptime(bench)?));
+            if seen.elapsed() > Duration::from_secs(3) {
+                return Ok((outcome, at));
             }
             continue;
         }
         // It tells when it has all that it gets.
         let told = bench.device.catenoid(&["logs", name])?.stdout;
         if let Some(line) = told.lines().find(|line| line.contains("stopped")) {
-            return Ok(line.to_owned());
+            return Ok((line.to_owned(), uptime(bench)?));
         }
     }
     let status = bench.status()?;

@@ -294,7 +294,17 @@ fn same_run(text: &str, commit: &str, changed: bool) -> Result<u64> {
 fn scenario(artefacts: &Artefacts, test: &str, share: (usize, usize), seed: u64, path: &Path) -> Result<bool> {
     test::prepare_vm(artefacts)?;
     let mut cargo = run::cargo();
-    cargo.args(["nextest", "run", "--workspace", "--all-features", "--profile", "whole", "--filterset"]);
+    // Shown while it runs: it takes long.
+    cargo.args([
+        "nextest",
+        "run",
+        "--workspace",
+        "--all-features",
+        "--profile",
+        "whole",
+        "--no-capture",
+        "--filterset",
+    ]);
     cargo.arg(format!("package(catenoid-e2e) and test(={test})")).current_dir(artefacts.workspace());
     cargo.env("CATENOID_WHOLE", "1").env("CATENOID_SHARE", format!("{}/{}", share.0, share.1));
     cargo.env("CATENOID_SEED", seed.to_string()).env(progress::VARIABLE, path);
