@@ -19,7 +19,7 @@ use groups::{GROUPS, Group, UNIT};
 use times::{Phase, Times};
 
 /// How long each fuzz target runs.
-const FUZZ_TIME: Duration = Duration::from_secs(20);
+const FUZZ_TIME: Duration = Duration::from_secs(10);
 /// What clippy and the tests are built of: with the same features, nothing is built for one of them only.
 const EVERYTHING: [&str; 2] = ["--workspace", "--all-features"];
 
