@@ -55,7 +55,7 @@ fn hang(bench: &mut Bench) -> Result<()> {
     let mark = bench.device.console().mark();
     bench.device.root(
         "(while echo 5 >/proc/sys/kernel/hung_task_timeout_secs; do sleep 1; done) >/dev/null 2>&1 &
-         (sync; fsfreeze -f /data; echo hangs >/data/hangs) >/dev/null 2>&1 &",
+         (sync; fsfreeze --freeze /data; echo hangs >/data/hangs) >/dev/null 2>&1 &",
     )?;
     bench.device.vm().wait_console_from(mark, "hung_task: blocked tasks", RESET)?;
     bench.device.vm().wait_console_from(mark, "catenoid: booted", RESET)?;

@@ -11,7 +11,7 @@ use catenoid_schema::status::Status;
 use serde::Deserialize;
 
 use crate::bench::author::resequenced;
-use crate::bench::{Bench, Process, SOON, converged, subject};
+use crate::bench::{Bench, Process, SOON, converged, is_well, subject};
 use crate::confined::{ALL_CAPABILITIES, PROBE, agent, deliver_probe, has_ended, with_neighbours};
 
 /// Takes one row; with no capability or all that a service can be granted, and 16 MiB.
@@ -175,7 +175,7 @@ impl Exhausted {
             "{PROBE} exhaust {row} --seconds {seconds} >/tmp/taken & for _ in $(seq 60); do grep . /tmp/taken && break; sleep 1; done; kill $!"
         );
         let told = self.bench.device.ssh().run(["sh", "-c", &take])?.stdout;
-        self.bench.wait("c0 is there", |status| converged(status).is_some())?;
+        self.bench.wait("c0 is there", |status| subject(status, "container/core0").is_ok_and(is_well))?;
         let until = uptime(&self.bench)?;
         let ended = self.bench.events(since)?.into_iter().find(|event| event.kind == "ContainerEndedByGuard");
         let outcome = match ended {
