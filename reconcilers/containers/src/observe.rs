@@ -41,6 +41,7 @@ pub(crate) fn observe(
         // No container can be called otherwise; the room of limits removes such a group.
         let Ok(name) = group.parse::<Name>() else { continue };
         let mut runs = BTreeMap::new();
+        let held_still = hierarchy.is_held_still(&group)?;
         for leaf in hierarchy.leaves(&group)? {
             let folder = paths.cgroup.join(name::CGROUP).join(&group).join(name::leaf(&leaf.launch_id));
             let Some(id) = process::folder_id(&folder)? else { continue };
@@ -49,7 +50,7 @@ pub(crate) fn observe(
             } else {
                 State::Ended { exit: recorded(&paths.exits(), &name, id, unseen)? }
             };
-            let frozen = leaf.frozen && leaf.populated;
+            let frozen = leaf.frozen && leaf.populated && !held_still;
             let astray = match state {
                 State::Running { pid, .. } => namespace::is_outside(pid, &paths.namespaces(&name))?,
                 State::Headless | State::Ended { .. } => false,

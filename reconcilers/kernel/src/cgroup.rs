@@ -116,6 +116,8 @@ impl Mark {
     }
 }
 
+/// The attribute of a container's group that says whether it is held still.
+const STILL: &str = "trusted.catenoid.still";
 /// The most bytes of a mark.
 const MARK_BYTES: usize = 64;
 
@@ -302,13 +304,26 @@ impl Hierarchy {
         Ok(time)
     }
 
-    /// Freezes all of `container`, or lets it go on. Its leaves have a freezer of their own.
+    /// Freezes all of `container` for a while, or lets it go on. It is written down that this is no drift.
     ///
     /// # Errors
     /// [`Error::Name`], [`Error::Write`].
     pub fn hold_still(&self, container: &str, still: bool) -> Result<(), Error> {
-        let file = format!("{}/cgroup.freeze", group(container)?);
-        gone_is_fine(self.write(&file, if still { "1" } else { "0" }))
+        let group = group(container)?;
+        let freeze = |value| self.write(&format!("{group}/cgroup.freeze"), value);
+        gone_is_fine(if still {
+            self.write_attribute(&group, STILL, "1").and_then(|()| freeze("1"))
+        } else {
+            freeze("0").and_then(|()| self.write_attribute(&group, STILL, "0"))
+        })
+    }
+
+    /// Whether [`Hierarchy::hold_still`] holds `container`.
+    ///
+    /// # Errors
+    /// [`Error::Name`], [`Error::Read`].
+    pub fn is_held_still(&self, container: &str) -> Result<bool, Error> {
+        Ok(self.attribute(&group(container)?, STILL)?.is_some_and(|still| still == "1"))
     }
 
     /// Makes the group of `container`.
@@ -366,11 +381,7 @@ impl Hierarchy {
     /// # Errors
     /// [`Error::Name`], [`Error::Write`].
     pub fn mark(&self, container: &str, launch_id: &str, mark: Mark, value: &str) -> Result<(), Error> {
-        let leaf = leaf(container, launch_id)?;
-        let write = |fd| at("cgroup.mark", || fsetxattr(&fd, mark.attribute(), value.as_bytes(), XattrFlags::empty()));
-        let marked =
-            self.open_below(&leaf, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC).and_then(|fd| Ok(write(fd)?));
-        marked.map_err(|source| Error::Write { path: self.path.join(leaf), value: value.to_owned(), source })
+        self.write_attribute(&leaf(container, launch_id)?, mark.attribute(), value)
     }
 
     /// What [`Hierarchy::mark`] wrote, if it did.
@@ -378,16 +389,7 @@ impl Hierarchy {
     /// # Errors
     /// [`Error::Name`], [`Error::Read`].
     pub fn marked(&self, container: &str, launch_id: &str, mark: Mark) -> Result<Option<String>, Error> {
-        let leaf = leaf(container, launch_id)?;
-        let failed = |source: io::Error| Error::Read { path: self.path.join(&leaf), source };
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let Some(fd) = found(self.open_below(&leaf, flags).map_err(failed))? else { return Ok(None) };
-        let mut value = [0; MARK_BYTES];
-        match look("cgroup.marked", || fgetxattr(&fd, mark.attribute(), &mut value)) {
-            Ok(length) => Ok(Some(String::from_utf8_lossy(&value[..length]).into_owned())),
-            Err(Errno::NODATA) => Ok(None),
-            Err(source) => Err(failed(source.into())),
-        }
+        self.attribute(&leaf(container, launch_id)?, mark.attribute())
     }
 
     /// The leaves of `container`, in the order of launch ids; none if it has no group.
@@ -430,12 +432,13 @@ impl Hierarchy {
         self.write(&format!("{}/cgroup.freeze", leaf(container, launch_id)?), "1")
     }
 
-    /// Lets the processes of the leaf go on.
+    /// Lets the processes of the leaf go on, whether the leaf or the group above it was frozen.
     ///
     /// # Errors
     /// [`Error::Name`], [`Error::Write`].
     pub fn thaw(&self, container: &str, launch_id: &str) -> Result<(), Error> {
-        self.write(&format!("{}/cgroup.freeze", leaf(container, launch_id)?), "0")
+        self.write(&format!("{}/cgroup.freeze", leaf(container, launch_id)?), "0")?;
+        self.write(&format!("{}/cgroup.freeze", group(container)?), "0")
     }
 
     /// Opens the leaf's `cgroup.events`. It is ready for `POLLPRI` (epoll: `EPOLLPRI`) whenever a value in it changed
@@ -495,6 +498,25 @@ impl Hierarchy {
             self.write(&file, &format!("+{controller}"))?;
         }
         Ok(())
+    }
+
+    fn write_attribute(&self, folder: &str, attribute: &str, value: &str) -> Result<(), Error> {
+        let write = |fd| at("cgroup.mark", || fsetxattr(&fd, attribute, value.as_bytes(), XattrFlags::empty()));
+        let written =
+            self.open_below(folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC).and_then(|fd| Ok(write(fd)?));
+        written.map_err(|source| Error::Write { path: self.path.join(folder), value: value.to_owned(), source })
+    }
+
+    fn attribute(&self, folder: &str, attribute: &str) -> Result<Option<String>, Error> {
+        let failed = |source: io::Error| Error::Read { path: self.path.join(folder), source };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let Some(fd) = found(self.open_below(folder, flags).map_err(failed))? else { return Ok(None) };
+        let mut value = [0; MARK_BYTES];
+        match look("cgroup.marked", || fgetxattr(&fd, attribute, &mut value)) {
+            Ok(length) => Ok(Some(String::from_utf8_lossy(&value[..length]).into_owned())),
+            Err(Errno::NODATA) => Ok(None),
+            Err(source) => Err(failed(source.into())),
+        }
     }
 
     fn make(&self, group: &str) -> Result<(), Error> {

@@ -272,8 +272,16 @@ async fn mountns_drift_is_taken_back() {
     let order = device.order("web", "exec sleep 1000");
     let before = running(&converge(&room, &always(&order)).await, &order);
 
-    // Frozen by hand: it goes on, and is the same as before.
+    // Held still by the guard: that is no drift.
+    device.hierarchy.hold_still("web", true).unwrap();
+    while !device.hierarchy.leaves("web").unwrap()[0].frozen {}
+    assert!(Planning::satisfied(&always(&order), &room.observe().await.unwrap()));
+    device.hierarchy.hold_still("web", false).unwrap();
+    while device.hierarchy.leaves("web").unwrap()[0].frozen {}
+
+    // Frozen by hand, the leaf and the group above it: it goes on, and is the same as before.
     device.hierarchy.freeze("web", &order.id()).unwrap();
+    fs::write(order.group.join("cgroup.freeze"), "1").unwrap();
     while !room.observe().await.unwrap().containers[&order.container].runs[&order.id()].frozen {}
     let status = Planning::status(&always(&order), &room.observe().await.unwrap());
     assert_eq!((status[0].sync, status[0].health), (Sync::OutOfSync, Health::Suspended));
