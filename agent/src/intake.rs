@@ -14,7 +14,9 @@ use std::{
     },
 };
 
-use catenoid_envelope::{Admitted, DeviceFacts, NEWER_AGENT_NEEDED, Verified, admit, meant_for, open};
+use catenoid_envelope::{
+    Admitted, DeviceFacts, NEWER_AGENT_NEEDED, Reading, Unverified, Verified, admit, meant_for, open_as,
+};
 use catenoid_forecast::{Paths, Wanted};
 use catenoid_guests::Generation;
 use catenoid_kernel::files::{self, Entry, Folder};
@@ -373,8 +375,11 @@ impl Intake {
     /// The same with another floor.
     fn above(&self, floor: ledger::Floor, envelope: &[u8]) -> Result<Candidate, Refused> {
         let at = clock::now();
-        let verified = self.believe(envelope, at)?;
         let held = self.accepted.borrow().clone();
+        // What is held is not asked again, also when somebody brings it again.
+        let reading =
+            if held.as_ref().is_some_and(|held| holds(envelope, held.digest)) { Reading::Again } else { Reading::New };
+        let verified = self.believe(envelope, at, reading)?;
         let accepted = match &held {
             Some(target) => Some(catenoid_envelope::Held {
                 sequence: floor.sequence.max(target.manifest.metadata.sequence),
@@ -397,9 +402,9 @@ impl Intake {
             (Outcome::Unchanged, Some(held)) => (held.accepted_at, held.generation),
             _ => (at, 0),
         };
-        // What is held is not asked again, also when somebody brings it again.
         let rules = if outcome == Outcome::Accepted { keeps_the_rules } else { |_: &Name, _: &Guest| Ok(()) };
-        let target = self.complete(verified, accepted_at, generation, rules, &mut |_, refused| Err(refused))?;
+        let target =
+            self.complete(verified, accepted_at, generation, reading, rules, &mut |_, refused| Err(refused))?;
         target.guests.iter().try_for_each(|(name, (_, guest))| self.image(name, guest))?;
         let guests = target.guests.iter().map(|(name, (_, guest))| (name, guest));
         let violations = check::permissions(&target.manifest, guests);
@@ -521,25 +526,26 @@ impl Intake {
         self.audit.note(Happening::by_device(kind, None, message));
     }
 
-    fn believe(&self, envelope: &[u8], at: Timestamp) -> Result<Verified<Manifest>, Refused> {
+    fn believe(&self, envelope: &[u8], at: Timestamp, reading: Reading) -> Result<Verified<Manifest>, Refused> {
         if envelope.len() as u64 > MANIFEST_LIMIT.bytes() {
             return Err(Refused::TooLarge { size: envelope.len() });
         }
-        Ok(open(envelope, &self.anchors, at)?)
+        Ok(open_as(envelope, &self.anchors, at, reading)?)
     }
 
     /// Takes up an entry of the ledger again, as of the moment when it was accepted: its signatures and its target count, and
     /// no rule. Those were asked then, and a later version may have tightened them. What no version ever accepted, and would
     /// harm the device, was put there by somebody else: [`check::bounds`] are never tightened.
     fn replay(&self, entry: &ledger::Entry) -> Result<Target, Refused> {
-        let verified = self.believe(&entry.envelope, entry.accepted_at)?;
+        let verified = self.believe(&entry.envelope, entry.accepted_at, Reading::Again)?;
         meant_for(verified.document(), &self.serial)?;
         let bounds = check::bounds(verified.document());
         if let Some(violation) = bounds {
             return Err(catenoid_envelope::Refusal::Violations { violations: vec![violation] }.into());
         }
         let told = std::mem::take(&mut *lock(&self.unread));
-        self.complete(verified, entry.accepted_at, entry.generation, |_, _| Ok(()), &mut |name, refused| {
+        let again = Reading::Again;
+        self.complete(verified, entry.accepted_at, entry.generation, again, |_, _| Ok(()), &mut |name, refused| {
             let message = format!("`{name}`: {}", chain(&refused));
             if told.get(name) != Some(&message) {
                 self.tell("GuestBroken", message.clone());
@@ -558,6 +564,7 @@ impl Intake {
         verified: Verified<Manifest>,
         accepted_at: Timestamp,
         generation: u64,
+        reading: Reading,
         rules: fn(&Name, &Guest) -> Result<(), Refused>,
         broken: &mut dyn FnMut(&Name, Refused) -> Result<(), Refused>,
     ) -> Result<Target, Refused> {
@@ -565,7 +572,7 @@ impl Intake {
         let manifest = verified.into_document();
         let mut guests = BTreeMap::new();
         for (name, reference) in &manifest.guests {
-            let found = self.guest(name, reference, accepted_at);
+            let found = self.guest(name, reference, accepted_at, reading);
             match found.and_then(|found| rules(name, &found.1).map(|()| found)) {
                 Ok(found) => drop(guests.insert(name.clone(), found)),
                 Err(refused) => broken(name, refused)?,
@@ -576,7 +583,13 @@ impl Intake {
     }
 
     /// Reads and verifies a descriptor.
-    fn guest(&self, name: &Name, reference: &GuestReference, at: Timestamp) -> Result<(Digest, Guest), Refused> {
+    fn guest(
+        &self,
+        name: &Name,
+        reference: &GuestReference,
+        at: Timestamp,
+        reading: Reading,
+    ) -> Result<(Digest, Guest), Refused> {
         let missing = |what, digest| Refused::GuestMissing { guest: name.clone(), what, digest };
         let differs = |difference: String| Refused::GuestDiffers { guest: name.clone(), difference };
         let descriptor = reference.descriptor.ok_or_else(|| differs("it has no digest".to_owned()))?;
@@ -591,7 +604,7 @@ impl Intake {
             self.discard(descriptor)?;
             return Err(missing("descriptor", descriptor));
         }
-        let guest: Verified<Guest> = open(&envelope, &self.anchors, at)
+        let guest: Verified<Guest> = open_as(&envelope, &self.anchors, at, reading)
             .map_err(|source| Refused::GuestEnvelope { guest: name.clone(), source })?;
         let guest = guest.into_document();
         let version = GuestVersion { name: guest.metadata.name.clone(), version: guest.metadata.version.clone() };
@@ -662,6 +675,12 @@ impl Intake {
         );
         Ok(())
     }
+}
+
+/// Whether an envelope claims to hold the manifest of this digest.
+fn holds(envelope: &[u8], manifest: Digest) -> bool {
+    let read = Unverified::read(envelope, Manifest::LIMITS.bytes);
+    read.is_ok_and(|envelope| Digest::of(envelope.payload()) == manifest)
 }
 
 /// Asked when a manifest is taken, and never again.

@@ -55,6 +55,9 @@ pub struct Fixture {
     /// The envelopes of two manifests that break rules: one gives a container too long a time to end, which a version might have
     /// taken; the other has no core container, which none ever took.
     pub lawless: [Vec<u8>; 2],
+    /// The envelopes of a descriptor and of a manifest with a container of that guest, as a version might have taken them: each
+    /// has its anchor among its certificates.
+    pub with_anchors: [Vec<u8>; 2],
     /// The envelope of a manifest that only a later version can read.
     pub newer: Vec<u8>,
 }
@@ -89,13 +92,13 @@ fn make() -> Fixture {
     }));
     let descriptor = software.seal(&guest);
     let long = serde_json::json!({"A": "a".repeat(3000), "B": "b".repeat(3000)});
-    let manifest = |sequence: u64| -> Manifest {
+    let naming = |descriptor: &[u8], sequence: u64| -> Manifest {
         from_json(serde_json::json!({
             "apiVersion": "catenoid.dev/v1",
             "kind": "Manifest",
             "metadata": {"name": "small", "sequence": sequence, "epoch": 2, "notAfter": "2049-01-01T00:00:00Z"},
             "target": {"serials": [SERIAL]},
-            "guests": {"core": {"ref": "core@1", "descriptor": Digest::of(&descriptor)}},
+            "guests": {"core": {"ref": "core@1", "descriptor": Digest::of(descriptor)}},
             "containers": {"core0": {
                 "guest": "core",
                 "role": "core",
@@ -104,13 +107,17 @@ fn make() -> Fixture {
             }},
         }))
     };
+    let manifest = |sequence| naming(&descriptor, sequence);
     let manifests = [5, 6].map(|sequence| operator.seal(&manifest(sequence)));
     let mut slow = manifest(5);
     slow.containers.values_mut().for_each(|container| container.stop.grace = Span::from_milliseconds(3_600_000));
     let lawless =
         [slow, Manifest { containers: BTreeMap::new(), ..manifest(5) }].map(|manifest| operator.seal(&manifest));
+    let loose = software.seal_under(&guest, &[software.certificate.clone(), software.authority.clone()]);
+    let under = [operator.certificate.clone(), operator.authority.clone()];
+    let with_anchors = [loose.clone(), operator.seal_under(&naming(&loose, 5), &under)];
     let newer = operator.seal_newer(&manifest(7));
-    Fixture { anchors, image, descriptor, manifests, lawless, newer }
+    Fixture { anchors, image, descriptor, manifests, lawless, with_anchors, newer }
 }
 
 impl Fixture {
@@ -150,7 +157,10 @@ impl Signer {
     }
 
     fn seal<T: Document>(&self, document: &T) -> Vec<u8> {
-        let chain = std::slice::from_ref(&self.certificate);
+        self.seal_under(document, std::slice::from_ref(&self.certificate))
+    }
+
+    fn seal_under<T: Document>(&self, document: &T, chain: &[Vec<u8>]) -> Vec<u8> {
         let mut draft = Draft::new(document).expect("it can be written");
         let signature: Signature = self.key.sign(&draft.message(chain));
         draft.add(chain, signature.to_bytes().into());

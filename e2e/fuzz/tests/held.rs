@@ -41,6 +41,33 @@ fn replay_asks_no_rule_that_was_tightened_since() {
     }
 }
 
+/// An anchor among the certificates of a signature was taken by earlier versions.
+#[test]
+fn replay_asks_no_order_of_certificates() {
+    let [descriptor, manifest] = &FIXTURE.with_anchors;
+    let data = folder();
+    for name in ["ledger", "blobs"] {
+        fs::create_dir(data.path().join(name)).unwrap();
+    }
+    for blob in [descriptor, &FIXTURE.image] {
+        fs::write(data.path().join("blobs").join(Digest::of(blob).to_hex()), blob).unwrap();
+    }
+    fs::write(data.path().join("ledger/a"), ledger_slot(&ledger_entry(1, [2, 5], at(), manifest))).unwrap();
+    let agent = FIXTURE.agent(data.path());
+    assert_eq!((agent.accepted(), agent.known_guests()), (Some(digest(manifest)), 1));
+    // Whoever brings it again is told that it is held.
+    assert_eq!(agent.accept(manifest).unwrap(), digest(manifest));
+    // Nobody is given it anew.
+    let data = folder();
+    let agent = FIXTURE.agent(data.path());
+    for blob in [descriptor, &FIXTURE.image] {
+        agent.push(blob).unwrap();
+    }
+    let refused = agent.accept(manifest).unwrap_err();
+    let told = refused.source().unwrap().to_string();
+    assert!(told.ends_with("leads to an anchor, but others were sent along that are not on the way"), "{told}");
+}
+
 /// The device fell back to a version that lacks what its newest manifest requires: the older one stands in, and takes nothing
 /// from the newer one.
 #[test]

@@ -341,10 +341,19 @@ impl Fields {
             "header-not-allowed",
         ];
         let certificate = [
+            "certificate-critical-extension",
+            "certificate-dates-wrong",
+            "certificate-expired",
+            "certificate-is-authority",
             "certificate-key-usage",
+            "certificate-name-constraints",
+            "certificate-not-yet-valid",
             "certificate-purpose-wrong",
+            "certificate-signature-algorithm",
+            "certificate-signature-wrong",
             "certificate-unreadable",
             "certificate-untrusted",
+            "certificate-version",
             wrong,
         ];
         let allowed = BTreeMap::from([

@@ -1,22 +1,43 @@
 //! From a signer's certificates to an anchor of a role.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
-use catenoid_schema::{anchors::Anchors, digest::Digest, document::Role, units::Timestamp};
-use rustls_pki_types::{CertificateDer, UnixTime};
-use webpki::{Cert, EndEntityCert, KeyUsage, VerifiedPath};
+use catenoid_schema::{
+    anchors::{Anchors, CertificateDer as AnchorDer},
+    digest::Digest,
+    document::Role,
+    units::Timestamp,
+};
+use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use webpki::{Cert, EndEntityCert, VerifiedPath};
 use x509_cert::{
     Certificate,
     der::{Decode, Encode, asn1::ObjectIdentifier},
-    ext::pkix::{BasicConstraints, KeyUsage as KeyUsageExtension},
+    ext::pkix::{BasicConstraints, KeyUsage},
+    spki::SubjectPublicKeyInfoOwned,
 };
 
-use crate::{format::Place, open::Error};
+use crate::{
+    fault::{AnchorFault, Fault},
+    format::Place,
+    open::{Error, Reading},
+};
 
 /// id-ecPublicKey (RFC 5480 section 2.1.1).
 const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 /// secp384r1 (RFC 5480 section 2.1.1.1).
 const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
+/// The extensions that an anchor may have as critical ones: those that webpki knows in the certificates below it. Key usage,
+/// alternative names, basic constraints, name constraints, distribution points, extended key usage (RFC 5280 section 4.2.1).
+const KNOWN_EXTENSIONS: [ObjectIdentifier; 6] = [
+    ObjectIdentifier::new_unwrap("2.5.29.15"),
+    ObjectIdentifier::new_unwrap("2.5.29.17"),
+    ObjectIdentifier::new_unwrap("2.5.29.19"),
+    ObjectIdentifier::new_unwrap("2.5.29.30"),
+    ObjectIdentifier::new_unwrap("2.5.29.31"),
+    ObjectIdentifier::new_unwrap("2.5.29.37"),
+];
 /// The most characters of a subject in a message.
 const SUBJECT_LIMIT: usize = 120;
 
@@ -39,8 +60,8 @@ pub(crate) struct Leaf {
 }
 
 /// The subject of a certificate as a person can read it; nothing that a terminal would obey.
-pub(crate) fn subject(certificate: &[u8]) -> String {
-    Certificate::from_der(certificate).map_or_else(|_| "an unreadable certificate".to_owned(), |c| readable(&c))
+fn subject(certificate: &[u8]) -> String {
+    Certificate::from_der(certificate).map_or_else(|_| "unreadable".to_owned(), |c| readable(&c))
 }
 
 fn readable(certificate: &Certificate) -> String {
@@ -54,118 +75,236 @@ pub(crate) fn verify(
     anchors: &Anchors,
     role: Role,
     at: Timestamp,
+    reading: Reading,
     place: Place,
 ) -> Result<Leaf, Error> {
-    if let Err(source) = path(chain, anchors, role, at)? {
-        let signer = subject(chain.first().map_or(&[], Vec::as_slice));
-        let other = Role::ALL
-            .into_iter()
-            .find(|other| *other != role && matches!(path(chain, anchors, *other, at), Ok(Ok(()))));
-        return Err(match (other, source) {
-            (Some(found), _) => Error::WrongRole { place, signer, found, needed: role },
-            (None, webpki::Error::CertExpired { .. }) => Error::CertificateExpired { place, signer, at },
-            (None, webpki::Error::CertNotValidYet { .. }) => Error::CertificateNotYetValid { place, signer, at },
-            (None, webpki::Error::CaUsedAsEndEntity) => Error::AuthorityAsSigner { place, signer },
-            (None, webpki::Error::RequiredEkuNotFoundContext(_)) => Error::KeyPurpose { place, signer, role },
-            (None, source) => Error::Untrusted { place, signer, role, source },
+    let first = chain.first().map_or(&[][..], Vec::as_slice);
+    let refused = |fault| Error::Certificate { place, signer: subject(first), fault };
+    let authorities = believed(anchors, role).ok_or(Error::NoAnchors { role })?;
+    if let Err(fault) = leads(chain, authorities, role, at, reading) {
+        let leads_for = |role: Role| {
+            believed(anchors, role).is_some_and(|authorities| leads(chain, authorities, role, at, reading).is_ok())
+        };
+        return Err(match Role::ALL.into_iter().find(|other| *other != role && leads_for(*other)) {
+            Some(found) => Error::WrongRole { place, signer: subject(first), found, needed: role },
+            None => refused(fault),
         });
     }
-    leaf(chain.first().map_or(&[], Vec::as_slice), place)
+    leaf(first).map_err(refused)
 }
 
-/// The outer error is about the anchors, the inner one about the chain.
-fn path(chain: &[Vec<u8>], anchors: &Anchors, role: Role, at: Timestamp) -> Result<Result<(), webpki::Error>, Error> {
+/// The authorities of a role, if there are any and somebody must sign.
+fn believed(anchors: &Anchors, role: Role) -> Option<&[AnchorDer]> {
+    let believed = anchors.roles.get(&role).filter(|believed| believed.threshold > 0)?;
+    Some(believed.certificates.as_slice()).filter(|certificates| !certificates.is_empty())
+}
+
+/// Whether `chain` leads to one of `authorities`. Each is tried, so their order decides nothing.
+fn leads(
+    chain: &[Vec<u8>],
+    authorities: &[AnchorDer],
+    role: Role,
+    at: Timestamp,
+    reading: Reading,
+) -> Result<(), Fault> {
+    let mut furthest = Fault::Untrusted { role };
+    for authority in authorities {
+        match leads_to(chain, authority.as_bytes(), role, at, reading) {
+            Ok(()) => return Ok(()),
+            Err(fault) => furthest = furthest.max(fault),
+        }
+    }
+    Err(furthest)
+}
+
+fn leads_to(chain: &[Vec<u8>], authority: &[u8], role: Role, at: Timestamp, reading: Reading) -> Result<(), Fault> {
+    let der = CertificateDer::from(authority);
+    let (trusted, anchor) = read_anchor(&der).map_err(|reason| Fault::AnchorUnreadable { role, reason })?;
+    let unfit = |fault| Fault::Anchor { anchor: readable(&anchor), fault };
+    let fit = fit(&anchor, at, reading);
     let certificates: Vec<_> = chain.iter().map(|c| CertificateDer::from(c.as_slice())).collect();
-    let believed: Vec<_> = anchors
-        .roles
-        .get(&role)
-        .filter(|believed| believed.threshold > 0 && !believed.certificates.is_empty())
-        .ok_or(Error::NoAnchors { role })?
-        .certificates
-        .iter()
-        .map(|c| CertificateDer::from(c.as_bytes()))
-        .collect();
-    let authorities = believed
-        .iter()
-        .map(|c| webpki::anchor_from_trusted_cert(c).map_err(|source| Error::Anchor { role, source }))
-        .collect::<Result<Vec<_>, _>>()?;
-    let Some((leaf, intermediates)) = certificates.split_first() else {
-        return Ok(Err(webpki::Error::UnknownIssuer));
+    let Some((leaf, above)) = certificates.split_first() else {
+        return Err(Fault::Untrusted { role });
     };
-    let leaf = match EndEntityCert::try_from(leaf) {
-        Ok(leaf) => leaf,
-        Err(source) => return Ok(Err(source)),
+    let leaf = EndEntityCert::try_from(leaf).map_err(|error| fault(&error, role, at))?;
+    // What is wrong with a path that leads to the anchor: webpki knows no words for it, and goes on to the next one.
+    let wrong = RefCell::new(None);
+    let judge = |path: &VerifiedPath<'_>| {
+        let way: Vec<_> = path.intermediate_certificates().map(Cert::der).collect();
+        let judged = judge_way(&way, above, &anchor, reading).and_then(|()| fit.clone().map_err(unfit));
+        judged.map_err(|fault| {
+            let mut wrong = wrong.borrow_mut();
+            *wrong = wrong.take().max(Some(fault));
+            webpki::Error::UnknownIssuer
+        })
     };
     // A Timestamp is never before 1970.
     let time = UnixTime::since_unix_epoch(Duration::from_secs(at.seconds().unsigned_abs()));
-    let usage = KeyUsage::required(extended_key_usage(role));
+    let usage = webpki::KeyUsage::required(extended_key_usage(role));
     let algorithms = &[webpki::aws_lc_rs::ECDSA_P384_SHA384];
-    let issuers = |path: &VerifiedPath<'_>| {
-        let anchor = authorities.iter().position(|anchor| anchor == path.anchor()).and_then(|at| believed.get(at));
-        let above = path.intermediate_certificates().map(Cert::der).chain(anchor.cloned());
-        above.enumerate().try_for_each(|(below, certificate)| issuer(&certificate, below, at))
-    };
-    Ok(leaf.verify_for_usage(algorithms, &authorities, intermediates, time, usage, None, Some(&issuers)).map(|_| ()))
+    let verified = leaf.verify_for_usage(algorithms, &[trusted], above, time, usage, None, Some(&judge)).map(|_| ());
+    let Err(error) = verified else { return Ok(()) };
+    if let Some(fault) = wrong.into_inner() {
+        return Err(fault);
+    }
+    // A key of another kind makes no signature of ours: what is wrong is the anchor, if it is the one that is named.
+    if matches!(fit, Err(AnchorFault::KeyKind)) && is_other_algorithm(&error) && is_named(&anchor, chain) {
+        return Err(unfit(AnchorFault::KeyKind));
+    }
+    Err(fault(&error, role, at))
 }
 
-/// What the path building does not look at: that an issuer's key is for certificates (RFC 5280 section 6.1.4, step n),
-/// and what an anchor's own certificate says, which to RFC 5280 is only a name and a key: that it is an authority, for so
-/// many others `below` it, at that time.
-fn issuer(der: &[u8], below: usize, at: Timestamp) -> Result<(), webpki::Error> {
-    let certificate = Certificate::from_der(der).map_err(|_| webpki::Error::BadDer)?;
-    let tbs = certificate.tbs_certificate();
-    let usage = tbs.get_extension::<KeyUsageExtension>().map_err(|_| webpki::Error::BadDer)?;
-    let constraints = tbs.get_extension::<BasicConstraints>().map_err(|_| webpki::Error::BadDer)?;
-    let Some((_, BasicConstraints { ca: true, path_len_constraint })) = constraints else {
-        return Err(webpki::Error::EndEntityUsedAsCa);
-    };
-    if !usage.is_some_and(|(_, usage)| usage.key_cert_sign()) {
-        return Err(webpki::Error::EndEntityUsedAsCa);
+fn is_other_algorithm(error: &webpki::Error) -> bool {
+    use webpki::Error::{UnsupportedSignatureAlgorithmContext, UnsupportedSignatureAlgorithmForPublicKeyContext};
+    matches!(error, UnsupportedSignatureAlgorithmContext(_) | UnsupportedSignatureAlgorithmForPublicKeyContext(_))
+}
+
+/// Whether the last of `chain` names `anchor` as its issuer.
+fn is_named(anchor: &Certificate, chain: &[Vec<u8>]) -> bool {
+    let last = chain.last().and_then(|last| Certificate::from_der(last).ok());
+    last.is_some_and(|last| last.tbs_certificate().issuer() == anchor.tbs_certificate().subject())
+}
+
+/// What webpki does not look at, of the authorities on the `way` from a leaf to `anchor`. That they are `sent` in order and
+/// nothing with them (RFC 9360 section 2): one chain has one form. That each is for certificates (RFC 5280 section 6.1.4,
+/// step n). That the anchor permits so many below it.
+fn judge_way(
+    way: &[CertificateDer<'_>],
+    sent: &[CertificateDer<'_>],
+    anchor: &Certificate,
+    reading: Reading,
+) -> Result<(), Fault> {
+    let read = |der: &CertificateDer<'_>| Certificate::from_der(der).map_err(|e| unreadable(&e));
+    let way_read = way.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    if reading == Reading::New {
+        let is_anchor = |certificate: &Certificate| {
+            let (this, anchor) = (certificate.tbs_certificate(), anchor.tbs_certificate());
+            this.subject() == anchor.subject() && this.subject_public_key_info() == anchor.subject_public_key_info()
+        };
+        if way.len() < sent.len() || way_read.iter().any(is_anchor) {
+            return Err(Fault::Surplus);
+        }
+        if way != sent {
+            return Err(Fault::Order);
+        }
     }
-    if path_len_constraint.is_some_and(|most| below > usize::from(most)) {
-        return Err(webpki::Error::PathLenConstraintViolated);
+    for authority in &way_read {
+        let usage = authority.tbs_certificate().get_extension::<KeyUsage>().map_err(|e| unreadable(&e))?;
+        if !usage.is_some_and(|(_, usage)| usage.key_cert_sign()) {
+            return Err(Fault::IssuerKeyUsage);
+        }
     }
-    let [time, not_before, not_after] = [
-        Duration::from_secs(at.seconds().unsigned_abs()),
-        tbs.validity().not_before.to_unix_duration(),
-        tbs.validity().not_after.to_unix_duration(),
-    ];
-    let unix = UnixTime::since_unix_epoch;
-    if time < not_before {
-        return Err(webpki::Error::CertNotValidYet { time: unix(time), not_before: unix(not_before) });
-    }
-    if time > not_after {
-        return Err(webpki::Error::CertExpired { time: unix(time), not_after: unix(not_after) });
+    let constraints = anchor.tbs_certificate().get_extension::<BasicConstraints>().ok().flatten();
+    let most = constraints.and_then(|(_, constraints)| constraints.path_len_constraint);
+    if most.is_some_and(|most| way.len() > usize::from(most)) {
+        return Err(Fault::PathLength);
     }
     Ok(())
 }
 
+fn unreadable(error: &dyn std::fmt::Display) -> Fault {
+    Fault::Unreadable { reason: error.to_string() }
+}
+
+/// What webpki says, in our words.
+fn fault(error: &webpki::Error, role: Role, at: Timestamp) -> Fault {
+    use webpki::Error as Webpki;
+    match error {
+        Webpki::UnknownIssuer => Fault::Untrusted { role },
+        Webpki::CertExpired { .. } => Fault::Expired { at },
+        Webpki::CertNotValidYet { .. } => Fault::NotYetValid { at },
+        Webpki::InvalidCertValidity => Fault::EndsBeforeItBegins,
+        Webpki::CaUsedAsEndEntity => Fault::Authority,
+        Webpki::EndEntityUsedAsCa => Fault::IssuerNoAuthority,
+        Webpki::PathLenConstraintViolated => Fault::PathLength,
+        Webpki::EmptyEkuExtension | Webpki::RequiredEkuNotFoundContext(_) => Fault::Purpose { role },
+        Webpki::NameConstraintViolation
+        | Webpki::MalformedNameConstraint
+        | Webpki::InvalidNetworkMaskConstraint
+        | Webpki::MaximumNameConstraintComparisonsExceeded => Fault::NameConstraints,
+        Webpki::UnsupportedCriticalExtension => Fault::CriticalExtension,
+        Webpki::UnsupportedSignatureAlgorithmContext(_) => Fault::SignatureAlgorithm,
+        Webpki::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => Fault::IssuerKeyKind,
+        Webpki::InvalidSignatureForPublicKey => Fault::SignatureWrong,
+        Webpki::UnsupportedCertVersion => Fault::Version,
+        // What is left are the ways in which bytes are no certificate.
+        other => unreadable(other),
+    }
+}
+
+/// An anchor as webpki takes it, a name and a key, and as its certificate says it.
+fn read_anchor<'a>(der: &'a CertificateDer<'a>) -> Result<(TrustAnchor<'a>, Certificate), String> {
+    let trusted = webpki::anchor_from_trusted_cert(der).map_err(|e| e.to_string())?;
+    let certificate = Certificate::from_der(der).map_err(|e| e.to_string())?;
+    let tbs = certificate.tbs_certificate();
+    tbs.get_extension::<BasicConstraints>().map_err(|e| e.to_string())?;
+    tbs.get_extension::<KeyUsage>().map_err(|e| e.to_string())?;
+    Ok((trusted, certificate))
+}
+
+/// Whether a device believes the certificate `der` as an anchor at `at`, and if not, why.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_anchor(der: &[u8], at: Timestamp) -> Result<(), AnchorFault> {
+    let der = CertificateDer::from(der);
+    let (_, certificate) = read_anchor(&der).map_err(|reason| AnchorFault::Unreadable { reason })?;
+    fit(&certificate, at, Reading::New)
+}
+
+/// What an anchor's own certificate says, which to RFC 5280 (section 6.1.1, input d) is only a name and a key: that it is an
+/// authority with a key of ours, at that time, and nothing critical that we cannot follow.
+fn fit(anchor: &Certificate, at: Timestamp, reading: Reading) -> Result<(), AnchorFault> {
+    let tbs = anchor.tbs_certificate();
+    if !is_of_p384(tbs.subject_public_key_info()) {
+        return Err(AnchorFault::KeyKind);
+    }
+    let constraints = tbs.get_extension::<BasicConstraints>().ok().flatten();
+    if !constraints.is_some_and(|(_, constraints)| constraints.ca) {
+        return Err(AnchorFault::NoAuthority);
+    }
+    let usage = tbs.get_extension::<KeyUsage>().ok().flatten();
+    if !usage.is_some_and(|(_, usage)| usage.key_cert_sign()) {
+        return Err(AnchorFault::KeyUsage);
+    }
+    let unknown = tbs.extensions().into_iter().flatten().find(|e| e.critical && !KNOWN_EXTENSIONS.contains(&e.extn_id));
+    if let Some(unknown) = unknown.filter(|_| reading == Reading::New) {
+        return Err(AnchorFault::CriticalExtension { id: unknown.extn_id.to_string() });
+    }
+    let time = Duration::from_secs(at.seconds().unsigned_abs());
+    if time < tbs.validity().not_before.to_unix_duration() {
+        return Err(AnchorFault::NotYetValid { at });
+    }
+    if time > tbs.validity().not_after.to_unix_duration() {
+        return Err(AnchorFault::Expired { at });
+    }
+    Ok(())
+}
+
+fn is_of_p384(info: &SubjectPublicKeyInfoOwned) -> bool {
+    let curve = info.algorithm.parameters.as_ref().and_then(|p| p.decode_as::<ObjectIdentifier>().ok());
+    info.algorithm.oid == EC_PUBLIC_KEY && curve == Some(P384)
+}
+
 /// What the path building does not look at: the leaf's own key and what it is for (RFC 5280 section 4.2.1.3).
-fn leaf(der: &[u8], place: Place) -> Result<Leaf, Error> {
-    let certificate = Certificate::from_der(der).map_err(|e| Error::Certificate { place, reason: e.to_string() })?;
-    let signer = readable(&certificate);
+fn leaf(der: &[u8]) -> Result<Leaf, Fault> {
+    let certificate = Certificate::from_der(der).map_err(|e| unreadable(&e))?;
     let tbs = certificate.tbs_certificate();
     let info = tbs.subject_public_key_info();
-    let curve = info.algorithm.parameters.as_ref().and_then(|p| p.decode_as::<ObjectIdentifier>().ok());
-    let of_curve = info.algorithm.oid == EC_PUBLIC_KEY && curve == Some(P384);
-    let public_key = info.subject_public_key.as_bytes().filter(|point| of_curve && is_uncompressed(point));
-    let Some(public_key) = public_key else {
-        return Err(Error::KeyKind { place, signer });
-    };
-    let usage = tbs.get_extension::<KeyUsageExtension>();
-    let signs_documents_only = usage
-        .ok()
-        .flatten()
-        .is_some_and(|(_, usage)| usage.digital_signature() && !usage.key_cert_sign() && !usage.crl_sign());
+    let public_key = info.subject_public_key.as_bytes().filter(|point| is_of_p384(info) && is_uncompressed(point));
+    let public_key = public_key.ok_or(Fault::KeyKind)?;
+    let usage = tbs.get_extension::<KeyUsage>().ok().flatten();
+    let signs_documents_only =
+        usage.is_some_and(|(_, usage)| usage.digital_signature() && !usage.key_cert_sign() && !usage.crl_sign());
     if !signs_documents_only {
-        return Err(Error::KeyUsage { place, signer });
+        return Err(Fault::KeyUsage);
     }
-    let unreadable = |reason: String| Error::Certificate { place, reason };
-    let info = info.to_der().map_err(|e| unreadable(e.to_string()))?;
+    let info = info.to_der().map_err(|e| unreadable(&e))?;
     let end =
         i64::try_from(tbs.validity().not_after.to_unix_duration().as_secs()).ok().and_then(Timestamp::from_seconds);
-    let not_after = end.ok_or_else(|| unreadable("its end is out of range".to_owned()))?;
-    Ok(Leaf { signer: Signer { subject: signer, key: Digest::of(&info), not_after }, public_key: public_key.to_vec() })
+    let not_after = end.ok_or_else(|| unreadable(&"its end is out of range"))?;
+    let signer = Signer { subject: readable(&certificate), key: Digest::of(&info), not_after };
+    Ok(Leaf { signer, public_key: public_key.to_vec() })
 }
 
 /// The value bytes of [`Role::extended_key_usage`] (X.690 section 8.19): 1.3.6.1.4.1.32473.7.n.

@@ -16,7 +16,8 @@
 //! - the content type is also the external data under each signature, so that one kind of document can never be taken
 //!   for another;
 //! - each leaf has a P-384 key, may sign (`digitalSignature`), is no authority, carries the extended key usage of the
-//!   role, and leads to an anchor of that role by signatures of ECDSA P-384 with SHA-384 only;
+//!   role, and leads to an anchor of that role by signatures of ECDSA P-384 with SHA-384 only, over all the certificates
+//!   that came with it and in their order;
 //! - every signature holds, and as many different keys as the role's threshold asks for have signed;
 //! - only now is the payload decoded.
 //!
@@ -24,13 +25,15 @@
 
 mod admit;
 mod chain;
+mod fault;
 pub mod format;
 mod frame;
 mod open;
 mod seal;
 
 pub use admit::{Admitted, DeviceFacts, Held, Refusal, Verdict, admit, judge, meant_for};
-pub use chain::Signer;
+pub use chain::{Signer, check_anchor};
+pub use fault::{AnchorFault, Fault};
 pub use format::Unverified;
-pub use open::{Error, NEWER_AGENT_HINT, NEWER_AGENT_NEEDED, Verified, open};
+pub use open::{Error, NEWER_AGENT_HINT, NEWER_AGENT_NEEDED, Reading, Verified, open, open_as};
 pub use seal::{Draft, SealError};

@@ -14,6 +14,7 @@ use catenoid_schema::{
 
 use crate::{
     chain::{self, Signer},
+    fault::Fault,
     format::{self, Place, Unverified},
 };
 
@@ -61,6 +62,29 @@ impl<T> Verified<T> {
 /// # Errors
 /// The first rule that is broken; each has a [`Error::name`] for programs.
 pub fn open<T: Document>(bytes: &[u8], anchors: &Anchors, at: Timestamp) -> Result<Verified<T>, Error> {
+    open_as(bytes, anchors, at, Reading::New)
+}
+
+/// Whether a document is read for the first time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// It is to be taken: every rule holds.
+    New,
+    /// It was taken before, perhaps by an earlier version: what later ones ask of the order of certificates and of an anchor's
+    /// extensions must not take it from a device. All else holds for it, too.
+    Again,
+}
+
+/// What [`open`] does, for a document that is new or is read again.
+///
+/// # Errors
+/// The first rule that is broken.
+pub fn open_as<T: Document>(
+    bytes: &[u8],
+    anchors: &Anchors,
+    at: Timestamp,
+    reading: Reading,
+) -> Result<Verified<T>, Error> {
     let envelope = Unverified::read(bytes, T::LIMITS.bytes)?;
     if envelope.content_type() != T::CONTENT_TYPE {
         let found = envelope.content_type().chars().filter(|c| !c.is_control()).take(80).collect();
@@ -69,7 +93,7 @@ pub fn open<T: Document>(bytes: &[u8], anchors: &Anchors, at: Timestamp) -> Resu
     let mut signers = Vec::new();
     for (index, (signature, chain)) in envelope.cose.signatures.iter().zip(envelope.chains()).enumerate() {
         let place = Place::Signature(index + 1);
-        let leaf = chain::verify(chain, anchors, T::ROLE, at, place)?;
+        let leaf = chain::verify(chain, anchors, T::ROLE, at, reading, place)?;
         let message = envelope.cose.tbs_data(T::CONTENT_TYPE.as_bytes(), signature);
         UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, &leaf.public_key)
             .verify(&message, &signature.signature)
@@ -196,59 +220,15 @@ pub enum Error {
         /// The role.
         role: Role,
     },
-    /// An anchor is no certificate.
-    #[error("failed to read an anchor of the role `{role}`")]
-    Anchor {
-        /// The role.
-        role: Role,
-        /// What webpki says.
-        source: webpki::Error,
-    },
-    /// The leaf is no certificate that we can read.
-    #[error("failed to read the certificate of {place}: {reason}")]
+    /// The certificates of a signer are not believed.
+    #[error("the certificate `{signer}` of {place} {fault}")]
     Certificate {
         /// Whose.
         place: Place,
-        /// What the decoder says.
-        reason: String,
-    },
-    /// A certificate of the chain has ended.
-    #[error("the certificate `{signer}` of {place}, or one above it, has expired by {at}")]
-    CertificateExpired {
-        /// Whose.
-        place: Place,
-        /// Its subject.
+        /// The subject of its leaf.
         signer: String,
-        /// The time of the verification.
-        at: Timestamp,
-    },
-    /// A certificate of the chain has not begun.
-    #[error("the certificate `{signer}` of {place}, or one above it, is not yet valid at {at}")]
-    CertificateNotYetValid {
-        /// Whose.
-        place: Place,
-        /// Its subject.
-        signer: String,
-        /// The time of the verification.
-        at: Timestamp,
-    },
-    /// The leaf is an authority.
-    #[error("the certificate `{signer}` of {place} is an authority, which signs certificates only")]
-    AuthorityAsSigner {
-        /// Whose.
-        place: Place,
-        /// Its subject.
-        signer: String,
-    },
-    /// The extended key usage of the role is missing.
-    #[error("the certificate `{signer}` of {place}, or one above it, was not issued for the role `{role}`")]
-    KeyPurpose {
-        /// Whose.
-        place: Place,
-        /// Its subject.
-        signer: String,
-        /// The role.
-        role: Role,
+        /// Why.
+        fault: Fault,
     },
     /// A good signer, for another kind of document.
     #[error("`{signer}` of {place} signs for the role `{found}`, not `{needed}`")]
@@ -261,34 +241,6 @@ pub enum Error {
         found: Role,
         /// The role that counts.
         needed: Role,
-    },
-    /// The chain leads to no anchor.
-    #[error("the certificate `{signer}` of {place} leads to no authority of the role `{role}`")]
-    Untrusted {
-        /// Whose.
-        place: Place,
-        /// Its subject.
-        signer: String,
-        /// The role.
-        role: Role,
-        /// What webpki says.
-        source: webpki::Error,
-    },
-    /// The leaf's key is not on P-384.
-    #[error("the key of `{signer}` of {place} is not an ECDSA key on P-384")]
-    KeyKind {
-        /// Whose.
-        place: Place,
-        /// Its subject.
-        signer: String,
-    },
-    /// The leaf's key usage is missing or another.
-    #[error("the key usage of `{signer}` of {place} is not `digitalSignature`")]
-    KeyUsage {
-        /// Whose.
-        place: Place,
-        /// Its subject.
-        signer: String,
     },
     /// The signature does not hold.
     #[error("{place} by `{signer}` does not match the content")]
@@ -341,16 +293,8 @@ impl Error {
             Self::ChainForm { .. } => "certificate-chain-missing",
             Self::ChainTooLarge { .. } => "certificate-chain-too-large",
             Self::NoAnchors { .. } => "anchors-missing",
-            Self::Anchor { .. } => "anchor-unreadable",
-            Self::Certificate { .. } => "certificate-unreadable",
-            Self::CertificateExpired { .. } => "certificate-expired",
-            Self::CertificateNotYetValid { .. } => "certificate-not-yet-valid",
-            Self::AuthorityAsSigner { .. } => "certificate-is-authority",
-            Self::KeyPurpose { .. } => "certificate-purpose-wrong",
+            Self::Certificate { fault, .. } => fault.name(),
             Self::WrongRole { .. } => "signer-role-wrong",
-            Self::Untrusted { .. } => "certificate-untrusted",
-            Self::KeyKind { .. } => "certificate-key-kind",
-            Self::KeyUsage { .. } => "certificate-key-usage",
             Self::SignatureSize { .. } | Self::Signature { .. } => "signature-wrong",
             Self::Threshold { .. } => "signers-too-few",
             Self::Payload { source } => match source {
@@ -368,7 +312,8 @@ impl Error {
     #[must_use]
     pub fn blame(&self) -> Blame {
         match self {
-            Self::NoAnchors { .. } | Self::Anchor { .. } | Self::CertificateNotYetValid { .. } => Blame::Administrator,
+            Self::Certificate { fault, .. } => fault.blame(),
+            Self::NoAnchors { .. } => Blame::Administrator,
             Self::Payload { source: cbor::Error::NewerNeeded { .. } } => Blame::Administrator,
             _ => Blame::ManifestAuthor,
         }
@@ -382,15 +327,9 @@ impl Error {
                 Some("pass the file that `catenoid-sign` wrote, whole and unaltered")
             }
             Self::ContentType { .. } => Some("this is another kind of document; a manifest ends with `.manifest.cose`"),
-            Self::CertificateExpired { .. } => Some("sign again with a valid certificate"),
-            Self::CertificateNotYetValid { .. } => Some("check the clock of the device"),
-            Self::AuthorityAsSigner { .. } => Some("sign with the key of a signer, not with that of its authority"),
-            Self::WrongRole { .. } | Self::KeyPurpose { .. } => {
-                Some("manifests are signed by the role `operator`, guests by `software`")
-            }
-            Self::Untrusted { .. } => {
-                Some("the device believes the anchors of its boot image only; compare the two PKIs")
-            }
+            Self::Certificate { fault, .. } => Some(fault.hint()),
+            Self::NoAnchors { .. } => Some("ship a boot image whose anchors name an authority of that role"),
+            Self::WrongRole { .. } => Some("manifests are signed by the role `operator`, guests by `software`"),
             Self::Signature { .. } => Some("the content was altered after it was signed; fetch or sign it again"),
             Self::Threshold { .. } => Some("add a signature with `catenoid-sign sign --add-signature`"),
             Self::Payload { source: cbor::Error::NewerNeeded { .. } } => Some(NEWER_AGENT_HINT),

@@ -23,11 +23,7 @@ use coset::{
     CborSerializable, ContentType, CoseSign, CoseSignBuilder, CoseSignature, Header, HeaderBuilder, Label,
     TaggedCborSerializable, iana,
 };
-use x509_cert::{
-    der::{Decode, asn1::BitString},
-    ext::pkix::KeyUsages,
-    spki::SubjectPublicKeyInfoOwned,
-};
+use x509_cert::ext::pkix::KeyUsages;
 
 fn refused<T: Document + std::fmt::Debug>(bytes: &[u8], anchors: &Anchors) -> &'static str {
     open::<T>(bytes, anchors, now()).expect_err("it was opened").name()
@@ -108,7 +104,7 @@ fn signers_that_do_not_count_are_named() {
     let expired_above = expired_above.by(&fleet.operator_authority);
     let rows = [
         ("signer-role-wrong", fleet.software.clone()),
-        ("certificate-untrusted", spec.by(&foreign)),
+        ("certificate-signature-wrong", spec.by(&foreign)),
         ("certificate-untrusted", spec.self_signed()),
         ("certificate-untrusted", spec.by(&fleet.software_authority)),
         ("certificate-untrusted", spec.by(&fleet.operator)), // by a leaf, which is no authority
@@ -129,8 +125,8 @@ fn signers_that_do_not_count_are_named() {
             "certificate-key-usage",
             issue(common::Spec { usage: Some(KeyUsages::DigitalSignature | KeyUsages::KeyCertSign), ..spec.clone() }),
         ),
-        ("certificate-key-kind", issue(common::Spec { info: p256(), ..spec.clone() })),
-        ("certificate-key-kind", issue(common::Spec { info: rsa(), ..spec.clone() })),
+        ("certificate-key-kind", issue(common::Spec { info: common::p256(), ..spec.clone() })),
+        ("certificate-key-kind", issue(common::Spec { info: common::rsa(), ..spec.clone() })),
         ("signature-wrong", Issued { key: key(99), ..fleet.operator.clone() }),
     ];
     for (index, (name, signer)) in rows.into_iter().enumerate() {
@@ -139,27 +135,6 @@ fn signers_that_do_not_count_are_named() {
         // Another one's good signature does not make up for it.
         let bytes = seal(&manifest(), &[&fleet.second_operator, &signer]);
         assert_eq!(refused::<Manifest>(&bytes, &fleet.anchors), name, "row {index} behind a good signer");
-    }
-}
-
-/// The generator of P-256 (SP 800-186 section 3.2.1.3) as a public key.
-fn p256() -> SubjectPublicKeyInfoOwned {
-    let point = "046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c2964fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5";
-    info("301306072a8648ce3d020106082a8648ce3d030107", &hex::decode(point).unwrap())
-}
-
-/// An RSA public key of 2048 bits: nobody signs with it.
-fn rsa() -> SubjectPublicKeyInfoOwned {
-    let modulus = format!("30820109028201 0100{}0203010001", "c5".repeat(256)).replace(' ', "");
-    let modulus = modulus.replacen("308201090282010100", "3082010a0282010100", 1);
-    info("300d06092a864886f70d0101010500", &hex::decode(modulus).unwrap())
-}
-
-fn info(algorithm: &str, key: &[u8]) -> SubjectPublicKeyInfoOwned {
-    let algorithm = hex::decode(algorithm).unwrap();
-    SubjectPublicKeyInfoOwned {
-        algorithm: Decode::from_der(&algorithm).unwrap(),
-        subject_public_key: BitString::from_bytes(key).unwrap(),
     }
 }
 
@@ -276,7 +251,7 @@ fn forms_that_are_not_ours_are_named() {
         ("certificate-chain-missing", make(body(), chain(Value::Text("x".to_owned())), Header::default())),
         ("certificate-chain-too-large", make(body(), chain(Value::Array(vec![leaf.clone(); 5])), Header::default())),
         ("certificate-chain-too-large", make(body(), chain(Value::Bytes(vec![0; 4097])), Header::default())),
-        ("certificate-untrusted", make(body(), chain(Value::Bytes(vec![0; 700])), Header::default())),
+        ("certificate-unreadable", make(body(), chain(Value::Bytes(vec![0; 700])), Header::default())),
         ("payload-missing", bent(&good, |parts| parts[2] = Value::Null)),
         ("signature-count", bent(&good, |parts| parts[3] = Value::Array(vec![]))),
         (
@@ -511,6 +486,8 @@ fn one_flipped_bit_in_any_byte_is_refused() {
         "algorithm-not-allowed",
         "header-not-allowed",
         "certificate-untrusted",
+        "certificate-unreadable",
+        "certificate-signature-wrong",
         "signature-wrong",
     ] {
         assert!(seen.contains_key(name), "no flip gave `{name}`: {seen:?}");

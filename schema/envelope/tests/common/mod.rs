@@ -18,7 +18,11 @@ use p384::ecdsa::{DerSignature, Signature, SigningKey, signature::Signer as _};
 use x509_cert::{
     builder::{self, Builder, CertificateBuilder, profile::BuilderProfile},
     certificate::{Certificate, TbsCertificate},
-    der::{Encode, asn1::ObjectIdentifier, flagset::FlagSet},
+    der::{
+        Decode, Encode,
+        asn1::{BitString, ObjectIdentifier},
+        flagset::FlagSet,
+    },
     ext::{
         Extension, ToExtension,
         pkix::{AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages, SubjectKeyIdentifier},
@@ -56,6 +60,8 @@ pub struct Spec {
     pub path_length: Option<u8>,
     pub usage: Option<FlagSet<KeyUsages>>,
     pub purposes: Vec<&'static str>,
+    /// Extensions beside those of every certificate.
+    pub more: Vec<Extension>,
     pub start: i64,
     pub end: i64,
 }
@@ -79,6 +85,7 @@ pub fn authority(name: &str, seed: u8, role: Option<Role>) -> Spec {
         path_length: None,
         usage: Some(KeyUsages::KeyCertSign | KeyUsages::CRLSign),
         purposes: role.map(Role::extended_key_usage).into_iter().collect(),
+        more: Vec::new(),
         start: NOW - 100 * DAY,
         end: NOW + 1000 * DAY,
     }
@@ -111,6 +118,33 @@ impl Spec {
         let mut issued = self.by(issuer);
         issued.chain.extend(issuer.chain.clone());
         issued
+    }
+}
+
+/// The generator of P-256 (SP 800-186 section 3.2.1.3) as a public key.
+pub fn p256() -> SubjectPublicKeyInfoOwned {
+    let point = "046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c2964fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5";
+    info("301306072a8648ce3d020106082a8648ce3d030107", &hex::decode(point).unwrap())
+}
+
+/// An RSA public key of 2048 bits: nobody signs with it.
+pub fn rsa() -> SubjectPublicKeyInfoOwned {
+    let modulus = format!("30820109028201 0100{}0203010001", "c5".repeat(256)).replace(' ', "");
+    let modulus = modulus.replacen("308201090282010100", "3082010a0282010100", 1);
+    info("300d06092a864886f70d0101010500", &hex::decode(modulus).unwrap())
+}
+
+/// The public key of `seed` on P-384, in the form of SEC 1 that is half as long.
+pub fn compressed(seed: u8) -> SubjectPublicKeyInfoOwned {
+    let point = key(seed).verifying_key().to_sec1_point(true);
+    info("301006072a8648ce3d020106052b81040022", point.as_bytes())
+}
+
+fn info(algorithm: &str, key: &[u8]) -> SubjectPublicKeyInfoOwned {
+    let algorithm = hex::decode(algorithm).unwrap();
+    SubjectPublicKeyInfoOwned {
+        algorithm: Decode::from_der(&algorithm).unwrap(),
+        subject_public_key: BitString::from_bytes(key).unwrap(),
     }
 }
 
@@ -152,6 +186,7 @@ impl BuilderProfile for Profile<'_> {
             let purposes = self.spec.purposes.iter().map(|purpose| ObjectIdentifier::new_unwrap(purpose)).collect();
             extensions.push((&ExtendedKeyUsage(purposes)).to_extension(named, &[])?);
         }
+        extensions.extend(self.spec.more.iter().cloned());
         Ok(extensions)
     }
 }
