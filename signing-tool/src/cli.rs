@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use catenoid_envelope::format::SIGNERS_LIMIT;
 use catenoid_schema::{
     anchors::Anchors,
     digest::Digest,
@@ -163,7 +164,7 @@ fn anchor(text: &str) -> Result<(Role, PathBuf), String> {
 
 fn threshold(text: &str) -> Result<(Role, u8), String> {
     let (role, number) = role(text)?;
-    Ok((role, number.parse().map_err(|_| "a threshold is a number from 1 to 255")?))
+    Ok((role, number.parse().map_err(|_| format!("a threshold is a number from 1 to {SIGNERS_LIMIT}"))?))
 }
 
 #[derive(Debug, Subcommand)]
@@ -298,7 +299,11 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
         Command::Pki(Pki::Init { dir, name }) => pki_init(&dir, &name),
         Command::Pki(Pki::Anchors { name, version, anchors, thresholds, output }) => {
-            files::replace(&output, &pki::anchors(&name, version, &anchors, &thresholds)?)?;
+            let made = pki::anchors(&name, version, &anchors, &thresholds, now())?;
+            for warning in made.warnings {
+                eprintln!("warning: {warning}");
+            }
+            files::replace(&output, &made.anchors)?;
             print(&format!("wrote {}\n", output.display()))
         }
         Command::Guest(GuestCommand::Build(arguments)) => guest::build(&arguments),

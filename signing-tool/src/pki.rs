@@ -4,17 +4,19 @@
 //! Everything that signs documents is ECDSA on P-384. The three platform keys are RSA-2048, because that is what UEFI
 //! firmware verifies Secure Boot signatures with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
+use catenoid_envelope::{AnchorFault, check_anchor, format::SIGNERS_LIMIT};
 use catenoid_schema::{
     anchors::{Anchors, AnchorsKind, AnchorsMetadata, CertificateDer, RoleAnchors},
     cbor,
     digest::Digest,
     document::{ApiVersion, Role},
     name::Name,
+    units::Timestamp,
 };
 use p384::ecdsa::{DerSignature, SigningKey};
 use p384::elliptic_curve::Generate;
@@ -87,17 +89,43 @@ pub(crate) enum Error {
     /// A file of certificates.
     #[error(transparent)]
     Chain(#[from] key::Error),
-    /// A certificate that no signature could lead to.
-    #[error("`{}` is not one certificate of an authority (`CA:TRUE`, `keyCertSign`) with a P-384 key", path.display())]
-    NoAuthority {
+    /// An anchor is one certificate.
+    #[error("`{}` holds {count} certificates; an anchor is one", path.display())]
+    Several {
         /// The file.
         path: PathBuf,
+        /// How many.
+        count: usize,
     },
-    /// A threshold that nobody could reach, or of nobody.
+    /// A certificate that no device would ever believe as an anchor.
+    #[error("`{}` cannot be an anchor: it {fault}", path.display())]
+    Unfit {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        fault: AnchorFault,
+    },
+    /// Nobody's signature would count.
+    #[error("nobody could sign for the role `{role}`: all its anchors have expired")]
+    Expired {
+        /// The role.
+        role: Role,
+    },
+    /// A threshold of nobody.
     #[error("the threshold of the role `{role}` must be at least 1, and the role must have an anchor")]
     Threshold {
         /// The role.
         role: Role,
+    },
+    /// A threshold that no envelope reaches.
+    #[error(
+        "nobody could reach the threshold {threshold} of the role `{role}`: a document has {SIGNERS_LIMIT} signatures at most"
+    )]
+    ThresholdTooHigh {
+        /// The role.
+        role: Role,
+        /// The threshold.
+        threshold: u8,
     },
     /// `openssl` is not there.
     #[error("failed to run `openssl`")]
@@ -124,8 +152,12 @@ impl From<Error> for Failure {
             }
             Error::RunOpenssl { .. } => Self::system(error).hint(Some("install the package `openssl`")),
             Error::Chain(error) => error.into(),
-            Error::NoAuthority { .. } => Self::refused(error),
-            Error::Subject { .. } | Error::Threshold { .. } => Self::usage(error),
+            Error::Several { .. } => {
+                Self::refused(error).hint(Some("give each authority a file and an `--anchor` of its own"))
+            }
+            Error::Unfit { .. } => Self::refused(error).hint(Some("make the authority as `docs/provision.md` shows")),
+            Error::Expired { .. } => Self::refused(error).hint(Some("give the renewed certificate of the authority")),
+            Error::Subject { .. } | Error::Threshold { .. } | Error::ThresholdTooHigh { .. } => Self::usage(error),
             Error::Certificate { .. } | Error::Encode { .. } | Error::Openssl { .. } => Self::system(error),
         }
     }
@@ -162,6 +194,13 @@ pub(crate) fn init(folder: &Path, name: &Name, now: SystemTime) -> Result<(), Er
     platform(&folder.join("platform"), name)
 }
 
+/// Anchors, and what the administrator should know of them.
+pub(crate) struct Made {
+    pub(crate) anchors: Vec<u8>,
+    /// Of each certificate that is not believed today, why.
+    pub(crate) warnings: Vec<String>,
+}
+
 // [req->NDR-3.13]
 /// The anchors with the authority of each file for its role, and how many must sign for each role (1 if not said).
 pub(crate) fn anchors(
@@ -169,36 +208,58 @@ pub(crate) fn anchors(
     version: u64,
     authorities: &[(Role, PathBuf)],
     thresholds: &[(Role, u8)],
-) -> Result<Vec<u8>, Error> {
+    at: Timestamp,
+) -> Result<Made, Error> {
     let mut roles: BTreeMap<Role, RoleAnchors> = BTreeMap::new();
+    let mut warnings = Vec::new();
+    let mut reachable = BTreeSet::new();
     for (role, path) in authorities {
-        let certificates = key::read_chain(path)?;
-        let [certificate] = certificates.as_slice() else {
-            return Err(Error::NoAuthority { path: path.clone() });
-        };
-        if !is_authority(certificate) {
-            return Err(Error::NoAuthority { path: path.clone() });
+        let certificate = read_anchor(path)?;
+        match check_anchor(&certificate, at) {
+            Ok(()) => drop(reachable.insert(*role)),
+            // Time decides over these, and it may be meant.
+            Err(fault @ AnchorFault::NotYetValid { .. }) => {
+                reachable.insert(*role);
+                warnings.push(warning(*role, path, &fault, "until then only others of its role are believed"));
+            }
+            Err(fault @ AnchorFault::Expired { .. }) => {
+                warnings.push(warning(*role, path, &fault, "only others of its role are believed"));
+            }
+            Err(fault) => return Err(Error::Unfit { path: path.clone(), fault }),
         }
         let believed = roles.entry(*role).or_insert(RoleAnchors { threshold: 1, certificates: Vec::new() });
-        believed.certificates.push(CertificateDer::new(certificate.clone()));
+        believed.certificates.push(CertificateDer::new(certificate));
+    }
+    if let Some(role) = roles.keys().find(|role| !reachable.contains(role)) {
+        return Err(Error::Expired { role: *role });
     }
     for (role, threshold) in thresholds {
+        if usize::from(*threshold) > SIGNERS_LIMIT {
+            return Err(Error::ThresholdTooHigh { role: *role, threshold: *threshold });
+        }
         let believed = roles.get_mut(role).filter(|_| *threshold > 0).ok_or(Error::Threshold { role: *role })?;
         believed.threshold = *threshold;
     }
     let metadata = AnchorsMetadata { name: name.clone(), version };
-    encode(&Anchors { api_version: ApiVersion::V1, kind: AnchorsKind::Anchors, metadata, roles })
+    let anchors = encode(&Anchors { api_version: ApiVersion::V1, kind: AnchorsKind::Anchors, metadata, roles })?;
+    Ok(Made { anchors, warnings })
 }
 
-fn is_authority(der: &[u8]) -> bool {
-    let Ok(certificate) = Certificate::from_der(der) else { return false };
-    let tbs = certificate.tbs_certificate();
-    let info = tbs.subject_public_key_info().to_der().unwrap_or_default();
-    let basic = tbs.get_extension::<BasicConstraints>().ok().flatten();
-    let usage = tbs.get_extension::<KeyUsage>().ok().flatten();
-    p384::PublicKey::from_public_key_der(&info).is_ok()
-        && basic.is_some_and(|(_, basic)| basic.ca)
-        && usage.is_some_and(|(_, usage)| usage.key_cert_sign())
+fn warning(role: Role, path: &Path, fault: &AnchorFault, so: &str) -> String {
+    format!("the anchor `{}` of the role `{role}` {fault}; {so}", path.display())
+}
+
+/// The one certificate of a file. Its key is a point on the curve, which a device finds out with the first signature only.
+fn read_anchor(path: &Path) -> Result<Vec<u8>, Error> {
+    let certificates = key::read_chain(path)?;
+    let [certificate] = certificates.as_slice() else {
+        return Err(Error::Several { path: path.to_owned(), count: certificates.len() });
+    };
+    let info = Certificate::from_der(certificate).and_then(|c| c.tbs_certificate().subject_public_key_info().to_der());
+    if p384::PublicKey::from_public_key_der(&info.unwrap_or_default()).is_err() {
+        return Err(Error::Unfit { path: path.to_owned(), fault: AnchorFault::KeyKind });
+    }
+    Ok(certificate.clone())
 }
 
 fn encode(anchors: &Anchors) -> Result<Vec<u8>, Error> {
@@ -373,4 +434,48 @@ fn platform(folder: &Path, name: &Name) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tool_anchors_out_of_their_time_are_told_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |years: u32| Timestamp::from_seconds(i64::from(years) * 365 * 24 * 3600).unwrap();
+        let made_at = |years: u32| std::time::UNIX_EPOCH + YEAR * years;
+        let name: Name = "fleet".parse().unwrap();
+        let authority = |name: &str| folder.path().join(name).join("operator/ca.crt.pem");
+        for (folder_name, years) in [("old", 10), ("new", 35)] {
+            init(&folder.path().join(folder_name), &name, made_at(years)).unwrap();
+        }
+        let judge = |years: u32, authorities: &[&str]| {
+            let given: Vec<_> = authorities.iter().map(|name| (Role::Operator, authority(name))).collect();
+            let shown = |text: String| text.replace(&format!("{}/", folder.path().display()), "");
+            match anchors(&name, 1, &given, &[], at(years)) {
+                Ok(made) => made.warnings.into_iter().map(shown).collect::<Vec<_>>().join("; "),
+                Err(error) => format!("refused: {error}"),
+            }
+        };
+        let old = "the anchor `old/operator/ca.crt.pem` of the role `operator`";
+        let new = "the anchor `new/operator/ca.crt.pem` of the role `operator`";
+        assert_eq!(judge(20, &["old"]), "");
+        assert_eq!(
+            judge(20, &["old", "new"]),
+            format!("{new} is not yet valid at 1989-12-27T00:00:00Z; until then only others of its role are believed")
+        );
+        assert_eq!(
+            judge(20, &["new"]),
+            format!("{new} is not yet valid at 1989-12-27T00:00:00Z; until then only others of its role are believed")
+        );
+        assert_eq!(
+            judge(40, &["old", "new"]),
+            format!("{old} has expired by 2009-12-22T00:00:00Z; only others of its role are believed")
+        );
+        assert_eq!(
+            judge(40, &["old"]),
+            "refused: nobody could sign for the role `operator`: all its anchors have expired"
+        );
+    }
 }

@@ -161,6 +161,49 @@ fn tool_a_pki_is_what_openssl_takes_and_never_overwritten() {
     assert_eq!(desk.read("pki/root/ca.key.pem"), before);
 }
 
+/// What `pki anchors` takes no certificate and no threshold for: each row is the section of its extensions, and how its key
+/// is made.
+#[test]
+fn tool_anchors_that_nobody_could_use_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let [p384, p256] = ["P-384", "P-256"].map(|curve| format!("-newkey ec -pkeyopt ec_paramgen_curve:{curve}"));
+    let authority = "basicConstraints=critical,CA:true\nkeyUsage=critical,keyCertSign";
+    let critical = format!("{authority}\n1.3.6.1.4.1.32473.99=critical,DER:0500");
+    let rows: [(&str, &str, &str); 7] = [
+        ("good", authority, &p384),
+        ("signer", "basicConstraints=critical,CA:false\nkeyUsage=critical,digitalSignature", &p384),
+        ("usage", "basicConstraints=critical,CA:true\nkeyUsage=critical,cRLSign", &p384),
+        ("nousage", "basicConstraints=critical,CA:true", &p384),
+        ("critical", &critical, &p384),
+        ("p256", authority, &p256),
+        ("rsa", authority, "-newkey rsa:2048"),
+    ];
+    let mut text = String::new();
+    let mut show = |arguments: &[&str]| {
+        let all = [&["pki", "anchors", "--name", "fleet", "-o", "anchors.cbor"], arguments].concat();
+        text += &format!("$ catenoid-sign {}\n{}\n", all.join(" "), seen(&run(at, &all)));
+    };
+    for (name, extensions, key) in rows {
+        let config = format!("[req]\ndistinguished_name=dn\n[dn]\n[these]\n{extensions}\n");
+        std::fs::write(at.join("config"), config).unwrap();
+        let made =
+            format!("req -x509 -nodes -sha384 {key} -subj /CN={name} -config config -extensions these -keyout k");
+        let out = format!("{name}.pem");
+        let mut openssl = std::process::Command::new("openssl");
+        let output = openssl.args(made.split(' ')).args(["-out", &out]).current_dir(at).output().unwrap();
+        assert!(output.status.success(), "{name}: {}", seen(&output));
+        show(&["--anchor", &format!("operator={out}")]);
+    }
+    let [good, signer] = ["good.pem", "signer.pem"].map(|name| std::fs::read_to_string(at.join(name)).unwrap());
+    std::fs::write(at.join("two.pem"), good + &signer).unwrap();
+    show(&["--anchor", "operator=two.pem"]);
+    for threshold in ["operator=8", "operator=9", "operator=0", "operator=256", "software=1"] {
+        show(&["--anchor", "operator=good.pem", "--threshold", threshold]);
+    }
+    insta::assert_snapshot!(text);
+}
+
 #[test]
 fn tool_a_bundle_has_the_manifest_first_and_every_blob_once() {
     let desk = Desk::new();
