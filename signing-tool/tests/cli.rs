@@ -204,6 +204,29 @@ fn tool_anchors_that_nobody_could_use_are_refused() {
     insta::assert_snapshot!(text);
 }
 
+/// A chain is put into order before anything is signed with it.
+#[test]
+fn tool_chains_out_of_order_sign_nothing() {
+    let desk = Desk::new();
+    let read = |path: &str| String::from_utf8(desk.read(path)).unwrap();
+    let (signer, operator, root) =
+        (read("pki/operator/signer.chain.pem"), read("pki/operator/ca.crt.pem"), read("pki/root/ca.crt.pem"));
+    let mut text = String::new();
+    for (name, chain) in [
+        ("swapped", format!("{signer}{root}{operator}")),
+        ("stranger", format!("{signer}{}", read("pki/software/ca.crt.pem"))),
+        ("anchor", format!("{signer}{operator}{root}")),
+        ("twice", format!("{signer}{signer}")),
+    ] {
+        desk.write("chain.pem", &chain);
+        let key = ["sign", "--key", "pki/operator/signer.key.pem", "--chain", "chain.pem", "--guests", "guests"];
+        let output = run(desk.path(), &[&key[..], &["press.yaml", "-o", "out.cose"]].concat());
+        assert!(!desk.path().join("out.cose").exists(), "{name} was signed with");
+        text += &format!("{name}: {}\n", seen(&output));
+    }
+    insta::assert_snapshot!(text);
+}
+
 #[test]
 fn tool_a_bundle_has_the_manifest_first_and_every_blob_once() {
     let desk = Desk::new();
