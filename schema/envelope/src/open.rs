@@ -102,6 +102,9 @@ pub fn open_as<T: Document>(
     }
     let needed = anchors.roles.get(&T::ROLE).map_or(u8::MAX, |role| role.threshold);
     let found = signers.iter().map(|signer| signer.key).collect::<BTreeSet<_>>().len();
+    if usize::from(needed) > format::SIGNERS_LIMIT {
+        return Err(Error::ThresholdTooHigh { role: T::ROLE, needed });
+    }
     if found < usize::from(needed) {
         return Err(Error::Threshold { role: T::ROLE, found, needed });
     }
@@ -260,6 +263,17 @@ pub enum Error {
         /// How many must.
         needed: u8,
     },
+    /// More must sign than can.
+    #[error(
+        "the anchors want {needed} keys of the role `{role}`, and a document has {} signatures at most",
+        format::SIGNERS_LIMIT
+    )]
+    ThresholdTooHigh {
+        /// The role.
+        role: Role,
+        /// How many must.
+        needed: u8,
+    },
     /// Signed, but no document that this version can read.
     #[error("failed to read the signed content")]
     Payload {
@@ -297,6 +311,7 @@ impl Error {
             Self::WrongRole { .. } => "signer-role-wrong",
             Self::SignatureSize { .. } | Self::Signature { .. } => "signature-wrong",
             Self::Threshold { .. } => "signers-too-few",
+            Self::ThresholdTooHigh { .. } => "threshold-too-high",
             Self::Payload { source } => match source {
                 cbor::Error::TooLarge { .. } => "payload-too-large",
                 cbor::Error::TooDeep { .. } => "payload-too-deep",
@@ -313,7 +328,7 @@ impl Error {
     pub fn blame(&self) -> Blame {
         match self {
             Self::Certificate { fault, .. } => fault.blame(),
-            Self::NoAnchors { .. } => Blame::Administrator,
+            Self::NoAnchors { .. } | Self::ThresholdTooHigh { .. } => Blame::Administrator,
             Self::Payload { source: cbor::Error::NewerNeeded { .. } } => Blame::Administrator,
             _ => Blame::ManifestAuthor,
         }
@@ -331,6 +346,9 @@ impl Error {
             Self::NoAnchors { .. } => Some("ship a boot image whose anchors name an authority of that role"),
             Self::WrongRole { .. } => Some("manifests are signed by the role `operator`, guests by `software`"),
             Self::Signature { .. } => Some("the content was altered after it was signed; fetch or sign it again"),
+            Self::ThresholdTooHigh { .. } => {
+                Some("ship a boot image whose anchors have a threshold that can be reached")
+            }
             Self::Threshold { .. } => Some("add a signature with `catenoid-sign sign --add-signature`"),
             Self::Payload { source: cbor::Error::NewerNeeded { .. } } => Some(NEWER_AGENT_HINT),
             _ => None,

@@ -157,6 +157,20 @@ fn the_threshold_counts_different_keys() {
     assert_eq!(open::<Manifest>(&both, &two, now()).unwrap().signers().len(), 2);
 }
 
+/// Whoever made the anchors mends it; no further signature would.
+#[test]
+fn a_threshold_that_nobody_reaches_is_the_administrators() {
+    let fleet = fleet();
+    let bytes = seal(&manifest(), &[&fleet.operator]);
+    for (threshold, name, blame) in
+        [(8, "signers-too-few", Blame::ManifestAuthor), (9, "threshold-too-high", Blame::Administrator)]
+    {
+        let believed = anchors(&[(Role::Operator, threshold, &fleet.operator_authority)]);
+        let error = open::<Manifest>(&bytes, &believed, now()).unwrap_err();
+        assert_eq!((error.name(), error.blame()), (name, blame));
+    }
+}
+
 #[test]
 fn anchors_without_the_role_believe_nobody() {
     let fleet = fleet();
