@@ -22,7 +22,7 @@ use super::{
     archive, debian, erofs, folder, leftovers,
     path::{GuestPath, PathError},
     progress::Progress,
-    recipe::{self, FileSource, Mode, Recipe, Word},
+    recipe::{self, FileMode, FileSource, Recipe, Word},
     stage, tool,
     tree::{self, Content, Entry, Node, Tree},
     uuid, verity,
@@ -262,7 +262,7 @@ pub(crate) fn build(arguments: &BuildArguments, recipe: Recipe) -> Result<Built,
 }
 
 /// The files that are added, each with its place on the build host.
-fn added_files(arguments: &BuildArguments, recipe: &Recipe) -> Result<Vec<(GuestPath, Mode<0o644>, PathBuf)>, Error> {
+fn added_files(arguments: &BuildArguments, recipe: &Recipe) -> Result<Vec<(GuestPath, FileMode, PathBuf)>, Error> {
     let shown = || arguments.recipe.display().to_string();
     if let Some((dest, _)) = arguments.file.iter().find(|(dest, _)| recipe.files.iter().all(|file| file.dest != *dest))
     {
@@ -306,7 +306,7 @@ fn source(arguments: &BuildArguments, recipe: &Recipe) -> Result<(Tree, Option<F
 }
 
 /// Turns what the source has into what the image has. The result is complete.
-fn furnish(tree: &mut Tree, recipe: &Recipe, added: Vec<(GuestPath, Mode<0o644>, PathBuf)>) -> Result<(), Error> {
+fn furnish(tree: &mut Tree, recipe: &Recipe, added: Vec<(GuestPath, FileMode, PathBuf)>) -> Result<(), Error> {
     leftovers::remove(tree);
     tree.remove(&recipe.remove, &recipe.keep);
     for directory in &recipe.directories {

@@ -12,7 +12,10 @@ use catenoid_schema::{
 };
 use serde::Deserialize;
 
-use super::path::{GuestPath, Pattern};
+use super::{
+    path::{GuestPath, Pattern},
+    tree::{DIRECTORY_MODE, FILE_MODE},
+};
 use crate::{
     failure::Failure,
     yaml::{Finding, Source},
@@ -163,7 +166,7 @@ pub(crate) struct AddedDirectory {
     pub(crate) dest: GuestPath,
     /// Its permission bits, `0755` if not given.
     #[serde(default)]
-    pub(crate) mode: Mode<0o755>,
+    pub(crate) mode: Mode<0o755, DIRECTORY_MODE>,
     /// Its owner.
     #[serde(default)]
     pub(crate) user: u16,
@@ -183,7 +186,7 @@ pub(crate) struct AddedFile {
     pub(crate) dest: GuestPath,
     /// Its permission bits, `0644` if not given.
     #[serde(default)]
-    pub(crate) mode: Mode<0o644>,
+    pub(crate) mode: FileMode,
 }
 
 /// A symbolic link to add.
@@ -197,29 +200,35 @@ pub(crate) struct AddedLink {
 }
 
 /// Permission bits, written in octal between quotes: `"0755"`. A bare number would be decimal to one YAML reader and
-/// octal to another.
+/// octal to another. Bits that an image drops are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub(crate) struct Mode<const DEFAULT: u32>(pub(crate) u32);
+pub(crate) struct Mode<const DEFAULT: u32, const KEPT: u32>(pub(crate) u32);
+
+/// The mode of a file that is added.
+pub(crate) type FileMode = Mode<0o644, FILE_MODE>;
 
 /// Why a text is not a [`Mode`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a mode of four octal digits such as `\"0755\"`, without set-id bits")]
+#[error(
+    "`{0}` is not a mode of four octal digits such as `\"0755\"`; of the set-id bits, only the group's of a directory is \
+     kept (`\"2775\"`)"
+)]
 pub(crate) struct ModeError(String);
 
-impl<const DEFAULT: u32> Default for Mode<DEFAULT> {
+impl<const DEFAULT: u32, const KEPT: u32> Default for Mode<DEFAULT, KEPT> {
     fn default() -> Self {
         Self(DEFAULT)
     }
 }
 
-impl<const DEFAULT: u32> TryFrom<String> for Mode<DEFAULT> {
+impl<const DEFAULT: u32, const KEPT: u32> TryFrom<String> for Mode<DEFAULT, KEPT> {
     type Error = ModeError;
 
     fn try_from(text: String) -> Result<Self, ModeError> {
         let digits = text.len() == 4 && text.bytes().all(|b| b.is_ascii_digit());
         match u32::from_str_radix(&text, 8) {
-            Ok(mode) if digits && mode & 0o6000 == 0 => Ok(Self(mode)),
+            Ok(mode) if digits && mode & !KEPT == 0 => Ok(Self(mode)),
             _ => Err(ModeError(text.chars().take(20).collect())),
         }
     }
@@ -353,13 +362,23 @@ root: readOnly
     }
 
     #[test]
+    fn a_directory_may_set_its_group_and_be_mounted_over() {
+        let text = format!("{GOOD}directories: [{{ dest: /srv, mode: \"2775\" }}, {{ dest: /tmp, mode: \"1777\" }}]\n");
+        let recipe = parse(&source(&text)).unwrap();
+        let modes: Vec<u32> = recipe.directories.iter().map(|directory| directory.mode.0).collect();
+        assert_eq!(modes, [0o2775, 0o1777]);
+    }
+
+    #[test]
     fn every_refusal_shows_its_place() {
         let table = [
             ("architecture: x86_64", "architecture: x86_64\nnames: x"),
             ("version: 1.0.0", "version: 1.0.0\nname: other"),
             ("[busybox-static]", "[busybox-static, --option]"),
             ("\"0600\"", "\"4755\""),
+            ("\"0600\"", "\"2755\""),
             ("/etc/a", "/etc/../a"),
+            ("files:\n  - { src: a, dest: /etc/a, mode: \"0600\"", "directories:\n  - { dest: /srv, mode: \"6755\""),
             ("[/bin/busybox, httpd]", "[]"),
             ("[/bin/busybox, httpd]", "[busybox]"),
             ("variant: extract", "variant: all"),

@@ -122,7 +122,8 @@ impl Node {
 /// One path of a tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
-    /// Permission bits and the sticky bit; set-id bits are dropped on the way in.
+    /// Permission bits, the sticky bit, and the set-group-id bit of a directory; other set-id bits are dropped on the way
+    /// in.
     pub(crate) mode: u32,
     /// Owner.
     pub(crate) user: u32,
@@ -139,9 +140,11 @@ impl Entry {
     }
 }
 
-/// The permission bits an image keeps. Set-user-id and set-group-id are not among them: every container runs with
-/// `no_new_privs`, under which the kernel ignores both, so that keeping them could only mislead.
-const MODE_KEPT: u32 = 0o1777;
+/// The permission bits that an image keeps of a file. Set-user-id and set-group-id are not among them: every container runs
+/// with `no_new_privs`, under which the kernel ignores both, so that keeping them could only mislead.
+pub(crate) const FILE_MODE: u32 = 0o1777;
+/// And of a directory: there set-group-id gives no rights, but says which group new files belong to (inode(7)).
+pub(crate) const DIRECTORY_MODE: u32 = 0o3777;
 
 /// A file tree. Every entry is within the limits; that its directories exist is known after [`Tree::complete`].
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -173,7 +176,7 @@ impl Tree {
         if entry.user > ID_LIMIT || entry.group > ID_LIMIT {
             return Err(Error::Id { path, user: entry.user, group: entry.group });
         }
-        entry.mode &= MODE_KEPT;
+        entry.mode &= if entry.node == Node::Directory { DIRECTORY_MODE } else { FILE_MODE };
         match &entry.node {
             Node::File { size, .. } => {
                 self.bytes = self.bytes.saturating_add(*size);
@@ -323,12 +326,13 @@ mod tests {
     }
 
     #[test]
-    fn set_id_bits_are_dropped_and_the_sticky_bit_is_not() {
+    fn set_id_bits_are_dropped_but_the_group_of_a_directory_stays() {
         let mut tree = Tree::default();
-        tree.add(path("/su"), Entry::of_root(0o6755, file(1))).unwrap();
+        tree.add(path("/srv"), Entry::of_root(0o6775, Node::Directory)).unwrap();
+        tree.add(path("/su"), Entry::of_root(0o7755, file(1))).unwrap();
         tree.add(path("/tmp"), Entry::of_root(0o1777, Node::Directory)).unwrap();
         let modes: Vec<u32> = tree.entries().map(|(_, entry)| entry.mode).collect();
-        assert_eq!(modes, [0o755, 0o1777]);
+        assert_eq!(modes, [0o2775, 0o1755, 0o1777]);
     }
 
     #[test]
