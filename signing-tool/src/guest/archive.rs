@@ -79,7 +79,7 @@ const COMPRESSED: [(&[u8], &str); 4] =
 ///
 /// # Errors
 /// [`Error`] for the first entry that is unfit.
-pub(crate) fn read(path: &Path, archive: &mut File) -> Result<Tree, Error> {
+pub(crate) fn read(path: &Path, mut archive: &File) -> Result<Tree, Error> {
     let failed = |source| Error::Read { archive: path.display().to_string(), source };
     let mut head = Vec::new();
     archive.take(8).read_to_end(&mut head).map_err(failed)?;
@@ -149,7 +149,7 @@ mod tests {
         builder.finish().unwrap();
         drop(builder);
         handle.rewind().unwrap();
-        let tree = read(Path::new("test.tar"), &mut handle);
+        let tree = read(Path::new("test.tar"), &handle);
         (file, tree)
     }
 
@@ -205,13 +205,13 @@ mod tests {
     fn a_compressed_archive_is_told_from_a_broken_one() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(b"\x1f\x8b\x08\0\0\0\0\0").unwrap();
-        let error = read(Path::new("x.tar.gz"), &mut file.reopen().unwrap()).unwrap_err();
+        let error = read(Path::new("x.tar.gz"), &file.reopen().unwrap()).unwrap_err();
         assert_eq!(error.to_string(), "the archive `x.tar.gz` is compressed with gzip");
         assert_eq!(error.hint().unwrap(), "unpack it first with `gzip -d`");
 
         let mut broken = tempfile::NamedTempFile::new().unwrap();
         broken.write_all(&[b'x'; 1024]).unwrap();
-        let error = read(Path::new("x.tar"), &mut broken.reopen().unwrap()).unwrap_err();
+        let error = read(Path::new("x.tar"), &broken.reopen().unwrap()).unwrap_err();
         assert!(matches!(error, Error::Read { .. }), "{error:?}");
     }
 }

@@ -19,11 +19,14 @@ use clap::Args;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    archive, debian, erofs, folder, leftovers,
+    archive, debian, erofs,
+    folder::{self, Folder, Identity},
+    leftovers,
     path::{GuestPath, PathError},
     progress::Progress,
     recipe::{self, FileMode, FileSource, Recipe, Word},
-    stage, tool,
+    stage::{self, Opened},
+    tool,
     tree::{self, Content, Entry, Node, Tree},
     uuid, verity,
 };
@@ -159,6 +162,7 @@ impl From<Error> for Failure {
             Error::NotGiven { dest, .. } => Some(format!("give it with `--file {dest}=PATH`")),
             Error::NoPlace { dest, .. } => Some(format!("add `- {{ dest: {dest} }}` to `files`")),
             Error::Archive(error) => error.hint(),
+            Error::Folder(error) => error.hint(),
             Error::Debian(error) => error.hint(),
             Error::Stage(error) => error.hint(),
             Error::Tool(error) => error.hint(),
@@ -218,7 +222,7 @@ impl std::fmt::Display for Built {
 pub(crate) fn build(arguments: &BuildArguments, recipe: Recipe) -> Result<Built, Error> {
     let version = arguments.set_version.clone().unwrap_or_else(|| recipe.version.clone());
     let added = added_files(arguments, &recipe)?;
-    let (mut tree, mut archive) = source(arguments, &recipe)?;
+    let (mut tree, opened) = source(arguments, &recipe)?;
     furnish(&mut tree, &recipe, added)?;
 
     files::make_folder(&arguments.out)?;
@@ -235,7 +239,7 @@ pub(crate) fn build(arguments: &BuildArguments, recipe: Recipe) -> Result<Built,
         path: image_path.display().to_string(),
         source,
     })?;
-    stage::write(&tree, archive.as_mut(), &staged)?;
+    stage::write(&tree, &opened, &staged)?;
     erofs::make(&staged, &part, uuid(b"erofs", stem.as_bytes()))?;
     let image = protect(&part)?;
 
@@ -280,8 +284,8 @@ fn added_files(arguments: &BuildArguments, recipe: &Recipe) -> Result<Vec<(Guest
     recipe.files.iter().map(place).collect()
 }
 
-/// Reads the source of a recipe, or what was given in its place.
-fn source(arguments: &BuildArguments, recipe: &Recipe) -> Result<(Tree, Option<File>), Error> {
+/// Reads the source of a recipe, or what was given in its place. Its contents are read later, from what was opened here.
+fn source(arguments: &BuildArguments, recipe: &Recipe) -> Result<(Tree, Opened), Error> {
     let beside_recipe = |path: &Path| arguments.recipe.parent().unwrap_or(Path::new("")).join(path);
     let (archive, folder) = match (&arguments.from_tar, &arguments.from_dir, &recipe.source) {
         (Some(archive), _, _) => (Some(archive.clone()), None),
@@ -295,11 +299,14 @@ fn source(arguments: &BuildArguments, recipe: &Recipe) -> Result<(Tree, Option<F
         }
     };
     match (archive, folder) {
-        (_, Some(folder)) => Ok((folder::read(&folder)?, None)),
+        (_, Some(path)) => {
+            let folder = Folder::open(&path)?;
+            Ok((folder::read(&folder)?, Opened::Folder(folder)))
+        }
         (Some(path), None) => {
-            let mut file =
+            let file =
                 File::open(&path).map_err(|source| Error::OpenArchive { path: path.display().to_string(), source })?;
-            Ok((archive::read(&path, &mut file)?, Some(file)))
+            Ok((archive::read(&path, &file)?, Opened::Archive(file)))
         }
         (None, None) => unreachable!("every source is an archive or a folder"),
     }
@@ -322,10 +329,10 @@ fn furnish(tree: &mut Tree, recipe: &Recipe, added: Vec<(GuestPath, FileMode, Pa
         let metadata = fs::metadata(&src).and_then(|metadata| {
             if metadata.is_file() { Ok(metadata) } else { Err(io::Error::other("it is not a file")) }
         });
-        let size = metadata
-            .map_err(|source| Error::File { path: src.display().to_string(), dest: dest.clone(), source })?
-            .len();
-        tree.add(dest, Entry::of_root(mode.0, Node::File { content: Content::Host(src), size }))?;
+        let metadata =
+            metadata.map_err(|source| Error::File { path: src.display().to_string(), dest: dest.clone(), source })?;
+        let content = Content::Host { path: src, identity: Identity::of(&metadata) };
+        tree.add(dest, Entry::of_root(mode.0, Node::File { content, size: metadata.len() }))?;
     }
     for link in &recipe.links {
         tree.add(link.dest.clone(), Entry::of_root(0o777, Node::Link { target: link.target.clone() }))?;

@@ -4,12 +4,13 @@
 use std::{
     collections::HashMap,
     fs::{self, File, OpenOptions},
-    io::{self, Read, Seek, SeekFrom, Write},
-    os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink},
+    io::{self, Read, Write},
+    os::unix::fs::{FileExt, MetadataExt, PermissionsExt, lchown, symlink},
     path::{Path, PathBuf},
 };
 
 use super::{
+    folder::{self, Folder},
     path::GuestPath,
     progress::Progress,
     tree::{Content, Entry, Node, Tree},
@@ -64,6 +65,21 @@ pub(crate) enum Error {
         /// Bytes when it was copied.
         found: u64,
     },
+    /// Something else has the name of a file by now.
+    #[error("what goes to `{path}` is no longer the file that was there a moment ago")]
+    Swapped {
+        /// The entry.
+        path: GuestPath,
+    },
+}
+
+/// What the contents of a tree are read from, beside files of the build host: opened once, before the tree was read.
+#[derive(Debug)]
+pub(crate) enum Opened {
+    /// The archive.
+    Archive(File),
+    /// The folder.
+    Folder(Folder),
 }
 
 impl Error {
@@ -73,17 +89,17 @@ impl Error {
             Self::Root { source } | Self::Own { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Some("only root can give files away: run as root".to_owned())
             }
-            Self::Changed { .. } => Some("something writes to the source: build again when it is still".to_owned()),
+            Self::Changed { .. } | Self::Swapped { .. } => Some(folder::BUILD_AGAIN.to_owned()),
             _ => None,
         }
     }
 }
 
-/// Writes `tree` into the empty folder `folder`; contents that lie in an archive are read from `archive`.
+/// Writes `tree`, whose contents are read from `opened`, into the empty folder `folder`.
 ///
 /// # Errors
 /// [`Error`]; the folder then holds a part of the tree.
-pub(crate) fn write(tree: &Tree, mut archive: Option<&mut File>, folder: &Path) -> Result<(), Error> {
+pub(crate) fn write(tree: &Tree, opened: &Opened, folder: &Path) -> Result<(), Error> {
     // The tree does not speak of its root: it is root's and open to all, whatever the umask was.
     lchown(folder, Some(0), Some(0))
         .and_then(|()| fs::set_permissions(folder, fs::Permissions::from_mode(0o755)))
@@ -103,7 +119,7 @@ pub(crate) fn write(tree: &Tree, mut archive: Option<&mut File>, folder: &Path) 
                     continue;
                 }
                 let file = OpenOptions::new().write(true).create_new(true).open(&to).map_err(failed)?;
-                copy(path, content, *size, archive.as_deref_mut(), file)?;
+                copy(path, content, *size, opened, file)?;
                 written.insert(same, to.clone());
                 progress.advance(*size);
             }
@@ -134,21 +150,46 @@ fn own(path: &GuestPath, entry: &Entry, at: &Path) -> Result<(), Error> {
     })
 }
 
-fn copy(path: &GuestPath, content: &Content, size: u64, archive: Option<&mut File>, mut to: File) -> Result<(), Error> {
-    let read = |from: String| move |source| Error::Read { path: path.clone(), from, source };
-    let mut from: Box<dyn Read> = match content {
-        Content::Text(text) => Box::new(text.as_bytes()),
-        Content::Host(host) => {
-            Box::new(File::open(host).map_err(read(host.display().to_string()))?.take(size.saturating_add(1)))
+fn copy(path: &GuestPath, content: &Content, size: u64, opened: &Opened, mut to: File) -> Result<(), Error> {
+    let same = |found: io::Result<Option<File>>, from: String| match found {
+        Ok(Some(file)) => Ok(Box::new(file.take(size.saturating_add(1)))),
+        Ok(None) => Err(Error::Swapped { path: path.clone() }),
+        Err(source) => Err(Error::Read { path: path.clone(), from, source }),
+    };
+    let mut from: Box<dyn Read> = match (content, opened) {
+        (Content::Text(text), _) => Box::new(text.as_bytes()),
+        (Content::Host { path: host, identity }, _) => {
+            same(folder::open_same(host, *identity), host.display().to_string())?
         }
-        Content::Archive { offset, size } => {
-            let archive = archive.expect("a tree with contents in an archive comes with the archive");
-            archive.seek(SeekFrom::Start(*offset)).map_err(read("the archive".to_owned()))?;
-            Box::new(archive.take(*size))
+        (Content::Folder { path: inside, identity }, Opened::Folder(folder)) => {
+            same(folder.file(inside, *identity), folder.shown(inside))?
+        }
+        (Content::Archive { offset, .. }, Opened::Archive(archive)) => {
+            Box::new(Stretch { file: archive, at: *offset, left: size })
+        }
+        (Content::Folder { .. } | Content::Archive { .. }, _) => {
+            unreachable!("a tree comes with what it was read from")
         }
     };
     let found = io::copy(&mut from, &mut to)
         .and_then(|found| to.flush().map(|()| found))
         .map_err(|source| Error::Write { path: path.clone(), source })?;
     if found == size { Ok(()) } else { Err(Error::Changed { path: path.clone(), expected: size, found }) }
+}
+
+/// A stretch of a file.
+struct Stretch<'a> {
+    file: &'a File,
+    at: u64,
+    left: u64,
+}
+
+impl Read for Stretch<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let wanted = usize::try_from(self.left).map_or(into.len(), |left| left.min(into.len()));
+        let read = self.file.read_at(&mut into[..wanted], self.at)?;
+        self.at += read as u64;
+        self.left -= read as u64;
+        Ok(read)
+    }
 }

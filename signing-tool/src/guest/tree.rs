@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use super::path::{GuestPath, Pattern};
+use super::{
+    folder::Identity,
+    path::{GuestPath, Pattern},
+};
 
 /// Most entries of a tree: several times a full desktop installation.
 const ENTRIES_LIMIT: usize = 500_000;
@@ -79,8 +82,20 @@ pub(crate) enum Error {
 pub(crate) enum Content {
     /// Written here.
     Text(&'static str),
-    /// A file of the build host.
-    Host(PathBuf),
+    /// A file of the build host, wherever it is.
+    Host {
+        /// Where.
+        path: PathBuf,
+        /// Which.
+        identity: Identity,
+    },
+    /// A file of the folder that the tree was read from.
+    Folder {
+        /// Where in the folder.
+        path: String,
+        /// Which.
+        identity: Identity,
+    },
     /// A stretch of the archive.
     Archive {
         /// Where it begins.
