@@ -131,6 +131,7 @@ impl Error {
             Self::Compressed { compression, .. } => Some(format!("unpack it first with `{compression} -d`")),
             Self::EndsEarly { .. } => Some("a part of it is missing: copy it or make it again".to_owned()),
             Self::Follows { .. } => Some("join archives with `tar --concatenate`".to_owned()),
+            Self::Tree(error) => error.hint(),
             Self::Sparse { .. } => Some("make the archive without `--sparse`".to_owned()),
             Self::Key { .. } => Some("make the archive with `tar --format=gnu`, which has no such keys".to_owned()),
             _ => None,

@@ -164,6 +164,7 @@ impl From<Error> for Failure {
             Error::Archive(error) => error.hint(),
             Error::Folder(error) => error.hint(),
             Error::Debian(error) => error.hint(),
+            Error::Tree(error) => error.hint(),
             Error::Stage(error) => error.hint(),
             Error::Tool(error) => error.hint(),
             _ => None,
@@ -338,6 +339,7 @@ fn furnish(tree: &mut Tree, recipe: &Recipe, added: Vec<(GuestPath, FileMode, Pa
         tree.add(link.dest.clone(), Entry::of_root(0o777, Node::Link { target: link.target.clone() }))?;
     }
     leftovers::add_standard(tree)?;
+    leftovers::check_mounted(tree)?;
     tree.complete()?;
     let program = recipe.defaults.command.first().expect("the recipe was checked to have a command");
     tree.check_command(&program.parse().expect("the recipe was checked to name its program by a path"))?;

@@ -68,7 +68,11 @@ pub(crate) enum Error {
 impl Error {
     /// What to do about it.
     pub(crate) fn hint(&self) -> Option<String> {
-        matches!(self, Self::Swapped { .. }).then(|| BUILD_AGAIN.to_owned())
+        match self {
+            Self::Swapped { .. } => Some(BUILD_AGAIN.to_owned()),
+            Self::Tree(error) => error.hint(),
+            _ => None,
+        }
     }
 }
 

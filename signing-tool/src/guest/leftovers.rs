@@ -5,7 +5,10 @@ use super::{
     tree::{Content, Entry, Error, Node, Tree},
 };
 
-/// Directories that are empty in an image: mounted over by the launcher, or for what does not last.
+/// Where the launcher mounts a file system of each container's own (`mount` in its `inside.rs`): what an image has below
+/// is never seen.
+const MOUNTED: [&str; 5] = ["/dev", "/proc", "/run", "/sys", "/tmp"];
+/// What of a source is not in an image: mounted over, or for what does not last.
 const EMPTIED: [&str; 6] = ["/dev/*", "/proc/*", "/sys/*", "/run/*", "/tmp/*", "/var/tmp/*"];
 
 /// Files that an installation leaves behind and that differ from build to build, tell of the build host, or must not
@@ -51,6 +54,26 @@ const DIRECTORIES: [(&str, u32); 8] = [
 /// Files that the launcher or a network client writes over, with what they hold until then.
 const FILES: [(&str, &str); 3] =
     [("/etc/hostname", ""), ("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"), ("/etc/resolv.conf", "")];
+
+/// The directory of a container's own that `path` is, or is in, if it is.
+pub(crate) fn mounted_over(path: &GuestPath) -> Option<&'static str> {
+    let first = path.components().next()?;
+    MOUNTED.into_iter().find(|mounted| mounted[1..] == *first)
+}
+
+/// Checks that the launcher, which follows no links, finds what it mounts over.
+///
+/// # Errors
+/// [`Error::Mounted`].
+pub(crate) fn check_mounted(tree: &Tree) -> Result<(), Error> {
+    let none = |(path, entry): &(&GuestPath, &Entry)| {
+        path.parent().is_none() && mounted_over(path).is_some() && entry.node != Node::Directory
+    };
+    match tree.entries().find(none) {
+        Some((path, entry)) => Err(Error::Mounted { path: path.clone(), found: entry.node.describe() }),
+        None => Ok(()),
+    }
+}
 
 /// Rids a tree of what an installation left behind.
 pub(crate) fn remove(tree: &mut Tree) {
@@ -118,5 +141,33 @@ mod tests {
             "/var/tmp",
         ];
         assert_eq!(paths, expected);
+    }
+
+    #[test]
+    fn what_the_launcher_mounts_over_is_a_directory() {
+        for mounted in MOUNTED {
+            for node in [Node::Link { target: "var/tmp".into() }, Node::File { content: Content::Text(""), size: 0 }] {
+                let mut tree = Tree::default();
+                tree.add(mounted.parse().unwrap(), Entry::of_root(0o755, node.clone())).unwrap();
+                let refused = check_mounted(&tree);
+                let expected = Error::Mounted { path: mounted.parse().unwrap(), found: node.describe() };
+                assert_eq!(refused, Err(expected), "{mounted}");
+                // As the hint says.
+                tree.remove(&[mounted.parse().unwrap()], &[]);
+                add_standard(&mut tree).unwrap();
+                assert_eq!(check_mounted(&tree), Ok(()), "{mounted}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_launcher_mounts_over_no_other_directory() {
+        let launcher = include_str!("../../../reconcilers/containers/launcher/src/inside.rs");
+        let places = launcher.lines().filter_map(|line| line.split("at: \"").nth(1)?.split('"').next());
+        let mut tops: Vec<String> =
+            places.map(|place| place.split('/').take(2).collect::<Vec<_>>().join("/")).collect();
+        tops.sort();
+        tops.dedup();
+        assert_eq!(tops, MOUNTED);
     }
 }

@@ -13,6 +13,7 @@ use catenoid_schema::{
 use serde::Deserialize;
 
 use super::{
+    leftovers,
     path::{GuestPath, Pattern},
     tree::{DIRECTORY_MODE, FILE_MODE},
 };
@@ -255,13 +256,30 @@ pub(crate) enum Error {
         /// What is wrong.
         problem: &'static str,
     },
+    /// Something that no container would see.
+    #[error("`{dest}` would not be seen: each container mounts a `{mounted}` of its own there")]
+    Hidden {
+        /// Where.
+        field: String,
+        /// What.
+        dest: GuestPath,
+        /// What is mounted.
+        mounted: &'static str,
+    },
 }
 
 impl Error {
-    fn field(&self) -> &'static str {
+    fn field(&self) -> &str {
         match self {
             Self::TooMany { field, .. } | Self::Defaults { field, .. } => field,
+            Self::Hidden { field, .. } => field,
         }
+    }
+
+    fn hint(&self) -> Option<String> {
+        matches!(self, Self::Hidden { .. }).then(|| {
+            "put it elsewhere, such as below `/var/lib`, or let the command of the container make it".to_owned()
+        })
     }
 }
 
@@ -277,10 +295,12 @@ pub(crate) fn read(path: &Path) -> Result<Recipe, Failure> {
 /// Reads a recipe from its text.
 pub(crate) fn parse(source: &Source) -> Result<Recipe, Finding> {
     let recipe: Recipe = source.parse()?;
-    check_counts(&recipe).and_then(|()| check_defaults(&recipe.defaults)).map_err(|error| Finding {
+    let checked =
+        check_counts(&recipe).and_then(|()| check_defaults(&recipe.defaults)).and_then(|()| check_hidden(&recipe));
+    checked.map_err(|error| Finding {
         place: source.place_of(&source.places(), error.field()),
         message: error.to_string(),
-        hint: None,
+        hint: error.hint(),
     })?;
     Ok(recipe)
 }
@@ -321,6 +341,19 @@ fn check_defaults(defaults: &Defaults) -> Result<(), Error> {
         return Ok(());
     };
     Err(Error::Defaults { field, problem })
+}
+
+/// What is added must be where the launcher mounts nothing over it; a directory may be what is mounted over.
+fn check_hidden(recipe: &Recipe) -> Result<(), Error> {
+    let directories = recipe.directories.iter().enumerate().map(|(index, item)| ("directories", index, &item.dest));
+    let files = recipe.files.iter().enumerate().map(|(index, item)| ("files", index, &item.dest));
+    let links = recipe.links.iter().enumerate().map(|(index, item)| ("links", index, &item.dest));
+    for (list, index, dest) in directories.filter(|(.., dest)| dest.parent().is_some()).chain(files).chain(links) {
+        if let Some(mounted) = leftovers::mounted_over(dest) {
+            return Err(Error::Hidden { field: format!("{list}.{index}.dest"), dest: dest.clone(), mounted });
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -378,6 +411,10 @@ root: readOnly
             ("\"0600\"", "\"4755\""),
             ("\"0600\"", "\"2755\""),
             ("/etc/a", "/etc/../a"),
+            ("/etc/a", "/run/app/a"),
+            ("/etc/a", "/tmp"),
+            ("files:\n  - { src: a, dest: /etc/a", "directories:\n  - { dest: /dev/app"),
+            ("files:\n  - { src: a, dest: /etc/a, mode: \"0600\" }", "links:\n  - { dest: /proc/a, target: b }"),
             ("files:\n  - { src: a, dest: /etc/a, mode: \"0600\"", "directories:\n  - { dest: /srv, mode: \"6755\""),
             ("[/bin/busybox, httpd]", "[]"),
             ("[/bin/busybox, httpd]", "[busybox]"),

@@ -61,6 +61,14 @@ pub(crate) enum Error {
         /// What is there.
         found: &'static str,
     },
+    /// Something stands where every container gets a directory of its own.
+    #[error("`{path}` must be a directory, over which each container mounts its own, but is {found} in the image")]
+    Mounted {
+        /// The place.
+        path: GuestPath,
+        /// What is there.
+        found: &'static str,
+    },
     /// A hard link to something that is not a file in the image.
     #[error("`{path}` is a hard link to `{target}`, which is not an earlier file")]
     HardLink {
@@ -76,6 +84,24 @@ pub(crate) enum Error {
         path: GuestPath,
     },
 }
+
+impl Error {
+    /// What to do about it.
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self {
+            Self::Parent { parent, found: LINK, .. } => {
+                Some(format!("write the path that the link `{parent}` points to"))
+            }
+            Self::Mounted { path, .. } => Some(format!(
+                "leave it out (in a recipe `remove: [{path}]`): every image gets an empty directory there"
+            )),
+            _ => None,
+        }
+    }
+}
+
+/// How a symbolic link is called in errors.
+const LINK: &str = "a symbolic link";
 
 /// Where the bytes of a file come from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -125,11 +151,12 @@ pub(crate) enum Node {
 }
 
 impl Node {
-    fn describe(&self) -> &'static str {
+    /// For errors.
+    pub(crate) fn describe(&self) -> &'static str {
         match self {
             Self::Directory => "a directory",
             Self::File { .. } => "a file",
-            Self::Link { .. } => "a symbolic link (write the path that it points to)",
+            Self::Link { .. } => LINK,
         }
     }
 }
@@ -392,9 +419,9 @@ mod tests {
         let error = bad.complete().unwrap_err();
         assert_eq!(
             error.to_string(),
-            "`/bin/sh` is in `/bin`, which is not a directory in the image but a symbolic link (write the path that it \
-             points to)"
+            "`/bin/sh` is in `/bin`, which is not a directory in the image but a symbolic link"
         );
+        assert_eq!(error.hint().unwrap(), "write the path that the link `/bin` points to");
     }
 
     #[test]
