@@ -17,6 +17,7 @@ mod push;
 mod run;
 mod show;
 mod stream;
+mod terminal;
 
 use std::{io, process::ExitCode};
 
@@ -43,7 +44,7 @@ fn main() -> ExitCode {
         // Whoever read our answer has enough of it.
         Err(Failure::Write { source }) if source.kind() == io::ErrorKind::BrokenPipe => Exit::Done.into(),
         Err(failure) => {
-            progress::note(failure.report().trim_end());
+            terminal::note(failure.report().trim_end());
             failure.exit().into()
         }
     }

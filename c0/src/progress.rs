@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::show::{clean, size};
+use crate::{
+    show::{clean, size},
+    terminal::note,
+};
 
 /// The progress of one file.
 #[derive(Debug)]
@@ -52,12 +55,4 @@ impl Progress {
 fn rate(bytes: u64, elapsed: Duration) -> u64 {
     let per_second = u128::from(bytes) * 1000 / elapsed.as_millis().max(1);
     u64::try_from(per_second).unwrap_or(u64::MAX)
-}
-
-/// Says something that is not the answer itself. `text` must be clean.
-pub(crate) fn note(text: &str) {
-    use std::io::Write as _;
-
-    // The answer matters, not the note: an error stream that nobody reads is no failure.
-    let _ = writeln!(anstream::stderr(), "{text}");
 }

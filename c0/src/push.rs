@@ -20,8 +20,9 @@ use tokio_util::io::ReaderStream;
 
 use crate::{
     client::{Client, ClientError, Held},
-    progress::{Progress, note},
+    progress::Progress,
     show::clean,
+    terminal::note,
 };
 
 /// Bytes that are read and sent at once.

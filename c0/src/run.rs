@@ -1,9 +1,6 @@
 //! The commands.
 
-use std::{
-    io::{self, IsTerminal as _, Read as _, Write as _},
-    path::Path,
-};
+use std::{io::Read as _, path::Path};
 
 use catenoid_schema::{
     control::{MANIFEST_LIMIT, PlannedStep},
@@ -20,13 +17,10 @@ use crate::{
     failure::{Exit, Failure},
     follow::{self, Follower, News},
     judge::{Verdict, verdict},
-    progress::note,
     push::{self, Parcel},
     show::{self, Present, clean},
+    terminal::{self, note, print, print_line},
 };
-
-/// Moves to the upper left corner and clears the screen.
-const CLEAR: &str = "\u{1b}[H\u{1b}[2J";
 
 /// Carries out what was asked for.
 pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
@@ -71,14 +65,16 @@ pub(crate) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
         Command::Completion { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "catenoid", &mut script);
-            print_raw(&script)
+            terminal::print_own(&script)?;
+            Ok(Exit::Done)
         }
         Command::Man { directory: None } => {
             let mut page = Vec::new();
             clap_mangen::Man::new(Arguments::command())
                 .render(&mut page)
                 .map_err(|source| Failure::Write { source })?;
-            print_raw(&page)
+            terminal::print_own(&page)?;
+            Ok(Exit::Done)
         }
         Command::Man { directory: Some(directory) } => {
             clap_mangen::generate_to(Arguments::command(), &directory)
@@ -169,15 +165,13 @@ async fn status(client: &Client, format: Format) -> Result<Exit, Failure> {
 
 /// Shows the status anew with every event, until the device is gone or somebody ends it.
 async fn watch(client: &Client, format: Format) -> Result<Exit, Failure> {
-    let clear = if io::stdout().is_terminal() { CLEAR } else { "" };
     let mut last = client.status().await?;
     let mut follower = Follower::new(client, last.value.last_event);
     let mut absence: Option<String> = None;
     loop {
         match format {
             Format::Text => {
-                // Raw, as it is no colour: it stays where colours are stripped.
-                print_raw(clear.as_bytes())?;
+                terminal::clear()?;
                 print(&format!("{}\n", show::status(&last.value, last.at, absence.as_deref())))?;
             }
             Format::Json if absence.is_none() => print_line(&last.value)?,
@@ -288,25 +282,8 @@ fn answer<T: Serialize>(format: Format, value: &T, text: impl FnOnce() -> String
         Format::Text => print(&text())?,
         Format::Json => {
             let json = serde_json::to_string_pretty(value).map_err(|source| Failure::Encode { source })?;
-            print_raw(format!("{json}\n").as_bytes())?;
+            terminal::print_json(&json)?;
         }
     }
-    Ok(Exit::Done)
-}
-
-/// Prints a value as one line of JSON.
-fn print_line<T: Serialize>(value: &T) -> Result<(), Failure> {
-    let json = serde_json::to_string(value).map_err(|source| Failure::Encode { source })?;
-    print_raw(format!("{json}\n").as_bytes()).map(|_| ())
-}
-
-fn print(text: &str) -> Result<(), Failure> {
-    let mut out = anstream::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|source| Failure::Write { source })
-}
-
-fn print_raw(bytes: &[u8]) -> Result<Exit, Failure> {
-    let mut out = io::stdout().lock();
-    out.write_all(bytes).and_then(|()| out.flush()).map_err(|source| Failure::Write { source })?;
     Ok(Exit::Done)
 }

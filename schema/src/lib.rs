@@ -11,6 +11,7 @@ pub mod control;
 pub mod digest;
 pub mod document;
 pub mod feature;
+pub mod foreign;
 pub mod guest;
 pub mod manifest;
 pub mod name;

@@ -1,6 +1,5 @@
 //! The command line: what can be asked for, and the wiring of each command.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -22,6 +21,7 @@ use crate::{
     failure::Failure,
     files, flows, guest, inspect, pki, plan, schema,
     sign::{self, Subject},
+    terminal::{self, note, print, print_json},
     yaml::Source,
 };
 
@@ -386,7 +386,7 @@ fn check(arguments: &Check) -> Result<(), Failure> {
     if arguments.rendered {
         print(&inspect::yaml(&manifest)?)?;
     }
-    eprintln!("{}: no errors", arguments.manifest.display());
+    note(&format!("{}: no errors", arguments.manifest.display()));
     Ok(())
 }
 
@@ -420,26 +420,11 @@ fn inspect(arguments: &Inspect) -> Result<(), Failure> {
 fn completion(shell: Shell) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Arguments::command(), "catenoid-sign", &mut script);
-    print(&String::from_utf8_lossy(&script))
+    terminal::print_own(&String::from_utf8_lossy(&script))
 }
 
 fn man(folder: &Path) -> Result<(), Failure> {
     files::make_folder(folder)?;
     clap_mangen::generate_to(Arguments::command(), folder)
         .map_err(|source| files::Error::Write { path: folder.to_owned(), source }.into())
-}
-
-fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(value).expect("what the tool prints is JSON");
-    print(&format!("{text}\n"))
-}
-
-/// Prints to standard output. A reader that has seen enough (`| head`) is no failure.
-fn print(text: &str) -> Result<(), Failure> {
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(source) if source.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(files::Error::Write { path: "standard output".into(), source }.into())
-        }
-        _ => Ok(()),
-    }
 }

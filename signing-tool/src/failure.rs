@@ -3,6 +3,8 @@
 use std::error::Error as StdError;
 use std::process::ExitCode;
 
+use crate::terminal::{note, set_in};
+
 /// Why a command did not do what it was asked to. The numbers are the exit codes, which are part of the interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -54,14 +56,14 @@ impl Failure {
     /// Prints `error: ...`, one `because: ...` for each cause and `hint: ...` to standard error.
     pub(crate) fn report(&self) -> ExitCode {
         if !self.shown {
-            eprintln!("error: {}", self.error);
+            note(&format!("error: {}", set_in(&self.error.to_string())));
             let mut cause = self.error.source();
             while let Some(error) = cause {
-                eprintln!("  because: {error}");
+                note(&format!("  because: {}", set_in(&error.to_string())));
                 cause = error.source();
             }
             if let Some(hint) = &self.hint {
-                eprintln!("hint: {hint}");
+                note(&format!("hint: {}", set_in(hint)));
             }
         }
         ExitCode::from(self.exit as u8)

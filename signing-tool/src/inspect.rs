@@ -8,6 +8,7 @@ use catenoid_schema::{
     cbor,
     digest::Digest,
     document::{self, Document, Role},
+    foreign::clean,
     guest::Guest,
     manifest::Manifest,
     units::Timestamp,
@@ -152,10 +153,7 @@ fn take_apart(path: &Path, bytes: &[u8], anchors: Option<&Anchors>, at: Timestam
         Manifest::CONTENT_TYPE => signed::<Manifest>("Manifest", path, bytes, &envelope, anchors, at),
         Guest::CONTENT_TYPE => signed::<Guest>("Guest", path, bytes, &envelope, anchors, at),
         Anchors::CONTENT_TYPE => signed::<Anchors>("Anchors", path, bytes, &envelope, anchors, at),
-        other => {
-            let content_type = other.chars().filter(|c| !c.is_control()).collect();
-            Err(Error::Kind { path: path.to_owned(), content_type })
-        }
+        other => Err(Error::Kind { path: path.to_owned(), content_type: clean(other) }),
     }
 }
 
@@ -233,9 +231,7 @@ pub(crate) fn yaml<T: Serialize>(document: &T) -> Result<String, Error> {
 fn signer(chain: &[Vec<u8>]) -> Signer {
     let unreadable = || "unreadable".to_owned();
     let leaf = chain.first().and_then(|leaf| Certificate::from_der(leaf).ok());
-    let of = |read: fn(&Certificate) -> String| {
-        leaf.as_ref().map_or_else(unreadable, |leaf| read(leaf).chars().filter(|c| !c.is_control()).collect())
-    };
+    let of = |read: fn(&Certificate) -> String| leaf.as_ref().map_or_else(unreadable, |leaf| clean(&read(leaf)));
     Signer {
         subject: of(|leaf| leaf.tbs_certificate().subject().to_string()),
         issuer: of(|leaf| leaf.tbs_certificate().issuer().to_string()),

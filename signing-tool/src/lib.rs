@@ -18,6 +18,7 @@ mod plan;
 mod schema;
 mod sign;
 mod table;
+mod terminal;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod yaml;

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use catenoid_schema::foreign::{clean, is_foreign};
 use serde::de::DeserializeOwned;
 use serde_saphyr::granit_parser::{Event, Parser};
 
 use crate::{
     failure::Failure,
     files::{self, READ_LIMIT},
+    terminal::note,
 };
 
 /// The most nesting: far over any document.
@@ -144,10 +146,10 @@ impl Source {
     /// Shows findings with their lines on standard error, and sums them up as an error.
     pub(crate) fn refuse(&self, findings: &[Finding]) -> Failure {
         for finding in findings {
-            eprintln!("{}", self.render(finding));
+            note(&self.render(finding));
         }
         let refused = Refused { path: self.path.clone(), count: findings.len() };
-        eprintln!("error: {refused}");
+        note(&format!("error: {refused}"));
         Failure::refused(refused).shown()
     }
 
@@ -158,20 +160,25 @@ impl Source {
         let number = line.to_string();
         let margin = " ".repeat(number.len());
         // The line as it is shown, and the caret, must agree on the width of every character.
-        let shown: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(SHOWN_LIMIT).collect();
+        let shown: String = text.chars().map(|c| if is_foreign(c) { hidden(c) } else { c }).take(SHOWN_LIMIT).collect();
         let indent = " ".repeat((column - 1).min(SHOWN_LIMIT));
         let rest = shown.chars().count().saturating_sub(column - 1).max(1);
         let caret = "^".repeat(length.clamp(1, rest));
         let mut out = format!(
             "error: {}\n{margin}--> {}:{line}:{column}\n{margin} |\n{number} | {shown}\n{margin} | {indent}{caret}",
-            finding.message,
-            self.path.display()
+            clean(&finding.message),
+            clean(&self.path.display().to_string())
         );
         if let Some(hint) = &finding.hint {
-            let _ = write!(out, "\n{margin} = hint: {hint}");
+            let _ = write!(out, "\n{margin} = hint: {}", clean(hint));
         }
         out
     }
+}
+
+/// What stands in a line for something that has no width of its own.
+fn hidden(c: char) -> char {
+    if c == '\t' { ' ' } else { char::REPLACEMENT_CHARACTER }
 }
 
 /// What is wrong, and what to do about it, in our words where the parser's are about its own options.

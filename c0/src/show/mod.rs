@@ -2,7 +2,7 @@
 //! belong.
 //!
 //! Everything that a device says goes through [`clean`]: a container chooses parts of it, and must not write to an
-//! operator's terminal.
+//! operator's terminal. What is forgotten here `terminal.rs` finds, but for colours.
 
 mod blobs;
 mod events;
@@ -20,6 +20,7 @@ use catenoid_schema::{
 };
 
 pub(crate) use blobs::blobs;
+pub(crate) use catenoid_schema::foreign::{clean, lines};
 pub(crate) use events::event;
 pub(crate) use plan::{Present, accepted, plan};
 pub(crate) use status::{said, status};
@@ -35,25 +36,6 @@ pub(crate) const PLAIN: Style = Style::new();
 /// `text` in `style`.
 pub(crate) fn painted(style: Style, text: impl std::fmt::Display) -> String {
     format!("{style}{text}{style:#}")
-}
-
-/// Makes a text from elsewhere harmless: control characters, and those that reorder a line, are written as escapes.
-pub(crate) fn clean(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        let reorders = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if c.is_control() || reorders || matches!(c, '\u{2028}' | '\u{2029}') {
-            out.extend(c.escape_default());
-        } else {
-            out.push(c);
-        }
-    }
-    out
-}
-
-/// Lines from elsewhere, each made harmless.
-pub(crate) fn lines(text: &str) -> String {
-    text.lines().map(|line| clean(line) + "\n").collect()
 }
 
 /// How long before `now` something was: `12s`, `3m`, `2h`, `4d`. What a clock puts into the future counts as now.
@@ -119,13 +101,6 @@ fn line(out: &mut String, text: impl std::fmt::Display) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn terminal_escapes_are_shown_instead_of_sent() {
-        assert_eq!(clean("ok ä 漢"), "ok ä 漢");
-        assert_eq!(clean("\u{1b}[2J\r\n\u{9b}31m"), "\\u{1b}[2J\\r\\n\\u{9b}31m");
-        assert_eq!(clean("a\u{202e}b"), "a\\u{202e}b");
-    }
 
     #[test]
     fn ages_and_sizes_are_short() {

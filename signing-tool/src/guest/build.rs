@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     fs::{self, File, OpenOptions},
-    io::{self, Read, Write as _},
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -33,6 +33,7 @@ use super::{
 use crate::{
     failure::Failure,
     files::{self, replace},
+    terminal::print,
 };
 
 /// Bytes read at once while an image is hashed.
@@ -187,9 +188,7 @@ impl From<Error> for Failure {
 /// [`Error`]; the folder for the results then has what it had before.
 pub(crate) fn run(arguments: &BuildArguments) -> Result<(), Failure> {
     let built = build(arguments, recipe::read(&arguments.recipe)?)?;
-    // Whoever closed the pipe has seen enough; the guest is built.
-    let _ = write!(io::stdout(), "{built}");
-    Ok(())
+    print(&built.to_string())
 }
 
 /// What was made.

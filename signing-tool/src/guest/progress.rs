@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use catenoid_schema::foreign::clean;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// How often a spinner turns.
@@ -35,7 +36,7 @@ impl Progress {
 
     /// Shows what the work is at.
     pub(crate) fn say(&self, text: &str) {
-        self.0.set_message(text.to_owned());
+        self.0.set_message(clean(text));
     }
 
     /// Moves on by a number of bytes.
