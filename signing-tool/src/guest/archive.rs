@@ -334,10 +334,14 @@ impl Reader<'_> {
         // POSIX: the sum of all bytes, those of the sum itself taken for blanks.
         let sum = |bytes: &[u8]| bytes.iter().map(|byte| u32::from(*byte)).sum::<u32>();
         let expected = sum(&block[..148]) + 8 * u32::from(b' ') + sum(&block[156..]);
-        match header.cksum() {
-            Ok(found) if found == expected => Ok(Some(header)),
-            _ => Err(self.header_error("is none: its checksum is wrong")),
+        if !header.cksum().is_ok_and(|found| found == expected) {
+            return Err(self.header_error("is none: its checksum is wrong"));
         }
+        // Others look at the magic alone, and find the first half of a long path where version 0 has it.
+        if header.as_old().pad.starts_with(b"ustar\0") && header.as_ustar().is_none() {
+            return Err(self.header_error("is of a version of ustar that is not known here"));
+        }
+        Ok(Some(header))
     }
 
     /// What a header that is about the next entry holds.
@@ -709,6 +713,11 @@ mod tests {
             Err("the archive says `GNU.volume.offset` of `/a`, which is not known here"),
         ),
         (
+            "ustar of another version",
+            By("tar -C w --format=ustar -cf a.tar bin; printf /1 | dd of=a.tar bs=1 seek=263 conv=notrunc status=none"),
+            Err("header 0 of the archive `a.tar` is of a version of ustar that is not known here"),
+        ),
+        (
             "names are no text",
             Saying(&[("hdrcharset", "ISO-IR 8859 1 1998")]),
             Err("the archive says `hdrcharset` of `/a`, whose value cannot be followed"),
@@ -852,6 +861,31 @@ mod tests {
             fs::write(&cut, &whole[..length]).unwrap();
             let refused = read(&cut, &File::open(&cut).unwrap());
             assert!(matches!(refused, Err(Error::EndsEarly { .. })), "{length}: {refused:?}");
+        }
+    }
+
+    proptest::proptest! {
+        /// Whatever stands in headers and records: no panic, and no content that is not in the archive.
+        #[test]
+        fn any_archive_is_read_or_refused(changes in proptest::collection::vec((0..2560_usize, 0_u8..), 0..8)) {
+            let folder = tempfile::tempdir().unwrap();
+            make(&Saying(&[("path", "b"), ("uid", "7"), ("size", "3"), ("SCHILY.xattr.user.a", "x")]), folder.path());
+            let mut bytes = fs::read(folder.path().join("a.tar")).unwrap();
+            for (at, byte) in changes {
+                bytes[at] = byte;
+            }
+            for at in [0, 1024] {
+                let mut header = Header::from_byte_slice(&bytes[at..at + 512]).clone();
+                header.set_cksum();
+                bytes[at..at + 512].copy_from_slice(header.as_bytes());
+            }
+            let changed = folder.path().join("changed");
+            fs::write(&changed, &bytes).unwrap();
+            for (path, entry) in read(&changed, &File::open(&changed).unwrap()).unwrap_or_default().entries() {
+                if let Node::File { content: Content::Archive { offset, size }, .. } = &entry.node {
+                    proptest::prop_assert!(offset + size <= bytes.len() as u64, "{path}");
+                }
+            }
         }
     }
 }
