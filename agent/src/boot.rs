@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     boots,
+    console::say,
     intake::chain,
     paths::{AGENT_END, CGROUP, DATA, EXITS, FOREIGN, MODULES, RESET, RUN},
 };
@@ -111,7 +112,7 @@ pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
                 foreign.push(format!("{more} more"));
             }
             let told = serde_json::to_string(&foreign).expect("a list of texts");
-            println!("catenoid: the boot image did not bring these, and nobody signed them; they are left out: {told}");
+            say(&format!("the boot image did not bring these, and nobody signed them; they are left out: {told}"));
             // Nobody has looked at `/run` yet. What cannot be written is told on the console at least.
             let _ = process::write_record(Path::new(FOREIGN), &told);
         }
@@ -122,7 +123,7 @@ pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
     let modules = modules()?;
     init::load_modules(&modules.lines().filter(|line| !line.is_empty()).collect::<Vec<_>>())?;
     for differed in settings::settle().iter().filter(|differed| differed.set.is_err()) {
-        println!("catenoid: {differed}");
+        say(&differed.to_string());
     }
     init::show_firmware_variables()?;
     signals.listen_to_buttons()?;
@@ -147,9 +148,9 @@ struct Vigil {
 impl Vigil {
     fn begin() -> Self {
         let dogs = Watchdogs::arm(WATCHDOG);
-        dogs.told.iter().for_each(|told| println!("catenoid: {told}"));
+        dogs.told.iter().for_each(|told| say(told));
         if dogs.has_reset {
-            println!("catenoid: {WATCHDOG_RESET}");
+            say(WATCHDOG_RESET);
             // What cannot be written is told on the console at least.
             let _ = process::write_record(Path::new(RESET), WATCHDOG_RESET);
         }
@@ -180,7 +181,7 @@ impl Vigil {
             }
         };
         if let Err(error) = std::thread::Builder::new().name("watchdog".to_owned()).spawn(feed) {
-            println!("catenoid: nobody feeds the watchdog while the machine goes down: {error}");
+            say(&format!("nobody feeds the watchdog while the machine goes down: {error}"));
         }
     }
 }
@@ -193,7 +194,7 @@ fn say_how_it_booted() {
         Ok(false) => "not enforced".to_owned(),
         Err(e) => format!("unknown ({e})"),
     };
-    println!("catenoid: booted, lockdown {lockdown}, module signatures {signed}");
+    say(&format!("booted, lockdown {lockdown}, module signatures {signed}"));
 }
 
 fn watch_over_agent(signals: &mut Signals, mut vigil: Vigil) -> Result<std::convert::Infallible, Error> {
@@ -214,7 +215,7 @@ fn watch_over_agent(signals: &mut Signals, mut vigil: Vigil) -> Result<std::conv
         } else {
             Duration::ZERO
         };
-        println!("catenoid: the agent {end} and is started again in {} ms", pause.as_millis());
+        say(&format!("the agent {end} and is started again in {} ms", pause.as_millis()));
         let again = Instant::now() + pause;
         while Instant::now() < again {
             let told = signals.wait(None, vigil.keep().min(again.saturating_duration_since(Instant::now())))?;
@@ -239,14 +240,14 @@ fn life_of(
 ) -> Result<AgentEnd, Error> {
     let joined = group.and_then(|(groups, kills)| groups.move_to_agent(agent.id()).map(|()| kills));
     let kills = joined.unwrap_or_else(|error| {
-        println!("catenoid: the agent's memory is not limited: {}", chain(&error));
+        say(&format!("the agent's memory is not limited: {}", chain(&error)));
         0
     });
     let (end, silent) = until_it_ends(&mut agent, signs, signals, vigil)?;
     let end = AgentEnd { end: describe(end, kills), silent };
     let record = serde_json::to_string(&end).expect("an end is a word and a number");
     if let Err(error) = process::write_record(Path::new(AGENT_END), &record) {
-        println!("catenoid: {}", chain(&error));
+        say(&chain(&error));
     }
     Ok(end)
 }
@@ -282,7 +283,7 @@ fn until_it_ends(
     loop {
         let left = alive_until.saturating_duration_since(Instant::now());
         if left.is_zero() && !silent {
-            println!("catenoid: the agent shows no life, and is ended");
+            say("the agent shows no life, and is ended");
             silent = true;
             // It fails only if it has ended.
             let _ = agent.kill();
@@ -307,12 +308,12 @@ fn act(told: Told, signals: &mut Signals, vigil: &mut Vigil) -> Vec<(u32, proces
     match told {
         Told::ChildEnded | Told::Sign | Told::TimeUp => reap(),
         Told::Restart | Told::PowerOff => {
-            println!("catenoid: going down");
+            say("going down");
             vigil.hand_over();
             init::end_all_processes(signals, GRACE);
             boots::ended_in_order(Path::new(DATA), Path::new(RUN));
             let error = init::end_machine(Path::new(DATA), told == Told::Restart);
-            println!("catenoid: the machine does not go down: {error}");
+            say(&format!("the machine does not go down: {error}"));
             Vec::new()
         }
     }
@@ -325,9 +326,9 @@ fn reap() -> Vec<(u32, process::End)> {
         match exit::reap_orphans(Path::new(EXITS), Path::new(CGROUP)) {
             Ok(Some(child)) => reaped.push((child.pid, child.end)),
             Ok(None) => return reaped,
-            Err(error @ exit::Error::Record { .. }) => println!("catenoid: {}", chain(&error)),
+            Err(error @ exit::Error::Record { .. }) => say(&chain(&error)),
             Err(error) => {
-                println!("catenoid: {}", chain(&error));
+                say(&chain(&error));
                 return reaped;
             }
         }

@@ -9,6 +9,7 @@ mod boot;
 mod boots;
 mod budget;
 mod clock;
+mod console;
 mod control;
 mod guard;
 mod hold;
@@ -48,19 +49,19 @@ pub fn main() -> ExitCode {
                 Err(error) => intake::chain(&error),
             },
             Some("--version") => {
-                println!("catenoid-agent {}", env!("CARGO_PKG_VERSION"));
+                console::print_own(concat!("catenoid-agent ", env!("CARGO_PKG_VERSION"), "\n"));
                 return ExitCode::SUCCESS;
             }
             Some("--help") => {
-                print!("{USAGE}");
+                console::print_own(USAGE);
                 return ExitCode::SUCCESS;
             }
             _ => {
-                eprint!("{USAGE}");
+                console::complain(USAGE);
                 return ExitCode::from(2);
             }
         }
     };
-    eprintln!("catenoid-agent: error: {failed}");
+    console::end(&failed);
     ExitCode::FAILURE
 }

@@ -27,7 +27,7 @@ use tokio::{sync::watch, task::JoinHandle};
 use crate::{
     audit::{Audit, Happening},
     boot::AgentEnd,
-    clock, control,
+    clock, console, control,
     guard::{self, Guard},
     hold::Holds,
     intake::{Intake, Target, chain},
@@ -93,7 +93,7 @@ pub(crate) enum Error {
 /// # Errors
 /// See [`Error`].
 pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
-    tracing_subscriber::fmt().with_ansi(false).with_target(false).with_writer(io::stderr).init();
+    tracing_subscriber::fmt().with_ansi(false).with_target(false).with_writer(console::log).init();
     let started = clock::now();
     init::let_signals_through()?;
     let life = Life::take().map_err(|source| Error::Runtime { what: "PID 1 cannot be told that it lives", source })?;
