@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use catenoid_schema::foreign::{clean, is_foreign};
 use serde::de::DeserializeOwned;
-use serde_saphyr::granit_parser::{Event, Parser};
+use serde_saphyr::granit_parser::{Event, Parser, Span, Tag};
 
 use crate::{
     failure::Failure,
@@ -41,6 +41,11 @@ pub(crate) struct Place {
 
 impl Place {
     const START: Self = Self { line: 1, column: 1, length: 1 };
+
+    fn of(span: Span) -> Self {
+        let length = span.end.index().saturating_sub(span.start.index()).max(1);
+        Self { line: span.start.line(), column: span.start.col() + 1, length }
+    }
 }
 
 /// Something wrong at a place.
@@ -73,7 +78,7 @@ impl Source {
 
     /// The document in it: no unknown and no duplicate key, no anchor, no merge, no tag, one document.
     pub(crate) fn parse<T: DeserializeOwned>(&self) -> Result<T, Finding> {
-        if let Some(found) = self.ambiguous_break() {
+        if let Some(found) = self.ambiguous_break().or_else(|| self.second_meaning()) {
             return Err(found);
         }
         let options = serde_saphyr::options! {
@@ -111,6 +116,35 @@ impl Source {
                 hint: Some(format!("remove it, or write `{escape}` between double quotes")),
             })
         })
+    }
+
+    /// The first tag or directive: it makes another value of what stands there. What cannot be read at all is told by the parser
+    /// of the whole.
+    fn second_meaning(&self) -> Option<Finding> {
+        for event in Parser::new_from_str(&self.text) {
+            let (event, span) = event.ok()?;
+            let finding = |message: String, hint: &str| {
+                Some(Finding { place: Place::of(span), message, hint: Some(hint.to_owned()) })
+            };
+            match &event {
+                Event::DocumentStart(_, Some(_)) => {
+                    return finding(
+                        "directives (`%`) are not allowed".to_owned(),
+                        "remove it: every document is YAML 1.2",
+                    );
+                }
+                Event::Scalar(.., Some(tag))
+                | Event::SequenceStart(.., Some(tag))
+                | Event::MappingStart(.., Some(tag)) => {
+                    return finding(
+                        format!("the tag `{}` is not allowed", shown_tag(tag)),
+                        "remove it: what is signed is what stands there",
+                    );
+                }
+                _ => {}
+            }
+        }
+        None
     }
 
     fn finding(&self, error: &serde_saphyr::Error) -> Finding {
@@ -230,6 +264,11 @@ fn explain(error: &serde_saphyr::Error) -> (String, Option<String>) {
     }
 }
 
+/// A tag as its author wrote it.
+fn shown_tag(tag: &Tag) -> String {
+    format!("{}{}", tag.original_handle(), tag.suffix())
+}
+
 /// The types of numbers as an author knows them.
 fn in_words(expected: &str) -> &str {
     match expected {
@@ -271,8 +310,7 @@ fn places(text: &str) -> BTreeMap<String, Place> {
     let mut open: Vec<Level> = Vec::new();
     for event in Parser::new_from_str(text) {
         let Ok((event, span)) = event else { break };
-        let length = span.end.index().saturating_sub(span.start.index()).max(1);
-        let place = Place { line: span.start.line(), column: span.start.col() + 1, length };
+        let place = Place::of(span);
         match event {
             Event::Scalar(value, ..) => {
                 if let Some(Level::Map { key, .. }) = open.last_mut()

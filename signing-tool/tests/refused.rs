@@ -55,7 +55,7 @@ fn acceptance_table(folder: &str, least: usize, code: i32) {
 
 #[test]
 fn acceptance_table_of_what_is_refused() {
-    acceptance_table("refused", 69, 1);
+    acceptance_table("refused", 88, 1);
 }
 
 #[test]

@@ -421,6 +421,13 @@ root: readOnly
             ("variant: extract", "variant: all"),
             ("root: readOnly", "root: { tmpfs: { size: 16 } }"),
             ("kind: GuestRecipe", "kind: Manifest"),
+            ("name: tiny", "name: !!binary dGlueQ=="),
+            ("name: tiny", "!!binary bmFtZQ==: tiny"),
+            ("name: tiny", "name: tiny\n!!binary bmFtZQ==: other"),
+            ("name: tiny", "name: !!str tiny"),
+            ("name: tiny", "name: ! tiny"),
+            ("root: readOnly", "root: !tmpfs { size: 16MiB }"),
+            ("[busybox-static]", "!!seq [busybox-static]"),
         ];
         let messages: Vec<String> = table.iter().map(|(from, to)| refused(from, to)).collect();
         insta::assert_snapshot!(messages.join("\n---\n"));
