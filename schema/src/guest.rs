@@ -3,15 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, IntoDeserializer},
+};
 
 use crate::{
     digest::Digest,
     document::ApiVersion,
     feature::REQUIRES_LIMIT,
-    manifest::check::{ENTRIES_LIMIT, PROCESS_LIMIT, Violation},
+    manifest::check::{ENTRIES_LIMIT, PROCESS_LIMIT, SIZE_MOST, Violation},
     name::Name,
-    units::ByteSize,
+    units::{self, ByteSize},
 };
 
 /// The block size of image data and hash tree, in bytes. The one that every page size we run on can read.
@@ -23,25 +26,29 @@ pub const BLOCK_SIZE: u32 = 4096;
 #[schemars(title = "Catenoid guest descriptor")]
 pub struct Guest {
     /// The version of this format.
+    #[serde(deserialize_with = "units::word")]
     pub api_version: ApiVersion,
     /// Always `Guest`.
+    #[serde(deserialize_with = "units::word")]
     pub kind: GuestKind,
     /// What an agent must be able to do to run it, by the names that `catenoid version` lists. `catenoid-sign` adds what the
     /// descriptor makes use of.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    #[serde(default, deserialize_with = "units::set", skip_serializing_if = "BTreeSet::is_empty")]
     pub requires: BTreeSet<Name>,
     /// What it is called.
     pub metadata: GuestMetadata,
     /// The processor it was built for.
+    #[serde(deserialize_with = "units::word")]
     pub architecture: Architecture,
     /// The image.
     pub image: Image,
     /// How its container is run where the manifest does not say otherwise.
     pub defaults: Defaults,
     /// How the root file system can be written to.
+    #[serde(deserialize_with = "root")]
     pub root: Root,
     /// System calls that its software makes beyond those of every container; each container of it must permit them.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    #[serde(default, deserialize_with = "units::words", skip_serializing_if = "BTreeSet::is_empty")]
     pub needs: BTreeSet<Need>,
 }
 
@@ -197,6 +204,8 @@ pub struct Verity {
     /// 32 bytes in front of every block that is hashed.
     pub salt: Digest,
     /// Blocks of data; the superblock stands right behind them, the tree one block further.
+    #[serde(deserialize_with = "units::number")]
+    #[schemars(range(min = 1, max = SIZE_MOST / BLOCK_SIZE as u64))]
     pub data_blocks: u64,
 }
 
@@ -214,6 +223,9 @@ pub fn check(guest: &Guest) -> Vec<Violation> {
     let least = data.checked_add(2).and_then(|blocks| blocks.checked_mul(block));
     if data == 0 || !size.bytes().is_multiple_of(block) || least.is_none_or(|least| size.bytes() < least) {
         add("image.size", format!("`{size}` does not hold {data} blocks of data and their hash tree"));
+    }
+    if size.bytes() > SIZE_MOST {
+        add("image.size", format!("`{size}` is more than 16TiB"));
     }
     let Defaults { command, environment, working_directory, .. } = &guest.defaults;
     if !command.first().is_some_and(|program| program.starts_with('/')) {
@@ -233,10 +245,8 @@ pub fn check(guest: &Guest) -> Vec<Violation> {
     if bytes > PROCESS_LIMIT || command.len() > ENTRIES_LIMIT || environment.len() > ENTRIES_LIMIT {
         add("defaults", format!("command and environment are over {PROCESS_LIMIT} bytes or {ENTRIES_LIMIT} entries"));
     }
-    if let Root::Tmpfs { size } = guest.root
-        && size.bytes() < block
-    {
-        add("root.tmpfs.size", format!("`{size}` is less than a page"));
+    if let Err(problem) = guest.root.check() {
+        add("root.tmpfs.size", problem);
     }
     found
 }
@@ -254,10 +264,10 @@ pub struct Defaults {
     #[serde(default = "root_directory")]
     pub working_directory: String,
     /// User id inside of the container.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "units::number")]
     pub user: u16,
     /// Group id inside of the container.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "units::number")]
     pub group: u16,
 }
 
@@ -276,6 +286,53 @@ pub enum Root {
         /// The most it can hold.
         size: ByteSize,
     },
+}
+
+/// Reads a [`Root`]. Where a person wrote it, `readOnly` is a word and `tmpfs` a map, and nothing else is one.
+///
+/// # Errors
+/// If it is something else.
+pub fn root<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Root, D::Error> {
+    struct Visitor;
+    impl<'de> de::Visitor<'de> for Visitor {
+        type Value = Root;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("`readOnly` or a map such as `tmpfs: { size: 16MiB }`")
+        }
+
+        fn visit_str<E: de::Error>(self, word: &str) -> Result<Root, E> {
+            Root::deserialize(word.into_deserializer())
+        }
+
+        fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Root, A::Error> {
+            match Root::deserialize(de::value::MapAccessDeserializer::new(map))? {
+                Root::ReadOnly => Err(de::Error::custom("`readOnly` is a word and not the key of a map")),
+                root @ Root::Tmpfs { .. } => Ok(root),
+            }
+        }
+    }
+    if deserializer.is_human_readable() {
+        deserializer.deserialize_any(Visitor)
+    } else {
+        Root::deserialize(deserializer)
+    }
+}
+
+impl Root {
+    /// Whether the kernel takes the size for what it says: it rounds up to pages, and a number that wraps is no limit at all.
+    ///
+    /// # Errors
+    /// What is wrong with `tmpfs.size`.
+    pub fn check(self) -> Result<(), String> {
+        match self {
+            Self::Tmpfs { size } if size.bytes() < u64::from(BLOCK_SIZE) => {
+                Err(format!("`{size}` is less than a page"))
+            }
+            Self::Tmpfs { size } if size.bytes() > SIZE_MOST => Err(format!("`{size}` is more than 16TiB")),
+            Self::Tmpfs { .. } | Self::ReadOnly => Ok(()),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -323,7 +380,7 @@ mod tests {
     fn each_rule_is_found_at_its_place() {
         assert_eq!(check(&guest()), []);
         type Change = fn(&mut Guest);
-        let rows: [(&str, Change); 11] = [
+        let rows: [(&str, Change); 14] = [
             ("image.size", |g| g.image.verity.data_blocks = 0),
             ("image.size", |g| g.image.verity.data_blocks = 2),
             ("image.size", |g| g.image.verity.data_blocks = u64::MAX),
@@ -335,6 +392,9 @@ mod tests {
             ("defaults.environment", |g| drop(g.defaults.environment.insert("A=B".to_owned(), String::new()))),
             ("defaults", |g| g.defaults.command.push("a".repeat(PROCESS_LIMIT))),
             ("root.tmpfs.size", |g| g.root = Root::Tmpfs { size: ByteSize::from_bytes(1) }),
+            ("root.tmpfs.size", |g| g.root = Root::Tmpfs { size: ByteSize::from_bytes(u64::MAX) }),
+            ("root.tmpfs.size", |g| g.root = Root::Tmpfs { size: ByteSize::from_bytes(SIZE_MOST + 1) }),
+            ("image.size", |g| g.image.size = ByteSize::from_bytes(SIZE_MOST + 4096)),
         ];
         for (index, (path, change)) in rows.into_iter().enumerate() {
             let mut guest = guest();

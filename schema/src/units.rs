@@ -1,8 +1,12 @@
 //! Quantities with their units: written `192MiB`, `0.5`, `10s`, `2027-12-31T00:00:00Z`; signed as whole numbers.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt, marker::PhantomData};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use jiff::{SignedDuration, civil::DateTime};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{self, IntoDeserializer},
+};
 
 /// Reads a CBOR byte string (and only that).
 pub(crate) fn bytes_from<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
@@ -42,7 +46,7 @@ fn unit_error(text: &str, expected: &'static str) -> UnitError {
 
 /// Implements serde and JSON Schema for a quantity: text for people, a whole number in signed bytes.
 macro_rules! quantity {
-    ($type:ident, $raw:ty, $deserialize_text:ident, $json_type:tt, $pattern:literal, $description:literal, $example:literal) => {
+    ($type:ident, $raw:ty, $json_type:tt, $pattern:literal, $description:literal, $example:literal $(, $key:literal: $value:literal)*) => {
         impl Serialize for $type {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 if serializer.is_human_readable() {
@@ -56,8 +60,7 @@ macro_rules! quantity {
         impl<'de> Deserialize<'de> for $type {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 if deserializer.is_human_readable() {
-                    let text = $deserialize_text(deserializer)?;
-                    text.parse().map_err(de::Error::custom)
+                    text_or_number(deserializer)?.parse().map_err(de::Error::custom)
                 } else {
                     <$raw>::deserialize(deserializer).map(Self)
                 }
@@ -72,18 +75,16 @@ macro_rules! quantity {
             fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
                 schemars::json_schema!({
                     "type": $json_type, "pattern": $pattern, "description": $description, "examples": [$example]
+                    $(, $key: $value)*
                 })
             }
         }
     };
 }
 
-fn text_only<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    String::deserialize(deserializer)
-}
-
-/// Takes `0.5` and `2` as YAML writes them without quotes; a float never gets further than its own text.
-fn text_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+/// A text, or a number as YAML writes it without quotes. A float never gets further than its own text; a quantity that needs
+/// a unit refuses both with its own words.
+pub(crate) fn text_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     struct Visitor;
     impl de::Visitor<'_> for Visitor {
         type Value = String;
@@ -109,6 +110,130 @@ fn text_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, 
         }
     }
     deserializer.deserialize_any(Visitor)
+}
+
+/// A whole number of a document.
+pub trait Whole: for<'de> Deserialize<'de> {
+    /// What it is, for whoever wrote something else.
+    const EXPECTED: &'static str;
+
+    /// `number`, if it is in range.
+    fn from_u64(number: u64) -> Option<Self>;
+}
+
+macro_rules! whole {
+    ($($type:ty: $expected:literal),*) => {
+        $(impl Whole for $type {
+            const EXPECTED: &'static str = $expected;
+
+            fn from_u64(number: u64) -> Option<Self> {
+                number.try_into().ok()
+            }
+        })*
+    };
+}
+
+whole!(
+    u16: "a whole number from 0 to 65535",
+    u32: "a whole number from 0 to 4294967295",
+    u64: "a whole number from 0 to 9007199254740992"
+);
+
+/// Reads a number. Where a person wrote it, it is one: a text of digits is a number to some readers only.
+///
+/// # Errors
+/// If it is something else, or out of range.
+pub fn number<'de, D: Deserializer<'de>, T: Whole>(deserializer: D) -> Result<T, D::Error> {
+    struct Visitor<T>(PhantomData<T>);
+    impl<T: Whole> Visitor<T> {
+        fn refused<E: de::Error>(text: &str) -> E {
+            E::custom(unit_error(text, T::EXPECTED))
+        }
+    }
+    impl<T: Whole> de::Visitor<'_> for Visitor<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(T::EXPECTED)
+        }
+
+        fn visit_u64<E: de::Error>(self, number: u64) -> Result<T, E> {
+            T::from_u64(number).ok_or_else(|| Self::refused(&number.to_string()))
+        }
+
+        fn visit_i64<E: de::Error>(self, number: i64) -> Result<T, E> {
+            u64::try_from(number).ok().and_then(T::from_u64).ok_or_else(|| Self::refused(&number.to_string()))
+        }
+
+        fn visit_f64<E: de::Error>(self, number: f64) -> Result<T, E> {
+            Err(Self::refused(&format!("{number:?}")))
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+            Err(match whole(text) {
+                Some(_) => E::custom(unit_error(&format!("{text:?}"), "a number: it stands between quotes")),
+                None => Self::refused(text),
+            })
+        }
+    }
+    if deserializer.is_human_readable() {
+        deserializer.deserialize_any(Visitor(PhantomData))
+    } else {
+        T::deserialize(deserializer)
+    }
+}
+
+/// Reads a set. What stands in it twice is refused: a reader that sees a list would count it twice.
+///
+/// # Errors
+/// If an entry is not one, or stands there twice.
+pub fn set<'de, D: Deserializer<'de>, T: Deserialize<'de> + Ord>(deserializer: D) -> Result<BTreeSet<T>, D::Error> {
+    struct Visitor<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de> + Ord> de::Visitor<'de> for Visitor<T> {
+        type Value = BTreeSet<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list")
+        }
+
+        fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<BTreeSet<T>, A::Error> {
+            let mut found = BTreeSet::new();
+            while let Some(entry) = list.next_element()? {
+                if !found.insert(entry) {
+                    return Err(de::Error::custom(format!(
+                        "entry {} of this list stands in it already",
+                        found.len() + 1
+                    )));
+                }
+            }
+            Ok(found)
+        }
+    }
+    deserializer.deserialize_seq(Visitor(PhantomData))
+}
+
+/// Reads a word of a choice. Where a person wrote it, it is one: a map with the word as its key is the same to serde only.
+///
+/// # Errors
+/// If it is something else.
+pub fn word<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+    if deserializer.is_human_readable() {
+        T::deserialize(String::deserialize(deserializer)?.into_deserializer())
+    } else {
+        T::deserialize(deserializer)
+    }
+}
+
+/// Reads a set of words: each as [`word`], all as [`set`].
+///
+/// # Errors
+/// As those.
+pub fn words<'de, D: Deserializer<'de>, T: Deserialize<'de> + Ord>(deserializer: D) -> Result<BTreeSet<T>, D::Error> {
+    #[derive(Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+    #[serde(transparent, bound = "T: Deserialize<'de>")]
+    struct Word<T>(#[serde(deserialize_with = "word")] T);
+    let words: BTreeSet<Word<T>> = set(deserializer)?;
+    Ok(words.into_iter().map(|Word(word)| word).collect())
 }
 
 /// A size in bytes. Written with a binary unit: `512KiB`, `192MiB`, `2GiB`, or `4096B`.
@@ -160,7 +285,15 @@ impl fmt::Display for ByteSize {
     }
 }
 
-quantity!(ByteSize, u64, text_only, "string", "^[0-9]+(B|KiB|MiB|GiB|TiB)$", "A size with its unit.", "192MiB");
+quantity!(
+    ByteSize,
+    u64,
+    "string",
+    // As many digits as never pass 64 bits: the most that a rule takes is far below.
+    "^(0|[1-9][0-9]{0,6})TiB$|^(0|[1-9][0-9]{0,9})GiB$|^(0|[1-9][0-9]{0,12})MiB$|^(0|[1-9][0-9]{0,15})KiB$|^(0|[1-9][0-9]{0,18})B$",
+    "A size with its unit, without leading zeros.",
+    "192MiB"
+);
 
 /// Digits only: no sign, no space, no leading zero but `0` itself.
 fn whole(digits: &str) -> Option<u64> {
@@ -213,11 +346,12 @@ impl fmt::Display for Cpu {
 quantity!(
     Cpu,
     u32,
-    text_or_number,
     ["string", "number"],
-    "^[0-9]+(\\.[0-9]{1,3})?$",
-    "Processors this may use at once.",
-    "0.5"
+    "^(0|[1-9][0-9]{0,4})(\\.[0-9]{1,3})?$",
+    "Processors this may use at once, with three decimals at most.",
+    "0.5",
+    "minimum": 0.01,
+    "maximum": 99999.999
 );
 
 /// A span of time in milliseconds. Written `500ms`, `10s`, `5m`, `1h`.
@@ -269,9 +403,23 @@ impl fmt::Display for Span {
     }
 }
 
-quantity!(Span, u64, text_only, "string", "^[0-9]+(ms|s|m|h)$", "A span of time with its unit.", "10s");
+quantity!(
+    Span,
+    u64,
+    "string",
+    "^(0|[1-9][0-9]{0,11})(ms|s|m|h)$", // 12 digits of hours are within 64 bits of milliseconds
+    "A span of time with its unit, without leading zeros.",
+    "10s"
+);
 
-/// A moment in UTC, in whole seconds since 1970. Written as RFC 3339 with `Z`.
+/// 9999-12-31T23:59:59Z, the last moment that RFC 3339 can write. `jiff::Timestamp` ends 26 hours before it, to leave room for
+/// zones; its calendar does not.
+const LAST_SECOND: i64 = 253_402_300_799;
+/// 1970-01-01T00:00:00Z.
+const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
+
+/// A moment in UTC, in whole seconds since 1970. Written as RFC 3339 with `Z`, and in no other of its spellings: readers differ
+/// about small letters, spaces, fractions and leap seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
@@ -279,8 +427,7 @@ impl Timestamp {
     /// `seconds` after 1970-01-01T00:00:00Z; `None` outside of the years RFC 3339 can write.
     #[must_use]
     pub fn from_seconds(seconds: i64) -> Option<Self> {
-        let writable = jiff::Timestamp::from_second(seconds).is_ok() && (0..253_402_300_800).contains(&seconds);
-        writable.then_some(Self(seconds))
+        (0..=LAST_SECOND).contains(&seconds).then_some(Self(seconds))
     }
 
     /// Seconds since 1970-01-01T00:00:00Z.
@@ -295,16 +442,28 @@ impl std::str::FromStr for Timestamp {
 
     fn from_str(text: &str) -> Result<Self, UnitError> {
         let error = || unit_error(text, "a time in UTC such as `2027-12-31T00:00:00Z`");
-        let time: jiff::Timestamp = text.parse().map_err(|_| error())?;
-        let value = Self::from_seconds(time.as_second()).ok_or_else(error)?;
-        (time.subsec_nanosecond() == 0 && text.ends_with('Z')).then_some(value).ok_or_else(error)
+        let fields = text.as_bytes();
+        let form = fields.len() == FORM.len()
+            && fields.iter().zip(FORM).all(|(b, form)| if *form == b'0' { b.is_ascii_digit() } else { b == form });
+        let field =
+            |range: std::ops::Range<usize>| fields[range].iter().fold(0, |n: i16, b| n * 10 + i16::from(b - b'0'));
+        let short = |at: usize| i8::try_from(field(at..at + 2)).map_err(|_| error());
+        if !form {
+            return Err(error());
+        }
+        let time = DateTime::new(field(0..4), short(5)?, short(8)?, short(11)?, short(14)?, short(17)?, 0);
+        let time = time.map_err(|_| error())?;
+        Self::from_seconds(time.duration_since(EPOCH).as_secs()).ok_or_else(error)
     }
 }
 
+/// The one form of a time; `0` is any digit.
+const FORM: &[u8; 20] = b"0000-00-00T00:00:00Z";
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match jiff::Timestamp::from_second(self.0) {
-            Ok(time) => time.fmt(f),
+        match EPOCH.checked_add(SignedDuration::from_secs(self.0)) {
+            Ok(time) => write!(f, "{time}Z"),
             Err(_) => write!(f, "@{}", self.0),
         }
     }
@@ -319,13 +478,19 @@ impl Serialize for Timestamp {
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         if deserializer.is_human_readable() {
-            String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+            text_or_number(deserializer)?.parse().map_err(de::Error::custom)
         } else {
             let seconds = i64::deserialize(deserializer)?;
             Self::from_seconds(seconds).ok_or_else(|| de::Error::custom("time out of range"))
         }
     }
 }
+
+/// Every day from 1970 to 9999 that there is: those of each year, and the 29th of February of those that have it.
+const TIME_PATTERN: &str = "^((19[7-9][0-9]|[2-9][0-9]{3})-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])\
+    |(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))\
+    |(19(7[26]|8[048]|9[26])|[2-9][0-9](0[48]|[2468][048]|[13579][26])|([2468][048]|[3579][26])00)-02-29)\
+    T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z$";
 
 impl schemars::JsonSchema for Timestamp {
     fn schema_name() -> std::borrow::Cow<'static, str> {
@@ -334,8 +499,8 @@ impl schemars::JsonSchema for Timestamp {
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({
-            "type": "string", "format": "date-time", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}Z$",
-            "description": "A moment in UTC, whole seconds.", "examples": ["2027-12-31T00:00:00Z"]
+            "type": "string", "format": "date-time", "pattern": TIME_PATTERN,
+            "description": "A moment in UTC from 1970 on, whole seconds.", "examples": ["2027-12-31T00:00:00Z"]
         })
     }
 }
@@ -375,6 +540,44 @@ mod tests {
         for text in ["", "2027-12-31", "2027-12-31T00:00:00", "2027-12-31T00:00:00+02:00", "2027-12-31T00:00:00.5Z"] {
             assert!(text.parse::<Timestamp>().is_err(), "`{text}` was taken");
         }
+    }
+
+    /// One row for each spelling of a time that some reader takes and another does not.
+    #[test]
+    fn a_time_has_one_spelling() {
+        for text in [
+            "2027-12-31t00:00:00Z",
+            "2027-12-31T00:00:00z",
+            "2027-12-31 00:00:00Z",
+            "2027-12-31T00:00:00.000Z",
+            "2027-12-31T00:00:00,0Z",
+            "2027-12-31T00:00Z",
+            "2027-12-31T00Z",
+            "20271231T000000Z",
+            "2027-12-31T000000Z",
+            "+002027-12-31T00:00:00Z",
+            "2027-12-31T00:00:00Z[UTC]",
+            "2027-12-31T23:59:60Z",
+            "2027-12-31T24:00:00Z",
+            "2027-02-29T00:00:00Z",
+            "2100-02-29T00:00:00Z",
+            "1969-12-31T23:59:59Z",
+            "2027-12-31T00:00:00\u{660}",
+        ] {
+            assert!(text.parse::<Timestamp>().is_err(), "`{text}` was taken");
+        }
+        for (text, seconds) in [
+            ("1970-01-01T00:00:00Z", 0),
+            ("2000-02-29T12:00:00Z", 951_825_600),
+            ("9999-12-30T22:00:01Z", 253_402_207_201),
+            ("9999-12-31T23:59:59Z", LAST_SECOND),
+        ] {
+            let time: Timestamp = text.parse().unwrap();
+            assert_eq!((time.seconds(), time.to_string().as_str()), (seconds, text));
+            assert_eq!(Timestamp::from_seconds(seconds), Some(time));
+        }
+        assert_eq!(Timestamp::from_seconds(LAST_SECOND + 1), None);
+        assert_eq!(Timestamp::from_seconds(-1), None);
     }
 
     proptest! {

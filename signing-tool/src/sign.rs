@@ -19,7 +19,7 @@ use crate::{
     failure::Failure,
     files,
     key::{self, Signer},
-    yaml::Source,
+    yaml::{Finding, Source},
 };
 
 /// Why nothing was signed.
@@ -219,10 +219,15 @@ pub(crate) fn read_guest(path: &Path) -> Result<Guest, Failure> {
         };
     }
     let source = Source::read(path)?;
-    let mut guest: Guest = source.parse().map_err(|finding| source.refuse(&[finding]))?;
+    parse_guest(&source).map_err(|findings| source.refuse(&findings))
+}
+
+/// The descriptor in `source`, or everything that is wrong with it.
+pub(crate) fn parse_guest(source: &Source) -> Result<Guest, Vec<Finding>> {
+    let mut guest: Guest = source.parse().map_err(|finding| vec![finding])?;
     feature::complete_guest(&mut guest);
     let violations = guest::check(&guest);
-    if violations.is_empty() { Ok(guest) } else { Err(check::refuse(&source, &violations)) }
+    if violations.is_empty() { Ok(guest) } else { Err(check::findings(source, &violations)) }
 }
 
 /// What to sign.

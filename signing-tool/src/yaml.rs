@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use catenoid_schema::foreign::{clean, is_foreign};
 use serde::de::DeserializeOwned;
-use serde_saphyr::granit_parser::{Event, Parser, Span, Tag};
+use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, Span, Tag};
 
 use crate::{
     failure::Failure,
@@ -76,7 +76,8 @@ impl Source {
         Self { path: path.into(), text: text.to_owned() }
     }
 
-    /// The document in it: no unknown and no duplicate key, no anchor, no merge, no tag, one document.
+    /// The document in it: no unknown and no duplicate key, no anchor, no merge, no tag, one document, and no value that means
+    /// something else to another reader.
     pub(crate) fn parse<T: DeserializeOwned>(&self) -> Result<T, Finding> {
         if let Some(found) = self.ambiguous_break().or_else(|| self.second_meaning()) {
             return Err(found);
@@ -97,6 +98,7 @@ impl Source {
             strict_indentation: true,
             reject_unsupported_tags: true,
             reject_tagged_field_names: true,
+            no_schema: true,
             with_snippet: false,
         };
         serde_saphyr::from_str_with_options(&self.text, options).map_err(|error| self.finding(&error))
@@ -118,9 +120,12 @@ impl Source {
         })
     }
 
-    /// The first tag or directive: it makes another value of what stands there. What cannot be read at all is told by the parser
-    /// of the whole.
+    /// The first tag, directive or bare word that makes another value of what stands there, for every reader or for some. Keys
+    /// are texts wherever they stand, so a word is asked about as a value only. What cannot be read at all is told by the
+    /// parser of the whole.
     fn second_meaning(&self) -> Option<Finding> {
+        // Of each open map, whether a key comes next; none of a list.
+        let mut open: Vec<Option<bool>> = Vec::new();
         for event in Parser::new_from_str(&self.text) {
             let (event, span) = event.ok()?;
             let finding = |message: String, hint: &str| {
@@ -141,7 +146,25 @@ impl Source {
                         "remove it: what is signed is what stands there",
                     );
                 }
+                Event::Scalar(text, ScalarStyle::Plain, ..) if open.last() != Some(&Some(true)) => {
+                    if let Some((means, hint)) = meaning_to_some(text) {
+                        return finding(format!("`{text}` is {means} to some readers of YAML only"), hint);
+                    }
+                }
                 _ => {}
+            }
+            match event {
+                Event::SequenceStart(..) => open.push(None),
+                Event::MappingStart(..) => open.push(Some(true)),
+                Event::SequenceEnd | Event::MappingEnd => {
+                    open.pop();
+                    turn(&mut open);
+                }
+                Event::Scalar(..) | Event::Alias(..) => turn(&mut open),
+                _ => {}
+            }
+            if open.len() > DEPTH_LIMIT {
+                return None;
             }
         }
         None
@@ -154,7 +177,20 @@ impl Source {
             Some(Place { line, column, length: usize::try_from(location.span().len()).unwrap_or(1).max(1) })
         });
         let (message, hint) = explain(error.without_snippet());
-        Finding { place: place.unwrap_or(Place::START), message, hint }
+        let place = place.unwrap_or(Place::START);
+        // The reader knows the key of an unknown word.
+        let word = match error.without_snippet() {
+            serde_saphyr::Error::SerdeUnknownVariant { variant, .. } => self.word_behind(place, variant),
+            _ => None,
+        };
+        Finding { place: word.unwrap_or(place), message, hint }
+    }
+
+    /// The first place from `place` on where `word` stands.
+    fn word_behind(&self, place: Place, word: &str) -> Option<Place> {
+        let events = Parser::new_from_str(&self.text).map_while(Result::ok);
+        let mut words = events.filter(|(event, _)| matches!(event, Event::Scalar(text, ..) if text == word));
+        words.find_map(|(_, span)| Some(Place::of(span)).filter(|found| *found >= place))
     }
 
     /// Where each key and element of the document is, by its path (`containers.web.zones.0`). A key's place is its
@@ -230,9 +266,13 @@ fn explain(error: &serde_saphyr::Error) -> (String, Option<String>) {
         Error::SerdeMissingField { field, .. } => (format!("the field `{field}` is missing"), None),
         Error::SerdeInvalidValue { unexpected, expected, .. }
         | Error::SerdeInvalidType { unexpected, expected, .. } => {
-            (format!("{unexpected} stands where {} is expected", in_words(expected)), None)
+            let unexpected = if unexpected == "unit value" { "nothing" } else { unexpected };
+            (format!("{unexpected} stands where {expected} is expected"), None)
         }
-        Error::InvalidScalar { ty, .. } => (format!("{} is expected here", in_words(ty)), None),
+        Error::QuotingRequired { value, .. } => (
+            format!("`{value}` stands without quotes where a text is expected"),
+            Some(format!("write `\"{value}\"`: without quotes it is a number or a truth value to other readers")),
+        ),
         Error::Unexpected { expected: "mapping start", .. } => (
             "a map is expected here".to_owned(),
             Some("write `{ key: value }`, or `key: value` on a line below".to_owned()),
@@ -240,6 +280,7 @@ fn explain(error: &serde_saphyr::Error) -> (String, Option<String>) {
         Error::Unexpected { expected: "sequence start", .. } => {
             ("a list is expected here".to_owned(), Some("write `[a, b]`, or `- a` on a line below".to_owned()))
         }
+        Error::Unexpected { expected: "string scalar", .. } => ("a text is expected here".to_owned(), None),
         Error::Eof { .. } => ("the document ends here, before it is complete".to_owned(), None),
         Error::NullIntoString { .. } => ("nothing stands where a text is expected".to_owned(), None),
         Error::Budget { breach: BudgetBreach::Anchors { .. } | BudgetBreach::Aliases { .. }, .. } => {
@@ -269,15 +310,65 @@ fn shown_tag(tag: &Tag) -> String {
     format!("{}{}", tag.original_handle(), tag.suffix())
 }
 
-/// The types of numbers as an author knows them.
-fn in_words(expected: &str) -> &str {
-    match expected {
-        "u8" => "a whole number from 0 to 255",
-        "u16" => "a whole number from 0 to 65535",
-        "a nonzero u16" => "a whole number from 1 to 65535",
-        "u32" => "a whole number from 0 to 4294967295",
-        "u64" => "a whole number from 0 upwards",
-        other => other,
+/// What a bare word is to some readers of YAML (1.1 or 1.2) and not to others, and what to write instead.
+fn meaning_to_some(text: &str) -> Option<(&'static str, &'static str)> {
+    if is_number_to_some(text) && !is_decimal(text) {
+        return Some(("a number", "write a number in plain decimal digits, and a text between double quotes"));
+    }
+    let truths = ["y", "yes", "on", "n", "no", "off"];
+    truths
+        .iter()
+        .any(|word| text.eq_ignore_ascii_case(word))
+        .then_some(("a truth value", "write it between double quotes"))
+}
+
+/// Digits, and decimals behind a point: what every reader takes for the same number.
+fn is_decimal(text: &str) -> bool {
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    let unsigned = text.strip_prefix('-').unwrap_or(text);
+    let (whole, decimals) = unsigned.split_once('.').unwrap_or((unsigned, "0"));
+    digits(whole) && digits(decimals) && (whole == "0" || !whole.starts_with('0'))
+}
+
+/// Numbers of YAML 1.2 (section 10.3.2) and 1.1 (<https://yaml.org/type/int.html>, <https://yaml.org/type/float.html>): signs,
+/// bases, `_` between digits, base 60, exponents, a point without digits.
+fn is_number_to_some(text: &str) -> bool {
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if [".inf", ".nan"].iter().any(|word| unsigned.eq_ignore_ascii_case(word)) {
+        return true;
+    }
+    if !unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
+        return false;
+    }
+    let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+    if let Some((first, rest)) = unsigned.split_once(':') {
+        let (rest, decimals) = rest.split_once('.').map_or((rest, None), |(rest, decimals)| (rest, Some(decimals)));
+        let sixty =
+            |part: &str| matches!(part.len(), 1 | 2) && digits(part) && part.parse::<u8>().is_ok_and(|n| n < 60);
+        let begins = digits(&first.replace('_', "")) && (decimals.is_some() || !first.starts_with('0'));
+        return begins && rest.split(':').all(sixty) && decimals.is_none_or(|part| digits(&part.replace('_', "")));
+    }
+    let unsigned = unsigned.replace('_', "").to_ascii_lowercase();
+    let in_base = |prefix: &str, base| {
+        let rest = unsigned.strip_prefix(prefix);
+        rest.is_some_and(|rest| !rest.is_empty() && rest.chars().all(|c| c.is_digit(base)))
+    };
+    if in_base("0x", 16) || in_base("0o", 8) || in_base("0b", 2) {
+        return true;
+    }
+    let (mantissa, exponent) = unsigned.split_once('e').map_or((&*unsigned, None), |(m, e)| (m, Some(e)));
+    let exponent = exponent.map(|exponent| exponent.strip_prefix(['+', '-']).unwrap_or(exponent));
+    let (whole, decimals) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    digits(whole)
+        && digits(decimals)
+        && !(whole.is_empty() && decimals.is_empty())
+        && exponent.is_none_or(|exponent| !exponent.is_empty() && digits(exponent))
+}
+
+/// A node has ended: in a map its value follows, or the next key.
+fn turn(open: &mut [Option<bool>]) {
+    if let Some(Some(key)) = open.last_mut() {
+        *key = !*key;
     }
 }
 

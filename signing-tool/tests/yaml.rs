@@ -18,6 +18,15 @@ fn agree(text: &str) -> Manifest {
     ours
 }
 
+/// serde_yaml writes some texts bare that are numbers to other readers; ours refuses those by name.
+fn agree_if_quoted(text: &str, expected: &Manifest) {
+    match parse_manifest(text) {
+        Err(said) if said.contains(" stands without quotes ") || said.contains(" to some readers of YAML only") => {}
+        ours => assert_eq!(ours.as_ref(), Ok(expected)),
+    }
+    assert_eq!(&serde_yaml::from_str::<Manifest>(text).unwrap(), expected);
+}
+
 #[test]
 fn both_readers_agree_on_golden_manifests() {
     for case in cases(&manifests().join("golden"), None) {
@@ -120,8 +129,8 @@ proptest! {
     #[test]
     fn both_readers_agree_on_generated_manifests(value in manifest()) {
         let expected: Manifest = serde_json::from_value(value.clone()).unwrap();
-        prop_assert_eq!(&agree(&serde_yaml::to_string(&value).unwrap()), &expected);
-        prop_assert_eq!(&agree(&serde_yaml::to_string(&expected).unwrap()), &expected);
+        agree_if_quoted(&serde_yaml::to_string(&value).unwrap(), &expected);
+        agree_if_quoted(&serde_yaml::to_string(&expected).unwrap(), &expected);
         prop_assert_eq!(&agree(&serde_saphyr::to_string(&expected).unwrap()), &expected);
         let keys: BTreeMap<String, Value> = serde_json::from_value(value).unwrap();
         prop_assert_eq!(keys.len(), 7);

@@ -37,7 +37,7 @@ image:
     salt: "sha256:00000000000000000000000000000000000000000000000000000000000000cc"
     dataBlocks: 16
 defaults: { command: [/bin/init], environment: { MODE: slow, PATH: /bin }, workingDirectory: /srv, user: 33, group: 34 }
-root: !tmpfs { size: 16MiB }
+root: { tmpfs: { size: 16MiB } }
 "#;
 
 fn name(text: &str) -> Name {

@@ -3,6 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{Addressing, CORE, Capability, ContainerRole, Manifest, Zone};
 use crate::{allocate, feature::REQUIRES_LIMIT, guest::Guest, name::Name};
@@ -19,11 +22,38 @@ pub const ENTRIES_LIMIT: usize = 256;
 /// The least memory a container can be started in.
 pub const MEMORY_LEAST: u64 = 4 * 1024 * 1024;
 /// The most memory, 16 TiB: more than any device has, and far below where `memory.max` turns into `max`.
-pub const MEMORY_MOST: u64 = 16 << 40;
+pub const MEMORY_MOST: u64 = SIZE_MOST;
+/// The largest size of anything, 16 TiB: far below where the kernel's arithmetic in pages and sectors wraps.
+pub const SIZE_MOST: u64 = 16 << 40;
+/// The most thousandths of processors: more than any device has, and five digits to read.
+pub const CPU_MOST: u32 = 99_999_999;
+/// The highest sequence and epoch, 2^53: what every reader of JSON keeps exactly, and far below the end, behind which a device
+/// could take no manifest ever again.
+pub const COUNT_MOST: u64 = 1 << 53;
 /// The most processes: the kernel's `PID_MAX_LIMIT`, past which `pids.max` takes no number.
 pub const PIDS_MOST: u32 = 4 * 1024 * 1024;
 /// The longest grace in milliseconds: a stop that takes longer holds up everything behind it.
 pub const GRACE_LIMIT: u64 = 10 * 60 * 1000;
+
+const fn v4(a: u8, b: u8, length: u8) -> IpNet {
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(a, b, 0, 0), length))
+}
+
+const fn v6(first: u16, length: u8) -> IpNet {
+    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(first, 0, 0, 0, 0, 0, 0, 0), length))
+}
+
+/// Where the kernel, or everybody, takes an address for something else than a host behind a bridge (RFC 6890).
+const NOT_FOR_HOSTS: [(IpNet, &str); 8] = [
+    (v4(0, 0, 8), "\"this network\""),
+    (v4(127, 0, 8), "loopback"),
+    (v4(169, 254, 16), "link-local: each interface has it"),
+    (v4(224, 0, 4), "multicast"),
+    (v4(240, 0, 4), "reserved"),
+    (v6(0, 64), "reserved: loopback and IPv4 within IPv6"),
+    (v6(0xfe80, 10), "link-local: each interface has it"),
+    (v6(0xff00, 8), "multicast"),
+];
 
 /// One rule broken at one place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,6 +163,15 @@ fn metadata(manifest: &Manifest, found: &mut Found) {
     if metadata.sequence == 0 {
         found.add("metadata.sequence", "sequences begin at 1");
     }
+    for (name, count) in [("sequence", metadata.sequence), ("epoch", metadata.epoch)] {
+        if count > COUNT_MOST {
+            found.hint(
+                format!("metadata.{name}"),
+                format!("`{count}` is more than {COUNT_MOST} (2^53)"),
+                "a device that took it would take no later manifest; count up by one",
+            );
+        }
+    }
     if metadata.not_before.is_some_and(|start| start >= metadata.not_after) {
         found.add("metadata.notAfter", "is not after `notBefore`");
     }
@@ -174,6 +213,14 @@ fn zones(manifest: &Manifest, found: &mut Found) {
                 found
                     .add(format!("{path}.interfaces.{index}.mac"), format!("`{}` is in a zone already", interface.mac));
             }
+            let [first, ..] = interface.mac.bytes();
+            if first & 1 == 1 || interface.mac.bytes() == [0; 6] {
+                found.hint(
+                    format!("{path}.interfaces.{index}.mac"),
+                    format!("`{}` is the address of no single interface", interface.mac),
+                    "write the interface's own, such as `52:54:00:12:34:56`",
+                );
+            }
         }
         segment(&path, zone, found);
         subnets(manifest, name, zone, found);
@@ -204,10 +251,23 @@ fn subnets(manifest: &Manifest, name: &Name, zone: &Zone, found: &mut Found) {
         }
         let (least, most) = if net.addr().is_ipv4() { (8, 28) } else { (48, 112) };
         if !(least..=most).contains(&net.prefix_len()) {
-            found.add(&path, format!("`{net}` is not between /{least} and /{most}"));
+            found.hint(
+                &path,
+                format!("`{net}` is not between /{least} and /{most}"),
+                if net.addr().is_ipv4() {
+                    "a zone's network is like `10.20.0.0/24`"
+                } else {
+                    "a zone's network is like `fd20::/64`"
+                },
+            );
         }
-        if net.addr().is_multicast() || net.addr().is_loopback() || net.addr().is_unspecified() {
-            found.add(&path, format!("`{net}` is not a network of hosts"));
+        let special = NOT_FOR_HOSTS.iter().find(|(range, _)| range.contains(net) || net.contains(range));
+        if let Some((range, what)) = special {
+            found.hint(
+                &path,
+                format!("`{net}` is not a network of hosts: `{range}` is {what}"),
+                "a private network is like `10.20.0.0/24` or `fd20::/64`",
+            );
         }
         let other = manifest
             .zones
@@ -309,6 +369,9 @@ fn limits(path: &str, container: &super::Container, found: &mut Found) {
             format!("{path}.limits.memory"),
             format!("`{}` is not a multiple of 4KiB of at least 4MiB", limits.memory),
         );
+    }
+    if limits.cpu.thousandths() > CPU_MOST {
+        found.add(format!("{path}.limits.cpu"), format!("`{}` is more than 99999.999", limits.cpu));
     }
     if limits.cpu.thousandths() < 10 {
         found.add(format!("{path}.limits.cpu"), format!("`{}` is less than 0.01", limits.cpu));

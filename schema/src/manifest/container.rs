@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     guest::Need,
+    manifest::check::PIDS_MOST,
     name::Name,
-    units::{ByteSize, Cpu, Span},
+    units::{self, ByteSize, Cpu, Span},
 };
 
 /// A running instance of a guest. Nothing is granted that is not written here.
@@ -18,7 +19,7 @@ pub struct Container {
     /// The guest it is run from, by its name in `guests`.
     pub guest: Name,
     /// `service`, or `core` for the one container that owns the uplink and gets the control socket.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "units::word")]
     pub role: ContainerRole,
     /// Program and arguments; the guest's own if left out.
     #[serde(default)]
@@ -28,21 +29,22 @@ pub struct Container {
     pub environment: BTreeMap<String, String>,
     /// The zones it has an interface in, first one first.
     #[serde(default)]
+    #[schemars(extend("uniqueItems" = true))]
     pub zones: Vec<Name>,
     /// What it can use up.
     #[serde(default)]
     pub limits: Limits,
     /// Linux capabilities in its own user namespace, without the `CAP_`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "units::words")]
     pub capabilities: BTreeSet<Capability>,
     /// What happens when it ends.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "units::word")]
     pub restart: Restart,
     /// How it is asked to end.
     #[serde(default)]
     pub stop: Stop,
     /// What its guest may need of system calls beyond those of every container.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    #[serde(default, deserialize_with = "units::words", skip_serializing_if = "BTreeSet::is_empty")]
     pub permits: BTreeSet<Need>,
 }
 
@@ -68,7 +70,8 @@ pub struct Limits {
     #[serde(default = "default_cpu")]
     pub cpu: Cpu,
     /// Processes and threads (cgroup v2 `pids.max`).
-    #[serde(default = "default_pids")]
+    #[serde(default = "default_pids", deserialize_with = "units::number")]
+    #[schemars(range(min = 1, max = PIDS_MOST))]
     pub pids: u32,
 }
 
@@ -108,7 +111,7 @@ pub enum Restart {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Stop {
     /// The signal that asks.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "units::word")]
     pub signal: StopSignal,
     /// How long it may take before everything in it is killed.
     #[serde(default = "default_grace")]

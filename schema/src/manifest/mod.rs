@@ -22,7 +22,7 @@ use crate::{
     document::ApiVersion,
     guest::Version,
     name::{Name, Serial},
-    units::Timestamp,
+    units::{self, Timestamp},
 };
 
 /// The desired state of a device.
@@ -31,12 +31,14 @@ use crate::{
 #[schemars(title = "Catenoid manifest")]
 pub struct Manifest {
     /// The version of this format.
+    #[serde(deserialize_with = "units::word")]
     pub api_version: ApiVersion,
     /// Always `Manifest`.
+    #[serde(deserialize_with = "units::word")]
     pub kind: ManifestKind,
     /// What an agent must be able to do to apply it, by the names that `catenoid version` lists. `catenoid-sign sign` adds what
     /// the manifest makes use of.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    #[serde(default, deserialize_with = "units::set", skip_serializing_if = "BTreeSet::is_empty")]
     pub requires: BTreeSet<Name>,
     /// Name, order and validity.
     pub metadata: Metadata,
@@ -66,10 +68,12 @@ pub struct Metadata {
     /// A name for people; shown in status.
     pub name: Name,
     /// Must rise with every manifest a device accepts. To go back, sign the old content under a new sequence.
-    #[schemars(range(min = 1))]
+    #[serde(deserialize_with = "units::number")]
+    #[schemars(range(min = 1, max = check::COUNT_MOST))]
     pub sequence: u64,
     /// The security floor: a device that accepted epoch 3 never again accepts a manifest of epoch 2.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "units::number")]
+    #[schemars(range(max = check::COUNT_MOST))]
     pub epoch: u64,
     /// Not accepted before this moment.
     #[serde(default)]
@@ -83,6 +87,7 @@ pub struct Metadata {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Target {
     /// The serials of the devices, as their firmware states them.
+    #[serde(deserialize_with = "units::set")]
     #[schemars(length(min = 1))]
     pub serials: BTreeSet<Serial>,
 }
@@ -111,7 +116,7 @@ pub struct GuestVersion {
 
 /// Why a text is not a [`GuestVersion`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a guest's `name@version`")]
+#[error("`{0}` is not a guest's `name@version`, such as `debian-web@12.11.3`")]
 pub struct GuestVersionError(String);
 
 impl std::str::FromStr for GuestVersion {
@@ -153,7 +158,7 @@ impl JsonSchema for GuestVersion {
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({
-            "type": "string", "pattern": "^[a-z][a-z0-9-]*@[A-Za-z0-9._+~-]{1,32}$",
+            "type": "string", "pattern": "^[a-z]([a-z0-9-]{0,22}[a-z0-9])?@[A-Za-z0-9._+~-]{1,32}$",
             "description": "A guest's name and version.", "examples": ["debian-web@12.11.3"]
         })
     }

@@ -7,8 +7,9 @@ use std::{
 
 use catenoid_schema::{
     document::ApiVersion,
-    guest::{Architecture, Defaults, Need, Root, Version},
+    guest::{self, Architecture, Defaults, Need, Root, Version},
     name::Name,
+    units,
 };
 use serde::Deserialize;
 
@@ -36,10 +37,10 @@ const ITEMS_LIMIT: usize = 1024;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Recipe {
     /// The version of this format; only there to be checked.
-    #[serde(rename = "apiVersion")]
+    #[serde(rename = "apiVersion", deserialize_with = "units::word")]
     _api_version: ApiVersion,
     /// Always `GuestRecipe`; only there to be checked.
-    #[serde(rename = "kind")]
+    #[serde(rename = "kind", deserialize_with = "units::word")]
     _kind: Kind,
     /// The guest's name.
     pub(crate) name: Name,
@@ -49,6 +50,7 @@ pub(crate) struct Recipe {
     #[serde(default)]
     pub(crate) description: String,
     /// The processor it is for.
+    #[serde(deserialize_with = "units::word")]
     pub(crate) architecture: Architecture,
     /// Where its files come from.
     pub(crate) source: FileSource,
@@ -70,9 +72,10 @@ pub(crate) struct Recipe {
     /// How its container is run where the manifest does not say otherwise.
     pub(crate) defaults: Defaults,
     /// How its root can be written to.
+    #[serde(deserialize_with = "guest::root")]
     pub(crate) root: Root,
     /// System calls that its software makes beyond those of every container.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "units::words")]
     pub(crate) needs: BTreeSet<Need>,
 }
 
@@ -100,7 +103,7 @@ pub(crate) struct Debian {
     /// The release, such as `bookworm`; its security and other updates are included.
     pub(crate) suite: Word,
     /// How much is there besides the packages.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "units::word")]
     pub(crate) variant: Variant,
     /// The packages; what they depend on comes with them.
     pub(crate) packages: Vec<Word>,
@@ -169,10 +172,10 @@ pub(crate) struct AddedDirectory {
     #[serde(default)]
     pub(crate) mode: Mode<0o755, DIRECTORY_MODE>,
     /// Its owner.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "units::number")]
     pub(crate) user: u16,
     /// Its group.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "units::number")]
     pub(crate) group: u16,
 }
 
@@ -266,6 +269,12 @@ pub(crate) enum Error {
         /// What is mounted.
         mounted: &'static str,
     },
+    /// The root cannot be as large as that.
+    #[error("{problem}")]
+    Root {
+        /// What is wrong.
+        problem: String,
+    },
 }
 
 impl Error {
@@ -273,6 +282,7 @@ impl Error {
         match self {
             Self::TooMany { field, .. } | Self::Defaults { field, .. } => field,
             Self::Hidden { field, .. } => field,
+            Self::Root { .. } => "root.tmpfs.size",
         }
     }
 
@@ -297,6 +307,7 @@ pub(crate) fn parse(source: &Source) -> Result<Recipe, Finding> {
     let recipe: Recipe = source.parse()?;
     let checked =
         check_counts(&recipe).and_then(|()| check_defaults(&recipe.defaults)).and_then(|()| check_hidden(&recipe));
+    let checked = checked.and_then(|()| recipe.root.check().map_err(|problem| Error::Root { problem }));
     checked.map_err(|error| Finding {
         place: source.place_of(&source.places(), error.field()),
         message: error.to_string(),
@@ -428,6 +439,10 @@ root: readOnly
             ("name: tiny", "name: ! tiny"),
             ("root: readOnly", "root: !tmpfs { size: 16MiB }"),
             ("[busybox-static]", "!!seq [busybox-static]"),
+            ("root: readOnly", "root: { tmpfs: { size: 18446744073709551615B } }"),
+            ("\"0600\"", "0600"),
+            ("version: 1.0.0", "version: 1.0"),
+            ("version: 1.0.0", "version: 12e3"),
         ];
         let messages: Vec<String> = table.iter().map(|(from, to)| refused(from, to)).collect();
         insta::assert_snapshot!(messages.join("\n---\n"));
