@@ -1,13 +1,17 @@
 //! Ways in for fuzz targets and differential tests: the readers of what authors write, without a file and a screen.
 
-use catenoid_schema::manifest::{
-    Manifest,
-    check::{self as rules, Stage},
+use catenoid_schema::{
+    guest::Guest,
+    manifest::{
+        Manifest,
+        check::{self as rules, Stage},
+    },
 };
 
 use crate::{
     check, flows,
     guest::recipe,
+    sign,
     yaml::{Finding, Source},
 };
 
@@ -33,6 +37,15 @@ pub fn check_manifest(text: &str) -> Result<Manifest, String> {
     }
     let source = Source::from_text("manifest.yaml", text);
     Err(shown(&source, &check::findings(&source, &violations)))
+}
+
+/// Everything that `guest sign` asks of the descriptor in `text`.
+///
+/// # Errors
+/// Everything that is wrong with it, as a person sees it.
+pub fn check_guest(text: &str) -> Result<Guest, String> {
+    let source = Source::from_text("guest.yaml", text);
+    sign::parse_guest(&source).map_err(|findings| shown(&source, &findings))
 }
 
 /// Reads the recipe in `text`.
