@@ -1,8 +1,11 @@
 //! `check`: everything that is wrong with a manifest, each at its place.
 
-use catenoid_schema::manifest::{
-    Manifest,
-    check::{self, Stage, Violation},
+use catenoid_schema::{
+    manifest::{
+        Manifest,
+        check::{self, Stage, Violation},
+    },
+    units::Timestamp,
 };
 
 use crate::{
@@ -15,6 +18,27 @@ pub(crate) fn read(source: &Source, stage: Stage) -> Result<Manifest, Failure> {
     let manifest: Manifest = source.parse().map_err(|finding| source.refuse(&[finding]))?;
     let violations = check::check(&manifest, stage);
     if violations.is_empty() { Ok(manifest) } else { Err(refuse(source, &violations)) }
+}
+
+/// What to say of a manifest that no device takes at `at` or later, for it has expired.
+pub(crate) fn expired(manifest: &Manifest, at: Timestamp) -> Option<String> {
+    let end = manifest.metadata.not_after;
+    (at > end).then(|| format!("it expired at {end}: no device accepts it any more"))
+}
+
+/// What to do about it.
+pub(crate) const EXPIRED_HINT: &str = "write a later `notAfter`, and sign it under the next sequence";
+
+/// Says at its place that a manifest has expired.
+pub(crate) fn warn_expired(source: &Source, manifest: &Manifest, at: Timestamp) {
+    if let Some(message) = expired(manifest, at) {
+        let place = source.place_of(&source.places(), "metadata.notAfter");
+        source.warn(&Finding {
+            place,
+            message: format!("metadata.notAfter: {message}"),
+            hint: Some(EXPIRED_HINT.to_owned()),
+        });
+    }
 }
 
 /// Shows violations at their places, in the order of the file.

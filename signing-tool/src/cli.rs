@@ -355,6 +355,9 @@ fn sign(arguments: &Sign) -> Result<(), Failure> {
         credentials.seal(path, &Subject::New(&manifest))?
     };
     files::replace(output, &envelope)?;
+    if let Some(expired) = sign::expired(&envelope, now()) {
+        eprintln!("warning: `{}` was signed, but {expired}\nhint: {}", output.display(), check::EXPIRED_HINT);
+    }
     print(&format!("signed {}: {}\n", output.display(), payload_digest::<Manifest>(&envelope)))
 }
 
@@ -380,6 +383,7 @@ fn payload_digest<T: Document>(envelope: &[u8]) -> Digest {
 fn check(arguments: &Check) -> Result<(), Failure> {
     let source = Source::read(&arguments.manifest)?;
     let manifest = check::read(&source, Stage::Authored)?;
+    check::warn_expired(&source, &manifest, now());
     if arguments.flows {
         print(&format!("{}\n", flows::table(&flows::permissions(&manifest))))?;
     }

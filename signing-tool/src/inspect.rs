@@ -16,7 +16,7 @@ use catenoid_schema::{
 use serde::Serialize;
 use x509_cert::{Certificate, der::Decode};
 
-use crate::failure::Failure;
+use crate::{check, failure::Failure};
 
 /// The most bytes of a payload of any kind.
 const PAYLOAD_LIMIT: usize = Manifest::LIMITS.bytes;
@@ -93,6 +93,9 @@ pub(crate) struct Inspection {
     /// Of anchors: the certificates in words.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     authorities: Vec<Authority>,
+    /// Of a manifest that no device accepts any more: since when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expired: Option<String>,
     document: serde_json::Value,
     #[serde(skip)]
     yaml: String,
@@ -138,7 +141,15 @@ pub(crate) fn inspect(
     anchors: Option<&Anchors>,
     at: Timestamp,
 ) -> Result<Inspection, Error> {
-    take_apart(path, bytes, anchors, at).map(with_authorities)
+    take_apart(path, bytes, anchors, at).map(with_authorities).map(|inspection| with_expiry(inspection, at))
+}
+
+/// Says of a manifest that it has expired, whether or not somebody asked to verify it.
+fn with_expiry(mut inspection: Inspection, at: Timestamp) -> Inspection {
+    if let Ok(manifest) = serde_json::from_value::<Manifest>(inspection.document.clone()) {
+        inspection.expired = check::expired(&manifest, at);
+    }
+    inspection
 }
 
 fn take_apart(path: &Path, bytes: &[u8], anchors: Option<&Anchors>, at: Timestamp) -> Result<Inspection, Error> {
@@ -218,6 +229,7 @@ fn inspection<T: Document>(
         signers,
         verification,
         authorities: Vec::new(),
+        expired: None,
         document: serde_json::to_value(document).map_err(|e| Error::Show { reason: e.to_string() })?,
         yaml: yaml(document)?,
     })
@@ -256,6 +268,9 @@ impl std::fmt::Display for Inspection {
             Verification::NotAsked => writeln!(f, "verified  no: pass --anchors to verify")?,
             Verification::Believed { at } => writeln!(f, "verified  yes, at {at}")?,
             Verification::Refused { at, reason, .. } => writeln!(f, "verified  REFUSED at {at}: {reason}")?,
+        }
+        if let Some(expired) = &self.expired {
+            writeln!(f, "EXPIRED   {expired}")?;
         }
         for Authority { role, threshold, subject, not_after } in &self.authorities {
             writeln!(f, "believes  {subject} for the role `{role}` ({threshold} must sign), until {not_after}")?;

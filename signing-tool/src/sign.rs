@@ -265,6 +265,12 @@ pub(crate) fn seal<T: Document>(
     Ok(bytes)
 }
 
+/// What to say of the manifest in `envelope` if it has expired.
+pub(crate) fn expired(envelope: &[u8], at: Timestamp) -> Option<String> {
+    let read = Unverified::read(envelope, Manifest::LIMITS.bytes).ok()?;
+    check::expired(&document::decode(read.payload()).ok()?, at)
+}
+
 /// Reads key and chain as the command line names them.
 pub(crate) fn signer(key: &Path, chain: &Path) -> Result<Signer, key::Error> {
     Signer::read(key, chain)

@@ -223,8 +223,17 @@ impl Source {
         Failure::refused(refused).shown()
     }
 
+    /// Shows on standard error what is no error and should be known.
+    pub(crate) fn warn(&self, finding: &Finding) {
+        eprintln!("{}", self.render_as("warning", finding));
+    }
+
     /// A finding as a person reads it: message, place, the line and a caret below it, hint.
     pub(crate) fn render(&self, finding: &Finding) -> String {
+        self.render_as("error", finding)
+    }
+
+    fn render_as(&self, word: &str, finding: &Finding) -> String {
         let Place { line, column, length } = finding.place;
         let text = self.text.lines().nth(line - 1).unwrap_or_default();
         let number = line.to_string();
@@ -235,7 +244,7 @@ impl Source {
         let rest = shown.chars().count().saturating_sub(column - 1).max(1);
         let caret = "^".repeat(length.clamp(1, rest));
         let mut out = format!(
-            "error: {}\n{margin}--> {}:{line}:{column}\n{margin} |\n{number} | {shown}\n{margin} | {indent}{caret}",
+            "{word}: {}\n{margin}--> {}:{line}:{column}\n{margin} |\n{number} | {shown}\n{margin} | {indent}{caret}",
             clean(&finding.message),
             clean(&self.path.display().to_string())
         );

@@ -304,6 +304,32 @@ fn tool_refusals_say_what_to_do() {
     insta::assert_snapshot!(text);
 }
 
+/// Nobody waits for a device to tell.
+#[test]
+fn tool_expired_is_said_by_each_command() {
+    let desk = Desk::new();
+    desk.write("press.yaml", &manifest().replace("notAfter: 2100", "notAfter: 2020"));
+    let said = "expired at 2020-01-01T00:00:00Z: no device accepts it any more";
+    let signed = desk.sign("press.yaml", "press.cose");
+    let again = ["sign", "--add-signature"].into_iter().chain(OPERATOR).chain(["press.cose", "-o", "twice.cose"]);
+    let outputs = [
+        run(desk.path(), &["check", "press.yaml"]),
+        signed,
+        run(desk.path(), &["inspect", "press.cose"]),
+        run(desk.path(), &["inspect", "-o", "json", "press.cose"]),
+        run(desk.path(), &again.collect::<Vec<_>>()),
+    ];
+    for seen in outputs.iter().map(seen) {
+        assert!(seen.starts_with("exit code 0") && seen.contains(said), "{seen}");
+    }
+    desk.write("press.yaml", &manifest());
+    let signed = seen(&desk.sign("press.yaml", "press.cose"));
+    assert!(signed.starts_with("exit code 0") && !signed.contains("expired"), "{signed}");
+    for command in [&["check", "press.yaml"][..], &["inspect", "press.cose"]] {
+        assert!(!seen(&run(desk.path(), command)).to_lowercase().contains("expired"), "{command:?}");
+    }
+}
+
 #[test]
 fn completions_and_man_pages_are_written() {
     let folder = tempfile::tempdir().unwrap();

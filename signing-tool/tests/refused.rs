@@ -60,5 +60,5 @@ fn acceptance_table_of_what_is_refused() {
 
 #[test]
 fn acceptance_table_of_what_is_taken() {
-    acceptance_table("accepted", 6, 0);
+    acceptance_table("accepted", 7, 0);
 }
