@@ -300,9 +300,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Pki(Pki::Init { dir, name }) => pki_init(&dir, &name),
         Command::Pki(Pki::Anchors { name, version, anchors, thresholds, output }) => {
             let made = pki::anchors(&name, version, &anchors, &thresholds, now())?;
-            for warning in made.warnings {
-                eprintln!("warning: {warning}");
-            }
+            made.warnings.iter().for_each(|warning| terminal::note(&format!("warning: {warning}")));
             files::replace(&output, &made.anchors)?;
             print(&format!("wrote {}\n", output.display()))
         }
@@ -356,7 +354,8 @@ fn sign(arguments: &Sign) -> Result<(), Failure> {
     };
     files::replace(output, &envelope)?;
     if let Some(expired) = sign::expired(&envelope, now()) {
-        eprintln!("warning: `{}` was signed, but {expired}\nhint: {}", output.display(), check::EXPIRED_HINT);
+        let output = output.display();
+        terminal::note(&format!("warning: `{output}` was signed, but {expired}\nhint: {}", check::EXPIRED_HINT));
     }
     print(&format!("signed {}: {}\n", output.display(), payload_digest::<Manifest>(&envelope)))
 }

@@ -225,7 +225,7 @@ impl Source {
 
     /// Shows on standard error what is no error and should be known.
     pub(crate) fn warn(&self, finding: &Finding) {
-        eprintln!("{}", self.render_as("warning", finding));
+        note(&self.render_as("warning", finding));
     }
 
     /// A finding as a person reads it: message, place, the line and a caret below it, hint.

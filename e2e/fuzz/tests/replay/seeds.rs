@@ -28,9 +28,6 @@ pub(crate) fn all() -> Vec<(&'static str, String, Vec<u8>)> {
             add("yaml", &format!("{case}-{name}"), &text);
         }
     }
-    for (name, text) in files("manifests/refused", "yaml") {
-        add("yaml", &name, &text);
-    }
     for guest in ["manifests/guests/nginx", "manifests/guests/busybox", "c0/guest"] {
         for (_, text) in files(guest, "yaml") {
             add("yaml", &format!("recipe-{}", guest.rsplit('/').next().unwrap()), &text);
