@@ -18,6 +18,10 @@ use crate::{Container, Observed, Paths, Run, State, exit};
 /// How long the record of an end is waited for, once. PID 1 writes it as it reaps, within milliseconds.
 const RECORD_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How long the end of those is waited for, once, whose first process is gone. The kernel ends them with it; what lives on is what
+/// a broken start left, or waits for a device.
+const END_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// What went wrong while reading.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -29,7 +33,8 @@ pub(crate) enum Error {
     Namespaces(#[from] namespace::Error),
 }
 
-/// Everything of ours. `launcher` is what runs are started by now. `unseen` holds the leaves whose end nobody recorded, and takes in new ones.
+/// Everything of ours. `launcher` is what runs are started by now. `unseen` holds
+/// the leaves whose end was waited for in vain, and takes in new ones.
 pub(crate) fn observe(
     hierarchy: &Hierarchy,
     paths: &Paths,
@@ -45,12 +50,17 @@ pub(crate) fn observe(
         for leaf in hierarchy.leaves(&group)? {
             let folder = paths.cgroup.join(name::CGROUP).join(&group).join(name::leaf(&leaf.launch_id));
             let Some(id) = process::folder_id(&folder)? else { continue };
-            let state = if leaf.populated {
-                living(&leaf.pids, booted)?
-            } else {
-                State::Ended { exit: recorded(&paths.exits(), &name, id, unseen)? }
-            };
-            let frozen = leaf.frozen && leaf.populated && !held_still;
+            let mut state = if leaf.populated { living(&leaf.pids, booted)? } else { State::Ended { exit: None } };
+            // With the first process all others end, a moment before it and after: as soon as they have, it is known how.
+            let ends = state == State::Headless && !leaf.frozen && unseen.insert(id);
+            let ended = ends && hierarchy.wait_empty(&group, &leaf.launch_id, END_TIMEOUT)?;
+            if ended {
+                unseen.remove(&id);
+            }
+            if ended || !leaf.populated {
+                state = State::Ended { exit: recorded(&paths.exits(), &name, id, unseen)? };
+            }
+            let frozen = leaf.frozen && leaf.populated && !ended && !held_still;
             let astray = match state {
                 State::Running { pid, .. } => namespace::is_outside(pid, &paths.namespaces(&name))?,
                 State::Headless | State::Ended { .. } => false,

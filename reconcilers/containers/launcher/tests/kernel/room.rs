@@ -272,6 +272,16 @@ async fn mountns_drift_is_taken_back() {
     let order = device.order("web", "exec sleep 1000");
     let before = running(&converge(&room, &always(&order)).await, &order);
 
+    // How it is asked to end lies with what runs, and follows the manifest.
+    let stop_of = |observed: &Observed| observed.containers[&order.container].runs[&order.id()].stop;
+    assert_eq!(stop_of(&room.observe().await.unwrap()), Some(Stop::default()));
+    let mut later = always(&order);
+    let stop = Stop { signal: StopSignal::Int, ..Stop::default() };
+    let Some(Wanted::Ready(launch)) = later.containers.get_mut(&order.container) else { panic!("it is wanted") };
+    launch.stop = stop;
+    assert_eq!(stop_of(&converge(&room, &later).await), Some(stop));
+    converge(&room, &always(&order)).await;
+
     // Held still by the guard: that is no drift.
     device.hierarchy.hold_still("web", true).unwrap();
     while !device.hierarchy.leaves("web").unwrap()[0].frozen {}
@@ -326,6 +336,24 @@ async fn mountns_a_leaf_without_first_process_is_emptied_before_the_start() {
     assert_eq!(observed.containers[&order.container].runs[&order.id()].state, State::Headless);
     converge(&room, &always(&order)).await;
     assert!(!left.wait().unwrap().success());
+}
+
+/// The kernel ends all others with the first process. Who looks in between sees no broken start: a container that is to run
+/// once was started again.
+#[tokio::test]
+async fn mountns_who_ends_with_the_first_process_is_waited_for() {
+    let mut device = Device::new().with_image(|_| {});
+    let room = room(&device);
+    let order = device.order("web", "exec sleep 1000");
+    let _ = device.hierarchy.make_leaf("web", &order.id()).unwrap();
+    let mut last = Command::new("sleep").arg("0.2").spawn().unwrap();
+    let leaf = order.group.join(catenoid_kernel::name::leaf(&order.id()));
+    fs::write(leaf.join("cgroup.procs"), last.id().to_string()).unwrap();
+    let reaper = std::thread::spawn(move || last.wait().unwrap());
+    let observed = room.observe().await.unwrap();
+    let state = &observed.containers[&order.container].runs[&order.id()].state;
+    assert!(matches!(state, State::Ended { .. }), "{state:?}");
+    assert!(reaper.join().unwrap().success());
 }
 
 #[tokio::test]
