@@ -274,10 +274,10 @@ async fn mountns_drift_is_taken_back() {
 
     // How it is asked to end lies with what runs, and follows the manifest.
     let stop_of = |observed: &Observed| observed.containers[&order.container].runs[&order.id()].stop;
-    assert_eq!(stop_of(&room.observe().await.unwrap()), Some(Stop::default()));
     let mut later = always(&order);
-    let stop = Stop { signal: StopSignal::Int, ..Stop::default() };
     let Some(Wanted::Ready(launch)) = later.containers.get_mut(&order.container) else { panic!("it is wanted") };
+    assert_eq!(stop_of(&room.observe().await.unwrap()), Some(launch.stop));
+    let stop = Stop { signal: StopSignal::Int, ..launch.stop };
     launch.stop = stop;
     assert_eq!(stop_of(&converge(&room, &later).await), Some(stop));
     converge(&room, &always(&order)).await;
