@@ -220,6 +220,10 @@ impl Exhausted {
             let taken = self.take(PERMITTED, By::Bare, u64::try_from(length)? + 2)?;
             like.push(self.seconds(&taken)?.into_iter().take(length).collect());
         }
+        if beside.iter().filter(|seconds| !seconds.is_empty()).count() <= TURNS / 2 {
+            println!("  most turns were over before the neighbour had measured for a second");
+            return Ok(());
+        }
         let late = late(&beside, &like)?;
         ensure!(late.is_empty(), "the neighbour waits: {late:?}");
         Ok(())
