@@ -43,7 +43,7 @@ struct Look {
 }
 
 /// One of so many hostile forms of calls is sent in a sample.
-const SAMPLE: u64 = 12;
+const SAMPLE: u64 = 20;
 
 /// [whole: hostility] [req->SF-17]
 #[test]

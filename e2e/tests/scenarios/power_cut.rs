@@ -28,7 +28,7 @@ use crate::bench::author::{self, resequenced};
 use crate::bench::{Bench, DAMAGE, SOON, converged, tpm};
 
 /// Cuts of a sample, and of the whole set.
-const CUTS: [usize; 2] = [3, 100];
+const CUTS: [usize; 2] = [2, 100];
 /// What the recorded device becomes after its factory manifest: example and sequence. Each step replaces a guest's image
 /// by another, so that one is pushed and one becomes garbage.
 const STEPS: [(&str, u64); 4] = [("demo", 2), ("demo-2", 3), ("demo", 4), ("demo-2", 5)];
