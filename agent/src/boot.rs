@@ -172,7 +172,7 @@ impl Vigil {
     /// Has a thread feed from now on, for [`GOING_DOWN`] at most: who writes out a whole disk feeds nobody meanwhile.
     fn hand_over(&mut self) {
         self.dogs.feed_all();
-        let mut dogs = std::mem::take(&mut self.dogs);
+        let mut dogs = self.dogs.hand_over();
         let until = Instant::now() + GOING_DOWN;
         let feed = move || {
             while Instant::now() < until {

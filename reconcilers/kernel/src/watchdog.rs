@@ -23,7 +23,7 @@ mod request {
 const HAS_RESET: u32 = 0x20;
 
 /// Every watchdog of the machine, armed: it resets the machine once nobody has fed it for its time, and cannot be let go of.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Watchdogs {
     armed: Vec<File>,
     /// How often they have to be fed: three times before the first of them resets.
@@ -53,6 +53,13 @@ impl Watchdogs {
             }
         }
         Self { armed, feed: least / 3, has_reset, told }
+    }
+
+    /// Those that are armed, for somebody else to feed. Whoever hands them over feeds nobody any more, and keeps the pace.
+    #[must_use]
+    pub fn hand_over(&mut self) -> Self {
+        let (armed, told) = (std::mem::take(&mut self.armed), Vec::new());
+        Self { armed, feed: self.feed, has_reset: self.has_reset, told }
     }
 
     /// Lets each begin its time anew.
