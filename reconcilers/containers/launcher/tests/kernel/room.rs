@@ -5,7 +5,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -323,15 +323,21 @@ async fn mountns_drift_is_taken_back() {
     assert!(!namespace::is_outside(after.0, &folder).unwrap(), "who ended is nowhere");
 }
 
+/// Starts a program in the leaf of `order`, where no first process is.
+fn put_alone(device: &Device, order: &LaunchOrder, program: &mut Command) -> Child {
+    let _ = device.hierarchy.make_leaf(order.container.as_str(), &order.id()).unwrap();
+    let child = program.spawn().unwrap();
+    let leaf = order.group.join(catenoid_kernel::name::leaf(&order.id()));
+    fs::write(leaf.join("cgroup.procs"), child.id().to_string()).unwrap();
+    child
+}
+
 #[tokio::test]
 async fn mountns_a_leaf_without_first_process_is_emptied_before_the_start() {
     let mut device = Device::new().with_image(|_| {});
     let room = room(&device);
     let order = device.order("web", "exec sleep 1000");
-    let _ = device.hierarchy.make_leaf("web", &order.id()).unwrap();
-    let mut left = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-    let leaf = order.group.join(catenoid_kernel::name::leaf(&order.id()));
-    fs::write(leaf.join("cgroup.procs"), left.id().to_string()).unwrap();
+    let mut left = put_alone(&device, &order, Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()));
     let observed = room.observe().await.unwrap();
     assert_eq!(observed.containers[&order.container].runs[&order.id()].state, State::Headless);
     converge(&room, &always(&order)).await;
@@ -345,10 +351,7 @@ async fn mountns_who_ends_with_the_first_process_is_waited_for() {
     let mut device = Device::new().with_image(|_| {});
     let room = room(&device);
     let order = device.order("web", "exec sleep 1000");
-    let _ = device.hierarchy.make_leaf("web", &order.id()).unwrap();
-    let mut last = Command::new("sleep").arg("0.2").spawn().unwrap();
-    let leaf = order.group.join(catenoid_kernel::name::leaf(&order.id()));
-    fs::write(leaf.join("cgroup.procs"), last.id().to_string()).unwrap();
+    let mut last = put_alone(&device, &order, Command::new("sleep").arg("0.2"));
     let reaper = std::thread::spawn(move || last.wait().unwrap());
     let observed = room.observe().await.unwrap();
     let state = &observed.containers[&order.container].runs[&order.id()].state;
