@@ -10,6 +10,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, ensure};
 use catenoid_e2e::chance::{Chance, whole};
 use catenoid_e2e::device::{AGENT, Image, machine, machine_without_firmware};
+use catenoid_e2e::progress::Progress;
 use catenoid_e2e::{Artefacts, Device};
 
 use crate::bench::{Bench, SOON, converged, is_well, subject};
@@ -160,6 +161,7 @@ const SAMPLE: u64 = 4;
 /// [whole: shapes]
 #[test]
 fn vm_bent_data_partition() -> Result<()> {
+    let mut progress = Progress::open()?;
     let (mut bench, digest) = Bench::with_demo("bent")?;
     ensure!(bench.device.root(WRITABLE)?.is_empty(), "written and executed: {}", bench.device.root(WRITABLE)?);
     let (outside, core) = (bench.device.root(OUTSIDE)?, bench.processes()?["core0"].clone());
@@ -183,6 +185,7 @@ fn vm_bent_data_partition() -> Result<()> {
         let held = bench.status()?.accepted;
         println!("{:<50} {told}", shape.name);
         ensure!(held.is_some_and(|held| held.digest == digest), "{}", shape.name);
+        progress.done(shape.name, "shapes on a running device")?;
     }
     ensure!(bench.device.root(OUTSIDE)? == outside, "something changed outside of the data partition");
     ensure!(bench.processes()?["core0"] == core, "c0 ran on");
@@ -200,6 +203,7 @@ fn vm_bent_data_partition() -> Result<()> {
             bench.device.root(OUTSIDE)? == outside,
             "cycle {cycle}: something changed outside of the data partition"
         );
+        progress.done(&format!("cycle {cycle}"), "cold boots with all shapes of a cycle")?;
     }
     Ok(())
 }
@@ -268,6 +272,7 @@ const NAMES: u64 = 65_000;
 /// [whole: entries]
 #[test]
 fn vm_crowded_data_partition() -> Result<()> {
+    let mut progress = Progress::open()?;
     let (mut bench, digest) = Bench::with_demo("crowded")?;
     let entries = ENTRIES[usize::from(whole())];
     bench.device.root("sync")?;
@@ -287,7 +292,7 @@ fn vm_crowded_data_partition() -> Result<()> {
     let begun = Instant::now();
     let mut bench = Bench::of(bench.artefacts.clone(), Device::start(bench.artefacts, machine)?);
     bench.wait("c0 runs", |status| subject(status, "container/core0").is_ok_and(is_well))?;
-    println!("with {entries} names among the blobs c0 runs after {:.1} s", begun.elapsed().as_secs_f32());
+    progress.figure("c0 runs after, s", begun.elapsed().as_secs())?;
     if entries > LISTED {
         // What stands behind so many names is put aside with them, and told; the factory bundle has c0's guest only.
         let folder = bench.folder("documents")?;
@@ -298,8 +303,8 @@ fn vm_crowded_data_partition() -> Result<()> {
     }
     bench.wait("all that the manifest wants runs", |status| converged(status) == Some(digest))?;
     bench.event(0, "a socket", |event| event.kind == "ForeignFile" && event.message.contains("it was a socket"))?;
-    println!("with {entries} names among the blobs all runs after {:.1} s", begun.elapsed().as_secs_f32());
-    Ok(())
+    progress.figure("all runs after, s", begun.elapsed().as_secs())?;
+    progress.done(&format!("{entries} names"), "crowds")
 }
 
 fn crowd(folder: &Path, entries: u64) -> Result<()> {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use catenoid_e2e::chance::whole;
+use catenoid_e2e::progress::Progress;
 use catenoid_schema::status::Status;
 use serde::Deserialize;
 
@@ -67,6 +68,7 @@ const OWN: u64 = 48 << 10;
 /// [whole: exhaustion] [req->TSF-ISOLATION]
 #[test]
 fn vm_resource_exhaustion() -> Result<()> {
+    let mut progress = Progress::open()?;
     let mut bench = Bench::ready("exhaustion")?;
     let folder = bench.folder("documents")?;
     let measured = whole();
@@ -85,24 +87,22 @@ fn vm_resource_exhaustion() -> Result<()> {
         let taken = device.take(PERMITTED, By::Bare, LONGEST)?;
         permitted = device.seconds(&taken)?;
     }
-    let mut failed = Vec::new();
-    for (at, (row, by, told)) in rows.iter().enumerate() {
-        let begun = Instant::now();
+    for (row, by, told) in &rows {
+        let (case, begun) = (format!("{row} ({by:?})"), Instant::now());
         let taken = device.take(row, *by, LONGEST).and_then(|taken| {
-            println!("{row} ({by:?}): {} after {:.1} s", taken.outcome, begun.elapsed().as_secs_f32());
+            println!("{case}: {} after {:.1} s", taken.outcome, begun.elapsed().as_secs_f32());
             ensure!(taken.outcome.contains(told), "not `{told}`");
             if measured { device.neighbour_waits(row, *by, &taken, &permitted) } else { Ok(()) }
         });
-        if let Err(error) = taken {
-            println!("FAILED: {row} ({by:?}): {error:#}");
-            failed.push(format!("{row} ({by:?}): {error:#}"));
+        match taken {
+            Ok(()) => progress.done(&case, &format!("{by:?}"))?,
+            Err(error) => progress.failed(&case, &format!("{error:#}"))?,
         }
         if measured {
-            println!("{} of {} rows", at + 1, rows.len());
+            println!("{} of {} rows", progress.kept().ended.len(), rows.len());
         }
     }
-    ensure!(failed.is_empty(), "{failed:#?}");
-    Ok(())
+    progress.result()
 }
 
 /// A device on which memory is short.
@@ -230,7 +230,8 @@ impl Exhausted {
     }
 }
 
-/// What a neighbour waits for too long, in the turns of `beside`, compared with those of `like`.
+/// What a neighbour waits for too long, in the turns of `beside`, compared with those of `like`: the worst hundredth of the
+/// middle second of the middle turn.
 fn late(beside: &[Vec<Second>], like: &[Vec<Second>]) -> Result<Vec<String>> {
     let mut late = Vec::new();
     for (what, of) in FIGURES {
@@ -324,6 +325,7 @@ struct Times {
 /// [whole: neighbours] [req->TSF-ISOLATION]
 #[test]
 fn vm_neighbour_keeps_its_time() -> Result<()> {
+    let mut progress = Progress::open()?;
     let (seconds, rounds) = (if whole() { 10 } else { 3 }, 5);
     let mut bench = Bench::ready("neighbour")?;
     let folder = bench.folder("documents")?;
@@ -338,31 +340,22 @@ fn vm_neighbour_keeps_its_time() -> Result<()> {
     let watched: Vec<Second> = log("watcher")?.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
     let turns: Vec<Turn> = log("taker")?.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
     ensure!(turns.len() == rows.len() * rounds, "{turns:?}");
-    // The worst hundredth of a turn: of the middle one of its seconds.
-    let worst = |turn: &Turn, of: Figure| -> Result<f64> {
+    let within = |turn: &Turn| {
         let most_of_it = |second: &&Second| (turn.from..turn.until).contains(&second.from.midpoint(second.until));
-        let within = watched.iter().filter(most_of_it);
-        let figure = median(within.map(|second| of(second) as f64).collect());
-        figure.with_context(|| format!("{}: nothing was measured in its turn", turn.name))
+        let seconds: Vec<_> = watched.iter().filter(most_of_it).cloned().collect();
+        ensure!(!seconds.is_empty(), "{}: nothing was measured in its turn", turn.name);
+        Ok(seconds)
     };
-    let mut bad = Vec::new();
-    for (what, of) in FIGURES {
-        let of_row = |at: usize| -> Result<f64> {
-            let figures = turns.chunks_exact(rows.len()).map(|round| worst(&round[at], of));
-            median(figures.collect::<Result<_>>()?).context("no round")
-        };
-        let permitted = of_row(0)?;
-        for (at, row) in rows.iter().enumerate() {
-            let figure = of_row(at)?;
-            let ratio = figure / permitted.max(1.0);
-            println!("{what} beside {row:<15} {figure:>8.0} us, {ratio:.2} of that beside {PERMITTED}");
-            if ratio > WORSE && figure - permitted > NOISE {
-                bad.push(format!("{what} beside {row}: {ratio:.2}"));
-            }
+    let of_row = |at: usize| turns.chunks_exact(rows.len()).map(|round| within(&round[at])).collect::<Result<Vec<_>>>();
+    let permitted = of_row(0)?;
+    for (at, row) in rows.iter().enumerate() {
+        println!("{row}");
+        match late(&of_row(at)?, &permitted)?.as_slice() {
+            [] => progress.done(row, "rows")?,
+            late => progress.failed(row, &late.join("; "))?,
         }
     }
-    ensure!(bad.is_empty(), "more than {WORSE} times as long: {bad:?}");
-    Ok(())
+    progress.result()
 }
 
 fn median(mut figures: Vec<f64>) -> Option<f64> {
