@@ -7,7 +7,7 @@ use std::{
 };
 
 use catenoid_kernel::{
-    cgroup::{self, Hierarchy, Mark},
+    cgroup::{self, Hierarchy, Leaf, Mark},
     name, namespace,
     process::{self, TICK_MILLISECONDS, Watch},
 };
@@ -18,9 +18,12 @@ use crate::{Container, Observed, Paths, Run, State, exit};
 /// How long the record of an end is waited for, once. PID 1 writes it as it reaps, within milliseconds.
 const RECORD_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long the end of those is waited for, once, whose first process is gone. The kernel ends them with it; what lives on is what
-/// a broken start left, or waits for a device.
+/// How long the end of those is waited for, once, whose first process is gone. The kernel kills them with it; who is not killed by
+/// then is what a broken start left.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long those who are killed are waited for, once: who holds much, or waits for a device, ends late.
+const KILLED_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What went wrong while reading.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +56,7 @@ pub(crate) fn observe(
             let mut state = if leaf.populated { living(&leaf.pids, booted)? } else { State::Ended { exit: None } };
             // With the first process all others end, a moment before it and after: as soon as they have, it is known how.
             let ends = state == State::Headless && !leaf.frozen && unseen.insert(id);
-            let ended = ends && hierarchy.wait_empty(&group, &leaf.launch_id, END_TIMEOUT)?;
+            let ended = ends && has_ended(hierarchy, &group, &leaf)?;
             if ended {
                 unseen.remove(&id);
             }
@@ -76,6 +79,19 @@ pub(crate) fn observe(
         observed.containers.insert(name, Container { runs, last_exit });
     }
     Ok(observed)
+}
+
+/// Whether all that is in a leaf without its first process ends by now.
+fn has_ended(hierarchy: &Hierarchy, group: &str, leaf: &Leaf) -> Result<bool, Error> {
+    if hierarchy.wait_empty(group, &leaf.launch_id, END_TIMEOUT)? {
+        return Ok(true);
+    }
+    for pid in &leaf.pids {
+        if !process::is_killed(*pid)? {
+            return Ok(false);
+        }
+    }
+    Ok(hierarchy.wait_empty(group, &leaf.launch_id, KILLED_TIMEOUT)?)
 }
 
 fn living(pids: &[u32], booted: Timestamp) -> Result<State, Error> {

@@ -241,30 +241,63 @@ pub struct Identity {
 /// # Errors
 /// [`Error::Read`], [`Error::Format`].
 pub fn identity(pid: u32) -> Result<Option<Identity>, Error> {
-    let folder = PathBuf::from(format!("/proc/{pid}"));
-    let read = |name: &str| {
-        let path = folder.join(name);
-        match look("process.look", || read_bounded(&path)) {
-            Err(source) if gone(&source) => Ok(None),
-            Err(source) => Err(Error::Read { path, source }),
-            Ok(text) => Ok(Some((path, text))),
-        }
-    };
-    let (Some((status_path, status)), Some((stat_path, stat)), Some((_, cgroups))) =
-        (read("status")?, read("stat")?, read("cgroup")?)
+    let (Some(status), Some((stat_path, stat)), Some((_, cgroups))) =
+        (Status::read(pid)?, read_of(pid, "stat")?, read_of(pid, "cgroup")?)
     else {
         return Ok(None);
     };
-    let format = || Error::Format { path: status_path.clone() };
-    let line = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).map(str::trim).ok_or_else(format);
-    let mask = |key: &str| u64::from_str_radix(line(key)?, 16).map_err(|_| format());
-    let pids = line("NSpid:")?.split_whitespace().map(str::parse).collect::<Result<_, _>>().map_err(|_| format())?;
+    let pids = status.line("NSpid:")?.split_whitespace().map(str::parse).collect::<Result<_, _>>();
+    let pids = pids.map_err(|_| status.format())?;
     // The second field is the program's name in parentheses, which may hold anything; 20 fields on is the start time.
     let started = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(19)?.parse().ok());
     let started = started.ok_or(Error::Format { path: stat_path })?;
     // Hierarchy 0 is version 2 (cgroups(7)).
     let cgroup = cgroups.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default().to_owned();
-    Ok(Some(Identity { pids, started, cgroup, handled: mask("SigCgt:")? | mask("SigBlk:")? }))
+    Ok(Some(Identity { pids, started, cgroup, handled: status.mask("SigCgt:")? | status.mask("SigBlk:")? }))
+}
+
+/// Whether `pid` is gone, or was killed and is to end as soon as the kernel lets it: SIGKILL waits for it.
+///
+/// # Errors
+/// [`Error::Read`], [`Error::Format`].
+pub fn is_killed(pid: u32) -> Result<bool, Error> {
+    let Some(status) = Status::read(pid)? else { return Ok(true) };
+    Ok((status.mask("SigPnd:")? | status.mask("ShdPnd:")?) >> (libc::SIGKILL - 1) & 1 == 1)
+}
+
+/// The file `status` of a process.
+struct Status {
+    path: PathBuf,
+    text: String,
+}
+
+impl Status {
+    fn read(pid: u32) -> Result<Option<Self>, Error> {
+        Ok(read_of(pid, "status")?.map(|(path, text)| Self { path, text }))
+    }
+
+    fn line(&self, key: &str) -> Result<&str, Error> {
+        self.text.lines().find_map(|line| line.strip_prefix(key)).map(str::trim).ok_or_else(|| self.format())
+    }
+
+    /// Signals; bit 0 is signal 1.
+    fn mask(&self, key: &str) -> Result<u64, Error> {
+        u64::from_str_radix(self.line(key)?, 16).map_err(|_| self.format())
+    }
+
+    fn format(&self) -> Error {
+        Error::Format { path: self.path.clone() }
+    }
+}
+
+/// A file of `/proc/<pid>`, and where it is; `None` if there is no such process.
+fn read_of(pid: u32, name: &str) -> Result<Option<(PathBuf, String)>, Error> {
+    let path = PathBuf::from(format!("/proc/{pid}/{name}"));
+    match look("process.look", || read_bounded(&path)) {
+        Err(source) if gone(&source) => Ok(None),
+        Err(source) => Err(Error::Read { path, source }),
+        Ok(text) => Ok(Some((path, text))),
+    }
 }
 
 fn gone(error: &io::Error) -> bool {
