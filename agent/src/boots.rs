@@ -123,10 +123,15 @@ impl Boots {
         write(&self.now, 0, false);
     }
 
-    /// There is another manifest: as if no boot had been unclean, but this one may become so.
+    /// There will be another manifest: for the next boot it is as if none had been unclean, but this one may become so.
+    pub(crate) fn forget(&self) {
+        write(&self.lasting, 1, true);
+    }
+
+    /// There is another manifest: for this boot as well.
     pub(crate) fn begin_anew(&mut self) {
         self.resume();
-        write(&self.lasting, 1, true);
+        self.forget();
     }
 }
 
@@ -236,6 +241,10 @@ mod tests {
         boots.resume();
         boots.look(false, LONG);
         assert_eq!(device.levels(4), [Level::Everything, Level::Everything, Level::Everything, Level::Core]);
+        device.boots().forget();
+        assert_eq!(device.boots().level(), Level::Core, "until the manifest is there");
+        assert_eq!(device.levels(1), [Level::Everything], "killed before this boot began anew");
+        device.levels(4);
         device.boots().begin_anew();
         assert_eq!(device.levels(3), [Level::Everything, Level::Everything, Level::Core]);
     }

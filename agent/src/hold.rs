@@ -133,6 +133,11 @@ impl Holds {
         told
     }
 
+    /// There will be another manifest, once it is written: the boots before it do not count for the next one.
+    pub(crate) fn forget_boots(&self) {
+        self.boots().forget();
+    }
+
     /// There is another manifest: nothing that was before counts.
     pub(crate) fn begin_anew(&self) {
         self.boots().begin_anew();

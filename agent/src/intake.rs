@@ -414,12 +414,13 @@ impl Intake {
         Ok(Candidate { target, outcome, envelope: envelope.to_vec() })
     }
 
-    /// Verifies `envelope`, writes it to the ledger and makes it the desired state. `actor` is who brought it.
+    /// Verifies `envelope`, writes it to the ledger and makes it the desired state. `actor` is who brought it. `forget_boots` is
+    /// called right before it is written: whoever dies in between forgot too much, and never too little.
     ///
     /// # Errors
     /// As [`Intake::consider`]; or [`Refused::Ledger`]. In each case what was accepted before stays.
-    pub(crate) fn accept(&self, envelope: &[u8], actor: &str) -> Result<Taken, Refused> {
-        let taken = self.take(envelope, actor)?;
+    pub(crate) fn accept(&self, envelope: &[u8], actor: &str, forget_boots: impl FnOnce()) -> Result<Taken, Refused> {
+        let taken = self.take(envelope, actor, forget_boots)?;
         // Somebody knows which manifest is the newest.
         *lock(&self.doubt) = None;
         self.restore();
@@ -432,10 +433,10 @@ impl Intake {
     /// # Errors
     /// As [`Intake::accept`].
     pub(crate) fn accept_factory(&self, envelope: &[u8]) -> Result<(), Refused> {
-        self.take(envelope, FACTORY).map(drop)
+        self.take(envelope, FACTORY, || {}).map(drop)
     }
 
-    fn take(&self, envelope: &[u8], actor: &str) -> Result<Taken, Refused> {
+    fn take(&self, envelope: &[u8], actor: &str, forget_boots: impl FnOnce()) -> Result<Taken, Refused> {
         // Held to the end: two manifests at once are taken one after the other, each seeing the one before.
         let _gate = self.gate.blocking_lock();
         let least = self.ledger().read().floor();
@@ -464,6 +465,7 @@ impl Intake {
             // It stands in, and takes no slot from what a later version, or a later boot, will read.
             target.wanted.keep_all_blobs(Digest::of(&envelope));
         } else {
+            forget_boots();
             target.generation = self.ledger().write(&envelope, target.accepted_at, floor)?.generation;
             self.generation.begin(target.generation);
             *lock(&self.newer) = None;

@@ -95,7 +95,7 @@ impl Agent {
 
     /// Accepts a manifest, not inside of a runtime.
     pub fn accept(&self, envelope: &[u8]) -> Result<Digest, Box<dyn Error>> {
-        Ok(self.0.intake.accept(envelope, "fuzz")?.target.digest)
+        Ok(self.0.intake.accept(envelope, "fuzz", || self.0.holds.forget_boots())?.target.digest)
     }
 
     /// Takes a blob.

@@ -262,7 +262,7 @@ fn take_manifest(agent: &Agent, peer: &Peer, envelope: &[u8], dry_run: bool) -> 
         let (manifest, heartbeat) = (candidate.target.state(), heartbeat(agent.intake.passes()));
         return Ok(Json(Accepted { manifest, outcome: Outcome::DryRun, plan, heartbeat }));
     }
-    match agent.intake.accept(envelope, &peer.actor()) {
+    match agent.intake.accept(envelope, &peer.actor(), || agent.holds.forget_boots()) {
         Ok(Taken { target, outcome, passes }) => {
             if outcome == Outcome::Accepted {
                 agent.holds.begin_anew();
