@@ -42,10 +42,14 @@ const LOW_LOOK: Duration = Duration::from_millis(500);
 const NO_LOOK: Duration = Duration::from_secs(86_400);
 /// So much of all memory in its queues is evidence, in thousandths.
 const MUCH_QUEUED: u64 = 20;
-/// How long the device is looked at while a container stands still.
+/// How long the device is looked at while containers stand still, and what memory may shrink in that time by itself: this part
+/// of it.
 const LOOK: Duration = Duration::from_millis(300);
-/// What memory may shrink in that time by itself: this part of it.
 const STEADY: u64 = 1000;
+/// The same, where nothing is seen in so short a time: as long as memory took to shrink by more than this part of it, which is
+/// more than programs that come and go make of it; and no longer than this.
+const LONG_LOOK: Duration = Duration::from_secs(30);
+const STEADY_LONG: u64 = 250;
 /// When less than this part of it is left to be freed there is no time for that.
 const URGENT: u64 = 25;
 /// How often a suspicion is tried again before somebody is ended for it.
@@ -68,6 +72,7 @@ enum Evidence {
     Locks(u64),
     Queued(u64),
     Standstill,
+    Work,
 }
 
 impl std::fmt::Display for Evidence {
@@ -76,8 +81,19 @@ impl std::fmt::Display for Evidence {
             Self::Locks(count) => write!(f, "{count} locks of files, of those that the kernel lists first"),
             Self::Queued(bytes) => write!(f, "{} MiB that nobody fetches from its sockets", bytes >> 20),
             Self::Standstill => write!(f, "memory shrank no more while it stood still"),
+            Self::Work => {
+                write!(f, "there is hardly any left, nobody was seen to take it, and it had the kernel work most")
+            }
         }
     }
+}
+
+/// How the memory that no group counts is looked at.
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    longest: Duration,
+    /// What it may shrink by itself, in bytes.
+    much: u64,
 }
 
 /// What the guard works with.
@@ -91,8 +107,8 @@ pub(crate) struct Guard {
     audit: Arc<Audit>,
     /// When it last ended somebody.
     ended: Cell<Option<Instant>>,
-    /// How much memory that no group counts there was when it last found nobody to blame.
-    fruitless: Cell<Option<u64>>,
+    /// When it last found nobody to blame, and how much memory that no group counts there was then.
+    fruitless: Cell<Option<(Instant, u64)>>,
 }
 
 impl Guard {
@@ -146,24 +162,40 @@ impl Guard {
     }
 
     fn act(&self) -> Result<(), cgroup::Error> {
-        // What was ended may give its memory back slowly: nobody else is to blame for that.
-        if self.ended.get().is_some_and(|ended| ended.elapsed() < END) && self.loss()?.is_none() {
-            return Ok(());
-        }
-        // A device that is always so full is looked at again when less is left.
         let (left, total) = self.uncounted()?;
-        if self.fruitless.get().is_some_and(|before| left + total / STEADY > before) {
+        let short = Look { longest: LOOK, much: total / STEADY };
+        // What was ended may give its memory back slowly: nobody else is to blame for that.
+        if self.ended.get().is_some_and(|ended| ended.elapsed() < END) && self.loss(short)?.is_none() {
             return Ok(());
         }
+        // A device that is always so full is looked at again when less is left: for as long as it took to become less.
+        let long = |at: Instant| Look { longest: at.elapsed().clamp(LOOK, LONG_LOOK), much: total / STEADY_LONG };
+        let look = match self.fruitless.get() {
+            Some((at, before)) if left + long(at).much <= before => long(at),
+            Some(_) => return Ok(()),
+            None => short,
+        };
         let suspects = self.suspects()?;
         let much = total / 1000 * MUCH_QUEUED;
         let queued = |pid| shortage::socket_queues(pid).ok();
         if let Some((suspect, evidence)) = blame(&suspects, &shortage::locks().unwrap_or_default(), queued, much) {
             return self.end(suspect, &evidence);
         }
-        let found = self.experiment(&suspects)?;
-        self.fruitless.set(found.is_none().then_some(left));
-        found.map_or(Ok(()), |suspect| self.end(suspect, &Evidence::Standstill))
+        let now = Instant::now();
+        let found = self.experiment(&suspects, look)?.map(|suspect| (suspect, Evidence::Standstill));
+        let Some((suspect, evidence)) = found.or_else(|| is_urgent().then(|| self.hardest(&suspects)).flatten()) else {
+            self.fruitless.set(Some((now, left)));
+            return Ok(());
+        };
+        self.fruitless.set(None);
+        self.end(suspect, &evidence)
+    }
+
+    /// The service for which the kernel worked most: the last resort.
+    fn hardest<'a>(&self, suspects: &'a [Suspect]) -> Option<(&'a Suspect, Evidence)> {
+        let work = self.work(suspects);
+        let services = suspects.iter().filter(|suspect| suspect.role == ContainerRole::Service);
+        services.max_by_key(|suspect| work.get(&suspect.name)).map(|suspect| (suspect, Evidence::Work))
     }
 
     /// All containers that have processes.
@@ -184,11 +216,13 @@ impl Guard {
         Ok(suspects)
     }
 
-    /// Lets the containers stand still, services first and one more each time, until memory shrinks no more; who was the last,
-    /// if it shrinks again as soon as that one goes on. All others go on then.
-    fn experiment<'a>(&self, suspects: &'a [Suspect]) -> Result<Option<&'a Suspect>, cgroup::Error> {
+    /// Lets containers stand still, services first, as many as it takes for memory to shrink less than half as fast; who is the
+    /// last of them, if it shrinks again as soon as that one goes on. All others go on then.
+    fn experiment<'a>(&self, suspects: &'a [Suspect], mut look: Look) -> Result<Option<&'a Suspect>, cgroup::Error> {
         let before = self.work(suspects);
-        let Some(loss) = self.loss()? else { return Ok(None) };
+        let Some(loss) = self.loss(look)? else { return Ok(None) };
+        // Until as much is lost at half of that pace.
+        look.longest = Duration::from_millis(2000 * look.much / loss.max(1)).clamp(LOOK, LONG_LOOK);
         let after = self.work(suspects);
         let worked = |suspect: &Suspect| {
             let time = after.get(&suspect.name).zip(before.get(&suspect.name));
@@ -196,20 +230,17 @@ impl Guard {
         };
         let mut all: Vec<_> = suspects.iter().collect();
         all.sort_by_key(|suspect| (suspect.role == ContainerRole::Core, std::cmp::Reverse(worked(suspect))));
-        let mut found = Ok(None);
-        for suspect in &all {
-            match self.loses_less(suspect, true, loss) {
-                Ok(false) => {}
-                Ok(true) => {
-                    found = self.is_it(suspect, loss).map(|it_is| it_is.then_some(*suspect));
-                    break;
-                }
-                Err(error) => {
-                    found = Err(error);
-                    break;
-                }
+        let services = all.iter().filter(|suspect| suspect.role == ContainerRole::Service).count();
+        let loses_less = |still: usize| {
+            for (at, suspect) in all.iter().enumerate() {
+                self.hierarchy.hold_still(suspect.name.as_str(), at < still)?;
             }
-        }
+            Ok(self.loss(look)?.is_none_or(|now| now < loss / 2))
+        };
+        let mut found = fewest(services, all.len(), loses_less).and_then(|still| {
+            let Some(suspect) = still.and_then(|still| all.get(still - 1)) else { return Ok(None) };
+            Ok(self.is_it(suspect, look, loss)?.then_some(*suspect))
+        });
         for suspect in &all {
             let stays = matches!(&found, Ok(Some(found)) if found.name == suspect.name);
             if !stays && let Err(error) = self.hierarchy.hold_still(suspect.name.as_str(), false) {
@@ -221,31 +252,40 @@ impl Guard {
 
     /// Whether memory shrinks again whenever this one goes on, and less whenever it stands still, which it does in the end:
     /// whoever stops taking while another stands still does not bring that one down by it once.
-    fn is_it(&self, suspect: &Suspect, loss: u64) -> Result<bool, cgroup::Error> {
+    fn is_it(&self, suspect: &Suspect, look: Look, loss: u64) -> Result<bool, cgroup::Error> {
+        let loses_less = |still: bool| {
+            self.hierarchy.hold_still(suspect.name.as_str(), still)?;
+            Ok::<_, cgroup::Error>(self.loss(look)?.is_none_or(|now| now < loss / 2))
+        };
         for _ in 0..CONFIRM {
             if is_urgent() {
                 return Ok(true);
             }
-            if self.loses_less(suspect, false, loss)? || !self.loses_less(suspect, true, loss)? {
+            if loses_less(false)? || !loses_less(true)? {
                 return Ok(false);
             }
         }
         Ok(true)
     }
 
-    /// Lets `suspect` stand still or go on; whether memory then shrinks less than half as fast as by `loss`.
-    fn loses_less(&self, suspect: &Suspect, still: bool, loss: u64) -> Result<bool, cgroup::Error> {
-        self.hierarchy.hold_still(suspect.name.as_str(), still)?;
-        Ok(self.loss()?.is_none_or(|now| now < loss / 2))
-    }
-
-    /// How much memory that no group counts is lost in a look; none where it is not more than by the device's own work.
-    fn loss(&self) -> Result<Option<u64>, cgroup::Error> {
-        let (before, total) = self.uncounted()?;
-        #[expect(clippy::disallowed_methods, reason = "nobody tells when memory shrinks: this is a look, not a wait")]
-        std::thread::sleep(LOOK);
-        let loss = before.saturating_sub(self.uncounted()?.0);
-        Ok((loss > total / STEADY).then_some(loss))
+    /// How much memory that no group counts is lost in a second, as soon as that is seen; none where it is not more than by itself.
+    fn loss(&self, look: Look) -> Result<Option<u64>, cgroup::Error> {
+        let (begun, (before, _)) = (Instant::now(), self.uncounted()?);
+        loop {
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "nobody tells when memory shrinks: this is a look, not a wait"
+            )]
+            std::thread::sleep(LOOK);
+            let lost = before.saturating_sub(self.uncounted()?.0);
+            let elapsed = begun.elapsed();
+            if lost > look.much {
+                return Ok(Some(lost * 1000 / u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1)));
+            }
+            if elapsed >= look.longest {
+                return Ok(None);
+            }
+        }
     }
 
     /// What is free or can be freed, and what containers' groups count, together: it stays where they only take what is theirs. And all
@@ -299,6 +339,26 @@ fn is_urgent() -> bool {
     Memory::read().is_ok_and(|memory| memory.free < memory.total / URGENT)
 }
 
+/// The fewest that have to stand still for memory to shrink less, as `loses_less` tells: of the first ones, which are services,
+/// and else of all. It looks about log2 times.
+fn fewest<E>(
+    services: usize,
+    all: usize,
+    mut loses_less: impl FnMut(usize) -> Result<bool, E>,
+) -> Result<Option<usize>, E> {
+    for (mut too_few, mut enough) in [(0, services), (services, all)] {
+        if too_few == enough || !loses_less(enough)? {
+            continue;
+        }
+        while too_few + 1 < enough {
+            let middle = usize::midpoint(too_few, enough);
+            if loses_less(middle)? { enough = middle } else { too_few = middle }
+        }
+        return Ok(Some(enough));
+    }
+    Ok(None)
+}
+
 /// Who has most of what no control group counts, services before the core container: of `locks`, or at least `much` of what
 /// `queued` says for the namespace of a process.
 fn blame<'a>(
@@ -329,6 +389,25 @@ mod tests {
     fn suspect(name: &str, role: ContainerRole, pids: &[u32]) -> Suspect {
         let (name, restart) = (name.parse().unwrap(), Restart::Always);
         Suspect { name, role, restart, launches: Vec::new(), pids: pids.to_vec() }
+    }
+
+    #[test]
+    fn the_fewest_are_found_with_few_looks() {
+        for (services, all) in [(0, 0), (0, 1), (1, 2), (3, 4), (100, 101), (99, 103)] {
+            for culprit in 1..=all + 1 {
+                let mut looks = Vec::new();
+                let found = fewest(services, all, |still| {
+                    looks.push(still);
+                    Ok::<_, ()>(culprit <= still)
+                });
+                assert_eq!(found, Ok((culprit <= all).then_some(culprit)), "{services} of {all}, {culprit}");
+                assert!(looks.len() <= 9, "{looks:?}");
+                assert!(
+                    culprit > services || looks.iter().all(|still| *still <= services),
+                    "c0 stood still: {looks:?}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -86,6 +86,7 @@ const ROWS: &[Row] = &[
     // Files and what the kernel keeps with them.
     row("posix-locks", "locks of a byte", "", By::Many, locks::posix),
     row("ofd-locks", "locks of a byte", "", By::Many, locks::ofd),
+    row("ofd-locks-slowly", "locks of a byte", "", By::Many, locks::ofd_slowly),
     row("flock", "locks of open files", "", By::Many, locks::flock),
     row("aio", "events of asynchronous input and output", "", By::One, events::aio),
     row("inotify", "instances", "", By::Many, events::inotify),

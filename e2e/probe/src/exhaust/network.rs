@@ -39,6 +39,11 @@ const PF_BRIDGE: u8 = 7;
 const INET: u8 = 2;
 const INET6: u8 = 10;
 
+/// An address that nobody has here: a row may take what the device has, and not cut itself off.
+fn address(number: u32) -> Vec<u8> {
+    [&[11][..], &number.to_be_bytes()[1..]].concat()
+}
+
 /// Asks for one object after the other.
 fn objects(
     taking: &mut Taking,
@@ -69,7 +74,7 @@ pub(super) fn neighbours(taking: &mut Taking) -> Stop {
             Some(on) => on,
             None => *on.insert(foreign().map_or_else(|| made(socket, "veth", "exhaust-veth"), Ok)?),
         };
-        let to = attribute(NEIGHBOUR, &[&[10][..], &next.to_be_bytes()[1..]].concat());
+        let to = attribute(NEIGHBOUR, &address(next));
         Ok([neighbour(INET, on, 0), to, attribute(HARDWARE, &hardware(next))].concat())
     })
 }
@@ -97,7 +102,7 @@ fn hardware(number: u32) -> Vec<u8> {
 
 pub(super) fn routes(taking: &mut Taking) -> Stop {
     objects(taking, netlink::ROUTE, NEW_ROUTE, |_, next| {
-        let to = [&[10][..], &next.to_be_bytes()[1..]].concat();
+        let to = address(next);
         Ok(route(INET, 32, ON_LINK, &to))
     })
 }
@@ -117,7 +122,7 @@ fn route(family: u8, bits: u8, scope: u8, to: &[u8]) -> Vec<u8> {
 
 pub(super) fn addresses(taking: &mut Taking) -> Stop {
     objects(taking, netlink::ROUTE, NEW_ADDRESS, |_, next| {
-        let own = [&[10][..], &next.to_be_bytes()[1..]].concat();
+        let own = address(next);
         // `struct ifaddrmsg`: family, bits, flags, scope, interface.
         let head = [&[INET, 32, 0, 0][..], &LO.to_ne_bytes()].concat();
         Ok([head, attribute(LOCAL, &own), attribute(ADDRESS, &own)].concat())
@@ -174,7 +179,7 @@ pub(super) fn policies(taking: &mut Taking) -> Stop {
     objects(taking, XFRM, NEW_POLICY, |_, next| {
         // `struct xfrm_userpolicy_info`: selector (56 bytes), lifetimes (96 bytes), priority, index, direction and so on.
         let mut policy = vec![0; 168];
-        policy[..4].copy_from_slice(&[&[10][..], &next.to_be_bytes()[1..]].concat());
+        policy[..4].copy_from_slice(&address(next));
         policy[40..42].copy_from_slice(&u16::from(INET).to_ne_bytes());
         policy[42] = 32;
         // Without an end: bytes and packets, soft and hard.
