@@ -13,8 +13,8 @@ const ALWAYS: &str = "ManifestAccepted";
 /// For who speaks to the control interface: as many at once as blobs can be held, so that pushing all guests of a manifest
 /// is told in full.
 const PEER: Share = Share { most: 256, every_ms: 60_000 };
-/// For what a part of the device does, which containers can cause too (a core container that takes its own firewall down
-/// again and again): hours of the busiest day of an honest device.
+/// For what a part of the device does, which containers can cause too (a core container that takes its own interfaces
+/// down again and again): hours of the busiest day of an honest device.
 const SUBJECT: Share = Share { most: 8192, every_ms: 10_000 };
 
 /// What a purse holds.

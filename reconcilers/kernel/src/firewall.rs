@@ -105,8 +105,8 @@ pub fn tables(net: BorrowedFd<'_>, table: &str) -> Result<Vec<&'static str>, Err
     namespace::inside(net, || tables_here(table))?
 }
 
-/// Every object in the tables called `table` in `net`, as nft lists them; none if there is none. A table of a container's
-/// own making that is longer than `limit` bytes, or that nft lists as something else than JSON, is listed as
+/// Every object in the tables called `table` in `net`, as nft lists them; none if there is none. A table of somebody
+/// else's making that is longer than `limit` bytes, or that nft lists as something else than JSON, is listed as
 /// `{"unreadable": family}`: it is none of ours, and not being able to read it must not keep it from being replaced.
 ///
 /// # Errors

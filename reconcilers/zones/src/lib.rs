@@ -19,9 +19,9 @@
 //! **Who enforces what.** The tables in the root namespace are out of every container's reach, the core container's
 //! included: whatever it does, no service can send under another's address, nor open a connection to the core container
 //! that no flow permits, and no frame leaves a zone by another way than the core container. The table in the core
-//! container's namespace says what it forwards between zones and from the uplink. The core container could change that
-//! one; it is the router, what it does with packets that it was sent cannot be enforced from outside, and a changed
-//! table is drift that the next pass heals. See `docs/decisions/0007-two-firewalls.md`.
+//! container's namespace says what it forwards between zones and from the uplink. The system call filter keeps it from
+//! that one, too. But it is the router: what it does with packets that it was sent cannot be enforced from outside. A
+//! changed table is drift that the next pass heals. See `docs/decisions/0007-two-firewalls.md`.
 //!
 //! **It fails closed.** A port is switched on only when the tables are there; frames of IP pass a bridge only with a mark
 //! that the rules of the IP layer set, so that a kernel which does not hand frames to them (no `br_netfilter`) passes

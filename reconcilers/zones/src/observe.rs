@@ -75,9 +75,9 @@ impl Listed {
 
 /// Reads everything. Blocks: some tenths of a millisecond for each container and some milliseconds for each firewall.
 ///
-/// What a container has made of its own firewall is drift of its own: one that cannot be listed is observed as none of
-/// ours. That the rest cannot be read is nothing that a container can bring about, and an error: a pair that is merely not
-/// read for once must not be taken for one that is not whole, for that is made anew, and who runs in it is cut off.
+/// A firewall in a container's namespace that cannot be listed is drift, too: it is observed as none of ours. That the rest
+/// cannot be read is nothing that a container can bring about, and an error: a pair that is merely not read for once must
+/// not be taken for one that is not whole, for that is made anew, and who runs in it is cut off.
 pub(crate) fn observe(run: &Path, root: &OwnedFd, listed: &mut Listed) -> Result<Observed, Error> {
     namespace::visit(|visitor| visit(visitor, run, root, listed)).map_err(Error::Observe)?
 }

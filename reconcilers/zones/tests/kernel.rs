@@ -352,7 +352,7 @@ fn netns_only_what_flows_permit_passes() {
     });
 }
 
-/// What a compromised core container can do about its own table does not open its own port to its neighbours.
+/// Whoever takes the table in the core container's namespace away does not open the core container's ports to its neighbours.
 // [req->TSF-ISOLATION]
 #[test]
 fn netns_root_rules_hold_without_those_of_the_core_container() {
@@ -495,13 +495,13 @@ fn netns_every_change_by_hand_is_found_and_healed() {
                 }),
             ),
             (
-                "the core container flushes its table",
+                "the core container's table is flushed",
                 Box::new(|| {
                     run_nft(&core, "flush table inet catenoid");
                 }),
             ),
             (
-                "the core container deletes its table",
+                "the core container's table is deleted",
                 Box::new(|| {
                     run_nft(&core, "delete table inet catenoid");
                 }),
@@ -525,7 +525,7 @@ fn netns_every_change_by_hand_is_found_and_healed() {
                 }),
             ),
             (
-                "the core container fills its table with more than is read",
+                "the core container's table is filled with more than is read",
                 Box::new(|| {
                     let rules =
                         "add rule inet catenoid input tcp dport 1 comment \"".to_owned() + &"x".repeat(120) + "\"\n";
