@@ -1,10 +1,11 @@
-//! The rooms' tests as the userland of the device's own kernel, for `vm_rooms_hold_on_the_device_kernel` to boot. A build
-//! host may lack device-mapper or have its control groups in version 1; the device's kernel has both as the rooms need.
+//! Tests of guests, limits and containers as the userland of the device's own kernel, for `vm_rooms_hold_on_the_device_kernel`
+//! to boot. A build host may lack device-mapper or have its control groups in version 1; the device's kernel has both as these
+//! rooms need. Those of zones need nothing that a build host lacks, and run there.
 //!
 //! ```text
 //! target/catenoid/rooms/
 //!   kernel       as in the device image, unpacked
-//!   initramfs    tests/kernel of each room, what they run, the device's modules; see rooms/init and rooms/run
+//!   initramfs    tests/kernel of these rooms, what they run, the device's modules; see rooms/init and rooms/run
 //! ```
 
 use std::fs;
@@ -89,6 +90,23 @@ fn executable(messages: &str, manifest: &Path) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::walls::tree::{self, Source};
+
+    /// Rooms whose tests on the kernel are none of these: they run on any build host.
+    const ELSEWHERE: [&str; 1] = ["reconcilers/zones"];
+
+    #[test]
+    fn tests_on_the_kernel_are_booted_or_run_anywhere() {
+        let rooms = ROOMS.map(|(_, package)| package);
+        let sources = tree::read(Artefacts::new().workspace()).unwrap();
+        let file =
+            |source: &&Source| source.path.contains("/tests/kernel/") || source.path.ends_with("/tests/kernel.rs");
+        for source in sources.iter().filter(file) {
+            let package = source.path.split("/tests/").next().unwrap();
+            let is_elsewhere = ELSEWHERE.contains(&package) && !source.text.contains("#[ignore");
+            assert!(rooms.contains(&package) || is_elsewhere, "{}", source.path);
+        }
+    }
 
     #[test]
     fn the_packages_own_test_is_found_among_others() {
