@@ -39,7 +39,7 @@ enum Effects {
     None,
     /// The kernel through the doors of `catenoid-kernel`, and nothing by itself.
     Doors,
-    /// Files and processes, but no network.
+    /// Files and processes by the standard library, but no network.
     NoNetwork,
     /// What it likes.
     Any,
@@ -173,7 +173,7 @@ fn manifest_breaches(source: &Source) -> Vec<Breach> {
         if CRATES.iter().any(|ours| ours.name == dependency) && !one.may_use.contains(&dependency.as_str()) {
             breaches.push(at(line, format!("wall `dependencies`: {} must not use {dependency}", one.name)));
         }
-        if matches!(one.may_do, Effects::None | Effects::Doors) && EFFECT_CRATES.contains(&dependency.as_str()) {
+        if one.may_do != Effects::Any && EFFECT_CRATES.contains(&dependency.as_str()) {
             breaches.push(at(line, format!("wall `effects`: {} must not use {dependency}", one.name)));
         }
         if text.contains("\"testing\"") && !source.path.starts_with("e2e/") {
@@ -300,6 +300,11 @@ mod tests {
             planted(zones, &manifest("rustix.workspace = true")),
             ["reconcilers/zones/Cargo.toml:7: wall `effects`: catenoid-zones must not use rustix"]
         );
+        assert_eq!(
+            planted("agent/Cargo.toml", &manifest("nix.workspace = true")),
+            ["agent/Cargo.toml:7: wall `effects`: catenoid-agent must not use nix"]
+        );
+        assert_eq!(planted("signing-tool/Cargo.toml", &manifest("rustix.workspace = true")), NONE);
     }
 
     #[test]
