@@ -1,7 +1,7 @@
 //! The agent proper: puts the parts together, then serves and reconciles until it is ended.
 //!
 //! Two threads: this one serves the control interface; the other one runs passes, so that a long step never keeps a
-//! caller waiting. They share the accepted manifest one way and the snapshot the other way.
+//! caller waiting. They share the accepted manifest one way and the snapshot the other way. The guard has a third.
 
 use std::{
     collections::BTreeMap,

@@ -1,5 +1,6 @@
-//! What the agent keeps for itself on the data partition (ledger, audit log, room for pushes): looked after in each pass.
-//! What can be mended is mended; the rest is told as subjects of the status, as long as it lasts.
+//! What the agent keeps for itself on the data partition (ledger, audit log, room for pushes, boots), and the settings of the
+//! kernel: looked after in each pass. What can be mended is mended; the rest is told as subjects of the status, as long as it
+//! lasts.
 
 use std::{collections::BTreeMap, sync::Arc};
 

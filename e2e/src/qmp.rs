@@ -1,4 +1,4 @@
-//! QEMU's machine protocol: JSON lines over a unix socket (docs/interop/qmp-spec.rst of QEMU).
+//! QEMU's machine protocol: JSON lines over a unix socket (QEMU's document `interop/qmp-spec`).
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;

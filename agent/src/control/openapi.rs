@@ -56,7 +56,7 @@ const CALLS: [Call; 12] = [
         summary: "Why a subject is as it is",
         changes: false,
         parameters: &[
-            ("kind", "path", "`container`, `guest`, `network`, `zone`, `firewall`, `interface`, `room`"),
+            ("kind", "path", "`container`, `guest`, `network`, `zone`, `firewall`, `interface`, `room`, `state`"),
             ("name", "path", "The subject's name"),
         ],
         answer: ("200", JSON, of::<control::Why>),

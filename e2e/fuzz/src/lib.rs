@@ -1,7 +1,7 @@
 //! Fuzz targets: functions that take any bytes and panic where a promise is broken.
 //!
 //! Each target is one of the ways by which bytes that nobody vouches for come in. `cargo xtask fuzz` runs them under
-//! libFuzzer, with coverage; `tests/replay.rs` runs each of them over all that was ever found worth keeping: `corpus/`
+//! libFuzzer, with coverage; `tests/replay` runs each of them over all that was ever found worth keeping: `corpus/`
 //! has what reaches different code, `regressions/` what once broke a promise. Start reading at [`TARGETS`].
 
 pub mod control;

@@ -44,7 +44,7 @@ Usage: cargo xtask COMMAND
   requirements [--json]        each requirement: where implemented, where tested, gaps
   fuzz [TARGET] [--seconds N] [--keep]   any bytes to the fuzz targets, 60 s each unless told; --keep what reaches new code
   whole [NAME] [--share I/N] [--resume] [--stale]   sets that take hours: run one, list them or what is stale; --help says more
-  test [unit|tool|namespace|vm] [FILTER] [--record]   setup, walls, fmt, clippy, then the tests (all of them unless told);
+  test [unit|tool|namespace|vm] [FILTER] [--record]   setup, walls, fmt, licences, clippy, then the tests (all of them unless told);
                                unit needs no root; --record writes the times to docs/figures/test-times.md
 ";
 

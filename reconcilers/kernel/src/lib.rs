@@ -1,4 +1,4 @@
-//! Every system call, ioctl, netlink message and spawned tool; the only `unsafe` code of the project.
+//! Every system call, ioctl, netlink message and spawned tool; the only `unsafe` code of what runs on a device.
 //!
 //! Each module is a door: a few functions with the domain's verbs, which do one effect or read one piece of kernel state
 //! and decide nothing. Knows nothing of ours but names ([`name`]) and limits. Start reading at [`name`]: what we own in
