@@ -46,7 +46,7 @@ impl Budgets {
     }
 }
 
-/// `vm_a` and `vm_b` of `test(/(^|::)(vm_a|vm_b)/)`.
+/// `a` and `b` of `test(/(^|::)(a|b)/)`.
 fn names(filter: &str) -> Option<Vec<String>> {
     let names = filter.strip_prefix("test(/(^|::)(")?.strip_suffix(")/)")?;
     Some(names.split('|').map(str::to_owned).collect())

@@ -1,9 +1,11 @@
 //! The walls of the house (docs/architecture.md): who may depend on whom, where `unsafe` may stand, where effects may, and
-//! where a file may be opened.
+//! where a file may be opened; and that documents say what is so.
 //!
 //! Each wall is a pure function over source texts, so that its tests plant what it must find. One question only cargo can
 //! answer, whether a feature pulls `kernel` in behind somebody's back, and [`check`] asks it.
 
+mod documents;
+mod facts;
 mod files;
 pub(crate) mod tree;
 
@@ -114,6 +116,8 @@ pub(crate) fn check(artefacts: &Artefacts) -> Result<ExitCode> {
     let sources = tree::read(artefacts.workspace())?;
     let mut breaches = breaches(&sources);
     breaches.extend(files::stale(files::BESIDE, &sources));
+    let (texts, paths) = tree::documents(artefacts.workspace())?;
+    breaches.extend(documents::breaches(&sources, &texts, &paths));
     for outside in ["catenoid", "catenoid-sign"] {
         let mut tree = run::cargo();
         tree.current_dir(artefacts.workspace());

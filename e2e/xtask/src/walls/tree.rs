@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-/// A `.rs` file or a `Cargo.toml`; the path is relative to the workspace.
+/// A `.rs` file, a `Cargo.toml` or a document; the path is relative to the workspace.
 #[derive(Debug)]
 pub(crate) struct Source {
     /// With `/`.
@@ -47,26 +47,42 @@ impl Source {
 
 /// Every Rust source and manifest of the workspace; build output and hidden directories are left out.
 pub(crate) fn read(workspace: &Path) -> Result<Vec<Source>> {
-    let mut sources = Vec::new();
+    texts(workspace, &paths_of(workspace)?, |path| path.ends_with(".rs") || path.ends_with("Cargo.toml"))
+}
+
+/// Every document of the workspace, and all files and folders that there are.
+pub(super) fn documents(workspace: &Path) -> Result<(Vec<Source>, BTreeSet<String>)> {
+    let paths = paths_of(workspace)?;
+    Ok((texts(workspace, &paths, |path| path.ends_with(".md"))?, paths))
+}
+
+fn texts(workspace: &Path, paths: &BTreeSet<String>, wanted: fn(&str) -> bool) -> Result<Vec<Source>> {
+    let read = |path: &String| {
+        let text = fs::read_to_string(workspace.join(path)).with_context(|| format!("failed to read `{path}`"))?;
+        Ok(Source { path: path.clone(), text })
+    };
+    paths.iter().filter(|path| wanted(path)).map(read).collect()
+}
+
+fn paths_of(workspace: &Path) -> Result<BTreeSet<String>> {
+    let mut paths = BTreeSet::new();
     let mut directories = vec![workspace.to_owned()];
     while let Some(directory) = directories.pop() {
         let context = || format!("failed to list `{}`", directory.display());
         for entry in fs::read_dir(&directory).with_context(context)? {
             let path = entry.with_context(context)?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if path.is_dir() && (name == "target" || name.starts_with('.')) {
+                continue;
+            }
+            let relative = path.strip_prefix(workspace).expect("it was listed below the workspace");
+            paths.insert(relative.display().to_string());
             if path.is_dir() {
-                if name != "target" && !name.starts_with('.') {
-                    directories.push(path);
-                }
-            } else if name.ends_with(".rs") || name == "Cargo.toml" {
-                let text = fs::read_to_string(&path).with_context(|| format!("failed to read `{}`", path.display()))?;
-                let relative = path.strip_prefix(workspace).expect("it was listed below the workspace");
-                sources.push(Source { path: relative.display().to_string(), text });
+                directories.push(path);
             }
         }
     }
-    sources.sort_by(|one, other| one.path.cmp(&other.path));
-    Ok(sources)
+    Ok(paths)
 }
 
 /// Lines on which `word` stands as a word of its own.

@@ -9,7 +9,7 @@ mod marks;
 mod mutants;
 mod page;
 mod record;
-mod sets;
+pub(crate) mod sets;
 mod stale;
 
 use std::fs;
