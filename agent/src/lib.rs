@@ -1,6 +1,6 @@
 //! The agent, as a library of its program: PID 1 of the device, and the agent proper.
 //!
-//! Owns the wiring and nothing else: intake, ledger, pass, wake-ups, status, control interface, audit. Needs the rooms
+//! Owns the wiring and nothing else: intake, ledger, pass, wake-ups, status, control interface, audit, guard. Needs the rooms
 //! for every effect. It opens no network socket, parses no YAML, and believes nothing that the core container says
 //! except through signatures. Start reading at [`run`]; PID 1's half is [`boot`].
 

@@ -76,7 +76,7 @@ been. A manifest that the device would refuse ends with exit code 1.")]
     /// Shows what is in a document, who signed it and whether it would be believed.
     #[command(after_help = "Examples:
   catenoid-sign inspect press.manifest.cose --anchors pki/anchors.cbor
-  catenoid-sign inspect -o json guests/nginx-1.22.1.guest.cose
+  catenoid-sign inspect -o json guests/nginx-1.0.0.guest.cose
   catenoid-sign inspect pki/anchors.cbor
 
 With --anchors a document that would be refused ends with exit code 1.")]
@@ -179,7 +179,7 @@ bytes. Packages of Debian are downloaded once: --refresh asks for newer ones.")]
     /// Signs the descriptor of a guest.
     #[command(after_help = "Example:
   catenoid-sign guest sign --key pki/software/signer.key.pem --chain pki/software/signer.chain.pem \\
-    guests/nginx-1.22.1.guest.cbor
+    guests/nginx-1.0.0.guest.cbor
 
 Writes <name>-<version>.guest.cose beside the descriptor, unless -o says otherwise.")]
     Sign(GuestSign),

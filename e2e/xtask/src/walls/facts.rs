@@ -186,6 +186,16 @@ const FACTS: &[Fact] = &[
     ),
 ];
 
+/// Where errors of the control interface get their names: in an arm of a `match`, or beside their status.
+const REFUSALS: &[&str] = &[
+    "agent/src/control/answer.rs",
+    "agent/src/control/routes.rs",
+    "agent/src/intake.rs",
+    "schema/envelope/src/admit.rs",
+    "schema/envelope/src/fault.rs",
+    "schema/envelope/src/open.rs",
+];
+
 /// Where the code of devices, of the core container and of build hosts lies.
 const SHIPPED: &[&str] = &["agent/src/", "c0/src/", "reconcilers/", "schema/", "signing-tool/src/"];
 
@@ -198,10 +208,8 @@ pub(super) fn breaches(sources: &[Source], documents: &[Source]) -> Vec<Breach> 
         let mut breach = |line: usize, why: String| {
             breaches.push(Breach { place: format!("{}:{line}", source.path), why: format!("wall `documents`: {why}") });
         };
-        if ["agent/", "reconcilers/"].iter().any(|dir| source.path.starts_with(dir)) {
-            for (line, word) in told(source).filter(|(_, word)| !operate.contains(&format!("`{word}`"))) {
-                breach(line, format!("{OPERATE} does not explain `{word}`"));
-            }
+        for (line, word) in told(source).filter(|(_, word)| !operate.contains(&format!("`{word}`"))) {
+            breach(line, format!("{OPERATE} does not explain `{word}`"));
         }
         let sleeps = tree::words(&source.shipped_code(), "disallowed_methods").next();
         if let Some(line) = sleeps.filter(|_| !performance.contains(&format!("`{}`", source.path))) {
@@ -211,13 +219,16 @@ pub(super) fn breaches(sources: &[Source], documents: &[Source]) -> Vec<Breach> 
     breaches
 }
 
-/// Reasons of conditions and kinds of events: words of two or more parts, in the form of `LedgerLost`.
+/// Names of errors; and reasons of conditions and kinds of events: words of two or more parts, in the form of `LedgerLost`.
 fn told(source: &Source) -> impl Iterator<Item = (usize, &str)> {
     let tests = source.test_lines();
+    let tells = ["agent/", "reconcilers/"].iter().any(|dir| source.path.starts_with(dir));
+    let refuses = REFUSALS.contains(&source.path.as_str());
     let shipped = (1..).zip(source.text.lines()).filter(move |(line, _)| !tests.contains(line));
-    shipped.filter(|(_, text)| !text.trim_start().starts_with("//")).flat_map(|(line, text)| {
+    shipped.filter(|(_, text)| !text.trim_start().starts_with("//")).flat_map(move |(line, text)| {
         let quoted = text.split('"').skip(1).step_by(2);
-        quoted.filter(|word| is_told(word)).map(move |word| (line, word))
+        let names = refuses && ["=>", "StatusCode::"].iter().any(|beside| text.contains(beside));
+        quoted.filter(move |word| tells && is_told(word) || names && is_name(word)).map(move |word| (line, word))
     })
 }
 
@@ -226,6 +237,10 @@ fn is_told(word: &str) -> bool {
     word.starts_with(|c: char| c.is_ascii_uppercase())
         && word.chars().all(|c| c.is_ascii_alphabetic())
         && (2..word.len() / 2).contains(&capitals)
+}
+
+fn is_name(word: &str) -> bool {
+    word.starts_with(|c: char| c.is_ascii_lowercase()) && word.chars().all(|c| c.is_ascii_lowercase() || c == '-')
 }
 
 impl Fact {
@@ -276,7 +291,13 @@ mod tests {
         let documents = [source(OPERATE, "| `DiskFull` |"), source("docs/performance.md", "`agent/src/b.rs`")];
         let told = "note(\"DiskFull\");\nnote(\"DiskGone\");\n// \"DiskBent\"\n#[cfg(test)]\nmod tests {\n    \"DiskTest\"\n}\n";
         let sleeps = "#[expect(clippy::disallowed_methods, reason = \"-\")]\n";
-        let sources = [source("agent/src/a.rs", told), source("agent/src/b.rs", sleeps), source("c0/src/c.rs", sleeps)];
+        let name = "match self {\n    A => \"disk-gone\",\n    B => \"the disk is gone\",\n}\n";
+        let sources = [
+            source("agent/src/a.rs", told),
+            source("agent/src/b.rs", sleeps),
+            source("agent/src/intake.rs", name),
+            source("c0/src/c.rs", sleeps),
+        ];
         let facts: BTreeSet<&str> = FACTS.iter().flat_map(|fact| [fact.document, fact.file]).collect();
         let found = breaches(&sources, &documents)
             .into_iter()
@@ -286,6 +307,7 @@ mod tests {
             found,
             [
                 "agent/src/a.rs:2: wall `documents`: docs/operate.md does not explain `DiskGone`",
+                "agent/src/intake.rs:2: wall `documents`: docs/operate.md does not explain `disk-gone`",
                 "c0/src/c.rs:1: wall `documents`: docs/performance.md does not say who sleeps here",
             ]
         );
