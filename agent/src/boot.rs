@@ -1,4 +1,4 @@
-//! PID 1: first mounts, modules, then nothing but reaping and restarting the agent.
+//! PID 1: first mounts, modules, then nothing but reaping, restarting the agent, and feeding the watchdogs while it lives.
 //!
 //! It stays this small because its end is the machine's. Everything else is the agent's, which may end and come back
 //! while containers run on: they are children of PID 1, and what they ended with is written where the agent reads it.

@@ -30,8 +30,8 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 catenoid-agent: keeps this device as its signed manifest says
 
-It is /init of the device image: as PID 1 it mounts, loads modules, reaps, and starts `catenoid-agent agent`, which it
-starts again whenever that ends. There is nothing to set and nothing to call by hand.
+It is /init of the device image: as PID 1 it mounts, loads modules, reaps, feeds the watchdogs, and starts
+`catenoid-agent agent`, which it starts again whenever that ends. There is nothing to set and nothing to call by hand.
 ";
 
 /// The program: as PID 1 its first half, as `agent` its second.

@@ -47,7 +47,7 @@ const RUN: Mount = Mount {
     options: &[("mode", "0755"), ("size", "16m"), ("nr_inodes", "4096")],
 };
 const REST: [Mount; 4] = [
-    // Group 5 is `tty`, as glibc expects it of new terminals. The kernel has 4096 of them for all instances together.
+    // Group 5 is `tty`, as glibc expects it of new terminals. `max` is what one container gets of them.
     Mount {
         kind: "devpts",
         at: "/dev/pts",
