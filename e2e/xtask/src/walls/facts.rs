@@ -153,9 +153,9 @@ const FACTS: &[Fact] = &[
     ),
     fact(
         TESTING,
-        "eight rows of `catenoid-probe exhaust`",
+        "nine rows of `catenoid-probe exhaust`",
         "e2e/tests/scenarios/exhaustion.rs",
-        "SAMPLE: [(&str, By, &str); 8]",
+        "SAMPLE: [(&str, By, &str); 9]",
     ),
     // Four parts of a round.
     fact(TESTING, "CI takes eight faults", "e2e/tests/scenarios/crash_points.rs", "SAMPLE: usize = 2;"),
@@ -169,7 +169,9 @@ const FACTS: &[Fact] = &[
     fact(GUARD, "Below 24 % available", "agent/src/guard.rs", "LOW: u64 = 240;"),
     fact(GUARD, "Below 12 % it acts", "agent/src/guard.rs", "SHORT: u64 = 120;"),
     fact(GUARD, "who has 2 % of all memory waiting", "agent/src/guard.rs", "MUCH_QUEUED: u64 = 20;"),
-    fact(GUARD, "one more every 300 ms", "agent/src/guard.rs", "LOOK: Duration = Duration::from_millis(300);"),
+    fact(GUARD, "seven looks of 300 ms", "agent/src/guard.rs", "LOOK: Duration = Duration::from_millis(300);"),
+    fact(GUARD, "when 4 ‰ are gone", "agent/src/guard.rs", "STEADY_LONG: u64 = 250;"),
+    fact(GUARD, "as that took, up to 30 s", "agent/src/guard.rs", "LONG_LOOK: Duration = Duration::from_secs(30);"),
     fact(GUARD, "unless less than 4 % is left", "agent/src/guard.rs", "URGENT: u64 = 25;"),
     fact(GUARD, "`oom_score_adj` -500", "reconcilers/kernel/src/launch.rs", "SPARED: i32 = -500;"),
     fact(
