@@ -11,7 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use catenoid_containers::exit::{self, End};
+use catenoid_containers::{
+    Paths,
+    exit::{self, End},
+};
 use catenoid_kernel::{
     cgroup::{self, Hierarchy},
     files,
@@ -323,10 +326,10 @@ fn act(told: Told, signals: &mut Signals, vigil: &mut Vigil) -> Vec<(u32, proces
 fn reap() -> Vec<(u32, process::End)> {
     let mut reaped = Vec::new();
     loop {
-        match exit::reap_orphans(Path::new(EXITS), Path::new(CGROUP)) {
+        match exit::reap_orphans(&Paths::default()) {
             Ok(Some(child)) => reaped.push((child.pid, child.end)),
             Ok(None) => return reaped,
-            Err(error @ exit::Error::Record { .. }) => say(&chain(&error)),
+            Err(error @ (exit::Error::Record { .. } | exit::Error::Namespaces { .. })) => say(&chain(&error)),
             Err(error) => {
                 say(&chain(&error));
                 return reaped;

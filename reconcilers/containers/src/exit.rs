@@ -82,7 +82,7 @@ mod record {
     use std::path::Path;
 
     use catenoid_kernel::{
-        name,
+        name, namespace,
         process::{self, Identity, Zombie},
     };
     use catenoid_schema::{
@@ -91,6 +91,7 @@ mod record {
     };
 
     use super::{End, Exit};
+    use crate::Paths;
 
     /// How the kernel marks a group that was removed under a zombie.
     const REMOVED: &str = " (deleted)";
@@ -109,6 +110,14 @@ mod record {
             /// Why.
             source: process::Error,
         },
+        /// The namespaces of a container that used up its memory outlive it. Its end is recorded and it is reaped all the same.
+        #[error("failed to let go of the namespaces of container `{container}`")]
+        Namespaces {
+            /// Which.
+            container: Name,
+            /// Why.
+            source: namespace::Error,
+        },
     }
 
     /// A child that was reaped.
@@ -123,13 +132,15 @@ mod record {
     }
 
     /// Reaps the next child that ended, if there is one. For PID 1, which calls it at each SIGCHLD until it answers none.
-    /// If the child was the first process of a container, its end is recorded in `exits`, in a file by the container's
-    /// name, before it is let go. `hierarchy` is where cgroup v2 is mounted.
+    /// If the child was the first process of a container, its end is recorded in a file by the container's name before it is
+    /// let go. The namespaces of one that used up its memory go first: what it has put into them (interfaces, addresses) still
+    /// counts as its memory, and its next run would have none.
     ///
     /// # Errors
-    /// [`Error::Reap`]; [`Error::Record`], after the child was let go.
+    /// [`Error::Reap`]; the others after the child was let go.
     // [req->CR-7.2]
-    pub fn reap_orphans(exits: &Path, hierarchy: &Path) -> Result<Option<Reaped>, Error> {
+    pub fn reap_orphans(paths: &Paths) -> Result<Option<Reaped>, Error> {
+        let exits = &paths.exits();
         let Some(zombie) = process::ended_child().map_err(Error::Reap)? else { return Ok(None) };
         // A process that cannot be read is reaped as one of which nothing is known.
         let identity = process::identity(zombie.pid).ok().flatten();
@@ -137,20 +148,24 @@ mod record {
         let recorded = run.map(|(container, launch)| {
             let started = identity.as_ref().map_or(0, |identity| identity.started);
             let removed = identity.as_ref().is_some_and(|identity| identity.cgroup.ends_with(REMOVED));
-            let exit = describe(zombie, &container, launch, (started, removed), exits, hierarchy);
+            let exit = describe(zombie, &container, launch, (started, removed), exits, &paths.cgroup);
             (container, exit)
         });
-        let kept = recorded.map(|(container, exit)| {
-            let written = write(exits, &container, &exit);
-            (container, exit, written)
-        });
+        let kept = recorded.map(|(container, exit)| keep(paths, container, exit));
         process::reap(zombie).map_err(Error::Reap)?;
-        let container = match kept {
-            None => None,
-            Some((container, exit, Ok(()))) => Some((container, exit)),
-            Some((container, _, Err(source))) => return Err(Error::Record { container, source }),
+        Ok(Some(Reaped { pid: zombie.pid, end: zombie.end, container: kept.transpose()? }))
+    }
+
+    fn keep(paths: &Paths, container: Name, exit: Exit) -> Result<(Name, Exit), Error> {
+        let cleared = match exit.end {
+            End::OutOfMemory => namespace::remove(&paths.namespaces(&container)),
+            End::Code(_) | End::Signal(_) => Ok(()),
         };
-        Ok(Some(Reaped { pid: zombie.pid, end: zombie.end, container }))
+        match (write(&paths.exits(), &container, &exit), cleared) {
+            (Err(source), _) => Err(Error::Record { container, source }),
+            (Ok(()), Err(source)) => Err(Error::Namespaces { container, source }),
+            (Ok(()), Ok(())) => Ok((container, exit)),
+        }
     }
 
     /// The container and launch that a process is the first one of: pid 1 in a pid namespace further in, in a leaf.

@@ -95,7 +95,7 @@ fn reaped(device: &Device, order: &LaunchOrder) -> Exit {
     let name = order.container.as_str();
     assert!(device.hierarchy.wait_empty(name, &order.id(), Duration::from_secs(60)).unwrap());
     loop {
-        let reaped = reap_orphans(&paths(device).exits(), &device.base).unwrap();
+        let reaped = reap_orphans(&paths(device)).unwrap();
         if let Some((container, exit)) = reaped.and_then(|reaped| reaped.container) {
             assert_eq!(container, order.container);
             return exit;
@@ -234,7 +234,7 @@ async fn mountns_a_container_that_does_not_end_is_killed_after_its_time() {
 /// As [`reaped`], of a launch whose leaf is gone.
 fn reaped_of(device: &Device, order: &LaunchOrder) -> End {
     loop {
-        let reaped = reap_orphans(&paths(device).exits(), &device.base).unwrap();
+        let reaped = reap_orphans(&paths(device)).unwrap();
         if let Some((_, exit)) = reaped.and_then(|reaped| reaped.container)
             && exit.launch == order.id()
         {
@@ -399,4 +399,5 @@ async fn mountns_memory_used_up_is_told_as_such() {
     let exit = reaped(&device, &order);
     assert_eq!(exit.end, End::OutOfMemory);
     assert!(exit.memory_kills > 0);
+    assert!(!order.namespaces.network.exists(), "what it has put there would take the memory of the next run");
 }
