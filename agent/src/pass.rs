@@ -25,7 +25,7 @@ use catenoid_schema::{
     control::{Outcome, PlannedStep},
     manifest::ContainerRole,
     name::Name,
-    status::{Blame, Condition, Health, ManifestState, Subject, SubjectStatus, Sync},
+    status::{Blame, Condition, Facts, Health, ManifestState, Subject, SubjectStatus, Sync},
     units::{Span, Timestamp},
 };
 use catenoid_zones::{Inside, Zones};
@@ -255,18 +255,7 @@ impl Pass {
 
     /// The files whose changes should wake the next pass.
     pub(crate) fn watched(&self, target: &Target) -> BTreeSet<PathBuf> {
-        let groups = Path::new(CGROUP).join(catenoid_kernel::name::CGROUP);
-        let data = [DATA.into(), Path::new(DATA).join("blobs"), Path::new(DATA).join("ledger")];
-        let mut paths = BTreeSet::from([PathBuf::from(EXITS), groups.clone()]);
-        paths.extend(data);
-        for name in target.manifest.containers.keys() {
-            let group = groups.join(name.as_str());
-            let launch = self.snapshot.subject(&Subject::new("container", name));
-            let leaf = launch.and_then(|s| s.facts.get("launch")).map(|id| group.join(catenoid_kernel::name::leaf(id)));
-            paths.insert(group);
-            paths.extend(leaf);
-        }
-        paths
+        watched(target.manifest.containers.keys(), &self.snapshot.observed.containers)
     }
 
     /// What is announced inside of the core containers, and whether any of that was not `held` before. What cannot be
@@ -346,6 +335,24 @@ impl Pass {
         }
         (snapshot, as_it_is_to_be)
     }
+}
+
+/// The files of the device, and of `containers` with what was `observed` of them, whose changes tell of something.
+fn watched<'a>(
+    containers: impl Iterator<Item = &'a Name>,
+    observed: &catenoid_containers::Observed,
+) -> BTreeSet<PathBuf> {
+    let groups = Path::new(CGROUP).join(catenoid_kernel::name::CGROUP);
+    let data = [DATA.into(), Path::new(DATA).join("blobs"), Path::new(DATA).join("ledger")];
+    let mut paths = BTreeSet::from([PathBuf::from(EXITS), groups.clone()]);
+    paths.extend(data);
+    for name in containers {
+        let group = groups.join(name.as_str());
+        let runs = observed.containers.get(name).into_iter().flat_map(|container| container.runs.keys());
+        paths.extend(runs.map(|launch| group.join(catenoid_kernel::name::leaf(launch))));
+        paths.insert(group);
+    }
+    paths
 }
 
 /// What a pass towards `target` would do, from what was observed last and from the images that the intake found there
@@ -521,7 +528,7 @@ fn join(subjects: &mut Subjects, status: SubjectStatus) {
             held.sync = held.sync.max(status.sync);
             held.health = held.health.max(status.health);
             held.conditions.extend(status.conditions);
-            held.facts.extend(status.facts);
+            held.facts.join(status.facts);
         }
     }
 }
@@ -534,7 +541,7 @@ impl Failure {
             sync: Sync::OutOfSync,
             health: Health::Degraded,
             conditions: vec![condition],
-            facts: BTreeMap::new(),
+            facts: Facts::default(),
         };
         join(subjects, status);
     }
@@ -599,5 +606,27 @@ impl Progress<'_> {
             }
             stays
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use catenoid_containers::{Container, Observed, Run, State};
+
+    use super::*;
+
+    /// Also one of which nothing is shown as a fact: its first process is gone, and its end is to wake the pass.
+    #[test]
+    fn every_leaf_that_was_observed_is_watched() {
+        let run = |state| Run { leaf: 7, state, frozen: false, astray: false, outdated: false, stop: None };
+        let running = State::Running { pid: 70, started: 5, since: None };
+        let runs = [("00000000000000aa", run(running)), ("00000000000000bb", run(State::Headless))];
+        let runs = runs.map(|(launch, run)| (launch.to_owned(), run)).into();
+        let name = |text: &str| text.parse::<Name>().unwrap();
+        let observed = Observed { containers: [(name("web"), Container { runs, last_exit: None })].into() };
+        let watched = watched([name("web"), name("db")].iter(), &observed);
+        let groups = Path::new("/sys/fs/cgroup/catenoid");
+        let found: Vec<_> = watched.iter().filter_map(|path| path.strip_prefix(groups).ok()?.to_str()).collect();
+        assert_eq!(found, ["", "db", "web", "web/run.00000000000000aa", "web/run.00000000000000bb"]);
     }
 }

@@ -76,7 +76,7 @@ impl Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use catenoid_schema::status::{Health, Sync};
+    use catenoid_schema::status::{Facts, Health, Sync};
 
     fn snapshot(message: &str, since: Option<i64>) -> Snapshot {
         let condition = Condition {
@@ -91,7 +91,7 @@ mod tests {
             sync: Sync::Synced,
             health: Health::Healthy,
             conditions: vec![condition],
-            facts: BTreeMap::new(),
+            facts: Facts::default(),
         };
         Snapshot { subjects: vec![subject], ..Snapshot::default() }
     }

@@ -2,11 +2,11 @@
 //! kernel: looked after in each pass. What can be mended is mended; the rest is told as subjects of the status, as long as it
 //! lasts.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use catenoid_guests::Store;
 use catenoid_kernel::settings;
-use catenoid_schema::status::{Condition, Health, Subject, SubjectStatus, Sync};
+use catenoid_schema::status::{Condition, Facts, Health, Subject, SubjectStatus, Sync};
 
 use crate::{
     audit::{Audit, Happening},
@@ -71,6 +71,6 @@ impl Upkeep {
 
 /// What is wrong with this part of the device itself is no difference from the manifest.
 fn subject(name: &str, conditions: Vec<Condition>) -> SubjectStatus {
-    let (sync, health, facts) = (Sync::Synced, Health::Degraded, BTreeMap::new());
+    let (sync, health, facts) = (Sync::Synced, Health::Degraded, Facts::default());
     SubjectStatus { subject: Subject::new(KIND, name), sync, health, conditions, facts }
 }

@@ -87,7 +87,37 @@ pub struct SubjectStatus {
     pub conditions: Vec<Condition>,
     /// Facts worth showing, such as `pid` or `startedAt`.
     #[serde(default)]
-    pub facts: std::collections::BTreeMap<String, String>,
+    pub facts: Facts,
+}
+
+/// Facts for people, by their names. A text that is shown is nothing to act on: none can be asked for by its name, and whoever
+/// needs what is behind it takes it from what was observed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(inline)]
+pub struct Facts(std::collections::BTreeMap<String, String>);
+
+impl Facts {
+    /// With one more.
+    pub fn add(&mut self, name: &str, value: impl std::fmt::Display) {
+        self.0.insert(name.to_owned(), value.to_string());
+    }
+
+    /// All of them, to be shown.
+    pub fn shown(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// With all that another room knows.
+    pub fn join(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+}
+
+impl<N: Into<String>> FromIterator<(N, String)> for Facts {
+    fn from_iter<T: IntoIterator<Item = (N, String)>>(facts: T) -> Self {
+        Self(facts.into_iter().map(|(name, value)| (name.into(), value)).collect())
+    }
 }
 
 /// Kind and name of something with a status: `container/web`.

@@ -23,7 +23,7 @@ pub(crate) fn why(why: &Why, now: Timestamp, present: &Present) -> String {
             line(&mut out, format!("    {}", painted(FAINT, notes.join("; "))));
         }
     }
-    for (name, value) in &status.facts {
+    for (name, value) in status.facts.shown() {
         line(&mut out, format!("  {} {}", painted(FAINT, format!("{}:", clean(name))), clean(value)));
     }
 

@@ -13,7 +13,7 @@ use catenoid_schema::digest::Digest;
 use catenoid_schema::status::{Blame, Status};
 
 use crate::bench::author::{self, resequenced};
-use crate::bench::{Bench, Process, Record, SOON, converged, subject};
+use crate::bench::{Bench, Process, Record, SOON, converged, fact, subject};
 
 /// A device with the containers of manifests/demo.yaml.
 struct Scene {
@@ -267,7 +267,7 @@ fn vm_damaged_blobs_are_replaced() -> Result<()> {
     let status = scene.bench.status()?;
     // A descriptor is called as the guest's id begins.
     let descriptor = |guest: &str| -> Result<String> {
-        let id = subject(&status, guest)?.facts.get("id").context("a guest has an id")?;
+        let id = fact(subject(&status, guest)?, "id")?;
         Ok(format!("$(ls /data/blobs/{id}*)"))
     };
     let (core, web) = (descriptor("guest/catenoid-core@0.1.0")?, descriptor("guest/nginx@1.0.0")?);

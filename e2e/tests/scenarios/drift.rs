@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use catenoid_schema::control::Event;
 use catenoid_schema::status::Status;
 
-use crate::bench::{Bench, author, converged, subject};
+use crate::bench::{Bench, author, converged, fact, subject};
 
 /// From the change to the device as it was.
 const LIMIT_MS: u64 = 1000;
@@ -80,10 +80,7 @@ fn heal(bench: &mut Bench, row: &Row) -> Result<(u64, u64, String)> {
 }
 
 fn rows(status: &Status) -> Result<Vec<Row>> {
-    let fact = |name: &str, fact: &str| -> Result<String> {
-        let found = subject(status, name)?.facts.get(fact).cloned();
-        found.with_context(|| format!("`{name}` has no `{fact}`"))
-    };
+    let fact = |name: &str, fact: &str| self::fact(subject(status, name)?, fact);
     let guest = fact("guest/nginx@1.0.0", "id")?;
     let group = "/sys/fs/cgroup/catenoid/web";
     let leaf = format!("{group}/run.{}", fact("container/web", "launch")?);

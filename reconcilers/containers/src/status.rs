@@ -1,10 +1,8 @@
 //! What to tell about each container.
 
-use std::collections::BTreeMap;
-
 use catenoid_schema::{
     name::Name,
-    status::{Blame, Condition, Health, Subject, SubjectStatus, Sync},
+    status::{Blame, Condition, Facts, Health, Subject, SubjectStatus, Sync},
     units::Span,
 };
 
@@ -147,20 +145,20 @@ fn words(exit: &Exit) -> String {
 }
 
 fn told(name: &Name, sync: Sync, health: Health, conditions: Vec<Condition>, container: &Container) -> SubjectStatus {
-    let mut facts = BTreeMap::new();
+    let mut facts = Facts::default();
     let running = container.runs.iter().find_map(|(id, run)| match &run.state {
         State::Running { pid, started, since } => Some((id, pid, started, since)),
         _ => None,
     });
     if let Some((id, pid, started, since)) = running {
-        facts.insert("launch".to_owned(), id.clone());
-        facts.insert("pid".to_owned(), pid.to_string());
-        facts.insert("startTicks".to_owned(), started.to_string());
-        facts.extend(since.map(|since| ("startedAt".to_owned(), since.to_string())));
+        facts.add("launch", id);
+        facts.add("pid", pid);
+        facts.add("startTicks", started);
+        since.iter().for_each(|since| facts.add("startedAt", since));
     }
     if let Some(exit) = &container.last_exit {
-        facts.insert("lastExit".to_owned(), exit.end.to_string());
-        facts.insert("lastExitAt".to_owned(), exit.at.to_string());
+        facts.add("lastExit", exit.end);
+        facts.add("lastExitAt", exit.at);
     }
     SubjectStatus { subject: subject(name), sync, health, conditions, facts }
 }

@@ -1,10 +1,10 @@
 //! What to tell about each guest.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use catenoid_schema::{
     digest::Digest,
-    status::{Blame, Condition, Health, Subject, SubjectStatus, Sync},
+    status::{Blame, Condition, Facts, Health, Subject, SubjectStatus, Sync},
 };
 
 use crate::{Desired, Observed, Wanted};
@@ -63,27 +63,21 @@ fn wanted(id: &str, guest: &Wanted, observed: &Observed) -> SubjectStatus {
         }
     };
     let facts = [("image", guest.image.to_string()), ("size", guest.size.to_string()), ("id", id.to_owned())];
-    told(&guest.label, sync, health, condition, facts.map(|(key, value)| (key.to_owned(), value)).into())
+    told(&guest.label, sync, health, condition, facts.into_iter().collect())
 }
 
 fn unread(descriptor: &Digest) -> SubjectStatus {
     let message = format!("its descriptor {descriptor} could not be read; what is mounted stays");
     let condition = Condition::new("WaitingForDescriptor", message, Some(Blame::Administrator));
-    told(&descriptor.short(), Sync::Unknown, Health::Degraded, Some(condition), BTreeMap::new())
+    told(&descriptor.short(), Sync::Unknown, Health::Degraded, Some(condition), Facts::default())
 }
 
 fn superfluous(id: &str) -> SubjectStatus {
     let condition = Condition::new("Superfluous", "no container of the manifest is run from it".to_owned(), None);
-    told(id, Sync::OutOfSync, Health::Progressing, Some(condition), BTreeMap::new())
+    told(id, Sync::OutOfSync, Health::Progressing, Some(condition), Facts::default())
 }
 
-fn told(
-    label: &str,
-    sync: Sync,
-    health: Health,
-    condition: Option<Condition>,
-    facts: BTreeMap<String, String>,
-) -> SubjectStatus {
+fn told(label: &str, sync: Sync, health: Health, condition: Option<Condition>, facts: Facts) -> SubjectStatus {
     SubjectStatus { subject: subject(label), sync, health, conditions: condition.into_iter().collect(), facts }
 }
 

@@ -122,5 +122,5 @@ fn limits_are_told_as_they_are_in_force() {
     let observed = catenoid_core::simulate::<Planning>(&Planning::plan(&web(), &observed), &observed);
     let status = Planning::status(&web(), &observed);
     let facts = [("cpu", "1"), ("memory", "128MiB"), ("pids", "128")];
-    assert_eq!(status[0].facts, facts.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
+    assert_eq!(status[0].facts, facts.into_iter().map(|(key, value)| (key, value.to_owned())).collect());
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use catenoid_schema::{
     manifest::Addressing,
     name::Name,
-    status::{Blame, Condition, Health, Subject, SubjectStatus, Sync},
+    status::{Blame, Condition, Facts, Health, Subject, SubjectStatus, Sync},
 };
 
 use crate::{Bridge, Desired, Differing, Inner, Joint, Namespaces, Observed, Of, Place, Port, Rules, settings::about};
@@ -25,7 +25,7 @@ pub(crate) fn status(desired: &Desired, observed: &Observed) -> Vec<SubjectStatu
     all.extend(unwanted.map(|container| {
         let superfluous =
             Condition::new("Superfluous", "no container of the manifest has these namespaces".to_owned(), None);
-        told(Subject::new("network", container), vec![superfluous], BTreeMap::new())
+        told(Subject::new("network", container), vec![superfluous], Facts::default())
     }));
     all.extend(firewalls(desired, observed));
     all.extend(superfluous(desired, observed));
@@ -46,7 +46,7 @@ fn superfluous(desired: &Desired, observed: &Observed) -> Vec<SubjectStatus> {
         .chain(kept)
         .map(|name| {
             let message = "no zone of the manifest has this interface".to_owned();
-            told(Subject::new("interface", name), vec![Condition::new("Superfluous", message, None)], BTreeMap::new())
+            told(Subject::new("interface", name), vec![Condition::new("Superfluous", message, None)], Facts::default())
         })
         .collect()
 }
@@ -95,7 +95,7 @@ fn zones(desired: &Desired, observed: &Observed) -> Vec<SubjectStatus> {
     }
     conditions
         .into_iter()
-        .map(|(zone, conditions)| told(Subject::new("zone", zone), conditions, BTreeMap::new()))
+        .map(|(zone, conditions)| told(Subject::new("zone", zone), conditions, Facts::default()))
         .collect()
 }
 
@@ -113,12 +113,12 @@ fn network(
         }
         _ => {}
     }
-    let mut facts = BTreeMap::new();
+    let mut facts = Facts::default();
     for (outer, joint, inner) in joints {
         let zone = &joint.zone;
         match observed.ports.get(*outer) {
             Some(port) if *port == joint.port => {
-                facts.insert(inner.name.clone(), addresses(inner));
+                facts.add(&inner.name, addresses(inner));
             }
             Some(port) => {
                 let message = format!("its port in zone `{zone}` {}", port_differs(port, &joint.port).join(", "));
@@ -232,12 +232,12 @@ fn firewalls(desired: &Desired, observed: &Observed) -> Vec<SubjectStatus> {
                 vec![Condition::new("RulesDiffer", message, None)]
             }
         };
-        told(Subject::new("firewall", name), conditions, BTreeMap::from([("rules".to_owned(), is.count().to_string())]))
+        told(Subject::new("firewall", name), conditions, Facts::from_iter([("rules", is.count().to_string())]))
     });
     told.collect()
 }
 
-fn told(subject: Subject, conditions: Vec<Condition>, facts: BTreeMap<String, String>) -> SubjectStatus {
+fn told(subject: Subject, conditions: Vec<Condition>, facts: Facts) -> SubjectStatus {
     let (sync, health) = if conditions.is_empty() {
         (Sync::Synced, Health::Healthy)
     } else if conditions.iter().any(|condition| condition.blame.is_some()) {

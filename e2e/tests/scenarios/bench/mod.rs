@@ -274,7 +274,7 @@ impl Bench {
     pub(crate) fn address(&self, container: &str) -> Result<String> {
         let status = self.status()?;
         let network = subject(&status, &format!("network/{container}"))?;
-        let addresses = network.facts.values().next().context("no address in the status")?;
+        let (_, addresses) = network.facts.shown().next().context("no address in the status")?;
         Ok(addresses.split('/').next().unwrap_or_default().to_owned())
     }
 
@@ -353,6 +353,12 @@ pub(crate) fn converged(status: &Status) -> Option<Digest> {
 /// Synced and healthy.
 pub(crate) fn is_well(subject: &SubjectStatus) -> bool {
     (subject.sync, subject.health) == (Sync::Synced, Health::Healthy)
+}
+
+/// What a person is shown of a subject under this name.
+pub(crate) fn fact<'a>(subject: &'a SubjectStatus, name: &str) -> Result<&'a str> {
+    let found = subject.facts.shown().find(|(shown, _)| *shown == name);
+    found.map(|(_, value)| value).with_context(|| format!("`{}` has no `{name}`", subject.subject))
 }
 
 /// The status of one subject.
