@@ -34,6 +34,7 @@ use catenoid_schema::{
 use tokio::sync::watch;
 
 use crate::{
+    absence::Absence,
     audit::{Audit, Happening},
     boots::Level,
     clock,
@@ -90,7 +91,7 @@ pub(crate) enum Refused {
     #[error("the manifest cannot be taken")]
     Admission(#[from] catenoid_envelope::Refusal),
     /// A guest is not on the device.
-    #[error("guest `{guest}` was never pushed: its {what} `{digest}` is not on this device")]
+    #[error("guest `{guest}` is not there: its {what} `{digest}` {why}")]
     GuestMissing {
         /// Its name in the manifest.
         guest: Name,
@@ -98,6 +99,8 @@ pub(crate) enum Refused {
         what: &'static str,
         /// The blob that is wanted.
         digest: Digest,
+        /// What became of it.
+        why: Absence,
     },
     /// A guest is there but not believed.
     #[error("guest `{guest}` is not believed")]
@@ -158,7 +161,7 @@ impl Refused {
         match self {
             Self::Envelope(error) | Self::GuestEnvelope { source: error, .. } => error.hint(),
             Self::Admission(refusal) => refusal.hint(),
-            Self::GuestMissing { .. } => Some("push it first: `catenoid apply --guests FOLDER` does both"),
+            Self::GuestMissing { why, .. } => Some(why.hint()),
             Self::Ledger(_) => Some("look for a full or failing disk; what runs goes on running"),
             Self::TooLarge { .. } | Self::GuestDiffers { .. } | Self::Blob { .. } => None,
         }
@@ -592,19 +595,20 @@ impl Intake {
         at: Timestamp,
         reading: Reading,
     ) -> Result<(Digest, Guest), Refused> {
-        let missing = |what, digest| Refused::GuestMissing { guest: name.clone(), what, digest };
+        let missing = |digest, why| Refused::GuestMissing { guest: name.clone(), what: "descriptor", digest, why };
         let differs = |difference: String| Refused::GuestDiffers { guest: name.clone(), difference };
         let descriptor = reference.descriptor.ok_or_else(|| differs("it has no digest".to_owned()))?;
-        let envelope = self.blob(descriptor)?.ok_or_else(|| missing("descriptor", descriptor))?;
+        let absent = || missing(descriptor, Absence::of(descriptor, &self.audit));
+        let envelope = self.blob(descriptor)?.ok_or_else(absent)?;
         if envelope.len() as u64 > DESCRIPTOR_LIMIT {
             if self.is_altered(descriptor)? {
-                return Err(missing("descriptor", descriptor));
+                return Err(missing(descriptor, Absence::Altered));
             }
             return Err(differs(format!("what it names has more than {DESCRIPTOR_LIMIT} bytes and is no descriptor")));
         }
         if Digest::of(&envelope) != descriptor {
             self.discard(descriptor)?;
-            return Err(missing("descriptor", descriptor));
+            return Err(missing(descriptor, Absence::Altered));
         }
         let guest: Verified<Guest> = open_as(&envelope, &self.anchors, at, reading)
             .map_err(|source| Refused::GuestEnvelope { guest: name.clone(), source })?;
@@ -622,11 +626,12 @@ impl Intake {
     /// Whether the image of a guest is there in full. That it is what was signed is told by dm-verity, block by block.
     fn image(&self, name: &Name, guest: &Guest) -> Result<(), Refused> {
         let image = &guest.image;
-        let missing = || Refused::GuestMissing { guest: name.clone(), what: "image", digest: image.digest };
-        let size = self.held(image.digest)?.ok_or_else(missing)?.size;
+        let missing = |why| Refused::GuestMissing { guest: name.clone(), what: "image", digest: image.digest, why };
+        let absent = || missing(Absence::of(image.digest, &self.audit));
+        let size = self.held(image.digest)?.ok_or_else(absent)?.size;
         if size != image.size.bytes() {
             if self.is_altered(image.digest)? {
-                return Err(missing());
+                return Err(missing(Absence::Altered));
             }
             let difference = format!("its image has {size} bytes instead of {}", image.size.bytes());
             return Err(Refused::GuestDiffers { guest: name.clone(), difference });

@@ -4,6 +4,7 @@
 //! for every effect. It opens no network socket, parses no YAML, and believes nothing that the core container says
 //! except through signatures. Start reading at [`run`]; PID 1's half is [`boot`].
 
+mod absence;
 mod audit;
 mod boot;
 mod boots;

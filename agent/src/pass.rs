@@ -368,6 +368,11 @@ pub(crate) fn foresee(target: &Target, outcome: Outcome, mut observed: Observed)
     forecast(&target.wanted, &observed)
 }
 
+/// What is told of a step that was done.
+pub(crate) fn step_done<P: Planner>(step: &P::Step) -> Happening {
+    Happening::by_device("StepDone", Some(step.subject()), format!("{}: {step}", P::NAME))
+}
+
 /// A room that could not be observed.
 struct Unobserved {
     room: &'static str,
@@ -569,8 +574,7 @@ impl Progress<'_> {
                     if <R::Planner as Planner>::NAME != catenoid_containers::Planning::NAME {
                         self.retries.reset(&subject);
                     }
-                    let message = format!("{}: {step}", <R::Planner as Planner>::NAME);
-                    self.audit.note(Happening::by_device("StepDone", Some(subject), message));
+                    self.audit.note(step_done::<R::Planner>(step));
                 }
                 Err(error) => {
                     self.failed(

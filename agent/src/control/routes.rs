@@ -45,6 +45,7 @@ use tokio::{
 
 use super::{Peer, answer::Failed, openapi};
 use crate::{
+    absence::PUSHED,
     audit::{Audit, Happening},
     clock,
     hold::Holds,
@@ -376,7 +377,7 @@ async fn put_blob(
 ) -> Result<Response, Failed> {
     let state = push(&agent, &digest, &headers, &mut body).await?;
     agent.audit.note(Happening {
-        kind: "BlobPushed",
+        kind: PUSHED,
         subject: None,
         actor: peer.actor(),
         message: format!("{}, {} bytes", state.digest, state.held),

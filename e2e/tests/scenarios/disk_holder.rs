@@ -297,7 +297,7 @@ fn vm_crowded_data_partition() -> Result<()> {
         // What stands behind so many names is put aside with them, and told; the factory bundle has c0's guest only.
         let folder = bench.folder("documents")?;
         let demo = bench.author.sign(&folder, &bench.author.example("demo")?)?;
-        bench.event(0, "a guest", |event| event.kind == "GuestBroken" && event.message.contains("was never pushed"))?;
+        bench.event(0, "a guest", |event| event.kind == "GuestBroken" && event.message.contains("is not there"))?;
         bench.deliver(&["nginx-1.0.0", "busybox-1.0.0"])?;
         bench.apply(&demo)?;
     }

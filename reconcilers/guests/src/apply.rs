@@ -232,7 +232,7 @@ impl Doors {
                 })
             }
             Step::DiscardAltered { image, .. } => remove(image, store::discard_altered(&blobs, &image)),
-            Step::RemoveBlob { blob } => remove(blob, blobs.remove(&blob.to_hex())),
+            Step::RemoveBlob { blob } | Step::RemoveCut { image: blob } => remove(blob, blobs.remove(&blob.to_hex())),
             Step::RemovePartial { blob } => remove(blob, store::remove_partial(&incoming, &blob)),
             Step::ForgetAltered { image } => remove(image, blobs.remove(&store::altered_name(&image))),
         }

@@ -155,10 +155,15 @@ pub enum Step {
         /// Which.
         image: Digest,
     },
-    /// Removes a blob.
+    /// Removes a blob that nothing wanted needs.
     RemoveBlob {
         /// Which.
         blob: Digest,
+    },
+    /// Removes an image that the disk lost a part of; it can be pushed again then.
+    RemoveCut {
+        /// Which.
+        image: Digest,
     },
     /// Removes what came of a blob.
     RemovePartial {
@@ -183,6 +188,7 @@ impl fmt::Display for Step {
                 write!(f, "discard altered image {} of guest `{label}`", image.short())
             }
             Self::RemoveBlob { blob } => write!(f, "remove blob {}", blob.short()),
+            Self::RemoveCut { image } => write!(f, "remove image {}, of which a part is lost", image.short()),
             Self::RemovePartial { blob } => write!(f, "remove partial blob {}", blob.short()),
             Self::ForgetAltered { image } => write!(f, "forget that image {} was altered", image.short()),
         }
@@ -199,9 +205,10 @@ impl catenoid_core::Step for Step {
             | Self::UnmountGuest { label, .. }
             | Self::UnmapVerity { label, .. }
             | Self::DiscardAltered { label, .. } => subject(label),
-            Self::RemoveBlob { blob } | Self::RemovePartial { blob } | Self::ForgetAltered { image: blob } => {
-                Subject::new("blob", blob.short())
-            }
+            Self::RemoveBlob { blob }
+            | Self::RemoveCut { image: blob }
+            | Self::RemovePartial { blob }
+            | Self::ForgetAltered { image: blob } => Subject::new("blob", blob.short()),
         }
     }
 
@@ -224,7 +231,7 @@ impl catenoid_core::Step for Step {
                 observed.unname(image);
                 observed.altered.insert(*image);
             }
-            Self::RemoveBlob { blob } => observed.unname(blob),
+            Self::RemoveBlob { blob } | Self::RemoveCut { image: blob } => observed.unname(blob),
             Self::RemovePartial { blob } => {
                 observed.partials.remove(blob);
             }
@@ -332,7 +339,7 @@ fn cut(desired: &Desired, observed: &Observed) -> Vec<Step> {
         guests.peek().is_some() && guests.all(|wanted| wanted.size.bytes() != size)
     };
     let cut = observed.blobs.iter().filter(|(digest, blob)| is_cut(digest, blob.size));
-    cut.map(|(digest, _)| Step::RemoveBlob { blob: *digest }).collect()
+    cut.map(|(digest, _)| Step::RemoveCut { image: *digest }).collect()
 }
 
 /// What takes away all that is not wanted.
