@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 /// What a JSON Schema cannot say, by a part of the message: rules that span fields, arithmetic within a text, and what no
 /// reader of JSON can see.
-const ONLY_CHECK_SAYS: [&str; 37] = [
+const ONLY_CHECK_SAYS: [&str; 38] = [
     // Between fields.
     "is not after `notBefore`",
     "no container is run from it",
@@ -36,6 +36,7 @@ const ONLY_CHECK_SAYS: [&str; 37] = [
     "256 entries",
     "zones are more than",
     "`core` stands for the core container",
+    "`root` stands for the device's own network namespace",
     // Of the first entry, or of characters that a text may not have.
     "does not begin with an absolute path",
     "is not an absolute path",

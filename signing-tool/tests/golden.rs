@@ -48,3 +48,12 @@ fn schemas_in_the_tree_are_what_the_tool_prints() {
         golden(&manifests().join(format!("../schema/{kind}.schema.json")), &text);
     }
 }
+
+/// What `check` refuses by a rule of later can have been accepted by a device, which reads it again.
+#[test]
+fn a_name_that_was_reserved_later_is_still_read() {
+    let text = std::fs::read_to_string(manifests().join("refused/container-named-root.yaml")).unwrap();
+    let manifest: Manifest = serde_saphyr::from_str(&text).unwrap();
+    assert_eq!(check::check(&manifest, Stage::Authored).len(), 1);
+    assert_eq!(check::bounds(&manifest), None);
+}

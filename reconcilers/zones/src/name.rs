@@ -81,4 +81,14 @@ mod tests {
         assert_eq!(names.len(), zones.len() * 7 + 1);
         assert_eq!(names.iter().find(|name| name.len() > LIMIT), None);
     }
+
+    /// Interfaces that each network namespace has, and folders of settings that stand beside those of interfaces.
+    #[test]
+    fn a_zone_takes_no_word_of_the_kernel() {
+        for word in ["lo", "all", "default"] {
+            for name in [bridge(word), veth(word, word), inner(word, 0), inner(word, 10)] {
+                assert_ne!(name, word);
+            }
+        }
+    }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use catenoid_core::{Plan, Planner};
 use catenoid_schema::{
-    manifest::{Addressing, MacAddress},
+    manifest::{Addressing, MacAddress, ROOT},
     name::{Name, NameError},
     status::{Subject, SubjectStatus},
 };
@@ -283,7 +283,7 @@ impl catenoid_core::Step for Step {
             | Self::RemovePort { container: Some(container), .. }
             | Self::SetFirewall { place: Place::Container(container), .. }
             | Self::ReturnInterface { from: container, .. } => Subject::new("container", container),
-            Self::SetFirewall { place: Place::Root, .. } => Subject::new("firewall", "root"),
+            Self::SetFirewall { place: Place::Root, .. } => Subject::new("firewall", ROOT),
             Self::SetBridge { zone, .. } | Self::MoveInterface { zone, .. } => Subject::new("zone", zone),
             Self::MakePort { zone, port, .. } | Self::SetPort { zone, port, .. } => match &port.inner {
                 Some(inner) => Subject::new("container", &inner.container),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use catenoid_schema::{
-    manifest::Addressing,
+    manifest::{Addressing, ROOT},
     name::Name,
     status::{Blame, Condition, Facts, Health, Subject, SubjectStatus, Sync},
 };
@@ -219,7 +219,7 @@ fn firewalls(desired: &Desired, observed: &Observed) -> Vec<SubjectStatus> {
     places.dedup();
     let told = places.into_iter().map(|place| {
         let name = match place {
-            Place::Root => "root",
+            Place::Root => ROOT,
             Place::Container(name) => name.as_str(),
         };
         let wanted = desired.firewalls.get(place).unwrap_or(&none);

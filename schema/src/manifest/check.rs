@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::{Addressing, CORE, Capability, ContainerRole, Manifest, Zone};
+use super::{Addressing, CORE, Capability, ContainerRole, Manifest, ROOT, Zone};
 use crate::{allocate, feature::REQUIRES_LIMIT, guest::Guest, name::Name};
 
 /// The most containers in one manifest: what `allocate` has id ranges for with room, and what the pass is measured at.
@@ -34,6 +34,14 @@ pub const COUNT_MOST: u64 = 1 << 53;
 pub const PIDS_MOST: u32 = 4 * 1024 * 1024;
 /// The longest grace in milliseconds: a stop that takes longer holds up everything behind it.
 pub const GRACE_LIMIT: u64 = 10 * 60 * 1000;
+
+/// Words of ours that stand where the names of one kind stand: a kind, a word, and what it stands for. None of that kind is
+/// called so. All else that is named after something of a manifest has a place of its own: a control group (the kernel's
+/// files beside it have a dot), a folder for each container, a chain (`zone-...`), an interface (with a prefix or a number).
+const RESERVED: [(&str, &str, &str); 2] = [
+    ("zone", CORE, "the core container in flows"),
+    ("container", ROOT, "the device's own network namespace in a status"),
+];
 
 const fn v4(a: u8, b: u8, length: u8) -> IpNet {
     IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(a, b, 0, 0), length))
@@ -153,6 +161,13 @@ impl Found {
     fn hint(&mut self, path: impl Into<String>, message: impl Into<String>, hint: impl Into<String>) {
         self.0.push(Violation { path: path.into(), message: message.into(), hint: Some(hint.into()) });
     }
+
+    fn reserved(&mut self, kind: &str, name: &Name) {
+        let word = RESERVED.iter().find(|(of, word, _)| *of == kind && *word == name.as_str());
+        if let Some((_, word, what)) = word {
+            self.add(format!("{kind}s.{name}"), format!("`{word}` stands for {what} and cannot name a {kind}"));
+        }
+    }
 }
 
 fn metadata(manifest: &Manifest, found: &mut Found) {
@@ -205,9 +220,7 @@ fn zones(manifest: &Manifest, found: &mut Found) {
     let mut macs = BTreeSet::new();
     for (name, zone) in &manifest.zones {
         let path = format!("zones.{name}");
-        if name.as_str() == CORE {
-            found.add(&path, "`core` stands for the core container in flows and cannot name a zone");
-        }
+        found.reserved("zone", name);
         for (index, interface) in zone.interfaces.iter().enumerate() {
             if !macs.insert(interface.mac) {
                 found
@@ -327,6 +340,7 @@ fn containers(manifest: &Manifest, found: &mut Found) {
     }
     for (name, container) in &manifest.containers {
         let path = format!("containers.{name}");
+        found.reserved("container", name);
         if !manifest.guests.contains_key(&container.guest) {
             found.hint(
                 format!("{path}.guest"),

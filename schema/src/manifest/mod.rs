@@ -25,6 +25,10 @@ use crate::{
     units::{self, Timestamp},
 };
 
+/// The network namespace of the device itself, where a status tells of namespaces by the container that has one; no
+/// container can have this name.
+pub const ROOT: &str = "root";
+
 /// The desired state of a device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
