@@ -61,6 +61,8 @@ impl fmt::Display for Absence {
 
 #[cfg(test)]
 mod tests {
+    use catenoid_kernel::wait::Bell;
+
     use super::*;
     use crate::audit::Happening;
 
@@ -93,7 +95,7 @@ mod tests {
         .enumerate()
         {
             let folder = tempfile::tempdir().unwrap();
-            let audit = Audit::open(folder.path(), "boot");
+            let audit = Audit::open(folder.path(), "boot", Bell::new().unwrap()).unwrap();
             events.into_iter().for_each(|event| audit.note(event));
             let absence = Absence::of(blob, &audit);
             let told = match absence {

@@ -4,19 +4,24 @@
 //! or a swap shows; who signs the head of that chain is a later step. At [`FILE_LIMIT`] the file becomes `audit.1.jsonl`
 //! and the one before that is dropped: the log never fills the disk.
 //!
-//! What cannot be written (a full disk) waits in memory, is told all the same, and is written when it can be. A log that
-//! was removed begins anew; its first record still names the last line of the old one.
+//! A thread of its own writes: whoever only tells or reads never waits for the disk, and several that wait are forced to it
+//! together. What cannot be written (a full disk) waits in memory, is told all the same, and is written when it can be. A log
+//! that was removed begins anew; its first record still names the last line of the old one.
 
 use std::{
     collections::VecDeque,
-    fs::File,
+    fs::{self, File},
     io::{self, BufRead, BufReader, Read as _, Seek, SeekFrom, Write},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread::{self, JoinHandle},
 };
 
-use catenoid_kernel::files::{self, Folder};
+use catenoid_kernel::{
+    files::{self, Folder},
+    wait::Bell,
+};
 use catenoid_schema::{control::Event, digest::Digest, status::Subject};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
@@ -35,6 +40,8 @@ const BACKLOG: usize = 1000;
 const MESSAGE_LIMIT: usize = 4096;
 /// No record is longer: a byte of a message takes six at most (`\u0000`), and the rest is names.
 const RECORD_LIMIT: u64 = 32 * 1024;
+/// Bytes from which on records are not gathered any more, but forced to the disk.
+const GATHERED: usize = 64 * 1024;
 
 /// The actor of what the device does by itself.
 pub(crate) const DEVICE: &str = "device";
@@ -53,34 +60,60 @@ struct Record<E = Event> {
     previous: Digest,
 }
 
-/// The log, shared by everyone in the agent.
+/// The log, shared by everyone in the agent. Once it is let go of, all that waits was tried to be written.
 #[derive(Debug)]
 pub(crate) struct Audit {
+    shared: Arc<Shared>,
+    writer: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// Held for moments, and never while somebody waits for the disk.
     state: Mutex<State>,
+    /// That the writer is asked for a turn, or has made it.
+    turned: Condvar,
     live: broadcast::Sender<Arc<Event>>,
+    /// Wakes the pass when the log can no longer be written, or can be again.
+    bell: Bell,
 }
 
 #[derive(Debug)]
 struct State {
-    folder: PathBuf,
-    /// None while the file cannot be written (a full disk): events are still told, and writing is tried anew.
-    file: Option<File>,
     /// Events that are not in the file yet, each with the milliseconds from boot to it.
-    pending: VecDeque<(Arc<Event>, u64)>,
+    pending: VecDeque<Waiting>,
     /// Events that there was no room for in memory either.
     lost: u64,
     /// Why the file cannot be written.
     fault: Option<String>,
-    /// Bytes of whole records.
-    size: u64,
-    /// Whether a write may have left half a record behind them.
-    torn: bool,
     next: u64,
-    previous: Digest,
-    boot_id: String,
     /// Shared with everybody to whom they are being told.
     backlog: VecDeque<Arc<Event>>,
     budget: Budget,
+    /// Turns that the writer was asked for, and those that it made. In each it tries to write all that waited when it began.
+    asked: u64,
+    made: u64,
+    closed: bool,
+}
+
+type Waiting = (Arc<Event>, u64);
+
+/// How a file is forced to the disk.
+type Force = fn(&File) -> io::Result<()>;
+
+/// The file, which only the writer has.
+#[derive(Debug)]
+struct Log {
+    folder: PathBuf,
+    boot_id: String,
+    force: Force,
+    /// None while it cannot be written (a full disk): writing is tried anew.
+    file: Option<File>,
+    /// Bytes of whole records.
+    size: u64,
+    /// Whether a write may have left something behind them.
+    torn: bool,
+    previous: Digest,
 }
 
 /// What happened, before it has a number.
@@ -105,8 +138,15 @@ impl Happening {
 
 impl Audit {
     /// Goes on with the log in `folder`, which is made if it is not there. What cannot be read or written is no reason not to
-    /// begin: events wait until it can.
-    pub(crate) fn open(folder: &Path, boot_id: &str) -> Self {
+    /// begin: events wait until it can. `bell` is rung when that begins or ends.
+    ///
+    /// # Errors
+    /// If there is no thread for the writer.
+    pub(crate) fn open(folder: &Path, boot_id: &str, bell: Bell) -> io::Result<Self> {
+        Self::forced_by(File::sync_data, folder, boot_id, bell)
+    }
+
+    pub(crate) fn forced_by(force: Force, folder: &Path, boot_id: &str, bell: Bell) -> io::Result<Self> {
         let read = tail(folder, LOG).and_then(|tail| match tail {
             // Cut off between putting the full file aside and the first record of the next.
             Tail { events, whole, .. } if events.is_empty() => {
@@ -121,104 +161,199 @@ impl Audit {
         // Past the last number, which only somebody else's record can have, it stays: the device goes on.
         let next = backlog.back().map_or(1, |event| event.number.saturating_add(1));
         let (folder, boot_id) = (folder.to_owned(), boot_id.to_owned());
-        let (pending, lost, fault, budget) = (VecDeque::new(), 0, None, Budget::default());
-        let state =
-            State { folder, file: None, pending, lost, fault, size, torn, next, previous, boot_id, backlog, budget };
-        let audit = Self { state: Mutex::new(state), live: broadcast::channel(BACKLOG).0 };
+        let log = Log { folder, boot_id, force, file: None, size, torn, previous };
+        let (pending, budget) = (VecDeque::new(), Budget::default());
+        let (lost, fault, asked, made, closed) = (0, None, 0, 0, false);
+        let state = State { pending, lost, fault, next, backlog, budget, asked, made, closed };
+        let (state, live) = (Mutex::new(state), broadcast::channel(BACKLOG).0);
+        let shared = Arc::new(Shared { state, turned: Condvar::new(), live, bell });
+        let writer = thread::Builder::new().name("audit".to_owned()).spawn({
+            let shared = shared.clone();
+            move || shared.write_all_that_comes(log)
+        })?;
+        let audit = Self { shared, writer: Some(writer) };
         if let Some(message) = unreadable {
             audit.note(Happening::by_device("AuditLogUnreadable", None, message));
         }
-        audit
+        Ok(audit)
     }
 
-    /// Writes an event and tells everyone who watches. That it could not be written is itself an event, told and kept
-    /// in memory; the device goes on.
+    /// Tells everyone who watches of an event, and has it written. That it could not be written is itself an event, told and
+    /// kept in memory; the device goes on.
     /// Of a source that causes more than its share ([`Budget`]), several are told as one.
     pub(crate) fn note(&self, happening: Happening) {
-        let mut state = self.state.lock().expect("nobody panics while holding it");
-        if let Some(happening) = state.budget.admit(happening, crate::clock::since_boot_ms()) {
-            self.tell(&mut state, happening);
-            self.write(&mut state);
-        }
+        let mut state = self.shared.state();
+        let Some(happening) = state.budget.admit(happening, crate::clock::since_boot_ms()) else { return };
+        let told = self.shared.tell(&mut state, happening);
+        self.shared.ask_for_turn(&mut state);
+        drop(state);
+        log(&told);
     }
 
-    /// Writes what waits for it or was only counted, and looks whether the log is still there; why it cannot be written, if so.
+    /// The same for what is answered as done: it is on the disk when this returns, or cannot be written for now. Waits for
+    /// the disk.
+    pub(crate) fn record(&self, happening: Happening) {
+        self.note(happening);
+        self.settle();
+    }
+
+    /// Waits until all that was noted is on the disk, or cannot be written for now; why not, if so.
+    pub(crate) fn settle(&self) -> Option<String> {
+        let mut state = self.shared.state();
+        let turn = self.shared.ask_for_turn(&mut state);
+        let made = self.shared.turned.wait_while(state, |state| state.made < turn);
+        made.unwrap_or_else(PoisonError::into_inner).fault.clone()
+    }
+
+    /// Has written what waits for it or was only counted, and has looked whether the log is still there; why it could not be
+    /// written when that was tried last, if so.
     pub(crate) fn look_after(&self) -> Option<String> {
-        let mut state = self.state.lock().expect("nobody panics while holding it");
+        let mut state = self.shared.state();
         let counted = state.budget.settle(crate::clock::since_boot_ms());
-        counted.into_iter().for_each(|happening| self.tell(&mut state, happening));
-        self.write(&mut state);
-        state.fault.clone()
-    }
-
-    /// Gives an event its number, and tells it.
-    fn tell(&self, state: &mut State, happening: Happening) {
-        let event = Arc::new(state.event(happening));
-        tracing::info!(kind = event.kind, subject = event.subject.as_ref().map(Subject::as_str), "{}", event.message);
-        state.backlog.push_back(event.clone());
-        if state.backlog.len() > BACKLOG {
-            state.backlog.pop_front();
-        }
-        state.pending.push_back((event.clone(), crate::clock::since_boot_ms()));
-        if state.pending.len() > BACKLOG {
-            state.pending.pop_front();
-            state.lost += 1;
-        }
-        // Nobody may be watching.
-        let _ = self.live.send(event);
-    }
-
-    /// Writes all that waits; that this begins to fail, or succeeds again, is an event too.
-    fn write(&self, state: &mut State) {
-        if state.is_removed() {
-            state.file = None;
-            (state.size, state.torn) = (0, false);
-            let message = format!("the audit log was removed, with all before event {}", state.next);
-            self.tell(state, Happening::by_device("AuditLogLost", None, message));
-        }
-        let (before, waiting) = (state.fault.clone(), state.pending.len());
-        state.fault = state.write_pending().err().map(|error| error.to_string());
-        match (before, state.fault.clone()) {
-            (None, Some(fault)) => {
-                let message = format!("events wait in memory until they can be written: {fault}");
-                self.tell(state, Happening::by_device("AuditLogUnwritable", None, message));
-            }
-            (Some(_), None) => {
-                let lost = std::mem::take(&mut state.lost);
-                let message = format!("{waiting} events were written late, {lost} were lost");
-                self.tell(state, Happening::by_device("AuditLogWritten", None, message));
-                state.fault = state.write_pending().err().map(|error| error.to_string());
-            }
-            _ => {}
-        }
+        let told: Vec<_> = counted.into_iter().map(|happening| self.shared.tell(&mut state, happening)).collect();
+        self.shared.ask_for_turn(&mut state);
+        let fault = state.fault.clone();
+        drop(state);
+        told.iter().for_each(|event| log(event));
+        fault
     }
 
     /// The last event still in memory that is `wanted`.
     pub(crate) fn find_last(&self, wanted: impl Fn(&Event) -> bool) -> Option<Event> {
-        let state = self.state.lock().expect("nobody panics while holding it");
+        let state = self.shared.state();
         state.backlog.iter().rfind(|event| wanted(event)).map(|event| Event::clone(event))
     }
 
     /// The number of the last event; 0 before the first.
     pub(crate) fn last(&self) -> u64 {
-        self.state.lock().expect("nobody panics while holding it").next.saturating_sub(1)
+        self.shared.state().next.saturating_sub(1)
     }
 
     /// The events after number `since` that are still in memory, and all that come.
     pub(crate) fn watch(&self, since: u64) -> (Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>) {
-        let state = self.state.lock().expect("nobody panics while holding it");
+        let state = self.shared.state();
         let past = state.backlog.iter().filter(|event| event.number > since).cloned().collect();
-        (past, self.live.subscribe())
+        (past, self.shared.live.subscribe())
     }
 
     /// The last `count` events about `subject`, oldest first.
     pub(crate) fn about(&self, subject: &Subject, count: usize) -> Vec<Event> {
-        let state = self.state.lock().expect("nobody panics while holding it");
+        let state = self.shared.state();
         let about = state.backlog.iter().rev().filter(|event| event.subject.as_ref() == Some(subject));
         let mut events: Vec<_> = about.take(count).map(|event| Event::clone(event)).collect();
         events.reverse();
         events
     }
+}
+
+impl Drop for Audit {
+    fn drop(&mut self) {
+        self.shared.state().closed = true;
+        self.shared.turned.notify_all();
+        // One that panicked has told so.
+        let _ = self.writer.take().map(JoinHandle::join);
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Which turn it will be.
+    fn ask_for_turn(&self, state: &mut State) -> u64 {
+        state.asked += 1;
+        self.turned.notify_all();
+        state.asked
+    }
+
+    /// Gives an event its number, and tells it to all but the console, for which nobody else has to wait.
+    #[must_use]
+    fn tell(&self, state: &mut State, happening: Happening) -> Arc<Event> {
+        let event = Arc::new(state.event(happening));
+        state.backlog.push_back(event.clone());
+        if state.backlog.len() > BACKLOG {
+            state.backlog.pop_front();
+        }
+        state.pending.push_back((event.clone(), crate::clock::since_boot_ms()));
+        state.let_go_of_the_oldest();
+        // Nobody may be watching.
+        let _ = self.live.send(event.clone());
+        event
+    }
+
+    /// The writer: makes a turn whenever it is asked for one, until the log is closed and nothing is left to try.
+    fn write_all_that_comes(&self, mut log: Log) {
+        loop {
+            let idle = |state: &mut State| state.asked == state.made && !state.closed;
+            let state = self.turned.wait_while(self.state(), idle).unwrap_or_else(PoisonError::into_inner);
+            let turn = state.asked;
+            if turn == state.made {
+                return;
+            }
+            drop(state);
+            self.write(&mut log);
+            self.state().made = turn;
+            self.turned.notify_all();
+        }
+    }
+
+    /// Writes all that waits; that this begins to fail, or succeeds again, is an event too.
+    fn write(&self, log: &mut Log) {
+        if log.is_removed() {
+            log.begin_anew();
+            let mut state = self.state();
+            let message = format!("the audit log was removed, with all before event {}", state.next);
+            let told = self.tell(&mut state, Happening::by_device("AuditLogLost", None, message));
+            drop(state);
+            self::log(&told);
+        }
+        let waiting = self.state().pending.len();
+        let fault = self.write_pending(log);
+        let mut state = self.state();
+        let before = std::mem::replace(&mut state.fault, fault.clone());
+        if before.is_some() == fault.is_some() {
+            return;
+        }
+        let happening = if let Some(fault) = &fault {
+            let message = format!("events wait in memory until they can be written: {fault}");
+            Happening::by_device("AuditLogUnwritable", None, message)
+        } else {
+            let lost = std::mem::take(&mut state.lost);
+            let message = format!("{waiting} events were written late, {lost} were lost");
+            Happening::by_device("AuditLogWritten", None, message)
+        };
+        let told = self.tell(&mut state, happening);
+        drop(state);
+        self::log(&told);
+        if fault.is_none() {
+            let fault = self.write_pending(log);
+            self.state().fault = fault;
+        }
+        self.bell.ring();
+    }
+
+    /// Writes until nothing waits any more; why it cannot, if so.
+    fn write_pending(&self, log: &mut Log) -> Option<String> {
+        loop {
+            let mut taken = std::mem::take(&mut self.state().pending);
+            if taken.is_empty() {
+                return None;
+            }
+            let written = log.append_all(&mut taken);
+            let Err(error) = written else { continue };
+            let mut state = self.state();
+            taken.append(&mut state.pending);
+            state.pending = taken;
+            state.let_go_of_the_oldest();
+            return Some(error.to_string());
+        }
+    }
+}
+
+/// The console may be slow, as the disk may.
+fn log(event: &Event) {
+    tracing::info!(kind = event.kind, subject = event.subject.as_ref().map(Subject::as_str), "{}", event.message);
 }
 
 impl State {
@@ -233,38 +368,65 @@ impl State {
         Event { number, at: crate::clock::now(), kind: kind.to_owned(), subject, actor, message }
     }
 
-    /// Whether what lies at our path is not what we write to any more.
+    /// What waits takes no more memory than what is told.
+    fn let_go_of_the_oldest(&mut self) {
+        while self.pending.len() > BACKLOG {
+            self.pending.pop_front();
+            self.lost += 1;
+        }
+    }
+}
+
+impl Log {
+    /// Whether what lies at our path is not what we write to any more. Looks only, and opens nothing.
     fn is_removed(&self) -> bool {
-        let ours = self.file.as_ref().and_then(|file| file.metadata().ok());
-        let there = || Folder::find(&self.folder).ok()??.entry(LOG).ok()?;
-        ours.is_some_and(|ours| there().is_none_or(|there| there.inode != (ours.dev(), ours.ino())))
+        let inode = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+        let ours = self.file.as_ref().and_then(|file| file.metadata().ok()).map(inode);
+        let there = || fs::symlink_metadata(self.folder.join(LOG)).ok().map(inode);
+        ours.is_some() && ours != there()
     }
 
-    fn write_pending(&mut self) -> io::Result<()> {
-        while let Some((event, since_boot)) = self.pending.front().cloned() {
-            self.append(event, since_boot).inspect_err(|_| {
+    fn begin_anew(&mut self) {
+        self.file = None;
+        (self.size, self.torn) = (0, false);
+    }
+
+    /// Takes out of `waiting` what is on the disk.
+    fn append_all(&mut self, waiting: &mut VecDeque<Waiting>) -> io::Result<()> {
+        while !waiting.is_empty() {
+            let written = self.append(waiting).inspect_err(|_| {
                 self.file = None;
                 self.torn = true;
             })?;
-            self.pending.pop_front();
+            waiting.drain(..written);
         }
         Ok(())
     }
 
-    fn append(&mut self, event: Arc<Event>, monotonic_ms: u64) -> io::Result<()> {
+    /// Writes some of `waiting` and forces them to the disk together; how many.
+    fn append(&mut self, waiting: &VecDeque<Waiting>) -> io::Result<usize> {
         if self.file.is_none() || self.size > FILE_LIMIT {
             self.reopen()?;
         }
-        let record = Record { event: &*event, boot_id: self.boot_id.clone(), monotonic_ms, previous: self.previous };
-        let mut line = serde_json::to_vec(&record)?;
-        let digest = Digest::of(&line);
-        line.push(b'\n');
+        let (mut lines, mut previous, mut count) = (Vec::new(), self.previous, 0);
+        for (event, monotonic_ms) in waiting {
+            let (boot_id, monotonic_ms) = (self.boot_id.clone(), *monotonic_ms);
+            let line = serde_json::to_vec(&Record { event: &**event, boot_id, monotonic_ms, previous })?;
+            previous = Digest::of(&line);
+            lines.extend_from_slice(&line);
+            lines.push(b'\n');
+            count += 1;
+            // Not past the record that makes the file full: what is longer is not read.
+            if lines.len() >= GATHERED || self.size + lines.len() as u64 > FILE_LIMIT {
+                break;
+            }
+        }
         let Some(file) = &mut self.file else { return Err(io::ErrorKind::NotConnected.into()) };
-        file.write_all(&line)?;
-        file.sync_data()?;
-        self.size += line.len() as u64;
-        self.previous = digest;
-        Ok(())
+        file.write_all(&lines)?;
+        (self.force)(file)?;
+        self.size += lines.len() as u64;
+        self.previous = previous;
+        Ok(count)
     }
 
     fn reopen(&mut self) -> io::Result<()> {
@@ -276,7 +438,7 @@ impl State {
         let mut file = folder.append(LOG).map_err(told)?;
         let held = file.seek(SeekFrom::End(0))?;
         if self.torn && held > self.size {
-            // The half of a line that did not fit on a full disk: the next record must not be written behind it.
+            // What did not fit on a full disk: the next record must not be written behind it.
             file.set_len(self.size)?;
         } else {
             self.size = held;
@@ -334,21 +496,83 @@ fn tail(folder: &Path, name: &str) -> io::Result<Tail> {
     Ok(Tail { events, previous, whole })
 }
 
+/// A disk that is held in the middle of the first write, until it is let go.
+#[cfg(all(test, feature = "testing"))]
+pub(crate) mod held {
+    use super::*;
+
+    /// How often it was forced, and whether it is free.
+    static AT: Mutex<(u32, bool)> = Mutex::new((0, false));
+    static CHANGED: Condvar = Condvar::new();
+
+    fn at() -> MutexGuard<'static, (u32, bool)> {
+        AT.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait_until(is_so: impl Fn(&(u32, bool)) -> bool) {
+        drop(CHANGED.wait_while(at(), |at| !is_so(at)));
+    }
+
+    /// A [`Force`] for one test.
+    pub(crate) fn force(file: &File) -> io::Result<()> {
+        at().0 += 1;
+        CHANGED.notify_all();
+        wait_until(|(_, free)| *free);
+        file.sync_data()
+    }
+
+    /// Waits until something is forced to it.
+    pub(crate) fn reached() {
+        wait_until(|(count, _)| *count > 0);
+    }
+
+    /// Lets it go.
+    pub(crate) fn let_go() {
+        at().1 = true;
+        CHANGED.notify_all();
+    }
+
+    pub(crate) fn count() -> u32 {
+        at().0
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::fs::{self, OpenOptions};
+    use std::{fs::OpenOptions, os::fd::AsFd as _, time::Instant};
+
+    use catenoid_kernel::wait::{For, wait};
 
     use super::*;
 
+    fn open(folder: &Path, boot_id: &str) -> Audit {
+        Audit::open(folder, boot_id, Bell::new().unwrap()).unwrap()
+    }
+
     fn note(audit: &Audit, message: &str) {
-        audit.note(Happening::by_device("Test", Some(Subject::new("container", "web")), message));
+        audit.record(Happening::by_device("Test", Some(Subject::new("container", "web")), message));
+    }
+
+    fn look(audit: &Audit) -> Option<String> {
+        audit.look_after();
+        audit.settle()
+    }
+
+    fn log_of(folder: &Path) -> Log {
+        let (folder, boot_id, previous) = (folder.to_owned(), "boot".to_owned(), Digest::of(b""));
+        Log { folder, boot_id, force: File::sync_data, file: None, size: 0, torn: false, previous }
+    }
+
+    fn waiting(number: u64, message: &str) -> Waiting {
+        let (subject, actor, message) = (None, DEVICE.to_owned(), message.to_owned());
+        (Arc::new(Event { number, at: crate::clock::now(), kind: "Test".to_owned(), subject, actor, message }), 7)
     }
 
     #[test]
     fn each_record_names_the_line_before_it_across_a_reopening() {
         let folder = tempfile::tempdir().unwrap();
-        note(&Audit::open(folder.path(), "boot-1"), "one");
-        let audit = Audit::open(folder.path(), "boot-2");
+        note(&open(folder.path(), "boot-1"), "one");
+        let audit = open(folder.path(), "boot-2");
         note(&audit, "two");
         let text = fs::read_to_string(folder.path().join("audit.jsonl")).unwrap();
         let lines: Vec<_> = text.lines().collect();
@@ -360,12 +584,23 @@ mod tests {
     }
 
     #[test]
+    fn whoever_lets_go_of_the_log_has_all_of_it_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let audit = open(folder.path(), "boot-1");
+        (0..500).for_each(|number| audit.note(Happening::by_device("Test", None, format!("{number}"))));
+        drop(audit);
+        let events = tail(folder.path(), LOG).unwrap().events;
+        let told: Vec<_> = events.iter().map(|event| (event.number, event.message.parse().unwrap())).collect();
+        assert_eq!(told, (1..).zip(0..500).collect::<Vec<(u64, u64)>>());
+    }
+
+    #[test]
     fn a_torn_last_line_is_cut_off() {
         let folder = tempfile::tempdir().unwrap();
-        note(&Audit::open(folder.path(), "boot-1"), "one");
+        note(&open(folder.path(), "boot-1"), "one");
         let path = folder.path().join("audit.jsonl");
         OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"number\":2,\"at").unwrap();
-        note(&Audit::open(folder.path(), "boot-1"), "two");
+        note(&open(folder.path(), "boot-1"), "two");
         let text = fs::read_to_string(&path).unwrap();
         let numbers: Vec<u64> = text.lines().map(|l| serde_json::from_str::<Record>(l).unwrap().event.number).collect();
         assert_eq!(numbers, [1, 2]);
@@ -374,16 +609,16 @@ mod tests {
     #[test]
     fn a_line_that_is_too_long_is_no_record_and_hides_none() {
         let folder = tempfile::tempdir().unwrap();
-        note(&Audit::open(folder.path(), "boot-1"), "one");
+        note(&open(folder.path(), "boot-1"), "one");
         let path = folder.path().join("audit.jsonl");
         let mut file = OpenOptions::new().append(true).open(&path).unwrap();
         let long = vec![b'x'; usize::try_from(RECORD_LIMIT).unwrap() * 3];
         file.write_all(&long).unwrap();
         file.write_all(b"\n").unwrap();
-        note(&Audit::open(folder.path(), "boot-2"), "two");
+        note(&open(folder.path(), "boot-2"), "two");
         // The same without its end is cut off as any torn line.
         file.write_all(&long).unwrap();
-        note(&Audit::open(folder.path(), "boot-3"), "three");
+        note(&open(folder.path(), "boot-3"), "three");
         let events = tail(folder.path(), LOG).unwrap().events;
         let told: Vec<_> = events.iter().map(|event| (event.number, event.message.as_str())).collect();
         assert_eq!(told, [(1, "one"), (2, "two"), (3, "three")]);
@@ -392,12 +627,12 @@ mod tests {
     #[test]
     fn a_file_that_is_too_long_is_put_aside_and_not_read_to_its_end() {
         let folder = tempfile::tempdir().unwrap();
-        note(&Audit::open(folder.path(), "boot-1"), "one");
+        note(&open(folder.path(), "boot-1"), "one");
         for file in ["audit.jsonl", "audit.1.jsonl"] {
             let file = OpenOptions::new().append(true).create(true).open(folder.path().join(file)).unwrap();
             file.set_len(8 << 40).unwrap();
         }
-        note(&Audit::open(folder.path(), "boot-2"), "two");
+        note(&open(folder.path(), "boot-2"), "two");
         let events = tail(folder.path(), LOG).unwrap().events;
         assert_eq!(events.iter().map(|event| event.number).collect::<Vec<_>>(), [2]);
         assert_eq!(tail(folder.path(), BEFORE).unwrap().events.len(), 1);
@@ -406,27 +641,27 @@ mod tests {
     #[test]
     fn half_a_record_of_a_full_disk_is_cut_off_before_the_next() {
         let folder = tempfile::tempdir().unwrap();
-        let audit = Audit::open(folder.path(), "boot-1");
-        note(&audit, "one");
+        let mut log = log_of(folder.path());
+        log.append_all(&mut [waiting(1, "one")].into()).unwrap();
         let path = folder.path().join("audit.jsonl");
+        // The disk takes the lines, or a part of them, and not that they are forced to it.
+        log.force = |_| Err(io::ErrorKind::StorageFull.into());
+        let mut rest = VecDeque::from([waiting(2, "two"), waiting(3, "three")]);
+        log.append_all(&mut rest).unwrap_err();
         OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"number\":2,").unwrap();
-        {
-            let mut state = audit.state.lock().unwrap();
-            state.file = None;
-            state.torn = true;
-        }
-        note(&audit, "two");
+        log.force = File::sync_data;
+        log.append_all(&mut rest).unwrap();
         let text = fs::read_to_string(&path).unwrap();
         let numbers: Vec<u64> = text.lines().map(|l| serde_json::from_str::<Record>(l).unwrap().event.number).collect();
-        assert_eq!(numbers, [1, 2]);
+        assert_eq!(numbers, [1, 2, 3]);
     }
 
     #[test]
     fn numbers_go_on_after_a_file_was_put_aside_and_nothing_was_written_since() {
         let folder = tempfile::tempdir().unwrap();
-        note(&Audit::open(folder.path(), "boot-1"), "one");
+        note(&open(folder.path(), "boot-1"), "one");
         fs::rename(folder.path().join("audit.jsonl"), folder.path().join("audit.1.jsonl")).unwrap();
-        let audit = Audit::open(folder.path(), "boot-2");
+        let audit = open(folder.path(), "boot-2");
         note(&audit, "two");
         assert_eq!(audit.last(), 2);
     }
@@ -434,13 +669,19 @@ mod tests {
     #[test]
     fn a_full_file_is_put_aside_and_an_overlong_message_is_cut() {
         let folder = tempfile::tempdir().unwrap();
-        let audit = Audit::open(folder.path(), "boot-1");
-        audit.state.lock().unwrap().size = FILE_LIMIT + 1;
-        File::create(folder.path().join("audit.jsonl")).unwrap().set_len(FILE_LIMIT + 1).unwrap();
-        note(&audit, &"ä".repeat(MESSAGE_LIMIT));
+        let mut log = log_of(folder.path());
+        // The second one is behind the limit, and the file is full with it: what is longer is not read.
+        File::create(folder.path().join("audit.jsonl")).unwrap().set_len(FILE_LIMIT - 10).unwrap();
+        log.append_all(&mut (1..=3).map(|number| waiting(number, "x")).collect()).unwrap();
+        let size = |name: &str| fs::metadata(folder.path().join(name)).unwrap().len();
+        assert!((FILE_LIMIT..FILE_LIMIT + RECORD_LIMIT).contains(&size("audit.1.jsonl")), "{}", size("audit.1.jsonl"));
+        let numbers: Vec<_> = tail(folder.path(), LOG).unwrap().events.iter().map(|event| event.number).collect();
+        assert_eq!(numbers, [2, 3]);
+
+        let folder = tempfile::tempdir().unwrap();
+        note(&open(folder.path(), "boot"), &"ä".repeat(MESSAGE_LIMIT));
         let size = fs::metadata(folder.path().join("audit.jsonl")).unwrap().len();
         assert!(size < MESSAGE_LIMIT as u64 + 1024, "{size}");
-        assert!(folder.path().join("audit.1.jsonl").exists());
     }
 
     #[test]
@@ -448,11 +689,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit.jsonl");
         fs::create_dir(&path).unwrap();
-        let audit = Audit::open(folder.path(), "boot-1");
+        let bell = Bell::new().unwrap();
+        let audit = Audit::open(folder.path(), "boot-1", bell.clone()).unwrap();
+        assert!(audit.settle().is_some());
+        let rung = || wait(&[(bell.as_fd(), For::Input)], Instant::now()).unwrap().contains(&true);
+        assert!(rung(), "the pass is to tell of it");
+        bell.hush();
         note(&audit, "one");
-        assert!(audit.look_after().is_some());
+        assert!(look(&audit).is_some());
         fs::remove_dir(&path).unwrap();
-        assert_eq!(audit.look_after(), None);
+        assert_eq!(look(&audit), None);
+        assert!(rung(), "the pass is to tell that it is over");
         let events = tail(folder.path(), LOG).unwrap().events;
         let told: Vec<_> = events.iter().map(|event| (event.number, event.kind.as_str())).collect();
         let kinds = ["AuditLogUnreadable", "AuditLogUnwritable", "Test", "AuditLogWritten"];
@@ -463,11 +710,11 @@ mod tests {
     fn a_log_that_was_removed_begins_anew_and_says_so() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit");
-        let audit = Audit::open(&path, "boot-1");
+        let audit = open(&path, "boot-1");
         note(&audit, "one");
         let last = fs::read_to_string(path.join("audit.jsonl")).unwrap();
         fs::remove_dir_all(&path).unwrap();
-        assert_eq!(audit.look_after(), None);
+        assert_eq!(look(&audit), None);
         note(&audit, "two");
         let text = fs::read_to_string(path.join("audit.jsonl")).unwrap();
         let records: Vec<Record> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
@@ -480,16 +727,16 @@ mod tests {
     fn what_cannot_be_written_is_written_later_in_its_order() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit");
-        let audit = Audit::open(&path, "boot-1");
+        let audit = open(&path, "boot-1");
         note(&audit, "one");
         // Nothing can be made in the place of a file.
         fs::remove_dir_all(&path).unwrap();
         fs::write(&path, b"").unwrap();
         note(&audit, "two");
         note(&audit, "three");
-        assert!(audit.look_after().is_some());
+        assert!(look(&audit).is_some());
         fs::remove_file(&path).unwrap();
-        assert_eq!(audit.look_after(), None);
+        assert_eq!(look(&audit), None);
         let text = fs::read_to_string(path.join("audit.jsonl")).unwrap();
         let records: Vec<Record> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
         let told: Vec<_> = records.iter().map(|r| (r.event.number, r.event.kind.as_str())).collect();

@@ -477,7 +477,8 @@ impl Intake {
         lock(&self.unread).clear();
         let target = std::sync::Arc::new(target);
         let state = target.state();
-        self.audit.note(Happening {
+        // Whoever is answered that it was taken finds it in the log too, whatever becomes of the device.
+        self.audit.record(Happening {
             kind: ACCEPTED,
             subject: None,
             actor: actor.to_owned(),
@@ -491,10 +492,10 @@ impl Intake {
         Ok(Taken { target, outcome, passes })
     }
 
-    /// Audits a refusal.
+    /// Audits a refusal. Waits for the disk.
     pub(crate) fn refused(&self, refused: &Refused, actor: &str) {
         let message = format!("{}: {}", refused.name(), chain(refused));
-        self.audit.note(Happening { kind: "ManifestRefused", subject: None, actor: actor.to_owned(), message });
+        self.audit.record(Happening { kind: "ManifestRefused", subject: None, actor: actor.to_owned(), message });
     }
 
     /// Looks whether the ledger still holds what is accepted, and writes what it lost; what is wrong with it.

@@ -11,7 +11,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -40,6 +43,9 @@ use crate::{
     status::Snapshot,
     upkeep,
 };
+
+/// Whether the agent ends: no step is begun any more.
+static ENDS: AtomicBool = AtomicBool::new(false);
 
 /// The condition of a subject that a step failed on.
 const STEP_FAILED: &str = "StepFailed";
@@ -368,6 +374,11 @@ pub(crate) fn foresee(target: &Target, outcome: Outcome, mut observed: Observed)
     forecast(&target.wanted, &observed)
 }
 
+/// No step is begun from now on: what ends with the device is not set up again.
+pub(crate) fn begin_no_more() {
+    ENDS.store(true, Ordering::Relaxed);
+}
+
 /// What is told of a step that was done.
 pub(crate) fn step_done<P: Planner>(step: &P::Step) -> Happening {
     Happening::by_device("StepDone", Some(step.subject()), format!("{}: {step}", P::NAME))
@@ -558,6 +569,9 @@ impl Progress<'_> {
         let mut tried = false;
         for step in steps {
             let subject = step.subject();
+            if ENDS.load(Ordering::Relaxed) {
+                break;
+            }
             if self.held.contains(&subject) {
                 continue;
             }

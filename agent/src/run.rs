@@ -1,7 +1,8 @@
 //! The agent proper: puts the parts together, then serves and reconciles until it is ended.
 //!
-//! Two threads: this one serves the control interface; the other one runs passes, so that a long step never keeps a
-//! caller waiting. They share the accepted manifest one way and the snapshot the other way. The guard has a third.
+//! Four threads: this one serves the control interface; the other one runs passes, so that a long step never keeps a
+//! caller waiting. They share the accepted manifest one way and the snapshot the other way. A third one writes the audit log,
+//! and the guard has a fourth.
 
 use std::{
     collections::BTreeMap,
@@ -22,7 +23,11 @@ use catenoid_schema::{
     name::{Name, NameError, Serial},
     status::Device,
 };
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    task::JoinHandle,
+};
 
 use crate::{
     audit::{Audit, Happening},
@@ -31,7 +36,7 @@ use crate::{
     guard::{self, Guard},
     hold::Holds,
     intake::{Intake, Target, chain},
-    pass::Pass,
+    pass::{self, Pass},
     paths::{AGENT_END, ANCHORS, CONTROL, DATA, FOREIGN, LAUNCHER, LEDGER_COPY, RESET, RUN},
     status::Snapshot,
     storage::{self, Restock},
@@ -101,7 +106,9 @@ pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
     let device = device()?;
     let data = Path::new(DATA);
     let moved = storage::make_way(data);
-    let audit = Arc::new(Audit::open(&data.join("audit"), &device.boot_id));
+    let bell = Bell::new().map_err(|source| Error::Runtime { what: "no bell for the pass", source })?;
+    let audit = Audit::open(&data.join("audit"), &device.boot_id, bell.clone());
+    let audit = Arc::new(audit.map_err(|source| Error::Runtime { what: "no thread for the audit log", source })?);
     how_the_last_ended()
         .into_iter()
         .chain(left_out())
@@ -109,7 +116,6 @@ pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
         .chain(moved)
         .for_each(|told| audit.note(told));
     audit.note(Happening::by_device("AgentStarted", None, format!("version {}", device.agent)));
-    let bell = Bell::new().map_err(|source| Error::Runtime { what: "no bell for the pass", source })?;
     let holds = Arc::new(Holds::open(data, Path::new(RUN), bell.clone()));
     if let Some(condition) = holds.told() {
         audit.note(Happening::by_device(HELD_BACK, None, condition.message));
@@ -137,7 +143,8 @@ pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
     let upkeep = Upkeep { intake: intake.clone(), store: store.clone(), holds: holds.clone(), audit: audit.clone() };
     let alarm = Bell::new().map_err(|source| Error::Runtime { what: "no bell for the guard", source })?;
     stand_guard(accepted.clone(), holds.clone(), audit.clone(), alarm.clone());
-    let agent = control::Agent { intake, store, containers, holds, audit: audit.clone(), snapshot, device, started };
+    let log = audit.clone();
+    let agent = control::Agent { intake, store, containers, holds, audit, snapshot, device, started };
     let passes = std::thread::Builder::new().name("pass".to_owned());
     let (targets, rung) = (accepted.clone(), bell.clone());
     let (turning, turns) = watch::channel(());
@@ -150,12 +157,24 @@ pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
         tokio::select! {
             never = serve(Arc::new(agent), accepted, &bell) => match never {},
             never = show_life(life, turns) => match never {},
+            told = end_when_told(log) => match told? {},
             ended = ended => match ended {
                 Ok(Ok(Err(error))) => Err(error),
                 _ => Err(Error::Runtime { what: "the pass ended", source: io::ErrorKind::Other.into() }),
             },
         }
     })
+}
+
+/// Ends the agent when PID 1 asks everybody to end, once what happened is written down. PID 1 does not wait for ever.
+async fn end_when_told(audit: Arc<Audit>) -> Result<std::convert::Infallible, Error> {
+    let failed = |source| Error::Runtime { what: "it would not hear that it is to end", source };
+    let mut asked = signal(SignalKind::terminate()).map_err(failed)?;
+    asked.recv().await;
+    pass::begin_no_more();
+    // What cannot be written, for want of space, is lost with the memory that it waits in.
+    let _ = tokio::task::spawn_blocking(move || audit.settle()).await;
+    std::process::exit(0)
 }
 
 /// What PID 1 wrote down about the agent before this one; told once.

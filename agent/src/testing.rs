@@ -23,12 +23,18 @@ use crate::{
 const CORE: (&str, u32) = ("core0", 1 << 16);
 
 /// An agent without a kernel: it takes what comes, and no pass runs.
-pub struct Agent(Arc<control::Agent>);
+pub struct Agent(pub(crate) Arc<control::Agent>);
 
 impl Agent {
     /// Starts on what `data` holds.
     pub fn start(data: &Path, anchors: Anchors, serial: Serial) -> Result<Self, Box<dyn Error>> {
-        let audit = Arc::new(Audit::open(&data.join("audit"), "boot"));
+        let audit = Audit::open(&data.join("audit"), "boot", Bell::new()?)?;
+        Self::with(audit, data, anchors, serial)
+    }
+
+    /// The same with the log `audit`.
+    pub(crate) fn with(audit: Audit, data: &Path, anchors: Anchors, serial: Serial) -> Result<Self, Box<dyn Error>> {
+        let audit = Arc::new(audit);
         let store = Store::open(data);
         store.sift().into_iter().map(storage::unsettled).for_each(|told| audit.note(told));
         let (copy, generation) = (data.join("copy"), store.generation());

@@ -109,8 +109,64 @@ async fn linger(mut stream: UnixStream) {
 #[cfg(test)]
 mod tests {
     use axum::{http::StatusCode, routing::put};
+    #[cfg(feature = "testing")]
+    use catenoid_kernel::wait::Bell;
 
     use super::*;
+    #[cfg(feature = "testing")]
+    use crate::{
+        audit::{Audit, held},
+        testing::Agent as Started,
+    };
+
+    /// What root in c0 is answered.
+    #[cfg(feature = "testing")]
+    async fn call(agent: Arc<Started>, head: &str, body: &[u8]) -> String {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let lines =
+            format!("{head} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+        let asked = async move {
+            theirs.write_all(lines.as_bytes()).await.unwrap();
+            theirs.write_all(body).await.unwrap();
+            let mut answer = String::new();
+            theirs.read_to_string(&mut answer).await.unwrap();
+            answer
+        };
+        tokio::join!(agent.answer_calls(0, ours), asked).1
+    }
+
+    #[cfg(feature = "testing")]
+    #[tokio::test]
+    async fn whoever_only_asks_waits_for_no_disk() {
+        let (data, anchors) = (tempfile::tempdir().unwrap(), include_bytes!("../../../schema/compat/v2/anchors.cbor"));
+        let audit = Audit::forced_by(held::force, &data.path().join("audit"), "boot", Bell::new().unwrap()).unwrap();
+        let anchors = catenoid_schema::document::decode(anchors).unwrap();
+        let agent = Arc::new(Started::with(audit, data.path(), anchors, "QEMU-0001".parse().unwrap()).unwrap());
+        let refused: Vec<_> = (0..8)
+            .map(|_| {
+                let agent = agent.clone();
+                tokio::spawn(async move { call(agent, "PUT /v1/manifest", b"nonsense").await })
+            })
+            .collect();
+        tokio::task::spawn_blocking(held::reached).await.unwrap();
+        for head in ["GET /v1/status", "GET /v1/plan", "GET /v1/events?follow=false"] {
+            let answer = timeout(Duration::from_secs(5), call(agent.clone(), head, b"")).await.expect(head);
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{head}: {answer}");
+        }
+        // As many as are taken in at once.
+        while agent.0.audit.last() < 4 {
+            tokio::task::yield_now().await;
+        }
+        assert!(refused.iter().all(|call| !call.is_finished()), "what was refused is answered once it is written down");
+        held::let_go();
+        for call in refused {
+            assert!(call.await.unwrap().starts_with("HTTP/1.1 422 "));
+        }
+        let log = std::fs::read_to_string(data.path().join("audit/audit.jsonl")).unwrap();
+        let numbers: Vec<_> = log.lines().map(|line| line.split(',').next().unwrap().to_owned()).collect();
+        assert_eq!(numbers, (1..=8).map(|number| format!("{{\"number\":{number}")).collect::<Vec<_>>());
+        assert!(held::count() < 8, "those that wait are forced to the disk together");
+    }
 
     /// The worst of clients: it reads nothing before it has written everything.
     #[tokio::test]

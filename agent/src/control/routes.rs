@@ -240,12 +240,8 @@ async fn put_manifest(
     let envelope = match taken.unwrap_or_else(|_| Err(silent(MANIFEST_TIME))) {
         Ok(envelope) => envelope,
         Err(failed) => {
-            agent.audit.note(Happening {
-                kind: "ManifestRefused",
-                subject: None,
-                actor: peer.actor(),
-                message: failed.to_string(),
-            });
+            let (kind, subject, actor, message) = ("ManifestRefused", None, peer.actor(), failed.to_string());
+            record(&agent, Happening { kind, subject, actor, message }).await?;
             return Err(failed);
         }
     };
@@ -287,7 +283,7 @@ async fn resume(
         let held = agent.holds.resume();
         agent.intake.go_on();
         let message = if held.is_empty() { "nothing was held back".to_owned() } else { held.join("; ") };
-        agent.audit.note(Happening { kind: "Resumed", subject: None, actor: peer.actor(), message });
+        agent.audit.record(Happening { kind: "Resumed", subject: None, actor: peer.actor(), message });
         held
     });
     Ok(Json(Resumed { held: held.await? }))
@@ -376,12 +372,9 @@ async fn put_blob(
     mut body: Body,
 ) -> Result<Response, Failed> {
     let state = push(&agent, &digest, &headers, &mut body).await?;
-    agent.audit.note(Happening {
-        kind: PUSHED,
-        subject: None,
-        actor: peer.actor(),
-        message: format!("{}, {} bytes", state.digest, state.held),
-    });
+    let (kind, subject, actor) = (PUSHED, None, peer.actor());
+    let message = format!("{}, {} bytes", state.digest, state.held);
+    record(&agent, Happening { kind, subject, actor, message }).await?;
     Ok((StatusCode::CREATED, upload_headers(&state), Json(state)).into_response())
 }
 
@@ -414,6 +407,12 @@ async fn push(agent: &Arc<Agent>, digest: &str, headers: &HeaderMap, body: &mut 
     }
     let to = agent.clone();
     Ok(blocking(move || to.store.finish(digest)).await??)
+}
+
+/// Writes down what is answered next. The disk may be slow: nobody else waits for it.
+async fn record(agent: &Arc<Agent>, happening: Happening) -> Result<(), Failed> {
+    let agent = agent.clone();
+    blocking(move || agent.audit.record(happening)).await
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failed> {

@@ -20,6 +20,7 @@ const fn opening(place: &'static str, what: &'static str) -> Opening {
 
 /// Where the door is, and what is opened beside it.
 pub(super) const BESIDE: &[Opening] = &[
+    opening("agent/src/audit.rs:is_removed", "nothing: which file bears the log's name is looked up, beside the pass"),
     opening("agent/src/boot.rs:modules", "the list of modules, in the signed root"),
     opening("agent/src/run.rs:anchors", "the anchors, in the signed root"),
     opening("reconcilers/kernel/src/block.rs", "disks: sysfs, nodes in `/dev`, the folder that `/data` is mounted on"),
