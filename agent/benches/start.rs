@@ -168,8 +168,12 @@ impl Ours {
             let (container, value) = (container.clone(), Value::At(value));
             self.limits.apply(&catenoid_limits::Step::SetLimit { container, control, value, was: None }).await?;
         }
-        let start =
-            catenoid_containers::Step::Start { launch: launch.clone(), order: Box::new(order), stop: Stop::default() };
+        let start = catenoid_containers::Step::Start {
+            launch: launch.clone(),
+            order: Box::new(order),
+            stop: Stop::default(),
+            ends: 0,
+        };
         self.containers.apply(&start).await?;
         let started = Started::read(began, &mut output)?;
         self.ended("anew", &launch)?;

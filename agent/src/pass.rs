@@ -18,8 +18,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use catenoid_containers::{Containers, EarlyEnd, HELD_BACK};
-use catenoid_core::{Planner, Reconciler, Retries, RoomError as _, Step as _};
+use catenoid_containers::{Containers, HELD_BACK, RECOVERED};
+use catenoid_core::{Planner, Reconciler, Retries, RoomError as _, Setback, Step as _};
 use catenoid_forecast::{Observed, Wanted, forecast};
 use catenoid_guests::{Generation, Guests};
 use catenoid_kernel::netlink::Announcements;
@@ -29,7 +29,7 @@ use catenoid_schema::{
     manifest::ContainerRole,
     name::Name,
     status::{Blame, Condition, Facts, Health, ManifestState, Subject, SubjectStatus, Sync},
-    units::{Span, Timestamp},
+    units::Timestamp,
 };
 use catenoid_zones::{Inside, Zones};
 use tokio::sync::watch;
@@ -53,8 +53,6 @@ const STEP_FAILED: &str = "StepFailed";
 const OBSERVE: &str = "observe";
 /// The least pause before a pass that is made only because something failed.
 const MOMENT: Duration = Duration::from_millis(500);
-/// A container that lived as long as this did work; when it ends its pauses begin anew.
-const LONG_ENOUGH: Span = Span::from_milliseconds(10_000);
 
 /// The rooms with their doors, and what is remembered between passes: failures to pause after, never facts.
 pub(crate) struct Pass {
@@ -63,18 +61,9 @@ pub(crate) struct Pass {
     audit: Arc<Audit>,
     retries: Retries,
     failures: BTreeMap<Subject, Failure>,
-    counted: Counted,
     /// The manifest of the last pass.
     digest: Option<catenoid_schema::digest::Digest>,
     snapshot: Snapshot,
-}
-
-/// The ends of containers that were counted, so that each counts once.
-#[derive(Debug, Default)]
-struct Counted {
-    early: BTreeSet<EarlyEnd>,
-    /// By container, the leaf of the last run that was long.
-    long: BTreeMap<Name, u64>,
 }
 
 /// Closed while a manifest is accepted: see [`crate::intake::Intake`].
@@ -100,7 +89,6 @@ struct Failure {
     room: &'static str,
     message: String,
     blame: Blame,
-    until: Instant,
 }
 
 /// What one pass leaves behind.
@@ -121,6 +109,8 @@ struct Progress<'a> {
     retries: &'a mut Retries,
     failures: &'a mut BTreeMap<Subject, Failure>,
     held: BTreeSet<Subject>,
+    /// Subjects of which a step was done and none failed.
+    worked: BTreeSet<Subject>,
     done: usize,
 }
 
@@ -159,7 +149,6 @@ impl Pass {
             audit,
             retries: Retries::default(),
             failures: BTreeMap::new(),
-            counted: Counted::default(),
             digest: None,
             snapshot: Snapshot::default(),
         })
@@ -193,12 +182,13 @@ impl Pass {
             retries: &mut self.retries,
             failures: &mut self.failures,
             held: BTreeSet::new(),
+            worked: BTreeSet::new(),
             done: 0,
         };
         let before = &self.snapshot;
         let stood = before.reconciling.is_none() && before.converged.as_ref().map(|state| state.digest) == self.digest;
         let stood = stood.then_some(before);
-        let mut seen = reconcile(&self.rooms, wanted, stood, &mut progress, &mut self.counted).await;
+        let mut seen = reconcile(&self.rooms, wanted, stood, &mut progress).await;
         if let Ok(observed) = &mut seen {
             // Until another manifest is accepted: it may need what this one does not.
             let _gate = self.gate.lock().await;
@@ -217,30 +207,26 @@ impl Pass {
                 None
             }
         };
-        let done = progress.done;
+        let done = progress.end();
         let (mut snapshot, as_it_is_to_be) = self.tell(target, (wanted, held_back), own, observed);
         snapshot.keep_since(&self.snapshot, Some(target.manifest.metadata.sequence));
         let ended = self.ended(&snapshot, done);
+        self.recovered(&snapshot).for_each(|recovered| self.audit.note(recovered));
         self.snapshot = snapshot.clone();
         Turn { snapshot, as_it_is_to_be, ended, again: self.again() }
     }
 
     /// Forgets the failures of subjects that nothing has to be done about any more.
     fn forget_settled(&mut self, plan: &[PlannedStep]) {
-        let retries = &mut self.retries;
-        self.failures.retain(|subject, failure| {
-            let open = failure.room == OBSERVE || plan.iter().any(|step| step.subject == *subject);
-            if !open {
-                retries.reset(subject);
-            }
-            open
-        });
+        let open = |subject: &Subject| plan.iter().any(|step| step.subject == *subject);
+        self.failures.retain(|subject, failure| failure.room == OBSERVE || open(subject));
+        self.retries.retain(|subject| self.failures.contains_key(subject) || open(subject));
     }
 
     /// When the next failed subject is due. One that fell due in the pass itself is due in a moment.
     fn again(&self) -> Option<Instant> {
         let soonest = Instant::now() + MOMENT;
-        self.failures.values().map(|failure| failure.until.max(soonest)).min()
+        self.retries.all().map(|(_, until)| until.max(soonest)).min()
     }
 
     /// What to tell at the end of a pass that did or found something.
@@ -257,6 +243,16 @@ impl Pass {
             Happening::by_device("PassEnded", None, format!("{done} steps done, {open}"))
         };
         (done > 0 || !same).then(told)
+    }
+
+    /// What was seen in the last pass, and had not recovered yet.
+    fn recovered<'a>(&'a self, snapshot: &'a Snapshot) -> impl Iterator<Item = Happening> + 'a {
+        let told = |status: &'a SubjectStatus| status.conditions.iter().find(|condition| condition.reason == RECOVERED);
+        snapshot.subjects.iter().filter_map(move |status| {
+            let condition = told(status)?;
+            let is_new = self.snapshot.subject(&status.subject).is_some_and(|before| told(before).is_none());
+            is_new.then(|| Happening::by_device(RECOVERED, Some(status.subject.clone()), condition.message.clone()))
+        })
     }
 
     /// The files whose changes should wake the next pass.
@@ -320,7 +316,9 @@ impl Pass {
         own.into_iter().for_each(|status| join(&mut told, status));
         for (subject, failure) in &self.failures {
             failure.show(&mut told, subject);
-            let wait = failure.until.saturating_duration_since(now).as_secs();
+        }
+        for (subject, until) in self.retries.all() {
+            let wait = until.saturating_duration_since(now).as_secs();
             let at = clock::now().seconds().saturating_add_unsigned(wait);
             snapshot.retries.extend(Timestamp::from_seconds(at).map(|at| (subject.clone(), at)));
         }
@@ -403,7 +401,6 @@ async fn reconcile(
     wanted: &Wanted,
     stood: Option<&Snapshot>,
     progress: &mut Progress<'_>,
-    counted: &mut Counted,
 ) -> Result<Observed, Unobserved> {
     rooms.guests.look_for(wanted.guests());
     let mut seen = Observed {
@@ -426,7 +423,13 @@ async fn reconcile(
         catenoid_limits::Planning::plan(wanted.limits(), &seen.limits),
         catenoid_zones::Planning::plan(wanted.zones(), &seen.zones),
     );
-    count_early_ends(&containers, &seen.containers, progress, counted);
+    let setbacks = [
+        catenoid_guests::Planning::setbacks(wanted.guests(), &seen.guests),
+        catenoid_limits::Planning::setbacks(wanted.limits(), &seen.limits),
+        catenoid_zones::Planning::setbacks(wanted.zones(), &seen.zones),
+        catenoid_containers::Planning::setbacks(&containers, &seen.containers),
+    ];
+    progress.set_back(setbacks.concat());
     let mut changed = (false, false, false);
     changed.0 |= progress.run(&*rooms.containers, &plan.0.retire).await;
     changed.1 |= progress.run(&rooms.limits, &plan.1.retire).await;
@@ -465,28 +468,6 @@ async fn collect(
         seen.guests = observe(&rooms.guests).await?;
     }
     Ok(())
-}
-
-/// Counts a container that ended soon after its start as a failed start, so that the next one is paused for. One that
-/// lived longer begins anew.
-fn count_early_ends(
-    containers: &catenoid_containers::Desired,
-    observed: &catenoid_containers::Observed,
-    progress: &mut Progress<'_>,
-    counted: &mut Counted,
-) {
-    for (name, container) in &observed.containers {
-        let Some(exit) = container.last_exit.as_ref().filter(|exit| exit.ran >= LONG_ENOUGH) else { continue };
-        if counted.long.insert(name.clone(), exit.leaf) != Some(exit.leaf) {
-            progress.retries.reset(&Subject::new("container", name));
-        }
-    }
-    let early: BTreeSet<_> = catenoid_containers::early_ends(containers, observed).into_iter().collect();
-    for end in early.difference(&counted.early) {
-        let message = "it ended soon after its start".to_owned();
-        progress.failed(end.subject.clone(), catenoid_containers::Planning::NAME, message, Blame::ManifestAuthor);
-    }
-    counted.early = early;
 }
 
 /// Whether every guest that the manifest names is there to be run from.
@@ -583,11 +564,7 @@ impl Progress<'_> {
             match room.apply(step).await {
                 Ok(()) => {
                     self.done += 1;
-                    self.failures.remove(&subject);
-                    // A container that is started and ends at once, again and again, has not recovered by its start.
-                    if <R::Planner as Planner>::NAME != catenoid_containers::Planning::NAME {
-                        self.retries.reset(&subject);
-                    }
+                    self.worked.insert(subject);
                     self.audit.note(step_done::<R::Planner>(step));
                 }
                 Err(error) => {
@@ -604,14 +581,32 @@ impl Progress<'_> {
     }
 
     fn failed(&mut self, subject: Subject, room: &'static str, message: String, blame: Blame) {
-        let until = self.retries.failed(subject.clone(), Instant::now());
+        self.retries.failed(subject.clone(), Instant::now());
+        self.worked.remove(&subject);
         let told = self.failures.get(&subject).is_some_and(|known| known.message == message);
         if !told {
             let event = Happening::by_device("StepFailed", Some(subject.clone()), format!("{room}: {message}"));
             self.audit.note(event);
         }
-        self.failures.insert(subject.clone(), Failure { room, message, blame, until });
+        self.failures.insert(subject.clone(), Failure { room, message, blame });
         self.held.insert(subject);
+    }
+
+    /// Pauses for what failed by itself, and tells of it.
+    fn set_back(&mut self, setbacks: Vec<Setback>) {
+        for Setback { subject, pause, message, .. } in self.retries.set_back(setbacks, Instant::now()) {
+            let message = if pause.is_zero() { message } else { format!("{message}; tried again in {pause:?}") };
+            self.audit.note(Happening::by_device("SubjectFailed", Some(subject), message));
+        }
+    }
+
+    /// Forgets the failures of subjects of which all that was tried worked; how many steps were done.
+    fn end(self) -> usize {
+        for subject in &self.worked {
+            self.failures.remove(subject);
+            self.retries.reset(subject);
+        }
+        self.done
     }
 
     /// Forgets the failures that `room` told of.
@@ -629,14 +624,77 @@ impl Progress<'_> {
 
 #[cfg(test)]
 mod tests {
-    use catenoid_containers::{Container, Observed, Run, State};
+    use catenoid_containers::{Container, Observed, Planning, Run, State, Step};
+    use catenoid_kernel::wait::Bell;
 
     use super::*;
+
+    /// A room in which asking works, and waiting for an end does not.
+    struct Stubborn;
+
+    impl Reconciler for Stubborn {
+        type Planner = Planning;
+        type Error = catenoid_containers::Error;
+
+        async fn observe(&self) -> Result<Observed, Self::Error> {
+            Ok(Observed::default())
+        }
+
+        async fn apply(&self, step: &Step) -> Result<(), Self::Error> {
+            let ends = matches!(step, Step::End { .. });
+            if ends { Err(Self::Error::StillAlive { container: step.container().clone() }) } else { Ok(()) }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_failed_by_itself_waits_and_what_worked_in_part_has_not_recovered() {
+        let folder = tempfile::tempdir().unwrap();
+        let audit = Audit::open(folder.path(), "boot", Bell::new().unwrap()).unwrap();
+        let (mut retries, mut failures) = (Retries::default(), BTreeMap::new());
+        let (container, launch) = ("web".parse::<Name>().unwrap(), "00000000000000aa".to_owned());
+        let thaw = Step::Thaw { container: container.clone(), launch: launch.clone() };
+        let end = Step::End { container, launch, grace: catenoid_schema::units::Span::from_milliseconds(0) };
+        let subject = Subject::new("container", "web");
+        let setback = |id, seconds| {
+            let pause = Duration::from_secs(seconds);
+            Setback { subject: subject.clone(), id, pause, message: "it ended; 9 failures in a row".to_owned() }
+        };
+        let hour = 3600;
+        // What is set back, whether another manifest was accepted, the steps; how many are done, and whether it waits from then on.
+        for (row, (setbacks, is_new, steps, done, waits)) in [
+            (vec![setback(7, hour)], false, vec![thaw.clone()], 0, true),
+            (vec![setback(7, hour)], false, vec![thaw.clone()], 0, true),
+            // Its pause is over; what is found at the same place is the same.
+            (vec![setback(7, hour)], true, vec![thaw.clone()], 1, false),
+            (vec![setback(8, 0)], false, vec![thaw.clone()], 1, false),
+            (vec![setback(9, hour)], false, vec![thaw.clone()], 0, true),
+            (vec![], true, vec![thaw.clone(), end.clone()], 1, true),
+            (vec![], true, vec![thaw.clone()], 1, false),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            if is_new {
+                retries.reset_all();
+            }
+            let (held, worked) = (BTreeSet::new(), BTreeSet::new());
+            let (audit, retries_of, failures) = (&audit, &mut retries, &mut failures);
+            let mut progress = Progress { audit, retries: retries_of, failures, held, worked, done: 0 };
+            progress.set_back(setbacks);
+            progress.run(&Stubborn, &steps).await;
+            assert_eq!((progress.end(), retries.all().count()), (done, usize::from(waits)), "row {row}");
+        }
+        assert_eq!(failures.len(), 0);
+        let told = audit.watch(0).0;
+        let told: Vec<_> = told.iter().filter(|event| event.kind != "StepDone").map(|event| &*event.kind).collect();
+        assert_eq!(told, ["SubjectFailed", "SubjectFailed", "SubjectFailed", "StepFailed"]);
+    }
 
     /// Also one of which nothing is shown as a fact: its first process is gone, and its end is to wake the pass.
     #[test]
     fn every_leaf_that_was_observed_is_watched() {
-        let run = |state| Run { leaf: 7, state, frozen: false, astray: false, outdated: false, stop: None };
+        let (frozen, astray, outdated, steady) = (false, false, false, false);
+        let run = |state| Run { leaf: 7, state, frozen, astray, outdated, stop: None, ends: 0, steady };
         let running = State::Running { pid: 70, started: 5, since: None };
         let runs = [("00000000000000aa", run(running)), ("00000000000000bb", run(State::Headless))];
         let runs = runs.map(|(launch, run)| (launch.to_owned(), run)).into();

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use catenoid_schema::control::Event;
-use catenoid_schema::status::Health;
+use catenoid_schema::status::{Health, SubjectStatus};
 
 use crate::bench::author::resequenced;
 use crate::bench::{Bench, SOON, STEADY, author, converged, subject};
@@ -90,7 +90,14 @@ const ABSENT: &str = "  absent:
     limits: { memory: 16MiB, cpu: 0.25, pids: 16 }
 ";
 
-/// What cannot start is degraded, whatever else is told of it, and nobody waits for it in vain.
+/// It starts, and ends each time.
+const LOOP: &str = "  loop:
+    guest: tiny
+    command: [/bin/sh, -c, \"busybox sleep 3; exit 9\"]
+    limits: { memory: 16MiB, cpu: 0.25, pids: 16 }
+";
+
+/// What cannot start is degraded, and what ends again and again: whatever else is told of it, and nobody waits for it in vain.
 #[test]
 fn vm_severity_is_the_devices() -> Result<()> {
     let (mut bench, _) = Bench::with_demo("severity")?;
@@ -110,5 +117,12 @@ fn vm_severity_is_the_devices() -> Result<()> {
     assert_eq!(absent.health, Health::Degraded);
     let printed = bench.device.catenoid(&["status"])?;
     assert_eq!(printed.code, 5, "{printed:?}");
+    // It runs, and is degraded all the same.
+    bench.submit(&bench.author.sign(&folder, &(resequenced(&demo, sequence + 1)? + LOOP))?)?;
+    let reasons = ["Running", "LastExit", "CrashLoop"];
+    let is_told =
+        |told: &SubjectStatus| reasons.iter().all(|reason| told.conditions.iter().any(|c| c.reason == *reason));
+    let status = bench.wait("the loop is told", |status| subject(status, "container/loop").is_ok_and(is_told))?;
+    assert_eq!(subject(&status, "container/loop")?.health, Health::Degraded);
     Ok(())
 }

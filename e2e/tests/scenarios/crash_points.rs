@@ -430,7 +430,7 @@ impl Round {
                 # A pass that a manifest overtook ends as well.
                 /"kind":"Converged"/ {{ seen = "{acknowledged}" == "" || index($0, "{acknowledged}"); stands = seen }}
                 /"kind":"PassEnded"/ {{ stands = seen && /done, converged"/ }}
-                /"kind":"(StepFailed|DriftFound|ManifestAccepted)"/ {{ stands = 0 }}
+                /"kind":"(StepFailed|SubjectFailed|DriftFound|ManifestAccepted)"/ {{ stands = 0 }}
                 END {{ if (crash && at) needed = 1; print (stands && started >= needed) + 0, at }}' {FAULTS}/trace events=1 -
             }}
             read now rest </proc/uptime; until=$((${{now%.*}} + 90))

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use catenoid_e2e::chance::whole;
 use catenoid_e2e::progress::Progress;
-use catenoid_schema::status::Status;
+use catenoid_schema::status::{Status, SubjectStatus, Sync};
 use serde::Deserialize;
 
 use crate::bench::author::resequenced;
-use crate::bench::{Bench, Process, SOON, converged, is_well, subject};
+use crate::bench::{Bench, Process, SOON, converged, subject};
 use crate::confined::{ALL_CAPABILITIES, PROBE, agent, deliver_probe, has_ended, with_neighbours};
 
 /// Takes one row; with no capability or all that a service can be granted, and 16 MiB.
@@ -174,7 +174,7 @@ impl Exhausted {
             while self.bench.processes()?.get("core0").is_none_or(|now| *now == before) {
                 ensure!(Instant::now() < deadline, "c0 did not come back");
             }
-            self.bench.wait("c0 is there", |status| subject(status, "container/core0").is_ok_and(is_well))?;
+            self.bench.wait("c0 is there", |status| subject(status, "container/core0").is_ok_and(runs))?;
             return Ok(());
         }
         self.sequence += 1;
@@ -208,7 +208,7 @@ impl Exhausted {
             2 * seconds
         );
         let told = self.bench.device.ssh().run(["sh", "-c", &take])?.stdout;
-        self.bench.wait("c0 is there", |status| subject(status, "container/core0").is_ok_and(is_well))?;
+        self.bench.wait("c0 is there", |status| subject(status, "container/core0").is_ok_and(runs))?;
         let until = uptime(&self.bench)?;
         let ended = self.bench.events(since)?.into_iter().find(|event| event.kind == "ContainerEndedByGuard");
         let outcome = match ended {
@@ -279,6 +279,11 @@ fn late(beside: &[Vec<Second>], like: &[Vec<Second>], noise: f64) -> Result<Vec<
         }
     }
     Ok(late)
+}
+
+/// Also where it is in a loop by now: each row that it is ended for counts.
+fn runs(container: &SubjectStatus) -> bool {
+    container.sync == Sync::Synced && container.conditions.iter().any(|told| told.reason == "Running")
 }
 
 /// Nanoseconds since the device was switched on.

@@ -280,7 +280,7 @@ impl Reconciler for Containers {
                 .remove_leaf(container.as_str(), &launch)
                 .map_err(|source| Error::End { container, source }),
             Step::Agree { container, launch, stop } => shared.agree(&container, &launch, stop),
-            Step::Start { launch, order, stop } => shared.start(launch, *order, stop),
+            Step::Start { launch, order, stop, ends } => shared.start(launch, *order, stop, ends),
         })
         .await
     }
@@ -337,7 +337,7 @@ impl Shared {
     }
 
     // [req->TSF-INIT] [req->APS-05]
-    fn start(&self, launch: String, order: LaunchOrder, stop: Stop) -> Result<(), Error> {
+    fn start(&self, launch: String, order: LaunchOrder, stop: Stop, ends: u32) -> Result<(), Error> {
         let container = order.container.clone();
         let name = container.as_str();
         let leaves = self.hierarchy.leaves(name);
@@ -352,6 +352,10 @@ impl Shared {
         self.hierarchy
             .mark(name, &launch, Mark::Launcher, &self.identity)
             .map_err(|source| Error::MakeLeaf { container: container.clone(), source })?;
+        if ends > 0 {
+            let marked = self.hierarchy.mark(name, &launch, Mark::Ends, &ends.to_string());
+            marked.map_err(|source| Error::MakeLeaf { container: container.clone(), source })?;
+        }
         self.agree(&container, &launch, stop)?;
         let request = Request { launch, order };
         let answer = self.launch(&request, &container);

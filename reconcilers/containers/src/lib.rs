@@ -15,6 +15,7 @@
 mod apply;
 mod desired;
 pub mod exit;
+mod history;
 #[cfg(feature = "kernel")]
 mod log;
 #[cfg(feature = "kernel")]
@@ -29,4 +30,4 @@ pub use desired::{Desired, Launch, Paths, Wanted, desired};
 #[cfg(feature = "kernel")]
 pub use log::Tail;
 pub use plan::{Container, Observed, Planning, Run, State, Step};
-pub use status::{EarlyEnd, HELD_BACK, early_ends};
+pub use status::{HELD_BACK, RECOVERED};

@@ -13,7 +13,7 @@ use catenoid_kernel::{
 };
 use catenoid_schema::{name::Name, units::Timestamp};
 
-use crate::{Container, Observed, Paths, Run, State, exit};
+use crate::{Container, Observed, Paths, Run, State, exit, history::STEADY};
 
 /// How long the record of an end is waited for, once. PID 1 writes it as it reaps, within milliseconds.
 const RECORD_TIMEOUT: Duration = Duration::from_secs(1);
@@ -73,7 +73,9 @@ pub(crate) fn observe(
             let started_by = marked(Mark::Launcher)?;
             let outdated = matches!(state, State::Running { .. }) && started_by.is_some_and(|mark| mark != launcher);
             let stop = marked(Mark::Stop)?.and_then(|mark| serde_json::from_str(&mark).ok());
-            runs.insert(leaf.launch_id, Run { leaf: id, state, frozen, astray, outdated, stop });
+            let ends = marked(Mark::Ends)?.and_then(|mark| mark.parse().ok()).unwrap_or_default();
+            let steady = matches!(state, State::Running { started, .. } if lasts(started));
+            runs.insert(leaf.launch_id, Run { leaf: id, state, frozen, astray, outdated, stop, ends, steady });
         }
         let last_exit = exit::read(&paths.exits(), &name)?;
         observed.containers.insert(name, Container { runs, last_exit });
@@ -92,6 +94,11 @@ fn has_ended(hierarchy: &Hierarchy, group: &str, leaf: &Leaf) -> Result<bool, Er
         }
     }
     Ok(hierarchy.wait_empty(group, &leaf.launch_id, KILLED_TIMEOUT)?)
+}
+
+/// Whether a process that started at that tick has run for long enough by now.
+fn lasts(started: u64) -> bool {
+    process::ticks_since_boot().saturating_sub(started) * TICK_MILLISECONDS >= STEADY.milliseconds()
 }
 
 fn living(pids: &[u32], booted: Timestamp) -> Result<State, Error> {

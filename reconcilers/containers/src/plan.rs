@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use catenoid_core::{Plan, Planner};
+use catenoid_core::{Plan, Planner, Setback};
 use catenoid_schema::{
     manifest::{Restart, Stop, StopSignal},
     name::Name,
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Desired, Launch, Wanted,
     exit::{End, Exit},
+    history,
     order::LaunchOrder,
     status::{status, subject},
 };
@@ -57,11 +58,22 @@ pub struct Run {
     /// How it is asked to end, as was written down when it was started. Of what an earlier version started nothing is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop: Option<Stop>,
+    /// How often in a row the runs before it failed ([`crate::history`]), as was written down when it was started.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub ends: u32,
+    /// Whether it has run for so long that it counts as recovered.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub steady: bool,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
 const fn is_false(value: &bool) -> bool {
     !*value
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+const fn is_zero(value: &u32) -> bool {
+    *value == 0
 }
 
 /// What lives in a leaf.
@@ -142,6 +154,8 @@ pub enum Step {
         order: Box<LaunchOrder>,
         /// How it is asked to end.
         stop: Stop,
+        /// How often in a row the runs before it failed.
+        ends: u32,
     },
 }
 
@@ -170,11 +184,13 @@ impl catenoid_core::Step for Step {
                     run.stop = Some(*stop);
                 }
             }
-            Self::Start { launch, stop, .. } => {
+            Self::Start { launch, stop, ends, .. } => {
                 // The kernel will say which pid, leaf and moment.
                 let state = State::Running { pid: 0, started: 0, since: None };
-                let (frozen, astray, outdated, stop) = (false, false, false, Some(*stop));
-                container.runs.insert(launch.clone(), Run { leaf: 0, state, frozen, astray, outdated, stop });
+                let (frozen, astray, outdated, steady) = (false, false, false, false);
+                let (leaf, stop, ends) = (0, Some(*stop), *ends);
+                let run = Run { leaf, state, frozen, astray, outdated, stop, ends, steady };
+                container.runs.insert(launch.clone(), run);
             }
         }
     }
@@ -209,7 +225,10 @@ impl fmt::Display for Step {
             Self::Agree { stop: Stop { signal, grace }, .. } => {
                 write!(f, "from now on container `{container}` ends by {} within {grace}", signal_name(*signal))
             }
-            Self::Start { launch, .. } => write!(f, "start container `{container}` as launch {launch}"),
+            Self::Start { launch, ends: 0, .. } => write!(f, "start container `{container}` as launch {launch}"),
+            Self::Start { launch, ends, .. } => {
+                write!(f, "start container `{container}` as launch {launch}, after {}", history::counted(*ends))
+            }
         }
     }
 }
@@ -269,8 +288,8 @@ impl Planner for Planning {
             let Wanted::Ready(launch) = wanted else { continue };
             let run = observed.containers.get(name).and_then(|container| container.runs.get(&launch.id));
             match run {
-                Some(run) if over(launch, run) => establish.push(start(launch)),
-                None => establish.push(start(launch)),
+                Some(run) if over(launch, run) => establish.push(start(launch, history::after(run))),
+                None => establish.push(start(launch, 0)),
                 Some(run @ Run { state: State::Running { .. }, .. }) => {
                     let (container, id) = (name.clone(), launch.id.clone());
                     if run.frozen {
@@ -284,6 +303,10 @@ impl Planner for Planning {
             }
         }
         Plan { prepare: Vec::new(), retire: retired.steps(), establish }
+    }
+
+    fn setbacks(desired: &Desired, observed: &Observed) -> Vec<Setback> {
+        history::setbacks(desired, observed)
     }
 
     fn status(desired: &Desired, observed: &Observed) -> Vec<SubjectStatus> {
@@ -323,8 +346,8 @@ pub(crate) fn rests(restart: Restart, exit: Option<&Exit>) -> bool {
     }
 }
 
-fn start(launch: &Launch) -> Step {
-    Step::Start { launch: launch.id.clone(), order: Box::new(launch.order.clone()), stop: launch.stop }
+fn start(launch: &Launch, ends: u32) -> Step {
+    Step::Start { launch: launch.id.clone(), order: Box::new(launch.order.clone()), stop: launch.stop, ends }
 }
 
 /// Everything is asked to end before anything is waited for, so that several end at the same time.

@@ -7,43 +7,16 @@ use catenoid_schema::{
 };
 
 use crate::{
-    Container, Desired, Launch, Observed, Run, State, Wanted,
+    Container, Desired, Launch, Observed, State, Wanted,
     exit::{End, Exit},
+    history::{self, LOOP, STEADY, counted},
     plan::{fits, rests},
 };
 
 /// The reason of the condition of a container that must not run for now.
 pub const HELD_BACK: &str = "HeldBack";
-
-/// A container that ends sooner than this after its start did not work.
-const EARLY: Span = Span::from_milliseconds(10_000);
-
-/// An end so soon after the start that it counts as a failure of the container.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct EarlyEnd {
-    /// The container.
-    pub subject: Subject,
-    /// The leaf of the run: each run is to be counted once.
-    pub leaf: u64,
-}
-
-/// The containers that are to be started again though they ended soon after their start. The pass counts each as a
-/// failure of its subject, so that its next start waits as any failed step does.
-#[must_use]
-pub fn early_ends(desired: &Desired, observed: &Observed) -> Vec<EarlyEnd> {
-    let mut early = Vec::new();
-    for (name, wanted) in &desired.containers {
-        let Wanted::Ready(launch) = wanted else { continue };
-        let run = observed.containers.get(name).and_then(|container| container.runs.get(&launch.id));
-        if let Some(Run { leaf, state: State::Ended { exit }, .. }) = run
-            && !rests(launch.restart, exit.as_ref())
-            && exit.as_ref().is_none_or(|exit| exit.ran < EARLY)
-        {
-            early.push(EarlyEnd { subject: subject(name), leaf: *leaf });
-        }
-    }
-    early
-}
+/// The reason of the condition of a container that failed in a row, and works.
+pub const RECOVERED: &str = "Recovered";
 
 /// The subject that `container` is told under.
 pub(crate) fn subject(container: &Name) -> Subject {
@@ -92,7 +65,8 @@ fn ready(name: &Name, launch: &Launch, container: &Container) -> SubjectStatus {
             (Health::Suspended, Condition::new("Frozen", "its processes are frozen, not running".to_owned(), None))
         }
         State::Running { pid, .. } => {
-            (Health::Healthy, Condition::new("Running", format!("it runs as process {pid}"), None))
+            let health = if run.ends >= LOOP && !run.steady { Health::Degraded } else { Health::Healthy };
+            (health, Condition::new("Running", format!("it runs as process {pid}"), None))
         }
         State::Headless => (
             Health::Degraded,
@@ -104,13 +78,21 @@ fn ready(name: &Name, launch: &Launch, container: &Container) -> SubjectStatus {
     if matches!(run.state, State::Running { .. })
         && let Some(exit) = &container.last_exit
     {
-        conditions.push(Condition::new("LastExit", format!("the run before {}", words(exit)), None));
+        conditions.push(Condition::new("LastExit", format!("the run before {}", ran(exit)), None));
+    }
+    let failures = if matches!(run.state, State::Running { .. }) { run.ends } else { history::after(run) };
+    if run.steady && failures > 0 {
+        let message = format!("it has run for {STEADY}, after {}", counted(failures));
+        conditions.push(Condition::new(RECOVERED, message, None));
+    } else if failures >= LOOP && !matches!(&run.state, State::Ended { exit } if rests(launch.restart, exit.as_ref())) {
+        let message = format!("{}; `catenoid logs {name}` shows what it wrote", counted(failures));
+        conditions.push(Condition::new("CrashLoop", message, Some(Blame::ManifestAuthor)));
     }
     told(name, sync, health, conditions, container)
 }
 
 fn ended(launch: &Launch, exit: Option<&Exit>) -> (Health, Condition) {
-    let words = exit.map_or_else(|| "it ended, and nobody saw how".to_owned(), |exit| format!("it {}", words(exit)));
+    let words = words(exit);
     if !rests(launch.restart, exit) {
         return (Health::Degraded, Condition::new("Ended", format!("{words}; it is to be started again"), None));
     }
@@ -136,12 +118,17 @@ fn superfluous(name: &Name, container: &Container) -> SubjectStatus {
     told(name, Sync::OutOfSync, Health::Progressing, vec![Condition::new("Superfluous", message, None)], container)
 }
 
+/// How a run ended, as a sentence.
+pub(crate) fn words(exit: Option<&Exit>) -> String {
+    exit.map_or_else(|| "it ended, and nobody saw how".to_owned(), |exit| format!("it {}", ran(exit)))
+}
+
 /// `exited with code 1 after 3s`, `was killed by SIGSEGV after 2m`.
-fn words(exit: &Exit) -> String {
+fn ran(exit: &Exit) -> String {
     let seconds = Span::from_milliseconds(exit.ran.milliseconds() / 1000 * 1000);
-    let ran = if seconds.milliseconds() == 0 { exit.ran } else { seconds };
+    let time = if seconds.milliseconds() == 0 { exit.ran } else { seconds };
     let was = if matches!(exit.end, End::Code(_)) { "" } else { "was " };
-    format!("{was}{} after {ran}", exit.end)
+    format!("{was}{} after {time}", exit.end)
 }
 
 fn told(name: &Name, sync: Sync, health: Health, conditions: Vec<Condition>, container: &Container) -> SubjectStatus {

@@ -1,13 +1,13 @@
 //! The planner: golden folders, the two properties, and what is told of it.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use catenoid_containers::{
-    Container, Desired, Launch, Observed, Planning, Run, State, Wanted, early_ends,
+    Container, Desired, Launch, Observed, Planning, Run, State, Step, Wanted,
     exit::{End, Exit},
     order::{LaunchOrder, Namespaces, RootMode},
 };
-use catenoid_core::{Planner, testing};
+use catenoid_core::{Planner, simulate, testing};
 use catenoid_schema::{
     digest::Digest,
     manifest::{Restart, Stop, StopSignal},
@@ -96,12 +96,14 @@ fn run() -> impl Strategy<Value = Run> {
     let seldom = || proptest::bool::weighted(0.2);
     let signal = sample::select(vec![StopSignal::Term, StopSignal::Kill]);
     let stop = proptest::option::of(signal.prop_map(|signal| Stop { signal, grace: Span::from_milliseconds(1000) }));
-    (state, seldom(), seldom(), seldom(), stop).prop_map(|(state, frozen, astray, outdated, stop)| {
+    let history = (0..5u32, seldom());
+    (state, seldom(), seldom(), seldom(), stop, history).prop_map(|(state, frozen, astray, outdated, stop, history)| {
         // A leaf in which nothing lives is not frozen, and who is not there is not outside.
         let frozen = frozen && !matches!(state, State::Ended { .. });
         let astray = astray && matches!(state, State::Running { .. });
         let outdated = outdated && matches!(state, State::Running { .. });
-        Run { leaf: 7, state, frozen, astray, outdated, stop }
+        let (ends, steady) = (history.0, history.1 && matches!(state, State::Running { .. }));
+        Run { leaf: 7, state, frozen, astray, outdated, stop, ends, steady }
     })
 }
 
@@ -195,6 +197,8 @@ fn ended(end: End, ran: u64) -> Observed {
         astray: false,
         outdated: false,
         stop: None,
+        ends: 0,
+        steady: false,
     };
     let runs = BTreeMap::from([(LAUNCHES[0].to_owned(), run)]);
     Observed { containers: BTreeMap::from([(web(), Container { runs, last_exit: Some(exit) })]) }
@@ -247,13 +251,128 @@ fn an_end_is_told_with_its_reason() {
 }
 
 #[test]
-fn only_a_short_run_that_is_to_be_repeated_counts_as_a_failure() {
-    let leaves = |restart, end, ran| {
-        early_ends(&web_is(restart), &ended(end, ran)).iter().map(|early| early.leaf).collect::<Vec<_>>()
+fn only_a_failure_that_is_to_be_repeated_is_a_setback() {
+    for (restart, end, ran, is_one) in [
+        (Restart::Always, End::Code(0), 9_999, true),
+        (Restart::Always, End::Code(0), 10_000, false),
+        (Restart::Always, End::Code(1), 10_000, true),
+        (Restart::OnFailure, End::Code(1), 5, true),
+        (Restart::OnFailure, End::Code(1), 11_000, true),
+        (Restart::OnFailure, End::Code(0), 5, false),
+        (Restart::Never, End::Signal(9), 5, false),
+    ] {
+        let told = Planning::setbacks(&web_is(restart), &ended(end, ran));
+        let expected = if is_one { vec![7] } else { vec![] };
+        assert_eq!(told.iter().map(|setback| setback.id).collect::<Vec<_>>(), expected, "{restart:?} {end:?} {ran}");
+    }
+    let mut unseen = ended(End::Code(0), 5);
+    run_of(&mut unseen).state = State::Ended { exit: None };
+    let told = Planning::setbacks(&web_is(Restart::OnFailure), &unseen);
+    assert_eq!(told[0].message, "it ended, and nobody saw how; 1 failure in a row");
+}
+
+fn run_of(observed: &mut Observed) -> &mut Run {
+    let runs = &mut observed.containers.get_mut(&web()).expect("it is there").runs;
+    runs.values_mut().next().expect("it has a run")
+}
+
+fn step_on(desired: &Desired, observed: &Observed) -> Observed {
+    simulate::<Planning>(&Planning::plan(desired, observed), observed)
+}
+
+/// The reasons of what is told of the container.
+fn told(desired: &Desired, observed: &Observed) -> (Health, Vec<String>) {
+    let status = Planning::status(desired, observed).remove(0);
+    (status.health, status.conditions.into_iter().map(|condition| condition.reason).collect())
+}
+
+/// Row by row: a run, how often the container then failed in a row, how long its start waits, and what is told once it runs again.
+#[test]
+fn a_loop_is_counted_told_and_paused_for() {
+    let (code, well, ill) = (End::Code, Health::Healthy, Health::Degraded);
+    let desired = web_is(Restart::Always);
+    let mut observed = step_on(&desired, &Observed::default());
+    for (row, (end, ran, failures, pause, health)) in [
+        (code(9), 11_000, 1, 0, well),
+        (code(9), 11_000, 2, 500, well),
+        (code(9), 11_000, 3, 1000, ill),
+        (End::Signal(11), 599_999, 4, 2000, ill),
+        (code(0), 9_999, 5, 4000, ill),
+        (End::OutOfMemory, 5, 6, 8000, ill),
+        // It ran well for ten minutes.
+        (code(9), 600_000, 1, 0, well),
+        (code(9), 11_000, 2, 500, well),
+        (code(9), 11_000, 3, 1000, ill),
+        // It did its work.
+        (code(0), 10_000, 0, 0, well),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let exit = ended(end, ran).containers.remove(&web()).expect("it is there").last_exit;
+        run_of(&mut observed).state = State::Ended { exit: exit.clone() };
+        observed.containers.get_mut(&web()).expect("it is there").last_exit = exit;
+        let setback = Planning::setbacks(&desired, &observed).pop();
+        let waits = setback.as_ref().map_or(Duration::ZERO, |setback| setback.pause);
+        assert_eq!((setback.is_some(), waits), (failures > 0, Duration::from_millis(pause)), "row {row}");
+        assert_eq!(told(&desired, &observed).0, ill, "row {row}: it is to be started again");
+        observed = step_on(&desired, &observed);
+        assert_eq!(run_of(&mut observed).ends, failures, "row {row}");
+        let reasons: &[_] =
+            if health == ill { &["Running", "LastExit", "CrashLoop"] } else { &["Running", "LastExit"] };
+        assert_eq!(told(&desired, &observed), (health, reasons.iter().map(ToString::to_string).collect()), "row {row}");
+    }
+}
+
+#[test]
+fn pauses_are_bounded_and_shorter_for_the_core_container() {
+    let pause = |desired: &Desired, ends| {
+        let mut observed = ended(End::Code(1), 5);
+        run_of(&mut observed).ends = ends;
+        Planning::setbacks(desired, &observed).remove(0).pause
     };
-    assert_eq!(leaves(Restart::Always, End::Code(0), 9_999), [7]);
-    assert_eq!(leaves(Restart::Always, End::Code(1), 10_000), [0; 0]);
-    assert_eq!(leaves(Restart::OnFailure, End::Code(1), 5), [7]);
-    assert_eq!(leaves(Restart::OnFailure, End::Code(0), 5), [0; 0]);
-    assert_eq!(leaves(Restart::Never, End::Signal(9), 5), [0; 0]);
+    let service = web_is(Restart::Always);
+    let mut core = service.clone();
+    let Some(Wanted::Ready(launch)) = core.containers.get_mut(&web()) else { panic!("it is ready") };
+    launch.order.control = Some("/run/control".into());
+    for desired in [&service, &core] {
+        assert!((0..40).all(|ends| pause(desired, ends) <= pause(desired, ends + 1)), "they grow");
+    }
+    for ends in [40, u32::MAX] {
+        assert_eq!([pause(&service, ends), pause(&core, ends)], [300, 10].map(Duration::from_secs));
+    }
+}
+
+#[test]
+fn a_history_ends_with_a_new_version_an_order_and_a_long_run() {
+    let desired = web_is(Restart::Always);
+    let mut loops = step_on(&desired, &Observed::default());
+    run_of(&mut loops).ends = 5;
+    assert_eq!(told(&desired, &loops).0, Health::Degraded);
+
+    let mut steady = loops.clone();
+    run_of(&mut steady).steady = true;
+    let status = Planning::status(&desired, &steady).remove(0);
+    assert_eq!(status.health, Health::Healthy);
+    let recovered = status.conditions.last().expect("it is told");
+    let recovered = (recovered.reason.as_str(), recovered.message.as_str());
+    assert_eq!(recovered, ("Recovered", "it has run for 10m, after 5 failures in a row"));
+
+    let mut newer = desired.clone();
+    let Some(Wanted::Ready(launch)) = newer.containers.get_mut(&web()) else { panic!("it is ready") };
+    launch.id = LAUNCHES[1].to_owned();
+    let (mut astray, mut outdated) = (loops.clone(), loops.clone());
+    run_of(&mut astray).astray = true;
+    run_of(&mut outdated).outdated = true;
+    for (desired, observed) in [(&newer, &loops), (&desired, &astray), (&desired, &outdated)] {
+        let mut after = step_on(desired, observed);
+        assert_eq!((run_of(&mut after).ends, told(desired, &after).0), (0, Health::Healthy), "{observed:?}");
+    }
+    let mut over = loops.clone();
+    run_of(&mut over).state = State::Ended { exit: None };
+    assert_eq!(Planning::setbacks(&newer, &over), [], "what ended is another version");
+    let held_back = Wanted::HeldBack { reason: "it took too much".to_owned(), stop: Stop::default() };
+    assert_eq!(Planning::setbacks(&Desired { containers: [(web(), held_back)].into() }, &over), []);
+    let gone = Planning::plan(&desired, &Observed::default());
+    assert!(matches!(gone.establish.as_slice(), [Step::Start { ends: 0, .. }]));
 }

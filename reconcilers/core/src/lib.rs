@@ -11,7 +11,7 @@ mod retry;
 pub mod testing;
 
 pub use plan::{Plan, simulate};
-pub use retry::{Retries, Waiting};
+pub use retry::{Retries, Setback, Waiting};
 
 use std::{fmt, future::Future};
 
@@ -35,6 +35,11 @@ pub trait Planner {
 
     /// The steps from `observed` to `desired`; none exactly when satisfied (or when what is missing is waited for).
     fn plan(desired: &Self::Desired, observed: &Self::Observed) -> Plan<Self::Step>;
+
+    /// What failed by itself and is to be set up again, by what was observed of its history.
+    fn setbacks(_: &Self::Desired, _: &Self::Observed) -> Vec<Setback> {
+        Vec::new()
+    }
 
     /// What to tell about each subject of this room.
     fn status(desired: &Self::Desired, observed: &Self::Observed) -> Vec<SubjectStatus>;

@@ -105,6 +105,8 @@ pub enum Mark {
     Launcher,
     /// How it is asked to end.
     Stop,
+    /// How often in a row the runs before it failed.
+    Ends,
 }
 
 impl Mark {
@@ -112,6 +114,7 @@ impl Mark {
         match self {
             Self::Launcher => "trusted.catenoid.launcher",
             Self::Stop => "trusted.catenoid.stop",
+            Self::Ends => "trusted.catenoid.ends",
         }
     }
 }

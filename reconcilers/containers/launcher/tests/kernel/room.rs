@@ -10,7 +10,7 @@ use std::{
 };
 
 use catenoid_containers::{
-    Containers, Desired, Error, Launch, Observed, Paths, Planning, State, Step, Wanted, early_ends,
+    Containers, Desired, Error, Launch, Observed, Paths, Planning, State, Step, Wanted,
     exit::{End, Exit, reap_orphans},
     order::LaunchOrder,
 };
@@ -149,17 +149,22 @@ async fn mountns_an_end_is_recorded_told_and_started_again_by_policy() {
     assert_eq!(run.state, State::Ended { exit: Some(exit.clone()) });
     assert_eq!(run.leaf, exit.leaf);
     assert!(Planning::satisfied(&never, &observed));
-    assert_eq!(early_ends(&never, &observed), []);
+    assert_eq!(Planning::setbacks(&never, &observed), []);
     let status = Planning::status(&never, &observed);
     assert!(status[0].conditions[0].message.starts_with("it exited with code 7 after "), "{status:?}");
 
-    let early = early_ends(&always(&order), &observed);
-    assert_eq!(early.iter().map(|early| early.leaf).collect::<Vec<_>>(), [run.leaf]);
+    let setbacks = Planning::setbacks(&always(&order), &observed);
+    assert_eq!(setbacks.iter().map(|setback| setback.id).collect::<Vec<_>>(), [run.leaf]);
     for (_, step) in Planning::plan(&always(&order), &observed).steps() {
         room.apply(step).await.unwrap();
     }
     let second = reaped(&device, &order);
     assert_ne!(second.leaf, exit.leaf, "the second run is told from the first");
+    // Another agent finds how often it failed, and goes on counting.
+    let after = self::room(&device).observe().await.unwrap();
+    assert_eq!(after.containers[&order.container].runs[&order.id()].ends, 1);
+    let setbacks = Planning::setbacks(&always(&order), &after);
+    assert!(setbacks[0].message.ends_with("; 2 failures in a row"), "{setbacks:?}");
 }
 
 #[tokio::test]

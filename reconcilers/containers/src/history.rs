@@ -1,0 +1,80 @@
+//! How often in a row a container failed, and for how long its next start waits.
+//!
+//! A run fails when it ends in any way but by itself with 0, or sooner than [`EARLY`] after its start. The count is written
+//! down with each run as it is started (an attribute of its leaf), so it is observed, and outlives the agent. It is of one
+//! launch: another version of the container, one that was ordered to end, and a device that was booted begin anew. So does a
+//! run that lasted for [`STEADY`].
+
+use std::time::Duration;
+
+use catenoid_core::Setback;
+use catenoid_schema::units::Span;
+
+use crate::{
+    Desired, Launch, Observed, Run, State, Wanted,
+    exit::{End, Exit},
+    plan::rests,
+    status::{subject, words},
+};
+
+/// A container that ends sooner than this after its start did not work, whatever it says: as docker has it.
+const EARLY: Span = Span::from_milliseconds(10_000);
+/// One that runs for this long works: as kubelet has it, twice the longest pause. In a shorter time a loop would pass for
+/// recovered whose runs last no longer than what it is paused for.
+pub(crate) const STEADY: Span = Span::from_milliseconds(600_000);
+/// Failures in a row from which on it is told as a loop. One can be an accident, and two an accident and its heal.
+pub(crate) const LOOP: u32 = 3;
+/// The pause after the second failure in a row; each further one doubles it. After the first there is none: it worked.
+const FIRST: Duration = Duration::from_millis(500);
+/// No pause is longer: as every other of the device.
+const LONGEST: Duration = Duration::from_secs(300);
+/// The same of a core container, by which alone the device can be spoken to.
+const LONGEST_OF_CORE: Duration = Duration::from_secs(10);
+
+/// The failures in a row once `run` is over.
+pub(crate) fn after(run: &Run) -> u32 {
+    match &run.state {
+        // It is replaced, on purpose.
+        State::Running { .. } => 0,
+        State::Headless => run.ends,
+        State::Ended { exit } if !failed(exit.as_ref()) => 0,
+        State::Ended { exit: Some(exit) } if exit.ran >= STEADY => 1,
+        State::Ended { .. } => run.ends.saturating_add(1),
+    }
+}
+
+fn failed(exit: Option<&Exit>) -> bool {
+    exit.is_none_or(|exit| exit.end != End::Code(0) || exit.ran < EARLY)
+}
+
+/// How long the next start of `launch` waits after so many failures in a row.
+pub(crate) fn pause(launch: &Launch, failures: u32) -> Duration {
+    let longest = if launch.order.control.is_some() { LONGEST_OF_CORE } else { LONGEST };
+    let doublings = failures.checked_sub(2);
+    doublings.map_or(Duration::ZERO, |doublings| {
+        let times = 1u32.checked_shl(doublings).unwrap_or(u32::MAX);
+        FIRST.saturating_mul(times).min(longest)
+    })
+}
+
+/// The containers that failed and are to be started again.
+pub(crate) fn setbacks(desired: &Desired, observed: &Observed) -> Vec<Setback> {
+    let mut setbacks = Vec::new();
+    for (name, wanted) in &desired.containers {
+        let Wanted::Ready(launch) = wanted else { continue };
+        let run = observed.containers.get(name).and_then(|container| container.runs.get(&launch.id));
+        let Some(run @ Run { state: State::Ended { exit }, .. }) = run else { continue };
+        if rests(launch.restart, exit.as_ref()) || !failed(exit.as_ref()) {
+            continue;
+        }
+        let failures = after(run);
+        let message = format!("{}; {}", words(exit.as_ref()), counted(failures));
+        setbacks.push(Setback { subject: subject(name), id: run.leaf, pause: pause(launch, failures), message });
+    }
+    setbacks
+}
+
+/// `1 failure in a row`, `3 failures in a row`.
+pub(crate) fn counted(failures: u32) -> String {
+    format!("{failures} failure{} in a row", if failures == 1 { "" } else { "s" })
+}
