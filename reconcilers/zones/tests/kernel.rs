@@ -113,7 +113,7 @@ impl Kernel {
         let mut model = self.room.observe().await.unwrap();
         let plan = Planning::plan(desired, &model);
         for (_, step) in plan.steps() {
-            for _ in 0..60 {
+            for _ in 0..2 {
                 self.room.apply(step).await.unwrap_or_else(|error| panic!("{step}: {}", chain(&error)));
             }
             step.effect_on(&mut model);
