@@ -64,12 +64,26 @@ fn plan(desk: &tempfile::TempDir) -> String {
     seen(&run(desk.path(), &words))
 }
 
+/// Whether there is nothing to do, but to set rules of firewalls that a later version has otherwise. That is done in one
+/// transaction each, and touches no container.
+fn is_as_wanted(planned: &str) -> bool {
+    let mut steps = planned
+        .lines()
+        .filter(|line| ["prepare ", "retire ", "establish "].iter().any(|phase| line.trim_start().starts_with(phase)));
+    let nothing = planned.contains("nothing to do: the device holds what the manifest says");
+    if nothing {
+        steps.next().is_none()
+    } else {
+        planned.contains("STEP") && steps.all(|step| step.contains(" rules of the firewall of `"))
+    }
+}
+
 /// The device was as its manifest says, and still is: what is observed, what is wanted and the names of launches mean the same.
 #[test]
 fn every_stored_status_is_planned_against() {
     for version in stored() {
         let planned = plan(&desk(&version, |_| ()));
-        assert!(planned.contains("nothing to do: the device holds what the manifest says"), "{planned}");
+        assert!(is_as_wanted(&planned), "{planned}");
     }
 }
 
@@ -81,7 +95,7 @@ fn a_status_of_a_later_version_is_planned_against() {
             let objects = add_what_is_later(status, "");
             assert!(objects > 50, "{objects} objects");
         }));
-        assert!(planned.contains("nothing to do: the device holds what the manifest says"), "{planned}");
+        assert!(is_as_wanted(&planned), "{planned}");
     }
 }
 

@@ -3,6 +3,8 @@
 //! no other program. It gives one line of JSON for each attempt. Start reading at [`table`], then [`rows`].
 
 mod exhaust;
+mod forge;
+mod frames;
 mod hang;
 mod hostile;
 mod latency;
@@ -28,6 +30,9 @@ Usage: catenoid-probe COMMAND
   hang                               leave no processor to anybody, for ever
   hostile SOCKET EACH SKIPPED        everything that may hurt the agent, through its control socket; of hostile forms of calls
                                      each EACH-th after SKIPPED
+  forge INTERFACE PORT FROM TO CORE  sends frames, honest and forged, FROM itself to its neighbour TO and to CORE, which hears
+                                     PORT; each of these as HARDWARE,IPV4,IPV6
+  hear SECONDS                       tells which of these frames arrive, for so long
   exhaust --list                     what can be used up, a line each
   exhaust ROW [--most N] [--seconds S]
                                      take N of it at most, for S seconds at most, print what was had, and hold it until ended
@@ -69,6 +74,18 @@ fn main() -> ExitCode {
             (Ok(each), Ok(skipped)) if hostile::run(socket, each.get(), skipped) => ExitCode::SUCCESS,
             (Ok(_), Ok(_)) => ExitCode::FAILURE,
             _ => usage(),
+        },
+        ["forge", interface, port, from, to, core] => {
+            match (port.parse(), forge::end(from), forge::end(to), forge::end(core)) {
+                (Ok(port), Some(from), Some(to), Some(core)) => {
+                    told(forge::send(interface, &frames::rows(from, to, core, port)))
+                }
+                _ => usage(),
+            }
+        }
+        ["hear", seconds] => match seconds.parse().map(Duration::from_secs) {
+            Ok(seconds) => told(forge::hear(seconds)),
+            Err(_) => usage(),
         },
         ["exhaust", "--list"] => {
             exhaust::list();

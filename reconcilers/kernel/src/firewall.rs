@@ -105,7 +105,8 @@ pub fn tables(net: BorrowedFd<'_>, table: &str) -> Result<Vec<&'static str>, Err
     namespace::inside(net, || tables_here(table))?
 }
 
-/// Every object in the tables called `table` in `net`, as nft lists them; none if there is none. A table of somebody
+/// Every object in the tables called `table` in `net`, as nft lists them, with protocols by number: the device has no
+/// `/etc/protocols`. None if there is none. A table of somebody
 /// else's making that is longer than `limit` bytes, or that nft lists as something else than JSON, is listed as
 /// `{"unreadable": family}`: it is none of ours, and not being able to read it must not keep it from being replaced.
 ///
@@ -115,7 +116,8 @@ pub fn list(net: BorrowedFd<'_>, table: &str, limit: usize) -> Result<Vec<Value>
     namespace::inside(net, || {
         let mut objects = Vec::new();
         for family in tables_here(table)? {
-            match run(&["-j", "list", "table", family, table], "", limit, "list its rules")? {
+            let arguments = ["-j", "--numeric-protocol", "list", "table", family, table];
+            match run(&arguments, "", limit, "list its rules")? {
                 Output::Whole(listed) if let Ok(Listing { nftables }) = serde_json::from_str(&listed) => {
                     objects.extend(nftables.into_iter().filter(|object| object.get("metainfo").is_none()));
                 }

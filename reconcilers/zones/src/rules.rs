@@ -140,11 +140,12 @@ pub(crate) fn core(manifest: &Manifest) -> Rules {
     table.base_chain("forward", "filter", "forward", 0, "drop");
     table.base_chain("postrouting", "nat", "postrouting", 100, "accept");
     table.rule("input", [equal(meta("iifname"), "lo"), accept()]);
+    let inside: Vec<_> = core_of(manifest).into_iter().flat_map(|(_, core)| &core.zones).collect();
+    reverse_path(&mut table, manifest, &inside);
     for chain in ["input", "forward"] {
         table.rule(chain, [answers(), accept()]);
     }
     table.rule("input", [neighbours(), accept()]);
-    let inside: Vec<_> = core_of(manifest).into_iter().flat_map(|(_, core)| &core.zones).collect();
     for (zone, segment) in manifest.zones.iter().filter(|(name, _)| inside.contains(name)) {
         let from = interfaces(zone, segment);
         if segment.address == Addressing::Dhcp {
@@ -161,8 +162,11 @@ pub(crate) fn core(manifest: &Manifest) -> Rules {
                     ],
                 );
             }
-            let router = any_of(payload("icmpv6", "type"), ["mld-listener-query", "nd-router-advert"]);
-            table.rule("input", [any_of(meta("iifname"), from.clone()), router, accept()]);
+            let heard = |what| [any_of(meta("iifname"), from.clone()), equal(payload("icmpv6", "type"), what)];
+            table.rule("input", heard("mld-listener-query").into_iter().chain([accept()]));
+            let seldom =
+                json!({"limit": {"rate": ADVERTISEMENTS_RATE, "per": "second", "burst": ADVERTISEMENTS_BURST}});
+            table.rule("input", heard("nd-router-advert").into_iter().chain([seldom, accept()]));
         }
         for flow in &segment.flows {
             let Some(to) = manifest.zones.get_key_value(&flow.to).filter(|(name, _)| inside.contains(name)) else {
@@ -190,6 +194,51 @@ pub(crate) fn core(manifest: &Manifest) -> Rules {
         }
     }
     Rules::normal(table.0)
+}
+
+/// Router advertisements that the core container takes from one zone, in a second on average and at once. A router sends one
+/// in three seconds at most (RFC 4861, 6.2.1), and each can bring 44 routes, which the kernel keeps and nobody counts.
+const ADVERTISEMENTS_RATE: u32 = 1;
+const ADVERTISEMENTS_BURST: u32 = 8;
+
+/// The chain that drops what says to be from a zone's subnet.
+const STANDING: &str = "from-standing";
+/// The same of subnets in which the core container has no address, because they are a network of its uplink too.
+const HELD: &str = "from-held";
+
+/// What belongs to a zone's subnet comes from its interface and leaves by it, whatever the routes say: a lease or an
+/// advertisement may have made others.
+fn reverse_path(table: &mut Table, manifest: &Manifest, inside: &[&Name]) {
+    let subnets: Vec<_> = manifest.zones.values().flat_map(|zone| &zone.subnet).collect();
+    if subnets.is_empty() {
+        return;
+    }
+    table.base_chain("output", "filter", "output", 0, "accept");
+    let own = manifest.zones.iter().filter(|(name, zone)| inside.contains(name) && !zone.subnet.is_empty());
+    let own: Vec<_> = own.flat_map(|(name, zone)| interfaces(name, zone)).chain(["lo".to_owned()]).collect();
+    let jump = |chain: &str| json!({"jump": {"target": chain}});
+    let elsewhere = |end: &str| none_of(meta(end), own.clone());
+    table.rule("input", [elsewhere("iifname"), jump(STANDING)]);
+    for chain in [STANDING, HELD] {
+        table.rule("forward", [elsewhere("iifname"), jump(chain)]);
+    }
+    table.rule("forward", [elsewhere("oifname"), jump("to-zones")]);
+    if manifest.zones.values().any(|zone| zone.address == Addressing::Dhcp) {
+        // A lease is prolonged by the server that gave it, wherever that is (RFC 2131, 4.4.5).
+        let port = |end: &str, port: u16| equal(payload("udp", end), port);
+        table.rule("output", [port("sport", 68), port("dport", 67), accept()]);
+    }
+    // Answers go to who asked.
+    let asks = equal(json!({"ct": {"key": "direction"}}), "original");
+    table.rule("output", [asks, elsewhere("oifname"), jump("to-zones")]);
+    for chain in [STANDING, HELD, "to-zones"] {
+        table.chain(chain);
+    }
+    for net in subnets {
+        let end = |end: &str| equal(payload(family(net.addr()), end), prefix(net));
+        table.rule(STANDING, [end("saddr"), drop_()]);
+        table.rule("to-zones", [end("daddr"), drop_()]);
+    }
 }
 
 /// One end of a pair as the bridge knows it.
@@ -247,6 +296,7 @@ fn identity(table: &mut Table, ports: &[Known]) {
         ],
     );
     table.rule("ingress", [equal(from(ether(), payload("ip", "saddr")), "@senders4"), accept()]);
+    whole_discovery(table);
     table.rule(
         "ingress",
         [equal(payload("icmpv6", "type"), "nd-neighbor-advert"), json!({"jump": {"target": "adverts"}})],
@@ -277,6 +327,24 @@ fn identity(table: &mut Table, ports: &[Known]) {
     table.rule("adverts", [drop_()]);
     let receivers = ports.iter().map(|port| json!({"concat": [port.name, port.mac]})).collect();
     table.set("receivers", &["ifname", "ether_addr"], receivers);
+}
+
+/// What is read above IP in `ingress` stands ahead of defragmentation: the part of a packet that has its header may come in
+/// another frame. So neighbour discovery has to come whole, and with nothing before it (RFC 6980, 5); and a fragment has to
+/// begin with what its packet is about, not with a header behind which that comes later (RFC 7112, 5).
+fn whole_discovery(table: &mut Table) {
+    // TCP, UDP, ESP, ICMPv6, SCTP; authentication. The device has no names for protocols of IP (protocols(5)).
+    const WHOLE: [u8; 5] = [6, 17, 50, ICMP6, 132];
+    const ICMP6: u8 = 58;
+    const AUTHENTICATION: u8 = 51;
+    let fragment = json!({"exthdr": {"name": "frag", "field": "nexthdr"}});
+    table.rule("ingress", [none_of(fragment, WHOLE), drop_()]);
+    let discovery =
+        ["nd-router-solicit", "nd-router-advert", "nd-neighbor-solicit", "nd-neighbor-advert", "nd-redirect"];
+    let behind = differs(payload("ip6", "nexthdr"), ICMP6);
+    table.rule("ingress", [any_of(payload("icmpv6", "type"), discovery), behind, drop_()]);
+    // Where a packet is authenticated these rules see no further (`IP6_FH_F_AUTH`).
+    table.rule("ingress", [equal(payload("ether", "type"), "ip6"), equal(meta("l4proto"), AUTHENTICATION), drop_()]);
 }
 
 /// `fe80::/10`.
@@ -454,6 +522,15 @@ fn any_of(left: Value, values: impl IntoIterator<Item = impl Serialize>) -> Valu
     match values.len() {
         1 => equal(left, values.remove(0)),
         _ => equal(left, json!({"set": values})),
+    }
+}
+
+/// The same for what is in no set.
+fn none_of(left: Value, values: impl IntoIterator<Item = impl Serialize>) -> Value {
+    let mut values: Vec<_> = values.into_iter().map(|value| json!(value)).collect();
+    match values.len() {
+        1 => differs(left, values.remove(0)),
+        _ => differs(left, json!({"set": values})),
     }
 }
 

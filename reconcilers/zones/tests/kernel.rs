@@ -8,11 +8,15 @@
 #![cfg(feature = "kernel")]
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+/// The same table as on the device.
+#[path = "../../../e2e/probe/src/frames.rs"]
+mod frames;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::ErrorKind,
     net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd as _, OwnedFd},
     path::Path,
     process::Command,
     sync::{
@@ -31,9 +35,17 @@ use catenoid_schema::{
 };
 use catenoid_zones::{Desired, Observed, Of, Place, Planning, SETTINGS, Step, Zones, desired, name};
 use nix::{
+    ifaddrs::getifaddrs,
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, unshare},
-    sys::resource::{Resource, getrlimit, setrlimit},
+    sys::{
+        resource::{Resource, getrlimit, setrlimit},
+        socket::{
+            AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrLike as _, bind, recv, send, setsockopt,
+            socket, sockopt::ReceiveTimeout,
+        },
+        time::TimeVal,
+    },
 };
 use proptest::{collection, prelude::*, sample, strategy::ValueTree as _, test_runner::TestRunner};
 use serde_json::{Value, json};
@@ -82,6 +94,10 @@ impl Kernel {
     fn new() -> Self {
         unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).expect("tests on the kernel run as root");
         mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
+        // As on the device, which has no names for protocols.
+        if Path::new("/etc/protocols").exists() {
+            mount(Some("/dev/null"), "/etc/protocols", None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
+        }
         let run = tempfile::tempdir().unwrap();
         mount(Some("none"), run.path(), Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
         let world = namespace::make(1 << 30, 65_536).unwrap().net().unwrap();
@@ -428,6 +444,99 @@ fn netns_nothing_passes_under_anothers_name() {
         run_nft(&kernel.root, "delete table inet catenoid");
         assert_eq!(spoofed(), [true; 5]);
         assert!(alien("02:00:00:00:00:77"));
+    });
+}
+
+/// A socket for whole frames, in the namespace that the calling thread is in, whose reader waits so long.
+fn frames_by(interface: &str, patience: Duration) -> OwnedFd {
+    let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::empty(), SockProtocol::EthAll).unwrap();
+    let own = getifaddrs().unwrap().filter(|found| found.interface_name == interface);
+    let own = own.filter_map(|found| found.address).find(|address| address.family() == Some(AddressFamily::Packet));
+    bind(socket.as_raw_fd(), own.unwrap().as_link_addr().unwrap()).unwrap();
+    setsockopt(&socket, ReceiveTimeout, &TimeVal::new(0, patience.subsec_micros().into())).unwrap();
+    socket
+}
+
+/// The rows that somebody hears who listens at `ears`.
+fn heard(ears: &[OwnedFd]) -> BTreeSet<usize> {
+    let mut numbers = BTreeSet::new();
+    let mut frame = [0; 2048];
+    for ear in ears {
+        while let Ok(length) = recv(ear.as_raw_fd(), &mut frame, MsgFlags::empty()) {
+            numbers.extend(frames::heard(&frame[..length]));
+        }
+    }
+    numbers
+}
+
+/// Every row of the table of frames, as root with every capability in one's own network namespace.
+// [req->TSF-ISOLATION]
+#[test]
+fn netns_forged_frames() {
+    on_a_thread(|| async {
+        let kernel = Kernel::new();
+        kernel.converge(&desired(&manifest())).await;
+        let end = |container: &str| {
+            let [IpAddr::V4(v4), IpAddr::V6(v6)] = addresses("plant", container) else { panic!("both families") };
+            let hardware = allocate::mac(&"plant".parse().unwrap(), &container.parse().unwrap()).bytes();
+            frames::End { hardware, v4: v4.octets(), v6: v6.octets() }
+        };
+        let table = frames::rows(end("web"), end("db"), end("core0"), 8053);
+        let ears = ["db", "core0"].map(|name| inside(&kernel.net(name), || frames_by("plant0", PATIENCE)));
+        let mouth = inside(&kernel.net("web"), || frames_by("plant0", PATIENCE));
+        let arrived = || {
+            for frame in table.iter().flat_map(|row| &row.frames) {
+                send(mouth.as_raw_fd(), frame, MsgFlags::empty()).unwrap();
+            }
+            heard(&ears)
+        };
+        let numbers = arrived();
+        let wrong = table.iter().enumerate().filter(|(number, row)| numbers.contains(number) != row.arrives);
+        assert_eq!(wrong.map(|(_, row)| (row.name, row.arrives)).collect::<Vec<_>>(), []);
+        // Without our tables all of them arrive: it is the rules that stopped them. The bridge learns nothing then, and checks
+        // nothing.
+        run_nft(&kernel.root, "delete table bridge catenoid");
+        run_nft(&kernel.root, "delete table inet catenoid");
+        run_ip("link set cz-plant type bridge ageing_time 0 nf_call_iptables 0 nf_call_ip6tables 0");
+        namespace::set("bridge/bridge-nf-call-iptables", "0").unwrap();
+        namespace::set("bridge/bridge-nf-call-ip6tables", "0").unwrap();
+        let numbers = arrived();
+        let lost = table.iter().enumerate().filter(|(number, _)| !numbers.contains(number)).map(|(_, row)| row.name);
+        assert_eq!(lost.collect::<Vec<_>>(), [""; 0]);
+    });
+}
+
+/// Somebody outside who sends the answer that a member is asked for.
+// [req->TSF-ISOLATION]
+#[test]
+fn netns_nobody_outside_answers_for_a_member() {
+    on_a_thread(|| async {
+        let kernel = Kernel::new();
+        kernel.converge(&desired(&manifest())).await;
+        kernel.address_the_uplink();
+        let core = kernel.net("core0");
+        for (own, web) in addresses("plant", "core0").into_iter().zip(addresses("plant", "web")) {
+            let asks = inside(&core, || UdpSocket::bind((own, 0)).unwrap());
+            asks.set_read_timeout(Some(PATIENCE)).unwrap();
+            asks.send_to(b"question", (web, 53)).unwrap();
+            let port = asks.local_addr().unwrap().port();
+            let length = if own.is_ipv4() { 32 } else { 128 };
+            inside(&kernel.world, || {
+                run_ip(&format!("addr add {web}/{length} dev lo {}", if own.is_ipv4() { "" } else { "nodad" }));
+                run_ip(&format!("route replace {own}/{length} dev wire"));
+                run_ip(&format!("neigh replace {own} lladdr 52:54:00:12:34:56 dev wire"));
+            });
+            let answer = || {
+                let answers = inside(&kernel.world, || UdpSocket::bind((web, 53)).unwrap());
+                answers.send_to(b"answer", (own, port)).unwrap();
+                asks.recv(&mut [0; 16]).is_ok()
+            };
+            assert!(!answer(), "{web}");
+            // The same without our rules: it is them that stopped it.
+            run_nft(&core, "flush chain inet catenoid from-standing");
+            assert!(answer(), "{web}");
+            kernel.converge(&desired(&manifest())).await;
+        }
     });
 }
 
