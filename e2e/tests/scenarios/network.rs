@@ -1,4 +1,4 @@
-//! Who is on a network: what it may say there.
+//! Who is on a network, a zone's or the uplink's: what it may say there, and that it cannot take c0 away.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result, ensure};
 use catenoid_schema::allocate;
 use catenoid_schema::status::Status;
 
-use crate::bench::author::resequenced;
-use crate::bench::{Bench, SOON, subject};
+use crate::bench::author::{self, resequenced};
+use crate::bench::{Bench, SOON, converged, fact, subject};
 use crate::confined::{PROBE, deliver_probe, has_ended, with_neighbours};
 
 /// The port of UDP that c0 hears by a flow.
@@ -89,7 +89,58 @@ fn said<'a>(line: &'a str, word: &str) -> Option<&'a str> {
 /// A container of the zone `plant`, for the probe.
 fn end(status: &Status, container: &str) -> Result<String> {
     let hardware = allocate::mac(&"plant".parse()?, &container.parse()?);
-    let addresses = subject(status, &format!("network/{container}"))?.facts.get("plant0").context("no address")?;
+    let addresses = fact(subject(status, &format!("network/{container}"))?, "plant0")?;
     let addresses: Vec<_> = addresses.split(", ").filter_map(|net| net.split('/').next()).collect();
     Ok(format!("{hardware},{},{}", addresses[0], addresses[1]))
+}
+
+/// A zone with the network of the uplink, because that changed, and by a manifest: c0 stays, and so it does over a restart.
+///
+/// [req->TSF-ISOLATION]
+#[test]
+fn vm_uplink_change_keeps_c0() -> Result<()> {
+    let mut bench = Bench::ready("uplink-change")?;
+    let folder = bench.folder("documents")?;
+    let demo = bench.author.example("demo")?;
+    let first = bench.author.sign(&folder, &demo)?;
+    bench.deliver(&["nginx-1.0.0", "busybox-1.0.0"])?;
+    bench.apply(&first)?;
+    let before = bench.processes()?;
+
+    // As by a lease or an advertisement.
+    for lease in ["10.20.0.99/24", "fd20::99/72"] {
+        bench.c0(&format!("ip address add {lease} dev uplink0"))?;
+        bench.wait(&format!("the overlap with {lease} is told"), is_held_back)?;
+        bench.c0(&format!("ip address del {lease} dev uplink0"))?;
+        let digest = author::digest(&first)?;
+        bench.wait("c0 has its address again", |status| converged(status) == Some(digest))?;
+    }
+
+    // The network of the demo's LAN as a zone's: `5-same-network-as-uplink` of the inputs that failed.
+    let subnet = "[10.20.0.0/24, \"fd20::/64\"]";
+    ensure!(demo.contains(subnet), "the demo has another subnet");
+    let same = bench.author.sign(&folder, &resequenced(&demo.replace(subnet, "[10.0.2.0/24]"), 3)?)?;
+    bench.submit(&same)?;
+    let accepted = author::digest(&same)?;
+    let held = |status: &Status| {
+        is_held_back(status) && status.converged.as_ref().is_some_and(|state| state.digest == accepted)
+    };
+    let status = bench.wait("the manifest is taken, and its zone held back", held)?;
+    println!("{:?}", subject(&status, "zone/plant")?.conditions);
+    let addresses = bench.c0("ip -4 -oneline address show")?;
+    ensure!(!addresses.contains("plant0"), "{addresses}");
+    let after = bench.processes()?;
+    ensure!(after["core0"] == before["core0"], "c0 was started again");
+
+    let mut bench = bench.power_cycle()?;
+    bench.wait("it is the same after a restart", held)?;
+    let last = bench.author.sign(&folder, &resequenced(&demo, 4)?)?;
+    bench.deliver(&["nginx-1.0.0", "busybox-1.0.0"])?;
+    bench.apply(&last)?;
+    ensure!(bench.processes()?.len() == before.len());
+    Ok(())
+}
+
+fn is_held_back(status: &Status) -> bool {
+    subject(status, "zone/plant").is_ok_and(|zone| zone.conditions.iter().any(|held| held.reason == "OverlapsUplink"))
 }

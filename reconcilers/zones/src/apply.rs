@@ -235,6 +235,10 @@ impl Ground {
             Step::MoveInterface { mac, from, container, name, address, .. } => {
                 self.move_interface(*mac, from, container, name, *address)
             }
+            Step::ForgetAdvertised { container, name, .. } => self
+                .on(&Place::Container(container.clone()), |netlink| {
+                    forget_advertised(netlink, name).map_err(|source| interface(name, source))
+                }),
             Step::ReturnInterface { mac, from } => {
                 let from = Place::Container(from.clone());
                 let Some(link) = self.find(*mac, &from)? else {
@@ -412,12 +416,20 @@ fn set_inner(netlink: &Netlink, inner: &Inner) -> Result<(), netlink::Error> {
     for net in &inner.addresses {
         netlink.add_address(&inner.name, net.addr(), net.prefix_len())?;
     }
-    for route in netlink.default_routes()?.into_iter().filter(|route| route.index == index) {
-        if !inner.gateways.contains(&route.gateway) {
-            netlink.remove_default_route(&inner.name, route.gateway)?;
+    let routes = netlink.routes()?.into_iter().filter(|route| route.index == index && route.prefix == 0);
+    for gateway in routes.filter_map(|route| route.gateway) {
+        if !inner.gateways.contains(&gateway) {
+            netlink.remove_default_route(&inner.name, gateway)?;
         }
     }
     inner.gateways.iter().try_for_each(|gateway| netlink.set_default_route(&inner.name, *gateway))
+}
+
+fn forget_advertised(netlink: &Netlink, name: &str) -> Result<(), netlink::Error> {
+    let (index, mut addresses, mut routes) = (netlink.index(name)?, netlink.addresses()?, netlink.routes()?);
+    addresses.retain(|address| address.index == index);
+    routes.retain(|route| route.index == index);
+    observe::advertised(&addresses, &routes).try_for_each(|route| netlink.remove_route(name, route))
 }
 
 fn interface(name: &str, source: netlink::Error) -> Error {

@@ -19,9 +19,13 @@
 //! **Who enforces what.** The tables in the root namespace are out of every container's reach, the core container's
 //! included: whatever it does, no service can send under another's address, nor open a connection to the core container
 //! that no flow permits, and no frame leaves a zone by another way than the core container. The table in the core
-//! container's namespace says what it forwards between zones and from the uplink. The system call filter keeps it from
-//! that one, too. But it is the router: what it does with packets that it was sent cannot be enforced from outside. A
-//! changed table is drift that the next pass heals. See `docs/decisions/0007-two-firewalls.md`.
+//! container's namespace says what it forwards between zones and from the uplink, and that nothing of a zone comes or goes
+//! by another interface. The system call filter keeps it from that one, too. But it is the router: what it does with packets
+//! that it was sent cannot be enforced from outside. A changed table is drift that the next pass heals. See
+//! `docs/decisions/0007-two-firewalls.md`.
+//!
+//! **The uplink's network goes first.** The core container has no address in a subnet that overlaps a network of one of
+//! its uplinks, as long as it does. See `docs/decisions/0018-the-uplinks-network-goes-first.md`.
 //!
 //! **It fails closed.** A port is switched on only when the tables are there; frames of IP pass a bridge only with a mark
 //! that the rules of the IP layer set, so that a kernel which does not hand frames to them (no `br_netfilter`) passes
@@ -35,6 +39,7 @@ mod desired;
 pub mod name;
 #[cfg(feature = "kernel")]
 mod observe;
+mod overlap;
 mod plan;
 mod rules;
 mod settings;
@@ -43,6 +48,8 @@ mod status;
 #[cfg(feature = "kernel")]
 pub use apply::{Error, Inside, Zones};
 pub use desired::{Desired, Joint, Uplink, desired};
-pub use plan::{Bridge, Inner, Interface, Namespaces, Observed, Place, Planning, Port, Step};
+pub use plan::{
+    ADVERTISED_MOST, Advertised, Bridge, Inner, Interface, Namespaces, Observed, Place, Planning, Port, Step,
+};
 pub use rules::Rules;
 pub use settings::{Differing, Of, SETTINGS, Setting};

@@ -9,14 +9,16 @@ use std::{
 use catenoid_kernel::{
     firewall,
     namespace::{self, Visitor},
-    netlink::{self, Address, DefaultRoute, Link, Netlink},
+    netlink::{self, Address, Link, Netlink, Route},
 };
 use catenoid_schema::{manifest::MacAddress, name::Name};
 use ipnet::IpNet;
 use serde_json::json;
 
 use crate::{
-    Bridge, Differing, Error, Inner, Interface, Namespaces, Observed, Of, Place, Port, Rules, name,
+    ADVERTISED_MOST, Advertised, Bridge, Differing, Error, Inner, Interface, Namespaces, Observed, Of, Place, Port,
+    Rules, name,
+    overlap::is_link_local,
     settings::{ADVERTISEMENTS, IPV6_OFF, about},
 };
 
@@ -30,15 +32,26 @@ const CONTAINER_LISTING: usize = 1024 * 1024;
 /// What [`ADVERTISEMENTS`] is set to: who forwards, as the core container, ignores them unless it is told twice.
 pub(crate) const TAKEN: i32 = 2;
 
-/// What is in one network namespace.
+/// What is in one network namespace; addresses and routes by the number of their interface.
+#[derive(Default)]
 struct Content {
     links: Vec<Link>,
     addresses: Vec<Address>,
-    routes: Vec<DefaultRoute>,
+    routes: Vec<Route>,
     /// The number by which this namespace knows the root namespace.
     root: Option<u32>,
     forwarding: Option<bool>,
     firewall: Option<firewall::State>,
+}
+
+impl Content {
+    fn addresses_of(&self, link: &Link) -> &[Address] {
+        by(&self.addresses, |address| address.index, link.index)
+    }
+
+    fn routes_of(&self, link: &Link) -> &[Route] {
+        by(&self.routes, |route| route.index, link.index)
+    }
 }
 
 /// What each firewall was listed as, and in which state it was then. While the kernel says that nothing was changed since,
@@ -110,7 +123,7 @@ fn visit(visitor: &Visitor, run: &Path, root: &OwnedFd, listed: &mut Listed) -> 
                 Some(outer) => {
                     inner.extend(inner_end(&container, link, &content).map(|end| (outer, end)));
                 }
-                None => interface(&place, link, &mut observed),
+                None => interface(&place, link, &content, &mut observed),
             }
         }
     }
@@ -128,11 +141,14 @@ fn visit(visitor: &Visitor, run: &Path, root: &OwnedFd, listed: &mut Listed) -> 
 fn read(root: &OwnedFd) -> Result<Content, Error> {
     let netlink = Netlink::open().map_err(Error::Links)?;
     let [v4, v6] = netlink.forwarding().map_err(Error::Links)?;
+    let (mut addresses, mut routes) = (bounded(netlink.addresses())?, bounded(netlink.routes())?);
+    addresses.sort_by_key(|address| address.index);
+    routes.sort_by_key(|route| route.index);
     Ok(Content {
         root: netlink.number_of(root.as_fd()).map_err(Error::Links)?,
         links: bounded(netlink.links())?,
-        addresses: bounded(netlink.addresses())?,
-        routes: bounded(netlink.default_routes())?,
+        addresses,
+        routes,
         forwarding: forwarding(v4, v6),
         firewall: firewall::state().ok(),
     })
@@ -175,15 +191,15 @@ fn joined_to(link: &Link, content: &Content) -> Option<u32> {
 }
 
 fn inner_end(container: &Name, link: &Link, content: &Content) -> Option<Inner> {
-    let addresses = content.addresses.iter().filter(|address| address.index == link.index);
-    let routes = content.routes.iter().filter(|route| route.index == link.index);
+    let addresses = content.addresses_of(link).iter();
+    let routes = content.routes_of(link).iter().filter(|route| route.prefix == 0);
     Some(Inner {
         container: container.clone(),
         name: link.name.clone(),
         mac: MacAddress::from_bytes(link.address?),
         up: link.up,
         addresses: addresses.filter_map(|found| IpNet::new(found.address, found.prefix).ok()).collect(),
-        gateways: routes.map(|route| route.gateway).collect(),
+        gateways: routes.filter_map(|route| route.gateway).collect(),
         settings: set_on(link, Of::Inner),
     })
 }
@@ -210,7 +226,7 @@ fn segments(mut inner: BTreeMap<u32, Inner>, observed: &mut Observed) -> Result<
             _ if name::is_bridge(&link.name) || name::is_port(&link.name) => {
                 observed.strays.insert(link.name.clone());
             }
-            _ => interface(&Place::Root, link, observed),
+            _ => interface(&Place::Root, link, &Content::default(), observed),
         }
     }
     Ok(())
@@ -218,12 +234,14 @@ fn segments(mut inner: BTreeMap<u32, Inner>, observed: &mut Observed) -> Result<
 
 /// Notes a physical interface, or a pair that somebody else made and that can stand in for one. Where two have the same
 /// address, hardware comes before what a container may have made, and the root namespace before containers.
-fn interface(place: &Place, link: &Link, observed: &mut Observed) {
+fn interface(place: &Place, link: &Link, content: &Content, observed: &mut Observed) {
     let physical = link.kind.is_none() && !link.loopback;
     let mac = link.permanent.filter(|_| physical).or(link.address).map(MacAddress::from_bytes);
     let Some(mac) = mac.filter(|_| physical || link.kind.as_deref() == Some("veth")) else { return };
     let rank = |interface: &Interface| (interface.physical, interface.place == Place::Root);
     let inside = *place != Place::Root;
+    let (addresses, routes) = (content.addresses_of(link), content.routes_of(link));
+    let advertised = advertised(addresses, routes).filter_map(told);
     let found = Interface {
         place: place.clone(),
         name: link.name.clone(),
@@ -231,6 +249,8 @@ fn interface(place: &Place, link: &Link, observed: &mut Observed) {
         physical,
         advertisements: inside && link.setting(ADVERTISEMENTS) == Some(TAKEN),
         settings: if inside { set_on(link, Of::Uplink) } else { Differing::new() },
+        networks: networks(addresses, routes),
+        advertised: advertised.take(ADVERTISED_MOST + 1).collect(),
     };
     match observed.interfaces.get(&mac) {
         Some(known) if rank(known) >= rank(&found) => {}
@@ -238,6 +258,49 @@ fn interface(place: &Place, link: &Link, observed: &mut Observed) {
             observed.interfaces.insert(mac, found);
         }
     }
+}
+
+/// The most addresses of an interface that are looked at: who has the core container can give it any number.
+const ADDRESSES_LIMIT: usize = 64;
+
+/// The networks of the addresses of one interface, but for the one that every interface has.
+fn own(addresses: &[Address]) -> Vec<IpNet> {
+    let nets = addresses.iter().filter_map(|found| IpNet::new(found.address, found.prefix).ok());
+    nets.filter(|net| !is_link_local(net)).take(ADDRESSES_LIMIT).collect()
+}
+
+/// The networks that one interface has an address in.
+fn networks(addresses: &[Address], routes: &[Route]) -> BTreeSet<IpNet> {
+    let own = own(addresses);
+    let on_link = routes.iter().filter(|route| route.by_kernel && route.gateway.is_none()).filter_map(network);
+    let used = on_link.filter(|net| own.iter().any(|own| net.contains(&own.addr())));
+    own.iter().map(IpNet::trunc).chain(used).collect()
+}
+
+/// The routes of router advertisements by one interface that it has no address for.
+pub(crate) fn advertised<'a>(addresses: &[Address], routes: &'a [Route]) -> impl Iterator<Item = &'a Route> {
+    let own = own(addresses);
+    let by_kernel = routes.iter().filter(|route| route.by_kernel && route.to.is_ipv6());
+    by_kernel.filter(move |route| {
+        let Some(net) = network(route) else { return false };
+        let used = route.gateway.is_none() && own.iter().any(|own| net.contains(&own.addr()));
+        !used && !is_link_local(&net)
+    })
+}
+
+/// What is of the interface `index`, in what is sorted by interfaces.
+fn by<T>(sorted: &[T], of: impl Fn(&T) -> u32, index: u32) -> &[T] {
+    let start = sorted.partition_point(|item| of(item) < index);
+    let end = sorted.partition_point(|item| of(item) <= index);
+    &sorted[start..end]
+}
+
+fn network(route: &Route) -> Option<IpNet> {
+    IpNet::new(route.to, route.prefix).ok()
+}
+
+fn told(route: &Route) -> Option<Advertised> {
+    Some(Advertised { to: network(route)?, router: route.gateway })
 }
 
 fn note(place: Place, rules: Rules, observed: &mut Observed) {

@@ -138,6 +138,40 @@ pub struct Interface {
     /// What is set otherwise than the [table](crate::SETTINGS) has it. Looked for in containers only.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub settings: Differing,
+    /// The networks that its addresses are in, of its first 64. Looked for in containers only.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub networks: BTreeSet<IpNet>,
+    /// The routes of router advertisements for which it has no address; one more than there may be
+    /// ([`ADVERTISED_MOST`]), if there are more. Looked for in containers only.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub advertised: BTreeSet<Advertised>,
+}
+
+/// The most routes of router advertisements that an interface keeps without an address for them. The kernel itself has no
+/// limit, and takes their memory from everybody.
+pub const ADVERTISED_MOST: usize = 64;
+
+/// A route that a router advertised.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Advertised {
+    /// Where it leads.
+    pub to: IpNet,
+    /// By which router; none if that is on the link.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub router: Option<IpAddr>,
+}
+
+impl Interface {
+    /// Whether routers advertised more than is kept.
+    pub(crate) fn is_flooded(&self) -> bool {
+        self.advertised.len() > ADVERTISED_MOST
+    }
+
+    /// With the addresses and routes that an interface keeps in another namespace: none.
+    fn forget(&mut self) {
+        self.networks.clear();
+        self.advertised.clear();
+    }
 }
 
 /// A network namespace.
@@ -263,6 +297,17 @@ pub enum Step {
         /// Whether it takes router advertisements.
         address: Addressing,
     },
+    /// Removes the routes of router advertisements for which a physical interface has no address.
+    ForgetAdvertised {
+        /// Which.
+        mac: MacAddress,
+        /// The zone it makes.
+        zone: Name,
+        /// The core container.
+        container: Name,
+        /// What it is called there.
+        name: String,
+    },
     /// Takes a physical interface back into the root namespace, switched off.
     ReturnInterface {
         /// Which.
@@ -284,7 +329,9 @@ impl catenoid_core::Step for Step {
             | Self::SetFirewall { place: Place::Container(container), .. }
             | Self::ReturnInterface { from: container, .. } => Subject::new("container", container),
             Self::SetFirewall { place: Place::Root, .. } => Subject::new("firewall", ROOT),
-            Self::SetBridge { zone, .. } | Self::MoveInterface { zone, .. } => Subject::new("zone", zone),
+            Self::SetBridge { zone, .. } | Self::MoveInterface { zone, .. } | Self::ForgetAdvertised { zone, .. } => {
+                Subject::new("zone", zone)
+            }
             Self::MakePort { zone, port, .. } | Self::SetPort { zone, port, .. } => match &port.inner {
                 Some(inner) => Subject::new("container", &inner.container),
                 None => Subject::new("zone", zone),
@@ -341,14 +388,26 @@ impl catenoid_core::Step for Step {
             Self::MoveInterface { mac, container, name, address, .. } => {
                 if let Some(interface) = observed.interfaces.get_mut(mac) {
                     interface.advertisements = *address == Addressing::Dhcp;
-                    interface.place = Place::Container(container.clone());
+                    let place = Place::Container(container.clone());
+                    if interface.place != place {
+                        interface.forget();
+                    } else if interface.name != *name {
+                        // It is switched off for that, and IPv6 does not outlast it.
+                        interface.networks.retain(|network| network.addr().is_ipv4());
+                        interface.advertised.clear();
+                    }
+                    interface.place = place;
                     interface.name.clone_from(name);
                     interface.up = true;
                     interface.settings.clear();
                 }
             }
+            Self::ForgetAdvertised { mac, .. } => {
+                observed.interfaces.get_mut(mac).into_iter().for_each(|interface| interface.advertised.clear());
+            }
             Self::ReturnInterface { mac, .. } => {
                 if let Some(interface) = observed.interfaces.get_mut(mac) {
+                    interface.forget();
                     interface.place = Place::Root;
                     interface.name = name::returned(*mac);
                     interface.up = false;
@@ -394,6 +453,9 @@ impl fmt::Display for Step {
             Self::MoveInterface { mac, zone, container, name, .. } => {
                 write!(f, "give interface {mac} of zone `{zone}` to `{container}` as `{name}`")
             }
+            Self::ForgetAdvertised { mac, zone, .. } => {
+                write!(f, "forget the routes that routers advertised to interface {mac} of zone `{zone}`")
+            }
             Self::ReturnInterface { mac, from } => write!(f, "take interface {mac} back from `{from}`"),
         }
     }
@@ -410,6 +472,7 @@ impl Planner for Planning {
     const NAME: &'static str = "zones";
 
     fn satisfied(desired: &Desired, observed: &Observed) -> bool {
+        let desired = &*desired.held_back(&observed.interfaces);
         let namespaces = desired.namespaces.iter().map(|(name, pair)| (name.clone(), Some(pair.clone()))).collect();
         let bridges = desired.bridges.keys().map(|name| (name.clone(), Bridge::WANTED)).collect();
         let ports = desired.joints.iter().map(|(name, joint)| (name.clone(), joint.port.clone())).collect();
@@ -418,7 +481,7 @@ impl Planner for Planning {
             (None, Place::Root) => true,
             (None, Place::Container(_)) => !interface.physical,
             (Some(_), Place::Root) => false,
-            (Some(uplink), Place::Container(_)) => stands(uplink, interface),
+            (Some(uplink), Place::Container(_)) => stands(uplink, interface) && !interface.is_flooded(),
         };
         observed.namespaces == namespaces
             && observed.bridges == bridges
@@ -433,7 +496,11 @@ impl Planner for Planning {
         // What is established is what is missing once that is gone.
         let mut left = observed.clone();
         retire.iter().for_each(|step| catenoid_core::Step::effect_on(step, &mut left));
-        Plan { prepare: Vec::new(), establish: establish(desired, &left), retire }
+        // What is wanted of the core container's ports depends on where its uplinks will be.
+        let (uplinks, interfaces) = uplinks(desired, &left);
+        let mut establish = establish(&desired.held_back(&interfaces), &left);
+        establish.extend(uplinks);
+        Plan { prepare: Vec::new(), establish, retire }
     }
 
     fn status(desired: &Desired, observed: &Observed) -> Vec<SubjectStatus> {
@@ -543,18 +610,28 @@ fn establish(desired: &Desired, observed: &Observed) -> Vec<Step> {
             Some(_) => {}
         }
     }
+    steps
+}
+
+/// What brings the uplinks to their places and sets them right, and what the interfaces are then.
+fn uplinks(desired: &Desired, observed: &Observed) -> (Vec<Step>, BTreeMap<MacAddress, Interface>) {
+    let mut then = Observed { interfaces: observed.interfaces.clone(), ..Observed::default() };
+    let mut steps = Vec::new();
+    let mut plan = |step: Step, then: &mut Observed| {
+        catenoid_core::Step::effect_on(&step, then);
+        steps.push(step);
+    };
     for (mac, uplink) in &desired.uplinks {
-        let Some(interface) = observed.interfaces.get(mac) else { continue };
+        let (mac, zone, container, name) = (*mac, uplink.zone.clone(), uplink.container.clone(), uplink.name.clone());
+        let Some(interface) = then.interfaces.get(&mac) else { continue };
         if !stands(uplink, interface) {
-            steps.push(Step::MoveInterface {
-                mac: *mac,
-                zone: uplink.zone.clone(),
-                from: interface.place.clone(),
-                container: uplink.container.clone(),
-                name: uplink.name.clone(),
-                address: uplink.address,
-            });
+            let (from, address) = (interface.place.clone(), uplink.address);
+            let (zone, container, name) = (zone.clone(), container.clone(), name.clone());
+            plan(Step::MoveInterface { mac, zone, from, container, name, address }, &mut then);
+        }
+        if then.interfaces.get(&mac).is_some_and(Interface::is_flooded) {
+            plan(Step::ForgetAdvertised { mac, zone, container, name }, &mut then);
         }
     }
-    steps
+    (steps, then.interfaces)
 }

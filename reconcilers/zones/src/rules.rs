@@ -5,7 +5,7 @@
 //! `netns_rules_are_listed_as_they_were_set` holds it to that.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv6Addr},
 };
 
@@ -67,6 +67,20 @@ impl Rules {
     #[cfg(feature = "kernel")]
     pub(crate) fn bytes(&self) -> usize {
         self.0.iter().map(String::len).sum()
+    }
+
+    /// The core container's rules, while it has no address in the subnets `held`, which are a network of its uplink too: who
+    /// is there may reach it, and still nobody behind it.
+    #[must_use]
+    pub(crate) fn held_back(&self, held: &BTreeSet<IpNet>) -> Self {
+        let held: Vec<_> = held.iter().map(prefix).collect();
+        Self::normal(self.objects().into_iter().map(|mut object| {
+            let about = |rule: &Value| held.contains(&rule["expr"][0]["match"]["right"]);
+            if let Some(rule) = object.get_mut("rule").filter(|rule| rule["chain"] == STANDING && about(rule)) {
+                rule["chain"] = HELD.into();
+            }
+            object
+        }))
     }
 
     /// How many lines are rules.

@@ -8,11 +8,16 @@ use catenoid_schema::{
     status::{Blame, Condition, Facts, Health, Subject, SubjectStatus, Sync},
 };
 
-use crate::{Bridge, Desired, Differing, Inner, Joint, Namespaces, Observed, Of, Place, Port, Rules, settings::about};
+use crate::{
+    ADVERTISED_MOST, Bridge, Desired, Differing, Inner, Joint, Namespaces, Observed, Of, Place, Port, Rules,
+    overlap::{Overlap, overlaps},
+    settings::about,
+};
 
 /// The status of every zone, of every container's network and of every firewall that there is or should be.
 pub(crate) fn status(desired: &Desired, observed: &Observed) -> Vec<SubjectStatus> {
     let mut all = zones(desired, observed);
+    let desired = &*desired.held_back(&observed.interfaces);
     let mut joints: BTreeMap<&Name, Vec<_>> = BTreeMap::new();
     for (outer, joint) in &desired.joints {
         if let Some(inner) = &joint.port.inner {
@@ -90,8 +95,25 @@ fn zones(desired: &Desired, observed: &Observed) -> Vec<SubjectStatus> {
                 let message = format!("interface {mac} {}", settings_differ(Of::Uplink, &is.settings).join(", "));
                 conditions.push(Condition::new("InterfaceDiffers", message, None));
             }
+            Some(is) if is.is_flooded() => {
+                let message = format!(
+                    "routers advertised more than {ADVERTISED_MOST} routes to interface {mac}, all of which are forgotten"
+                );
+                conditions.push(Condition::new("AdvertisementsForgotten", message, None));
+            }
             Some(_) => {}
         }
+    }
+    for Overlap { zone, subnet, uplink, network } in overlaps(desired, &observed.interfaces) {
+        let message = format!(
+            "its subnet {subnet} overlaps {network}, a network of uplink interface {uplink}: the core container has no address \
+             in it until one of them is another (hint: give the zone another subnet)"
+        );
+        conditions.entry(zone).or_default().push(Condition::new(
+            "OverlapsUplink",
+            message,
+            Some(Blame::ManifestAuthor),
+        ));
     }
     conditions
         .into_iter()

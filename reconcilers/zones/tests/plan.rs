@@ -13,8 +13,10 @@ use catenoid_schema::{
     status::{Blame, Health, Sync},
 };
 use catenoid_zones::{
-    Bridge, Desired, Differing, Inner, Interface, Namespaces, Observed, Place, Planning, Port, Rules, Step, desired,
+    ADVERTISED_MOST, Advertised, Bridge, Desired, Differing, Inner, Interface, Namespaces, Observed, Place, Planning,
+    Port, Rules, Step, desired,
 };
+use ipnet::IpNet;
 use proptest::{collection, prelude::*, sample};
 use serde_json::json;
 
@@ -79,6 +81,12 @@ fn mac(last: u8) -> MacAddress {
     MacAddress::from_bytes([0x52, 0x54, 0, 0, 0, last])
 }
 
+/// So many routes of router advertisements.
+fn advertised(count: usize) -> BTreeSet<Advertised> {
+    let to = |number: usize| format!("2001:db8:{number:x}::/64").parse().expect("a network");
+    (0..count).map(|number| Advertised { to: to(number), router: None }).collect()
+}
+
 /// A setting that is not as it should be.
 fn set(key: &str) -> Differing {
     Differing::from([(key.to_owned(), "7".to_owned())])
@@ -98,6 +106,9 @@ fn disturb(observed: &mut Observed, kind: u8, which: usize) {
     let inner = |observed: &mut Observed, change: fn(&mut catenoid_zones::Inner)| {
         let port = port.as_ref().and_then(|port| observed.ports.get_mut(port));
         port.and_then(|port| port.inner.as_mut()).into_iter().for_each(change);
+    };
+    let inside = |observed: &mut Observed, change: &dyn Fn(&mut Interface)| {
+        observed.interfaces.values_mut().filter(|interface| interface.place != Place::Root).for_each(change);
     };
     match kind {
         0 => drop(container.and_then(|container| observed.namespaces.remove(&container))),
@@ -134,6 +145,8 @@ fn disturb(observed: &mut Observed, kind: u8, which: usize) {
                 physical: which.is_multiple_of(2),
                 advertisements: which.is_multiple_of(3),
                 settings: Differing::new(),
+                networks: BTreeSet::new(),
+                advertised: BTreeSet::new(),
             };
             observed.interfaces.insert(mac(1), interface)
         })),
@@ -145,6 +158,17 @@ fn disturb(observed: &mut Observed, kind: u8, which: usize) {
             if interface.place != Place::Root {
                 interface.settings = set("ipv6/conf/*/addr_gen_mode");
             }
+        }),
+        25 => inside(observed, &|interface| {
+            let networks = ["10.20.0.0/16", "10.30.0.128/25", "fd20::/64", "192.0.2.0/24"];
+            interface
+                .networks
+                .extend(networks.iter().skip(which % 4).map(|net| net.parse::<IpNet>().expect("a network")));
+        }),
+        26 => inside(observed, &|interface| interface.advertised = advertised(which % (2 * ADVERTISED_MOST))),
+        27 => inside(observed, &|interface| {
+            let router = which.is_multiple_of(2).then(|| "fe80::1".parse().expect("an address"));
+            interface.advertised.insert(Advertised { to: "fd20::/63".parse().expect("a network"), router });
         }),
         _ => drop(observed.namespaces.insert(name("gone"), Some(Namespaces::new(65_536, true)))),
     }
@@ -159,6 +183,8 @@ fn fresh() -> Observed {
         physical: true,
         advertisements: false,
         settings: Differing::new(),
+        networks: BTreeSet::new(),
+        advertised: BTreeSet::new(),
     };
     Observed {
         interfaces: BTreeMap::from([
@@ -176,7 +202,7 @@ fn converged(desired: &Desired, from: &Observed) -> Observed {
 
 /// A manifest, and a device that followed another one or the same, and on which a few things were done by hand.
 fn states() -> impl Strategy<Value = (Desired, Observed)> {
-    let disturbances = collection::vec((0..26u8, any::<usize>()), 0..4);
+    let disturbances = collection::vec((0..29u8, any::<usize>()), 0..4);
     (manifest(), proptest::option::of(manifest()), disturbances).prop_map(|(wanted, before, disturbances)| {
         let wanted = desired(&wanted);
         let before = before.map_or_else(|| wanted.clone(), |before| desired(&before));
@@ -198,7 +224,7 @@ proptest! {
     fn what_is_told_as_synced_is_satisfied((desired, observed) in states()) {
         let status = Planning::status(&desired, &observed);
         let open: Vec<_> = status.iter().filter(|subject| subject.sync != Sync::Synced).collect();
-        let waits = |reason: &str| reason == "WaitingForInterface";
+        let waits = |reason: &str| ["WaitingForInterface", "OverlapsUplink"].contains(&reason);
         let waits = open.iter().all(|subject| subject.conditions.iter().all(|condition| waits(&condition.reason)));
         // What is waited for is told as out of sync, but is nothing that a plan could do.
         prop_assert_eq!(waits, Planning::satisfied(&desired, &observed), "{:#?}", open);
@@ -208,6 +234,7 @@ proptest! {
     #[test]
     fn nothing_is_joined_before_its_firewall((desired, observed) in states()) {
         let plan = Planning::plan(&desired, &observed);
+        let desired = desired.held_back(&simulate::<Planning>(&plan, &observed).interfaces).into_owned();
         let mut state = observed;
         for (_, step) in plan.steps() {
             match step {
@@ -252,6 +279,71 @@ fn an_interface_that_is_not_plugged_in_is_for_the_administrator() {
     let told: Vec<_> = open[0].conditions.iter().map(|c| (c.reason.as_str(), c.message.as_str(), c.blame)).collect();
     let message = "waiting for an interface with the address 52:54:00:00:00:02";
     assert_eq!(told, [("WaitingForInterface", message, Some(Blame::Administrator))]);
+}
+
+/// The network of an uplink, and what is held back of the zones `plant` (10.20.0.0/24, fd20::/64) and `lab` (10.30.0.0/24).
+#[test]
+fn what_overlaps_a_network_of_an_uplink_is_held_back_and_told() {
+    let wanted = desired(&everything());
+    let whole = converged(&wanted, &fresh());
+    let table: [(&str, &[&str]); 9] = [
+        ("192.0.2.0/24", &[]),
+        ("10.20.1.0/24", &[]),
+        ("10.20.0.0/24", &["10.20.0.1/24"]),
+        ("10.20.0.128/25", &["10.20.0.1/24"]),
+        ("10.20.0.1/32", &["10.20.0.1/24"]),
+        ("10.0.0.0/8", &["10.20.0.1/24", "10.30.0.1/24"]),
+        ("0.0.0.0/0", &["10.20.0.1/24", "10.30.0.1/24"]),
+        ("fd20::/48", &["fd20::1/64"]),
+        ("::/0", &["fd20::1/64"]),
+    ];
+    for (network, held) in table {
+        for on_link_only in [false, true] {
+            let mut observed = whole.clone();
+            let uplink = observed.interfaces.get_mut(&mac(1)).expect("it");
+            let network: IpNet = network.parse().expect("a network");
+            if on_link_only {
+                uplink.advertised.insert(Advertised { to: network, router: None });
+            } else {
+                uplink.networks.insert(network);
+            }
+            let plan = Planning::plan(&wanted, &observed);
+            let then = simulate::<Planning>(&plan, &observed);
+            let of_core = |observed: &Observed| {
+                let inner = observed.ports.values().filter_map(|port| port.inner.clone());
+                inner.filter(|inner| inner.container == name("core0")).flat_map(|inner| inner.addresses).collect()
+            };
+            let (before, after): (BTreeSet<IpNet>, BTreeSet<IpNet>) = (of_core(&observed), of_core(&then));
+            let gone: Vec<String> = before.difference(&after).map(ToString::to_string).collect();
+            assert_eq!(gone, held, "{network}");
+            // Nothing else is touched, and all of it comes back.
+            assert!(plan.steps().all(|(_, step)| matches!(step, Step::SetPort { .. } | Step::SetFirewall { .. })));
+            assert_eq!(Planning::plan(&wanted, &then).steps().count(), 0, "{network}");
+            let told = Planning::status(&wanted, &then).into_iter().flat_map(|subject| subject.conditions);
+            let told = told.filter(|condition| condition.reason == "OverlapsUplink").count();
+            assert_eq!(told, held.len(), "{network}");
+            let mut elsewhere = then.clone();
+            elsewhere.interfaces.clone_from(&whole.interfaces);
+            assert_eq!(converged(&wanted, &elsewhere), whole, "{network}");
+        }
+    }
+}
+
+#[test]
+fn an_overlap_is_told_with_both_networks_and_a_hint() {
+    let wanted = desired(&everything());
+    let mut observed = converged(&wanted, &fresh());
+    let uplink = observed.interfaces.get_mut(&mac(1)).expect("it");
+    uplink.networks.insert("10.20.0.0/16".parse().expect("a network"));
+    let observed = converged(&wanted, &observed);
+    let status = Planning::status(&wanted, &observed);
+    let plant = status.iter().find(|subject| subject.subject.as_str() == "zone/plant").expect("it is told");
+    let told: Vec<_> = plant.conditions.iter().map(|c| (c.reason.as_str(), c.message.as_str(), c.blame)).collect();
+    let message = "its subnet 10.20.0.0/24 overlaps 10.20.0.0/16, a network of uplink interface 52:54:00:00:00:01: the core \
+                   container has no address in it until one of them is another (hint: give the zone another subnet)";
+    assert_eq!(told, [("OverlapsUplink", message, Some(Blame::ManifestAuthor))]);
+    assert_eq!((plant.sync, plant.health), (Sync::OutOfSync, Health::Degraded));
+    assert!(Planning::satisfied(&wanted, &observed), "there is nothing to do about it");
 }
 
 #[test]
@@ -322,6 +414,9 @@ fn every_difference_of_the_network_tells_what_is_and_what_is_wanted() {
         changed(&|observed| {
             observed.interfaces.get_mut(&mac(1)).expect("it").settings = set("ipv6/conf/*/addr_gen_mode");
         }),
+        changed(&|observed| {
+            observed.interfaces.get_mut(&mac(1)).expect("it").advertised = advertised(ADVERTISED_MOST + 1);
+        }),
     ];
     insta::assert_snapshot!(told.join("\n"));
 }
@@ -330,7 +425,14 @@ fn every_difference_of_the_network_tells_what_is_and_what_is_wanted() {
 fn what_is_observed_survives_the_way_through_a_status() {
     let mut observed = converged(&desired(&everything()), &fresh());
     assert!(!serde_json::to_string(&observed).expect("it can be written").contains("settings"), "nothing differs");
-    observed.interfaces.values_mut().for_each(|interface| interface.settings = set("ipv6/conf/*/addr_gen_mode"));
+    assert!(!serde_json::to_string(&observed).expect("it can be written").contains("networks"), "there is none");
+    for interface in observed.interfaces.values_mut() {
+        interface.settings = set("ipv6/conf/*/addr_gen_mode");
+        interface.networks.insert("192.0.2.0/24".parse().expect("a network"));
+        interface.advertised = advertised(2);
+        let router = Some("fe80::1".parse().expect("an address"));
+        interface.advertised.insert(Advertised { to: "::/0".parse().expect("a network"), router });
+    }
     let text = serde_json::to_string(&observed).expect("it can be written");
     assert_eq!(serde_json::from_str::<Observed>(&text).expect("it can be read"), observed);
 }

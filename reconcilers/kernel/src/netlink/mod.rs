@@ -1,4 +1,4 @@
-//! Links, addresses and default routes of a network namespace (`NETLINK_ROUTE`, rtnetlink(7)).
+//! Links, addresses and routes of a network namespace (`NETLINK_ROUTE`, rtnetlink(7)).
 //!
 //! A [`Netlink`] speaks to the network namespace of the thread that opened it; [`crate::namespace::inside`] brings a
 //! thread into another one. Calls block for as long as the kernel takes, which for all of these is well below a
@@ -17,8 +17,8 @@ use libc::{
     IFA_ADDRESS, IFA_F_NODAD, IFA_FLAGS, IFA_LOCAL, IFLA_ADDRESS, IFLA_AF_SPEC, IFLA_IFNAME, IFLA_INFO_DATA,
     IFLA_INFO_KIND, IFLA_LINK, IFLA_LINK_NETNSID, IFLA_LINKINFO, IFLA_MASTER, IFLA_NET_NS_FD, IFLA_PERM_ADDRESS,
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, RT_SCOPE_UNIVERSE, RT_TABLE_MAIN,
-    RTA_GATEWAY, RTA_OIF, RTM_DELADDR, RTM_DELLINK, RTM_DELROUTE, RTM_GETADDR, RTM_GETLINK, RTM_GETNSID, RTM_GETROUTE,
-    RTM_NEWADDR, RTM_NEWLINK, RTM_NEWROUTE, RTN_UNICAST, RTPROT_STATIC,
+    RTA_DST, RTA_GATEWAY, RTA_OIF, RTM_DELADDR, RTM_DELLINK, RTM_DELROUTE, RTM_GETADDR, RTM_GETLINK, RTM_GETNSID,
+    RTM_GETROUTE, RTM_NEWADDR, RTM_NEWLINK, RTM_NEWROUTE, RTN_UNICAST, RTPROT_KERNEL, RTPROT_STATIC,
 };
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, connect, recv, send, setsockopt,
@@ -50,6 +50,8 @@ const IFLA_BR_NF_CALL_IP6TABLES: u16 = 37;
 const IFLA_INET_CONF: u16 = 1;
 const IFLA_INET6_CONF: u16 = 2;
 const VETH_INFO_PEER: u16 = 1;
+/// A route to a router that advertised itself.
+const RTPROT_RA: u8 = 9;
 // `linux/net_namespace.h`.
 const NETNSA_NSID: u16 = 1;
 const NETNSA_FD: u16 = 3;
@@ -187,13 +189,19 @@ pub struct Address {
     pub prefix: u8,
 }
 
-/// A default route.
+/// A route by one interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DefaultRoute {
+pub struct Route {
     /// The interface it leaves by.
     pub index: u32,
-    /// The next hop.
-    pub gateway: IpAddr,
+    /// The first address of where it leads.
+    pub to: IpAddr,
+    /// The length of that network's prefix; 0 of a default route.
+    pub prefix: u8,
+    /// The next hop; none if what it leads to is on the link.
+    pub gateway: Option<IpAddr>,
+    /// Whether the kernel made it by itself: for an address, or because a router advertised it.
+    pub by_kernel: bool,
 }
 
 /// A socket to the kernel.
@@ -229,13 +237,13 @@ impl Netlink {
         self.dump(request, RTM_NEWADDR, "addresses", address)
     }
 
-    /// Every default route by a gateway, in the main table.
+    /// Every route by one interface in the main table.
     ///
     /// # Errors
     /// [`Error::List`].
-    pub fn default_routes(&self) -> Result<Vec<DefaultRoute>, Error> {
+    pub fn routes(&self) -> Result<Vec<Route>, Error> {
         let request = Message::new(RTM_GETROUTE, REQUEST | DUMP, &[0; 12]);
-        self.dump(request, RTM_NEWROUTE, "routes", default_route)
+        self.dump(request, RTM_NEWROUTE, "routes", route)
     }
 
     /// What `/proc/sys/net/ipv4/ip_forward` and `/proc/sys/net/ipv6/conf/all/forwarding` hold; none for a family that this
@@ -443,6 +451,22 @@ impl Netlink {
     pub fn remove_default_route(&self, name: &str, gateway: IpAddr) -> Result<(), Error> {
         let request = self.route_message(RTM_DELROUTE, ACKNOWLEDGED, name, gateway)?;
         unless(self.change(request, "remove the default route by", name), libc::ESRCH)
+    }
+
+    /// Removes a route that the kernel made, if it is still there. `name` is what its interface is called.
+    ///
+    /// # Errors
+    /// [`Error::Change`].
+    pub fn remove_route(&self, name: &str, route: &Route) -> Result<(), Error> {
+        let fixed = [family(route.to), route.prefix, 0, 0, RT_TABLE_MAIN, 0, 0, RTN_UNICAST, 0, 0, 0, 0];
+        let request = Message::new(RTM_DELROUTE, ACKNOWLEDGED, &fixed)
+            .attribute(RTA_DST, &octets(route.to))
+            .number(RTA_OIF, route.index);
+        let request = match route.gateway {
+            Some(gateway) => request.attribute(RTA_GATEWAY, &octets(gateway)),
+            None => request,
+        };
+        unless(self.change(request, "remove a route by", name), libc::ESRCH)
     }
 
     fn address_message(
@@ -740,20 +764,32 @@ fn address(body: &[u8]) -> Option<Address> {
     found[0].or(found[1]).map(|address| Address { index, address, prefix })
 }
 
-fn default_route(body: &[u8]) -> Option<DefaultRoute> {
-    let (family, destination, table, kind) = (*body.first()?, *body.get(1)?, *body.get(4)?, *body.get(7)?);
-    if destination != 0 || table != RT_TABLE_MAIN || kind != RTN_UNICAST {
+fn route(body: &[u8]) -> Option<Route> {
+    let (family, prefix) = (*body.first()?, *body.get(1)?);
+    let (table, protocol, kind) = (*body.get(4)?, *body.get(5)?, *body.get(7)?);
+    if table != RT_TABLE_MAIN || kind != RTN_UNICAST {
         return None;
     }
-    let (mut gateway, mut index) = (None, None);
+    let (mut to, mut gateway, mut index) = (unspecified(family), None, None);
     for (kind, value) in attributes(body.get(12..)?) {
         match kind {
+            RTA_DST => to = ip(family, value),
             RTA_GATEWAY => gateway = ip(family, value),
             RTA_OIF => index = Some(number(value)),
             _ => {}
         }
     }
-    Some(DefaultRoute { index: index?, gateway: gateway? })
+    let by_kernel = [RTPROT_KERNEL, RTPROT_RA].contains(&protocol);
+    Some(Route { index: index?, to: to?, prefix, gateway, by_kernel })
+}
+
+/// A route that leads everywhere says no destination.
+fn unspecified(family: u8) -> Option<IpAddr> {
+    match i32::from(family) {
+        libc::AF_INET => Some(Ipv4Addr::UNSPECIFIED.into()),
+        libc::AF_INET6 => Some(Ipv6Addr::UNSPECIFIED.into()),
+        _ => None,
+    }
 }
 
 fn ip(family: u8, bytes: &[u8]) -> Option<IpAddr> {
@@ -844,7 +880,7 @@ mod tests {
             let fixed = [2, 24, 0, 0, RT_TABLE_MAIN, RTPROT_STATIC, libc::RT_SCOPE_LINK, RTN_UNICAST, 0, 0, 0, 0];
             let request = Message::new(RTM_NEWROUTE, CREATE, &fixed).attribute(libc::RTA_DST, &[203, 0, 113, 0]);
             netlink.change(request.attribute(libc::RTA_MULTIPATH, &hop.repeat(8000)), "make", "lo").unwrap();
-            assert!(netlink.default_routes().is_err_and(|error| error.is_cut()));
+            assert!(netlink.routes().is_err_and(|error| error.is_cut()));
             assert_eq!(netlink.links().unwrap().len(), 1);
         })
         .unwrap();
