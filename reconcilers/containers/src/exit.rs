@@ -158,8 +158,9 @@ mod record {
 
     fn keep(paths: &Paths, container: Name, exit: Exit) -> Result<(Name, Exit), Error> {
         let cleared = match exit.end {
-            End::OutOfMemory => namespace::remove(&paths.namespaces(&container)),
-            End::Code(_) | End::Signal(_) => Ok(()),
+            // Of one whose leaf is gone, a later run may be in them.
+            End::OutOfMemory if exit.leaf != 0 => namespace::remove(&paths.namespaces(&container)),
+            End::OutOfMemory | End::Code(_) | End::Signal(_) => Ok(()),
         };
         match (write(&paths.exits(), &container, &exit), cleared) {
             (Err(source), _) => Err(Error::Record { container, source }),

@@ -36,7 +36,7 @@ pub(crate) fn after(run: &Run) -> u32 {
     match &run.state {
         // It is replaced, on purpose.
         State::Running { .. } => 0,
-        State::Headless => run.ends,
+        State::Headless => run.ends.saturating_add(1),
         State::Ended { exit } if !failed(exit.as_ref()) => 0,
         State::Ended { exit: Some(exit) } if exit.ran >= STEADY => 1,
         State::Ended { .. } => run.ends.saturating_add(1),
@@ -63,12 +63,16 @@ pub(crate) fn setbacks(desired: &Desired, observed: &Observed) -> Vec<Setback> {
     for (name, wanted) in &desired.containers {
         let Wanted::Ready(launch) = wanted else { continue };
         let run = observed.containers.get(name).and_then(|container| container.runs.get(&launch.id));
-        let Some(run @ Run { state: State::Ended { exit }, .. }) = run else { continue };
-        if rests(launch.restart, exit.as_ref()) || !failed(exit.as_ref()) {
-            continue;
-        }
+        let Some(run) = run else { continue };
+        let what = match &run.state {
+            State::Running { .. } => continue,
+            State::Ended { exit } if rests(launch.restart, exit.as_ref()) || !failed(exit.as_ref()) => continue,
+            State::Ended { exit } => words(exit.as_ref()),
+            // Whose end takes long fails like any other.
+            State::Headless => "its first process ended, and others of it did not".to_owned(),
+        };
         let failures = after(run);
-        let message = format!("{}; {}", words(exit.as_ref()), counted(failures));
+        let message = format!("{what}; {}", counted(failures));
         setbacks.push(Setback { subject: subject(name), id: run.leaf, pause: pause(launch, failures), message });
     }
     setbacks

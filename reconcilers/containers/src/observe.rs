@@ -22,7 +22,7 @@ const RECORD_TIMEOUT: Duration = Duration::from_secs(1);
 /// then is what a broken start left.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long those who are killed are waited for, once: who holds much, or waits for a device, ends late.
+/// How long those who are killed are waited for, all together in one look: who holds much, or waits for a device, ends late.
 const KILLED_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What went wrong while reading.
@@ -45,6 +45,7 @@ pub(crate) fn observe(
     unseen: &mut BTreeSet<u64>,
 ) -> Result<Observed, Error> {
     let mut observed = Observed::default();
+    let (mut seen, patience) = (BTreeSet::new(), Instant::now() + KILLED_TIMEOUT);
     for group in hierarchy.groups()? {
         // No container can be called otherwise; the room of limits removes such a group.
         let Ok(name) = group.parse::<Name>() else { continue };
@@ -53,10 +54,11 @@ pub(crate) fn observe(
         for leaf in hierarchy.leaves(&group)? {
             let folder = paths.cgroup.join(name::CGROUP).join(&group).join(name::leaf(&leaf.launch_id));
             let Some(id) = process::folder_id(&folder)? else { continue };
+            seen.insert(id);
             let mut state = if leaf.populated { living(&leaf.pids, booted)? } else { State::Ended { exit: None } };
             // With the first process all others end, a moment before it and after: as soon as they have, it is known how.
             let ends = state == State::Headless && !leaf.frozen && unseen.insert(id);
-            let ended = ends && has_ended(hierarchy, &group, &leaf)?;
+            let ended = ends && has_ended(hierarchy, &group, &leaf, patience)?;
             if ended {
                 unseen.remove(&id);
             }
@@ -80,11 +82,12 @@ pub(crate) fn observe(
         let last_exit = exit::read(&paths.exits(), &name)?;
         observed.containers.insert(name, Container { runs, last_exit });
     }
+    unseen.retain(|id| seen.contains(id));
     Ok(observed)
 }
 
-/// Whether all that is in a leaf without its first process ends by now.
-fn has_ended(hierarchy: &Hierarchy, group: &str, leaf: &Leaf) -> Result<bool, Error> {
+/// Whether all that is in a leaf without its first process ends by now; who is killed is waited for until `patience` is over.
+fn has_ended(hierarchy: &Hierarchy, group: &str, leaf: &Leaf, patience: Instant) -> Result<bool, Error> {
     if hierarchy.wait_empty(group, &leaf.launch_id, END_TIMEOUT)? {
         return Ok(true);
     }
@@ -93,7 +96,7 @@ fn has_ended(hierarchy: &Hierarchy, group: &str, leaf: &Leaf) -> Result<bool, Er
             return Ok(false);
         }
     }
-    Ok(hierarchy.wait_empty(group, &leaf.launch_id, KILLED_TIMEOUT)?)
+    Ok(hierarchy.wait_empty(group, &leaf.launch_id, patience.saturating_duration_since(Instant::now()))?)
 }
 
 /// Whether a process that started at that tick has run for long enough by now.

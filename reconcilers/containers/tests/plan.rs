@@ -271,6 +271,20 @@ fn only_a_failure_that_is_to_be_repeated_is_a_setback() {
     assert_eq!(told[0].message, "it ended, and nobody saw how; 1 failure in a row");
 }
 
+/// Whoever ends so slowly that the first process is gone long before the others passed for one that never failed.
+#[test]
+fn a_slow_end_is_a_failure_like_any_other() {
+    let desired = web_is(Restart::Always);
+    let mut observed = step_on(&desired, &Observed::default());
+    for failures in 1..5 {
+        run_of(&mut observed).state = State::Headless;
+        let told = Planning::setbacks(&desired, &observed);
+        assert_eq!(told[0].pause.is_zero(), failures < 2, "{told:?}");
+        observed = step_on(&desired, &observed);
+        assert_eq!(run_of(&mut observed).ends, failures);
+    }
+}
+
 fn run_of(observed: &mut Observed) -> &mut Run {
     let runs = &mut observed.containers.get_mut(&web()).expect("it is there").runs;
     runs.values_mut().next().expect("it has a run")
