@@ -123,8 +123,10 @@ impl Boots {
         write(&self.now, 0, false);
     }
 
-    /// There will be another manifest: for the next boot it is as if none had been unclean, but this one may become so.
+    /// There will be another manifest: for the next agent and the next boot it is as if none had been unclean, but this one may
+    /// become so.
     pub(crate) fn forget(&self) {
+        write(&self.now, 0, false);
         write(&self.lasting, 1, true);
     }
 
@@ -242,8 +244,9 @@ mod tests {
         boots.look(false, LONG);
         assert_eq!(device.levels(4), [Level::Everything, Level::Everything, Level::Everything, Level::Core]);
         device.boots().forget();
-        assert_eq!(device.boots().level(), Level::Core, "until the manifest is there");
-        assert_eq!(device.levels(1), [Level::Everything], "killed before this boot began anew");
+        assert_eq!(device.boots().level(), Level::Everything, "an agent that was killed then");
+        device.boots().look(false, LONG);
+        assert_eq!(device.levels(1), [Level::Everything], "and the next boot");
         device.levels(4);
         device.boots().begin_anew();
         assert_eq!(device.levels(3), [Level::Everything, Level::Everything, Level::Core]);
