@@ -6,7 +6,7 @@
 //! a time. The core container is the last to be tried.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     collections::BTreeMap,
     os::fd::AsFd as _,
     path::Path,
@@ -48,10 +48,12 @@ const LOOK: Duration = Duration::from_millis(300);
 const STEADY: u64 = 1000;
 /// The same, where nothing is seen in so short a time: as long as memory took to shrink by more than this part of it, which is
 /// more than programs that come and go make of it; and no longer than this.
-const LONG_LOOK: Duration = Duration::from_secs(30);
+const LONG_LOOK: Duration = Duration::from_secs(10);
 const STEADY_LONG: u64 = 250;
 /// When less than this part of it is left to be freed there is no time for that.
 const URGENT: u64 = 25;
+/// So much of all memory, in thousandths, has to be gone in no group before the last resort is taken.
+const GONE: u64 = 100;
 /// How often a suspicion is tried again before somebody is ended for it.
 const CONFIRM: usize = 2;
 /// How long a container's processes may take to be gone, with all that they held.
@@ -109,10 +111,55 @@ pub(crate) struct Guard {
     ended: Cell<Option<Instant>>,
     /// When it last found nobody to blame, and how much memory that no group counts there was then.
     fruitless: Cell<Option<(Instant, u64)>>,
+    /// The most memory that no group counts that there was.
+    most: Cell<u64>,
+    suspicion: RefCell<Suspicion>,
+}
+
+/// Who may have taken what is gone: looked at by the clock, since memory became low.
+#[derive(Debug, Default)]
+struct Suspicion {
+    /// At the last look: the memory that no group counts, and how long processors worked in the kernel for each.
+    last: Option<(u64, BTreeMap<Name, u64>)>,
+    /// What was lost between looks, in bytes, shared out by that work.
+    bytes: BTreeMap<Name, u64>,
+}
+
+impl Suspicion {
+    /// Takes in a look; less than `much` may be lost by itself.
+    fn look(&mut self, left: u64, work: BTreeMap<Name, u64>, much: u64) {
+        if let Some((before, worked)) = self.last.take() {
+            let lost = before.saturating_sub(left);
+            let done = |name: &Name, now: u64| now.saturating_sub(worked.get(name).copied().unwrap_or(now));
+            let all: u64 = work.iter().map(|(name, now)| done(name, *now)).sum();
+            for (name, now) in work.iter().filter(|_| lost > much && all > 0) {
+                let share = u128::from(lost) * u128::from(done(name, *now)) / u128::from(all);
+                *self.bytes.entry(name.clone()).or_default() += u64::try_from(share).unwrap_or_default();
+            }
+        }
+        self.last = Some((left, work));
+    }
+
+    /// What may have been lost by `name`.
+    fn of(&self, name: &Name) -> u64 {
+        self.bytes.get(name).copied().unwrap_or_default()
+    }
+}
+
+/// Lets go on whoever an agent before this one let stand still. Before anything that may take long, or fail.
+pub(crate) fn let_all_go_on() {
+    let go_on = || -> Result<(), cgroup::Error> {
+        let hierarchy = Hierarchy::open(Path::new(CGROUP))?;
+        let each = |group: String| hierarchy.hold_still(&group, false);
+        hierarchy.groups()?.into_iter().map(each).fold(Ok(()), Result::and)
+    };
+    if let Err(error) = go_on() {
+        tracing::warn!(error = chain(&error), "somebody may still stand still");
+    }
 }
 
 impl Guard {
-    /// Listens to the kernel from now on. Whoever an agent before this one let stand still goes on.
+    /// Listens to the kernel from now on.
     ///
     /// # Errors
     /// What is missing, for people.
@@ -123,9 +170,6 @@ impl Guard {
         alarm: Bell,
     ) -> Result<Self, String> {
         let hierarchy = Hierarchy::open(Path::new(CGROUP)).map_err(|error| chain(&error))?;
-        for group in hierarchy.groups().map_err(|error| chain(&error))? {
-            hierarchy.hold_still(&group, false).map_err(|error| chain(&error))?;
-        }
         let pressure = Pressure::listen().map_err(|error| format!("the kernel does not tell of pressure: {error}"))?;
         Ok(Self {
             hierarchy,
@@ -136,6 +180,8 @@ impl Guard {
             audit,
             ended: Cell::new(None),
             fruitless: Cell::new(None),
+            most: Cell::new(0),
+            suspicion: RefCell::default(),
         })
     }
 
@@ -147,18 +193,24 @@ impl Guard {
             let low = is_low();
             if !low {
                 self.fruitless.set(None);
+                self.suspicion.take();
             }
             let until = Instant::now() + if low { LOW_LOOK } else { NO_LOOK };
             if let Err(error) = wait(&sources, until) {
                 return format!("the kernel does not tell of pressure any more: {error}");
             }
             self.alarm.hush();
-            if is_short()
-                && let Err(error) = self.act()
-            {
+            if let Err(error) = self.look().and_then(|()| if is_short() { self.act() } else { Ok(()) }) {
                 tracing::warn!(error = chain(&error), "the guard could not act");
             }
         }
+    }
+
+    fn look(&self) -> Result<(), cgroup::Error> {
+        let (left, total) = self.uncounted()?;
+        self.most.set(self.most.get().max(left));
+        self.suspicion.borrow_mut().look(left, self.work(&self.suspects()?), total / STEADY);
+        Ok(())
     }
 
     fn act(&self) -> Result<(), cgroup::Error> {
@@ -183,7 +235,10 @@ impl Guard {
         }
         let now = Instant::now();
         let found = self.experiment(&suspects, look)?.map(|suspect| (suspect, Evidence::Standstill));
-        let Some((suspect, evidence)) = found.or_else(|| is_urgent().then(|| self.hardest(&suspects)).flatten()) else {
+        // Where groups count what is taken, nobody takes what is not his.
+        let gone = self.most.get().saturating_sub(left) > total / 1000 * GONE;
+        let last_resort = || (is_urgent() && gone).then(|| self.hardest(&suspects)).flatten();
+        let Some((suspect, evidence)) = found.or_else(last_resort) else {
             self.fruitless.set(Some((now, left)));
             return Ok(());
         };
@@ -191,26 +246,30 @@ impl Guard {
         self.end(suspect, &evidence)
     }
 
-    /// The service for which the kernel worked most: the last resort.
+    /// For whom the kernel worked most while memory shrank; if it was not seen to, the service for which it worked most: the last
+    /// resort.
     fn hardest<'a>(&self, suspects: &'a [Suspect]) -> Option<(&'a Suspect, Evidence)> {
         let work = self.work(suspects);
-        let services = suspects.iter().filter(|suspect| suspect.role == ContainerRole::Service);
-        services.max_by_key(|suspect| work.get(&suspect.name)).map(|suspect| (suspect, Evidence::Work))
+        let suspicion = self.suspicion.borrow();
+        let seen = |suspect: &&Suspect| suspect.role == ContainerRole::Service || suspicion.of(&suspect.name) > 0;
+        let by = |suspect: &&Suspect| (suspicion.of(&suspect.name), work.get(&suspect.name).copied());
+        suspects.iter().filter(seen).max_by_key(by).map(|suspect| (suspect, Evidence::Work))
     }
 
-    /// All containers that have processes.
+    /// All containers that have processes; also those that are on their way out, which no manifest knows any more.
     fn suspects(&self) -> Result<Vec<Suspect>, cgroup::Error> {
         let Some(target) = self.accepted.borrow().clone() else { return Ok(Vec::new()) };
         let mut suspects = Vec::new();
-        for (name, container) in &target.manifest.containers {
+        for name in self.hierarchy.groups()?.into_iter().filter_map(|group| group.parse::<Name>().ok()) {
             // One that cannot be read hides nobody else.
             let leaves = self.hierarchy.leaves(name.as_str()).unwrap_or_default();
             let leaves = leaves.into_iter().filter(|leaf| leaf.populated);
             let (launches, pids): (Vec<_>, Vec<_>) = leaves.map(|leaf| (leaf.launch_id, leaf.pids)).unzip();
             if !launches.is_empty() {
-                let (role, restart) = (container.role, container.restart);
+                let known = target.manifest.containers.get(&name).map(|container| (container.role, container.restart));
+                let (role, restart) = known.unwrap_or((ContainerRole::Service, Restart::Always));
                 let pids = pids.into_iter().flatten().collect();
-                suspects.push(Suspect { name: name.clone(), role, restart, launches, pids });
+                suspects.push(Suspect { name, role, restart, launches, pids });
             }
         }
         Ok(suspects)
@@ -239,7 +298,7 @@ impl Guard {
         };
         let mut found = fewest(services, all.len(), loses_less).and_then(|still| {
             let Some(suspect) = still.and_then(|still| all.get(still - 1)) else { return Ok(None) };
-            Ok(self.is_it(suspect, look, loss)?.then_some(*suspect))
+            Ok(self.is_it(&all, suspect, look)?.then_some(*suspect))
         });
         for suspect in &all {
             let stays = matches!(&found, Ok(Some(found)) if found.name == suspect.name);
@@ -250,18 +309,23 @@ impl Guard {
         found
     }
 
-    /// Whether memory shrinks again whenever this one goes on, and less whenever it stands still, which it does in the end:
-    /// whoever stops taking while another stands still does not bring that one down by it once.
-    fn is_it(&self, suspect: &Suspect, look: Look, loss: u64) -> Result<bool, cgroup::Error> {
-        let loses_less = |still: bool| {
-            self.hierarchy.hold_still(suspect.name.as_str(), still)?;
-            Ok::<_, cgroup::Error>(self.loss(look)?.is_none_or(|now| now < loss / 2))
-        };
+    /// Whether memory shrinks whenever this one goes on, and less whenever it stands still, which it does in the end: whoever stops
+    /// taking while another stands still does not bring that one down by it once. All other services stand still meanwhile:
+    /// whoever takes only while that one goes on does not bring it down either.
+    fn is_it(&self, all: &[&Suspect], suspect: &Suspect, look: Look) -> Result<bool, cgroup::Error> {
+        for other in all.iter().filter(|other| other.name != suspect.name) {
+            self.hierarchy.hold_still(other.name.as_str(), other.role == ContainerRole::Service)?;
+        }
+        // It may be one of several.
+        let longer = Look { longest: look.longest * 2, ..look };
         for _ in 0..CONFIRM {
             if is_urgent() {
-                return Ok(true);
+                return Ok(false);
             }
-            if loses_less(false)? || !loses_less(true)? {
+            self.hierarchy.hold_still(suspect.name.as_str(), false)?;
+            let Some(goes_on) = self.loss(longer)? else { return Ok(false) };
+            self.hierarchy.hold_still(suspect.name.as_str(), true)?;
+            if self.loss(look)?.is_some_and(|still| still >= goes_on / 2) {
                 return Ok(false);
             }
         }
@@ -310,7 +374,7 @@ impl Guard {
         if suspect.role == ContainerRole::Service {
             self.holds.take(&suspect.name, message.clone(), suspect.restart == Restart::Never);
         }
-        let killed = suspect.launches.iter().try_for_each(|launch| self.hierarchy.kill(name, launch));
+        let killed = suspect.launches.iter().map(|launch| self.hierarchy.kill(name, launch)).fold(Ok(()), Result::and);
         if let Err(error) = namespace::remove(&Path::new(NAMESPACES).join(name)) {
             tracing::warn!(container = name, error = chain(&error), "its namespaces outlive it");
         }
@@ -389,6 +453,24 @@ mod tests {
     fn suspect(name: &str, role: ContainerRole, pids: &[u32]) -> Suspect {
         let (name, restart) = (name.parse().unwrap(), Restart::Always);
         Suspect { name, role, restart, launches: Vec::new(), pids: pids.to_vec() }
+    }
+
+    #[test]
+    fn what_is_lost_is_shared_out_by_work() {
+        let [busy, taker]: [Name; 2] = ["busy", "taker"].map(|name| name.parse().unwrap());
+        let work = |a, b| BTreeMap::from([(busy.clone(), a), (taker.clone(), b)]);
+        let mut suspicion = Suspicion::default();
+        // Nothing is lost while one is busy, and then something by itself.
+        suspicion.look(1000, work(0, 0), 10);
+        suspicion.look(1000, work(5000, 0), 10);
+        suspicion.look(995, work(9000, 0), 10);
+        assert_eq!((suspicion.of(&busy), suspicion.of(&taker)), (0, 0));
+        suspicion.look(595, work(9100, 300), 10);
+        assert_eq!((suspicion.of(&busy), suspicion.of(&taker)), (100, 300));
+        // Who is new has done nothing yet, and some is given back.
+        suspicion.look(700, BTreeMap::from([(busy.clone(), 9100)]), 10);
+        suspicion.look(600, work(9100, 7), 10);
+        assert_eq!((suspicion.of(&busy), suspicion.of(&taker)), (100, 300));
     }
 
     #[test]

@@ -102,6 +102,7 @@ pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
     let started = clock::now();
     init::let_signals_through()?;
     let life = Life::take().map_err(|source| Error::Runtime { what: "PID 1 cannot be told that it lives", source })?;
+    guard::let_all_go_on();
     storage::mount_data()?;
     let device = device()?;
     let data = Path::new(DATA);

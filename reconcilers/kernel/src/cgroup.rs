@@ -294,7 +294,7 @@ impl Hierarchy {
     /// # Errors
     /// [`Error::Read`], [`Error::Format`].
     pub fn memory_in_use(&self) -> Result<u64, Error> {
-        let parts = self.numbers(&format!("{}/memory.stat", name::CGROUP), ["anon", "shmem", "kernel"])?;
+        let parts = self.numbers(&format!("{}/memory.stat", name::CGROUP), ["anon", "shmem", "kernel", "sock"])?;
         Ok(parts.iter().sum())
     }
 

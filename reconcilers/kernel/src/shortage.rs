@@ -5,6 +5,7 @@ use std::{
     fs::{File, OpenOptions},
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
     os::fd::{AsFd, BorrowedFd},
+    path::Path,
 };
 
 use crate::fault::look;
@@ -90,7 +91,7 @@ pub struct Locks {
 /// # Errors
 /// If procfs cannot be read.
 pub fn locks() -> io::Result<Locks> {
-    let lines = list("/proc/locks", LOCK_BYTES)?;
+    let lines = list(Path::new("/proc/locks"), LOCK_BYTES)?;
     let bytes: usize = lines.iter().map(|line| line.len() + 1).sum();
     let mut locks = Locks { more: bytes as u64 >= LOCK_BYTES, ..Locks::default() };
     for line in lines {
@@ -105,11 +106,25 @@ pub fn locks() -> io::Result<Locks> {
 }
 
 /// Bytes that wait in netlink, packet and raw sockets of the network namespace of the process `pid`, and in TCP connections
-/// that nobody has accepted: what no control group counts.
+/// that nobody has accepted: what no control group counts. Its first thread may have ended, and shows nothing then: another one
+/// does.
 ///
 /// # Errors
 /// If procfs cannot be read, as when the process is gone.
 pub fn socket_queues(pid: u32) -> io::Result<u64> {
+    let threads = look("shortage.threads", || std::fs::read_dir(format!("/proc/{pid}/task")))?;
+    let mut last = Err(io::ErrorKind::NotFound.into());
+    for thread in threads {
+        last = queues(&thread?.path());
+        if last.is_ok() {
+            break;
+        }
+    }
+    last
+}
+
+/// The same of a thread, by its folder.
+fn queues(thread: &Path) -> io::Result<u64> {
     type Read = fn(&str) -> Option<u64>;
     let files: [(&str, Read); 6] = [
         ("netlink", |line| word(line, 4)?.parse().ok()),
@@ -121,7 +136,7 @@ pub fn socket_queues(pid: u32) -> io::Result<u64> {
     ];
     let mut bytes = 0_u64;
     for (file, read) in files {
-        let lines = list(&format!("/proc/{pid}/net/{file}"), SOCKET_BYTES)?;
+        let lines = list(&thread.join("net").join(file), SOCKET_BYTES)?;
         bytes = lines.iter().filter_map(|line| read(line)).fold(bytes, u64::saturating_add);
     }
     Ok(bytes)
@@ -142,7 +157,7 @@ fn not_accepted(line: &str) -> Option<u64> {
     if word(line, 9)? == "0" { received(line) } else { Some(0) }
 }
 
-fn list(path: &str, bytes: u64) -> io::Result<Vec<String>> {
+fn list(path: &Path, bytes: u64) -> io::Result<Vec<String>> {
     look("shortage.list", || BufReader::new(File::open(path)?.take(bytes)).lines().collect())
 }
 

@@ -171,8 +171,8 @@ const FACTS: &[Fact] = &[
     fact(GUARD, "who has 2 % of all memory waiting", "agent/src/guard.rs", "MUCH_QUEUED: u64 = 20;"),
     fact(GUARD, "seven looks of 300 ms", "agent/src/guard.rs", "LOOK: Duration = Duration::from_millis(300);"),
     fact(GUARD, "when 4 ‰ are gone", "agent/src/guard.rs", "STEADY_LONG: u64 = 250;"),
-    fact(GUARD, "as that took, up to 30 s", "agent/src/guard.rs", "LONG_LOOK: Duration = Duration::from_secs(30);"),
-    fact(GUARD, "unless less than 4 % is left", "agent/src/guard.rs", "URGENT: u64 = 25;"),
+    fact(GUARD, "as that took, up to 10 s", "agent/src/guard.rs", "LONG_LOOK: Duration = Duration::from_secs(10);"),
+    fact(GUARD, "below 4 %, with nobody found", "agent/src/guard.rs", "URGENT: u64 = 25;"),
     fact(GUARD, "`oom_score_adj` -500", "reconcilers/kernel/src/launch.rs", "SPARED: i32 = -500;"),
     fact(
         GUARD,
