@@ -185,8 +185,15 @@ fn churn(socket: &str) -> bool {
 
 /// Sends descriptors with its bytes, which nobody asked for: they must not stay with the agent.
 fn descriptors(socket: &str) -> bool {
-    let mut sent = 0;
-    for _ in 0..MESSAGES {
+    let sent = (0..MESSAGES).filter(|_| send_descriptors(socket)).count();
+    tell("descriptors that nobody asked for", sent == MESSAGES, &format!("{sent} messages with {DESCRIPTORS} each"))
+}
+
+/// Once it answers, it has taken them. The kernel lets a user have so many on their way only, and a connection that is one too many
+/// is closed at once: both say so, and it is tried again.
+fn send_descriptors(socket: &str) -> bool {
+    let deadline = Instant::now() + ANSWER;
+    while Instant::now() < deadline {
         let Ok(mut stream) = connect(socket) else { continue };
         // `struct cmsghdr` (length, SOL_SOCKET, SCM_RIGHTS) and the descriptors; `struct iovec`; `struct msghdr`.
         let own = stream.as_raw_fd().to_ne_bytes();
@@ -199,20 +206,13 @@ fn descriptors(socket: &str) -> bool {
             [data.as_mut_ptr() as u64, data.len() as u64].iter().flat_map(|word| word.to_ne_bytes()).collect();
         let words = [0, 0, vector.as_mut_ptr() as u64, 1, control.as_mut_ptr() as u64, control.len() as u64, 0];
         let mut message: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
-        // Once it answers, it has taken them; the kernel lets a user have so many on their way only, and then says so.
-        let mut send = || {
-            let words = [stream.as_raw_fd().into(), message.as_mut_slice().into(), 0.into()];
-            call(libc::SYS_sendmsg, words)
-        };
-        let deadline = Instant::now() + ANSWER;
-        let mut taken = send();
-        while taken.is_err() && Instant::now() < deadline {
-            // Nobody tells when: it waits for 20 ms and asks again.
-            let _ = call(libc::SYS_poll, [0.into(), 0.into(), 20.into()]);
-            taken = send();
+        let words = [stream.as_raw_fd().into(), message.as_mut_slice().into(), 0.into()];
+        if call(libc::SYS_sendmsg, words).is_ok() {
+            let _ = stream.read(&mut [0; 64]);
+            return true;
         }
-        sent += usize::from(taken.is_ok());
-        let _ = stream.read(&mut [0; 64]);
+        // Nobody tells when: it waits for 20 ms and asks again.
+        let _ = call(libc::SYS_poll, [0.into(), 0.into(), 20.into()]);
     }
-    tell("descriptors that nobody asked for", sent == MESSAGES, &format!("{sent} messages with {DESCRIPTORS} each"))
+    false
 }
