@@ -87,6 +87,12 @@ const FACTS: &[Fact] = &[
         "reconcilers/kernel/src/settings.rs",
         "\"kernel/hung_task_timeout_secs\", \"300\"",
     ),
+    fact(
+        "docs/resources.md",
+        "`preempt=full` on the signed command line",
+        "e2e/xtask/src/image/mod.rs",
+        " preempt=full\"",
+    ),
     fact(OPERATE, "ends in a panic and a restart after 5 s", "e2e/xtask/src/image/mod.rs", " panic=5 "),
     fact(
         OPERATE,
