@@ -364,7 +364,7 @@ struct Times {
 #[test]
 fn vm_neighbour_keeps_its_time() -> Result<()> {
     let mut progress = Progress::open()?;
-    let (seconds, rounds) = (if whole() { 10 } else { 3 }, 5);
+    let (seconds, rounds) = (if whole() { 7 } else { 3 }, 5);
     let mut bench = Bench::ready("neighbour")?;
     let folder = bench.folder("documents")?;
     bench.deliver(&["probe-1.0.0"])?;
