@@ -200,21 +200,21 @@ impl Guard {
                 return format!("the kernel does not tell of pressure any more: {error}");
             }
             self.alarm.hush();
-            if let Err(error) = self.look().and_then(|()| if is_short() { self.act() } else { Ok(()) }) {
+            if let Err(error) = self.look() {
                 tracing::warn!(error = chain(&error), "the guard could not act");
             }
         }
     }
 
     fn look(&self) -> Result<(), cgroup::Error> {
-        let (left, total) = self.uncounted()?;
+        let ((left, total), suspects) = (self.uncounted()?, self.suspects()?);
         self.most.set(self.most.get().max(left));
-        self.suspicion.borrow_mut().look(left, self.work(&self.suspects()?), total / STEADY);
-        Ok(())
+        self.suspicion.borrow_mut().look(left, self.work(&suspects), total / STEADY);
+        if is_short() { self.act((left, total), &suspects) } else { Ok(()) }
     }
 
-    fn act(&self) -> Result<(), cgroup::Error> {
-        let (left, total) = self.uncounted()?;
+    /// With what was just seen: the memory that no group counts, all of it, and who has processes.
+    fn act(&self, (left, total): (u64, u64), suspects: &[Suspect]) -> Result<(), cgroup::Error> {
         let short = Look { longest: LOOK, much: total / STEADY };
         // What was ended may give its memory back slowly: nobody else is to blame for that.
         if self.ended.get().is_some_and(|ended| ended.elapsed() < END) && self.loss(short)?.is_none() {
@@ -227,17 +227,16 @@ impl Guard {
             Some(_) => return Ok(()),
             None => short,
         };
-        let suspects = self.suspects()?;
         let much = total / 1000 * MUCH_QUEUED;
         let queued = |pid| shortage::socket_queues(pid).ok();
-        if let Some((suspect, evidence)) = blame(&suspects, &shortage::locks().unwrap_or_default(), queued, much) {
+        if let Some((suspect, evidence)) = blame(suspects, &shortage::locks().unwrap_or_default(), queued, much) {
             return self.end(suspect, &evidence);
         }
         let now = Instant::now();
-        let found = self.experiment(&suspects, look)?.map(|suspect| (suspect, Evidence::Standstill));
+        let found = self.experiment(suspects, look)?.map(|suspect| (suspect, Evidence::Standstill));
         // Where groups count what is taken, nobody takes what is not his.
         let gone = self.most.get().saturating_sub(left) > total / 1000 * GONE;
-        let last_resort = || (is_urgent() && gone).then(|| self.hardest(&suspects)).flatten();
+        let last_resort = || (is_urgent() && gone).then(|| self.hardest(suspects)).flatten();
         let Some((suspect, evidence)) = found.or_else(last_resort) else {
             self.fruitless.set(Some((now, left)));
             return Ok(());
