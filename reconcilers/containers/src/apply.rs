@@ -29,7 +29,7 @@ use crate::{
 
 /// How long everything may take to be gone after SIGKILL. A process that the kernel holds in the middle of a call, for
 /// want of a device that answers, ends when that does; the step is tried again.
-const KILL_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What went wrong with containers.
 #[derive(Debug, thiserror::Error)]

@@ -13,7 +13,7 @@ use catenoid_kernel::{
 };
 use catenoid_schema::{name::Name, units::Timestamp};
 
-use crate::{Container, Observed, Paths, Run, State, exit, history::STEADY};
+use crate::{Container, Observed, Paths, Run, State, apply::KILL_TIMEOUT, exit, history::STEADY};
 
 /// How long the record of an end is waited for, once. PID 1 writes it as it reaps, within milliseconds.
 const RECORD_TIMEOUT: Duration = Duration::from_secs(1);
@@ -21,9 +21,6 @@ const RECORD_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the end of those is waited for, once, whose first process is gone. The kernel kills them with it; who is not killed by
 /// then is what a broken start left.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// How long those who are killed are waited for, all together in one look: who holds much, or waits for a device, ends late.
-const KILLED_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What went wrong while reading.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +42,8 @@ pub(crate) fn observe(
     unseen: &mut BTreeSet<u64>,
 ) -> Result<Observed, Error> {
     let mut observed = Observed::default();
-    let (mut seen, patience) = (BTreeSet::new(), Instant::now() + KILLED_TIMEOUT);
+    // For all together that were killed: who holds much, or waits for a device, ends late.
+    let (mut seen, patience) = (BTreeSet::new(), Instant::now() + KILL_TIMEOUT);
     for group in hierarchy.groups()? {
         // No container can be called otherwise; the room of limits removes such a group.
         let Ok(name) = group.parse::<Name>() else { continue };
@@ -71,11 +69,11 @@ pub(crate) fn observe(
                 State::Headless | State::Ended { .. } => false,
             };
             // Of one without a mark nothing is known: a version before marks started it.
-            let marked = |mark| hierarchy.marked(&group, &leaf.launch_id, mark);
-            let started_by = marked(Mark::Launcher)?;
+            let marks = [Mark::Launcher, Mark::Stop, Mark::Ends];
+            let [started_by, stop, ends] = hierarchy.marked(&group, &leaf.launch_id, marks)?;
             let outdated = matches!(state, State::Running { .. }) && started_by.is_some_and(|mark| mark != launcher);
-            let stop = marked(Mark::Stop)?.and_then(|mark| serde_json::from_str(&mark).ok());
-            let ends = marked(Mark::Ends)?.and_then(|mark| mark.parse().ok()).unwrap_or_default();
+            let stop = stop.and_then(|mark| serde_json::from_str(&mark).ok());
+            let ends = ends.and_then(|mark| mark.parse().ok()).unwrap_or_default();
             let steady = matches!(state, State::Running { started, .. } if lasts(started));
             runs.insert(leaf.launch_id, Run { leaf: id, state, frozen, astray, outdated, stop, ends, steady });
         }

@@ -326,7 +326,8 @@ impl Hierarchy {
     /// # Errors
     /// [`Error::Name`], [`Error::Read`].
     pub fn is_held_still(&self, container: &str) -> Result<bool, Error> {
-        Ok(self.attribute(&group(container)?, STILL)?.is_some_and(|still| still == "1"))
+        let [still] = self.attributes(&group(container)?, [STILL])?;
+        Ok(still.is_some_and(|still| still == "1"))
     }
 
     /// Makes the group of `container`.
@@ -391,8 +392,13 @@ impl Hierarchy {
     ///
     /// # Errors
     /// [`Error::Name`], [`Error::Read`].
-    pub fn marked(&self, container: &str, launch_id: &str, mark: Mark) -> Result<Option<String>, Error> {
-        self.attribute(&leaf(container, launch_id)?, mark.attribute())
+    pub fn marked<const N: usize>(
+        &self,
+        container: &str,
+        launch_id: &str,
+        marks: [Mark; N],
+    ) -> Result<[Option<String>; N], Error> {
+        self.attributes(&leaf(container, launch_id)?, marks.map(Mark::attribute))
     }
 
     /// The leaves of `container`, in the order of launch ids; none if it has no group.
@@ -510,16 +516,20 @@ impl Hierarchy {
         written.map_err(|source| Error::Write { path: self.path.join(folder), value: value.to_owned(), source })
     }
 
-    fn attribute(&self, folder: &str, attribute: &str) -> Result<Option<String>, Error> {
+    fn attributes<const N: usize>(&self, folder: &str, names: [&str; N]) -> Result<[Option<String>; N], Error> {
         let failed = |source: io::Error| Error::Read { path: self.path.join(folder), source };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let Some(fd) = found(self.open_below(folder, flags).map_err(failed))? else { return Ok(None) };
-        let mut value = [0; MARK_BYTES];
-        match look("cgroup.marked", || fgetxattr(&fd, attribute, &mut value)) {
-            Ok(length) => Ok(Some(String::from_utf8_lossy(&value[..length]).into_owned())),
-            Err(Errno::NODATA) => Ok(None),
-            Err(source) => Err(failed(source.into())),
+        let mut values = [const { None }; N];
+        let Some(fd) = found(self.open_below(folder, flags).map_err(failed))? else { return Ok(values) };
+        for (name, place) in names.into_iter().zip(&mut values) {
+            let mut value = [0; MARK_BYTES];
+            *place = match look("cgroup.marked", || fgetxattr(&fd, name, &mut value)) {
+                Ok(length) => Some(String::from_utf8_lossy(&value[..length]).into_owned()),
+                Err(Errno::NODATA) => None,
+                Err(source) => return Err(failed(source.into())),
+            };
         }
+        Ok(values)
     }
 
     fn make(&self, group: &str) -> Result<(), Error> {
