@@ -6,10 +6,10 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
 use crate::frames::{self, End, Row};
+use crate::netlink;
 use crate::sys::{self, Arg, Refusal, call};
 
-/// `SIOCGIFINDEX` (linux/sockios.h), and every protocol of Ethernet (linux/if_ether.h).
-const NUMBER_OF: i64 = 0x8933;
+/// Every protocol of Ethernet (linux/if_ether.h).
 const EVERYTHING: u16 = 3;
 
 /// A member as `HARDWARE,IPV4,IPV6`.
@@ -26,7 +26,7 @@ pub(crate) fn end(text: &str) -> Option<End> {
 /// Sends each row by `interface`, and prints what may arrive of them: `arrives` or `dropped`, and the row's name.
 pub(crate) fn send(interface: &str, rows: &[Row]) -> Result<(), Refusal> {
     let socket = open(0)?;
-    let mut address = on(&socket, interface)?;
+    let mut address = on(interface)?;
     let length = i64::try_from(address.len()).unwrap_or_default();
     for Row { name, arrives, frames } in rows {
         for frame in frames {
@@ -77,11 +77,7 @@ fn open(protocol: u16) -> Result<OwnedFd, Refusal> {
 }
 
 /// `struct sockaddr_ll` of an interface.
-fn on(socket: &OwnedFd, interface: &str) -> Result<Vec<u8>, Refusal> {
-    // `struct ifreq`: the name, then the number.
-    let mut request = [0; 40];
-    request[..interface.len().min(15)].copy_from_slice(&interface.as_bytes()[..interface.len().min(15)]);
-    call(libc::SYS_ioctl, [socket.as_raw_fd().into(), NUMBER_OF.into(), Arg::Bytes(&mut request)])?;
+fn on(interface: &str) -> Result<Vec<u8>, Refusal> {
     let family = u16::try_from(libc::AF_PACKET).unwrap_or_default().to_ne_bytes();
-    Ok([&family[..], &[0; 2], &request[16..20], &[0; 12]].concat())
+    Ok([&family[..], &[0; 2], &netlink::number(interface)?.to_ne_bytes(), &[0; 12]].concat())
 }

@@ -73,3 +73,16 @@ pub(crate) fn ask(socket: &OwnedFd, kind: u16, flags: u16, body: &[u8]) -> Resul
         _ => Ok(1),
     }
 }
+
+/// The number of an interface.
+pub(crate) fn number(name: &str) -> Result<u32, Refusal> {
+    /// `SIOCGIFINDEX` (linux/sockios.h).
+    const NUMBER_OF: i64 = 0x8933;
+    let socket = sys::owned(call(libc::SYS_socket, [libc::AF_INET.into(), libc::SOCK_DGRAM.into(), 0.into()])?);
+    // `struct ifreq`: name and number.
+    let mut request = [0; 40];
+    let unknown = || Refusal { errno: libc::ENODEV, filter: false };
+    request[..16].get_mut(..name.len()).ok_or_else(unknown)?.copy_from_slice(name.as_bytes());
+    call(libc::SYS_ioctl, [socket.as_raw_fd().into(), NUMBER_OF.into(), Arg::Bytes(&mut request)])?;
+    request[16..].first_chunk().map(|number| u32::from_ne_bytes(*number)).ok_or_else(unknown)
+}

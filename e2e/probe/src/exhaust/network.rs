@@ -3,12 +3,11 @@
 use std::fs;
 use std::os::fd::OwnedFd;
 
-use super::sockets::close;
 use super::taking::{Stop, Taking};
 use crate::netlink::{
     self, CREATE, IFLA_IFNAME, IFLA_INFO_KIND, IFLA_LINKINFO, NEW_LINK, REQUEST_ACK, ask, attribute, link,
 };
-use crate::sys::{Arg, Refusal, call};
+use crate::sys::Refusal;
 
 /// linux/rtnetlink.h, linux/neighbour.h, linux/if_addr.h.
 const NEW_ADDRESS: u16 = 20;
@@ -32,8 +31,6 @@ const LO: u32 = 1;
 /// linux/netlink.h, linux/xfrm.h.
 const XFRM: i64 = 6;
 const NEW_POLICY: u16 = 19;
-/// `SIOCGIFINDEX` (linux/sockios.h).
-const NUMBER_OF: i64 = 0x8933;
 const BRIDGE: &str = "exhaust-bridge";
 const PF_BRIDGE: u8 = 7;
 const INET: u8 = 2;
@@ -153,25 +150,14 @@ fn make(socket: &OwnedFd, kind: &str, name: &str) -> Result<i64, Refusal> {
 /// Makes an interface and gives its number.
 fn made(socket: &OwnedFd, kind: &str, name: &str) -> Result<u32, Refusal> {
     make(socket, kind, name)?;
-    number(name).ok_or(Refusal { errno: libc::ENODEV, filter: false })
-}
-
-fn number(name: &str) -> Option<u32> {
-    let fd = call(libc::SYS_socket, [libc::AF_INET.into(), libc::SOCK_DGRAM.into(), 0.into()]).ok()?;
-    // `struct ifreq`: name and number.
-    let mut request = [0; 40];
-    request.get_mut(..name.len())?.copy_from_slice(name.as_bytes());
-    let asked = call(libc::SYS_ioctl, [fd.into(), NUMBER_OF.into(), Arg::Bytes(&mut request)]);
-    close(fd);
-    asked.ok()?;
-    request[16..].first_chunk().map(|number| u32::from_ne_bytes(*number))
+    netlink::number(name)
 }
 
 /// The number of an interface that is not `lo`.
 fn foreign() -> Option<u32> {
     let listed = fs::read_to_string("/proc/net/dev").ok()?;
     let mut names = listed.lines().filter_map(|line| line.split_once(':')).map(|(name, _)| name.trim());
-    names.find(|name| *name != "lo").and_then(number)
+    names.find(|name| *name != "lo").and_then(|name| netlink::number(name).ok())
 }
 
 /// Memory of the firewall's kind without the firewall's protocol.
