@@ -8,6 +8,10 @@ use std::time::{Duration, Instant};
 
 /// What a failure shows of the console: enough for a panic with its trace.
 const TAIL_LINES: usize = 40;
+/// What PID 1 says first in each boot, and how many lines from there on tell how it came to that boot. What stands before it is
+/// the end of the boot before, or the beginning of this one.
+const BOOTED: &str = "catenoid: booted";
+const BOOTED_LINES: usize = 3;
 
 /// A console being read by a thread of its own until the machine closes it.
 #[derive(Debug, Clone)]
@@ -81,17 +85,23 @@ impl Console {
         self.lock().text.len()
     }
 
-    /// The last lines, for an error.
+    /// The last lines, for an error, and those before the last start of the device.
     #[must_use]
     pub fn tail(&self) -> String {
         let text = self.text();
-        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-        lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
+        let Some((before, since)) = text.rfind(BOOTED).map(|at| text.split_at(at)) else { return last_lines(&text) };
+        let first: Vec<_> = since.lines().take(BOOTED_LINES).collect();
+        format!("{}\n{}\n[...]\n{}", last_lines(before), first.join("\n"), last_lines(since))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.shared.state.lock().expect("the reader does not panic")
     }
+}
+
+fn last_lines(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
 }
 
 fn read_all(mut stream: UnixStream, shared: &Shared) {
@@ -165,5 +175,19 @@ mod tests {
         drop(writer);
         assert_eq!(console.wait("boot", 4, soon()), Seen::Ended);
         assert_eq!(console.tail(), "booted");
+    }
+
+    #[test]
+    fn the_tail_shows_why_the_device_started_again() {
+        let (mut writer, reader) = UnixStream::pair().expect("a socket pair");
+        let console = Console::new(reader);
+        let text =
+            "panic\ncatenoid: booted\ncatenoid: the watchdog reset the machine\n".to_owned() + &"on\n".repeat(99);
+        writer.write_all(text.as_bytes()).expect("the reader lives");
+        drop(writer);
+        assert_eq!(console.wait("never", 0, Instant::now() + Duration::from_secs(10)), Seen::Ended);
+        let tail = console.tail();
+        assert!(tail.starts_with("panic\ncatenoid: booted\ncatenoid: the watchdog reset"), "{tail}");
+        assert!(tail.ends_with("on") && tail.lines().count() < 2 * TAIL_LINES, "{tail}");
     }
 }

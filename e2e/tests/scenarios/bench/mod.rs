@@ -217,10 +217,11 @@ impl Bench {
             }
         }
         let subjects = last.map(|status| status.subjects).unwrap_or_default();
-        let open: Vec<_> = subjects.iter().filter(|subject| !is_well(subject)).collect();
+        let open: Vec<_> = subjects.iter().filter(|subject| !is_well(subject)).map(in_short).collect();
         bail!(
-            "not within {} s: {what}; not well: {open:#?}\nconsole:\n{}",
+            "not within {} s: {what}; not well:\n{}\nconsole:\n{}",
             SOON.as_secs(),
+            open.join("\n"),
             self.device.console().tail()
         )
     }
@@ -353,6 +354,12 @@ pub(crate) fn converged(status: &Status) -> Option<Digest> {
 /// Synced and healthy.
 pub(crate) fn is_well(subject: &SubjectStatus) -> bool {
     (subject.sync, subject.health) == (Sync::Synced, Health::Healthy)
+}
+
+/// A line of an error: what CI keeps of a long one is its beginning.
+fn in_short(subject: &SubjectStatus) -> String {
+    let why: Vec<_> = subject.conditions.iter().map(|why| format!("{}: {}", why.reason, why.message)).collect();
+    format!("  {}: {:?}, {:?}: {}", subject.subject, subject.sync, subject.health, why.join("; "))
 }
 
 /// What a person is shown of a subject under this name.
