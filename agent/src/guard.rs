@@ -42,10 +42,11 @@ const LOW_LOOK: Duration = Duration::from_millis(500);
 const NO_LOOK: Duration = Duration::from_secs(86_400);
 /// So much of all memory in its queues is evidence, in thousandths.
 const MUCH_QUEUED: u64 = 20;
-/// How long the device is looked at while containers stand still, and what memory may shrink in that time by itself: this part
-/// of it.
+/// How long the device is looked at, and what memory may shrink in that time by itself: this part of it.
 const LOOK: Duration = Duration::from_millis(300);
 const STEADY: u64 = 1000;
+/// How often memory is read while containers stand still, which is no longer than it has to be.
+const STEP: Duration = Duration::from_millis(100);
 /// The same, where nothing is seen in so short a time: as long as memory took to shrink by more than this part of it, which is
 /// more than programs that come and go make of it; and no longer than this.
 const LONG_LOOK: Duration = Duration::from_secs(10);
@@ -93,6 +94,7 @@ impl std::fmt::Display for Evidence {
 /// How the memory that no group counts is looked at.
 #[derive(Debug, Clone, Copy)]
 struct Look {
+    step: Duration,
     longest: Duration,
     /// What it may shrink by itself, in bytes.
     much: u64,
@@ -215,13 +217,16 @@ impl Guard {
 
     /// With what was just seen: the memory that no group counts, all of it, and who has processes.
     fn act(&self, (left, total): (u64, u64), suspects: &[Suspect]) -> Result<(), cgroup::Error> {
-        let short = Look { longest: LOOK, much: total / STEADY };
+        let short = Look { step: LOOK, longest: LOOK, much: total / STEADY };
         // What was ended may give its memory back slowly: nobody else is to blame for that.
         if self.ended.get().is_some_and(|ended| ended.elapsed() < END) && self.loss(short)?.is_none() {
             return Ok(());
         }
         // A device that is always so full is looked at again when less is left: for as long as it took to become less.
-        let long = |at: Instant| Look { longest: at.elapsed().clamp(LOOK, LONG_LOOK), much: total / STEADY_LONG };
+        let long = |at: Instant| {
+            let longest = at.elapsed().clamp(LOOK, LONG_LOOK);
+            Look { step: LOOK, longest, much: total / STEADY_LONG }
+        };
         let look = match self.fruitless.get() {
             Some((at, before)) if left + long(at).much <= before => long(at),
             Some(_) => return Ok(()),
@@ -274,13 +279,15 @@ impl Guard {
         Ok(suspects)
     }
 
-    /// Lets containers stand still, services first, as many as it takes for memory to shrink less than half as fast; who is the
-    /// last of them, if it shrinks again as soon as that one goes on. All others go on then.
+    /// Lets containers stand still, services first and of them the one for which the kernel works most, as many as it takes for
+    /// memory to shrink less than half as fast; who is the last of them, if it shrinks again as soon as that one goes on. All
+    /// others go on then.
     fn experiment<'a>(&self, suspects: &'a [Suspect], mut look: Look) -> Result<Option<&'a Suspect>, cgroup::Error> {
         let before = self.work(suspects);
         let Some(loss) = self.loss(look)? else { return Ok(None) };
         // Until as much is lost at half of that pace.
-        look.longest = Duration::from_millis(2000 * look.much / loss.max(1)).clamp(LOOK, LONG_LOOK);
+        look.longest = Duration::from_millis(2000 * look.much / loss.max(1)).clamp(STEP, LONG_LOOK);
+        look.step = STEP;
         let after = self.work(suspects);
         let worked = |suspect: &Suspect| {
             let time = after.get(&suspect.name).zip(before.get(&suspect.name));
@@ -315,8 +322,8 @@ impl Guard {
         for other in all.iter().filter(|other| other.name != suspect.name) {
             self.hierarchy.hold_still(other.name.as_str(), other.role == ContainerRole::Service)?;
         }
-        // It may be one of several.
-        let longer = Look { longest: look.longest * 2, ..look };
+        // It may be one of several, and has to come to run first.
+        let longer = Look { longest: (look.longest * 2).max(LOOK), ..look };
         for _ in 0..CONFIRM {
             if is_urgent() {
                 return Ok(false);
@@ -339,7 +346,7 @@ impl Guard {
                 clippy::disallowed_methods,
                 reason = "nobody tells when memory shrinks: this is a look, not a wait"
             )]
-            std::thread::sleep(LOOK);
+            std::thread::sleep(look.step);
             let lost = before.saturating_sub(self.uncounted()?.0);
             let elapsed = begun.elapsed();
             if lost > look.much {
@@ -402,14 +409,15 @@ fn is_urgent() -> bool {
     Memory::read().is_ok_and(|memory| memory.free < memory.total / URGENT)
 }
 
-/// The fewest that have to stand still for memory to shrink less, as `loses_less` tells: of the first ones, which are services,
-/// and else of all. It looks about log2 times.
+/// The fewest that have to stand still for memory to shrink less, as `loses_less` tells: the first, mostly; else of the first
+/// ones, which are services, and else of all. It looks about log2 times.
 fn fewest<E>(
     services: usize,
     all: usize,
     mut loses_less: impl FnMut(usize) -> Result<bool, E>,
 ) -> Result<Option<usize>, E> {
-    for (mut too_few, mut enough) in [(0, services), (services, all)] {
+    let first = services.min(1);
+    for (mut too_few, mut enough) in [(0, first), (first, services), (services, all)] {
         if too_few == enough || !loses_less(enough)? {
             continue;
         }
