@@ -57,6 +57,8 @@ const SAMPLE: [(&str, By, &str); 9] = [
 const ANSWER: Duration = Duration::from_secs(20);
 /// How often a row is taken beside which the neighbour seems to wait too long, in turns with what is permitted.
 const TURNS: usize = 5;
+/// For how many seconds what is permitted is taken at least in its turn: one differs from the next.
+const LEAST: usize = 5;
 /// For how many seconds a row is taken at most: in the sample until it is stopped, also on a slow machine.
 const LONGEST: [u64; 2] = [120, 60];
 /// Root lets c0 begin anew, without what it has put into its network namespace.
@@ -249,7 +251,7 @@ impl Exhausted {
                 let taken = self.take(row, by, longest)?;
                 beside.push(self.seconds(&taken)?);
             }
-            let length = beside.last().map_or(0, Vec::len).max(1);
+            let length = beside.last().map_or(0, Vec::len).max(LEAST);
             let taken = self.take(PERMITTED, By::Bare, u64::try_from(length)? + 2)?;
             like.push(self.seconds(&taken)?.into_iter().take(length).collect());
         }

@@ -62,7 +62,7 @@ impl Variant {
     /// The kernel command line; it is part of what is signed. [req->SF-3]
     fn command_line(self) -> String {
         let fixed = "console=ttyS0 quiet panic=5 lockdown=integrity module.sig_enforce=1 init_on_alloc=1 init_on_free=1 \
-                     slab_nomerge randomize_kstack_offset=on vsyscall=none preempt=full";
+                     slab_nomerge randomize_kstack_offset=on vsyscall=none preempt=full rcutree.use_softirq=0";
         match self {
             Self::Production => fixed.to_owned(),
             Self::Test | Self::Faults => format!("{fixed} rdinit=/run/probe/init"),

@@ -91,7 +91,7 @@ const FACTS: &[Fact] = &[
         "docs/resources.md",
         "`preempt=full` on the signed command line",
         "e2e/xtask/src/image/mod.rs",
-        " preempt=full\"",
+        " preempt=full rcutree.use_softirq=0\"",
     ),
     fact(OPERATE, "ends in a panic and a restart after 5 s", "e2e/xtask/src/image/mod.rs", " panic=5 "),
     fact(
