@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     boots,
-    console::say,
+    console::{self, say},
     intake::chain,
     paths::{AGENT_END, CGROUP, DATA, EXITS, FOREIGN, MODULES, RESET, RUN},
 };
@@ -104,6 +104,7 @@ pub(crate) enum Error {
 /// # Errors
 /// Whatever leaves the machine without a way on.
 pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
+    console::never_wait();
     init::mount_kernel_file_systems()?;
     if init::on_initial_ramfs()? {
         let mut foreign = init::move_root_to_memory()?;

@@ -1,40 +1,58 @@
 //! The only way to the console and the log: what is written is made harmless here. Names of files, of programs and of what
 //! documents hold are not ours.
 
-use std::io::{self, Write as _};
+use std::{
+    io::{self, Write as _},
+    time::Duration,
+};
 
+use catenoid_kernel::console::{self, Line};
 use catenoid_schema::foreign::clean;
+
+/// What PID 1 and the agent say. One that takes nothing for so long is not waited for: a terminal may hold it for ever.
+static CONSOLE: Line = Line::new(Duration::from_secs(2));
+
+/// Nobody waits for the console from now on: not this process, nor those that it starts.
+pub(crate) fn never_wait() {
+    // It fails only where there is none.
+    let _ = console::never_wait(io::stdout());
+    let _ = console::never_wait(io::stderr());
+}
 
 /// Says something on the console, as PID 1.
 pub(crate) fn say(text: &str) {
-    println!("catenoid: {}", clean(text));
+    CONSOLE.say(io::stdout(), format!("catenoid: {}\n", clean(text)).as_bytes());
 }
 
 /// Says why this program ends.
 pub(crate) fn end(why: &str) {
-    eprintln!("catenoid-agent: error: {}", clean(why));
+    CONSOLE.say(io::stderr(), format!("catenoid-agent: error: {}\n", clean(why)).as_bytes());
 }
 
-/// Where the log is written to, an event at once.
+/// The log of this process, an event at once. It takes every event: what the console does not take is lost.
 #[derive(Debug)]
-pub(crate) struct Log<W>(pub(crate) W);
+pub(crate) struct Log;
 
-impl<W: io::Write> io::Write for Log<W> {
+/// The log of this process.
+pub(crate) fn log() -> Log {
+    Log
+}
+
+impl io::Write for Log {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
-        let text = String::from_utf8_lossy(event);
-        let line = clean(text.strip_suffix('\n').unwrap_or(&text)) + "\n";
-        self.0.write_all(line.as_bytes())?;
+        CONSOLE.say(io::stderr(), line(event).as_bytes());
         Ok(event.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
+        Ok(())
     }
 }
 
-/// The log of this process.
-pub(crate) fn log() -> Log<io::Stderr> {
-    Log(io::stderr())
+/// An event of the log, made harmless.
+fn line(event: &[u8]) -> String {
+    let text = String::from_utf8_lossy(event);
+    clean(text.strip_suffix('\n').unwrap_or(&text)) + "\n"
 }
 
 /// Prints what nobody else had a part in, as it is.
@@ -50,14 +68,11 @@ pub(crate) fn complain(text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
-
     use super::*;
 
     #[test]
     fn an_event_of_the_log_is_one_line_and_acts_on_no_terminal() {
-        let mut log = Log(Vec::new());
-        log.write_all("INFO x\nINFO y \u{1b}[2J\u{202e}\u{200b}\u{9b}\n".as_bytes()).unwrap();
-        assert_eq!(String::from_utf8(log.0).unwrap(), "INFO x\\nINFO y \\u{1b}[2J\\u{202e}\\u{200b}\\u{9b}\n");
+        let line = line("INFO x\nINFO y \u{1b}[2J\u{202e}\u{200b}\u{9b}\n".as_bytes());
+        assert_eq!(line, "INFO x\\nINFO y \\u{1b}[2J\\u{202e}\\u{200b}\\u{9b}\n");
     }
 }

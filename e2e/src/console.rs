@@ -1,6 +1,6 @@
 //! The serial console: everything the firmware, the kernel and PID 1 print, kept and waited on.
 
-use std::io::Read;
+use std::io::{self, Read, Write as _};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
@@ -17,6 +17,7 @@ const BOOTED_LINES: usize = 3;
 #[derive(Debug, Clone)]
 pub struct Console {
     shared: Arc<Shared>,
+    keyboard: Arc<UnixStream>,
 }
 
 #[derive(Debug, Default)]
@@ -43,11 +44,16 @@ pub enum Seen {
 }
 
 impl Console {
-    pub(crate) fn new(stream: UnixStream) -> Self {
+    pub(crate) fn new(stream: UnixStream) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
-        let console = Self { shared: Arc::clone(&shared) };
+        let console = Self { shared: Arc::clone(&shared), keyboard: Arc::new(stream.try_clone()?) };
         thread::spawn(move || read_all(stream, &shared));
-        console
+        Ok(console)
+    }
+
+    /// Sends what somebody at the other end of the line would.
+    pub fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        (&*self.keyboard).write_all(bytes)
     }
 
     /// Waits until `pattern` stands in the text at or behind `from`.
@@ -153,8 +159,6 @@ impl Plain {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
-
     #[test]
     fn escape_sequences_are_dropped_across_pieces() {
         let (mut plain, mut text) = (Plain::default(), String::new());
@@ -167,7 +171,7 @@ mod tests {
     #[test]
     fn waiting_ends_by_pattern_mark_deadline_and_close() {
         let (mut writer, reader) = UnixStream::pair().expect("a socket pair");
-        let console = Console::new(reader);
+        let console = Console::new(reader).expect("a second handle");
         let soon = || Instant::now() + Duration::from_secs(10);
         writer.write_all(b"booted\n").expect("the reader lives");
         assert_eq!(console.wait("boot", 0, soon()), Seen::At(4));
@@ -180,7 +184,7 @@ mod tests {
     #[test]
     fn the_tail_shows_why_the_device_started_again() {
         let (mut writer, reader) = UnixStream::pair().expect("a socket pair");
-        let console = Console::new(reader);
+        let console = Console::new(reader).expect("a second handle");
         let text =
             "panic\ncatenoid: booted\ncatenoid: the watchdog reset the machine\n".to_owned() + &"on\n".repeat(99);
         writer.write_all(text.as_bytes()).expect("the reader lives");

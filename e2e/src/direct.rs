@@ -45,7 +45,7 @@ impl Boot<'_> {
         let _machine = Machine(command.spawn().map_err(failed)?);
         // It holds our copy of the machine's end of the console, which would keep the console open behind the machine.
         drop(command);
-        let console = Console::new(ours);
+        let console = Console::new(ours).map_err(failed)?;
         match console.wait(last, 0, Instant::now() + patience) {
             Seen::At(_) => Ok(console.text()),
             Seen::NotInTime => {

@@ -318,7 +318,8 @@ impl Builder {
         let (qemu, greeting) = self.start_qemu(vm.ssh_port)?;
         vm.qemu = Some(qemu);
         vm.wait_greeting(greeting)?;
-        vm.console = Some(Console::new(vm.connect(&socket("console.sock"))?));
+        let console = socket("console.sock");
+        vm.console = Some(Console::new(vm.connect(&console)?).map_err(file("keep open", &console))?);
         if self.root_shell {
             let stream = vm.connect(&socket("root.sock"))?;
             vm.root = Some(if self.memory.is_some() { RootShell::greeted(stream) } else { RootShell::new(stream) });

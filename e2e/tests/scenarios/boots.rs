@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use catenoid_e2e::device::AGENT;
 use catenoid_schema::status::{Health, Status};
 
 use crate::bench::{Bench, SOON, author::resequenced, converged, subject};
@@ -104,5 +105,33 @@ fn vm_watchdog_restarts_a_hung_kernel() -> Result<()> {
     bench.device.vm().wait_console_from(mark, "catenoid: the watchdog reset the machine", RESET)?;
     bench.device.ssh().wait(bench.device.console(), SOON)?;
     bench.event(since, "it is told", |event| event.kind == "WatchdogReset")?;
+    Ok(())
+}
+
+/// What a terminal sends so that nothing more is sent to it, and that it can go on (the line's own flow control).
+const HOLD: &[u8] = b"\x13";
+const GO_ON: &[u8] = b"\x11";
+/// More than the kernel keeps for a console that takes nothing.
+const FILL_CONSOLE: &str = "(seq 5000 >/dev/console) & usleep 500000; kill $!";
+
+/// [req->TSF-INIT]
+#[test]
+fn vm_console_that_takes_nothing_holds_nobody() -> Result<()> {
+    let mut bench = Bench::ready("silent-console")?;
+    let before = bench.processes()?;
+    bench.device.console().send(HOLD)?;
+    bench.device.root(FILL_CONSOLE)?;
+    for _ in 0..2 {
+        let started = bench.status()?.heartbeat.agent_started;
+        bench.device.root(&format!("{AGENT} kill -KILL $agent"))?;
+        bench.wait("the agent is back", |status| {
+            status.heartbeat.agent_started != started && status.heartbeat.passes > 0
+        })?;
+    }
+    ensure!(bench.processes()? == before, "what runs goes on");
+    let mark = bench.device.console().mark();
+    bench.device.console().send(GO_ON)?;
+    bench.device.root(&format!("{AGENT} kill -KILL $agent"))?;
+    bench.device.vm().wait_console_from(mark, "and is started again", SOON)?;
     Ok(())
 }

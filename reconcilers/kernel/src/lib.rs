@@ -7,6 +7,7 @@
 pub mod block;
 pub mod cgroup;
 pub mod changes;
+pub mod console;
 pub mod fault;
 pub mod files;
 pub mod firewall;

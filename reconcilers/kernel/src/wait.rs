@@ -21,6 +21,8 @@ use nix::{
 pub enum For {
     /// Something to read.
     Input,
+    /// Room to write.
+    Room,
     /// An exceptional condition (`POLLPRI`), which procfs and kernfs raise after a change.
     Change,
 }
@@ -33,6 +35,7 @@ pub enum For {
 pub fn wait(sources: &[(BorrowedFd<'_>, For)], until: Instant) -> io::Result<Vec<bool>> {
     let flags = |what: &For| match what {
         For::Input => PollFlags::POLLIN,
+        For::Room => PollFlags::POLLOUT,
         For::Change => PollFlags::POLLPRI,
     };
     let mut fds: Vec<_> = sources.iter().map(|(fd, what)| PollFd::new(*fd, flags(what))).collect();

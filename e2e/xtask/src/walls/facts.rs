@@ -93,6 +93,7 @@ const FACTS: &[Fact] = &[
         "e2e/xtask/src/image/mod.rs",
         " preempt=full rcutree.use_softirq=0\"",
     ),
+    fact(OPERATE, "takes nothing for 2 s", "agent/src/console.rs", "Line::new(Duration::from_secs(2))"),
     fact(OPERATE, "ends in a panic and a restart after 5 s", "e2e/xtask/src/image/mod.rs", " panic=5 "),
     fact(
         OPERATE,
