@@ -66,6 +66,9 @@ const CORE_ANEW: &str = "echo 1 >/sys/fs/cgroup/catenoid/core0/cgroup.kill
     for each in net user; do umount -l /run/catenoid/namespaces/core0/$each; done";
 /// Until what was taken is given back: a packet socket ends only after every processor has paused.
 const GIVEN_BACK: Duration = Duration::from_secs(60);
+/// What has the memory of the device.
+const WHERE_IT_IS: &str = "grep -E 'MemFree|Cached|Shmem|Slab|SUnreclaim|KernelStack|Percpu|VmallocUsed' /proc/meminfo
+    cat /proc/net/sockstat; ls /run/catenoid/namespaces";
 /// KiB that a taker may have of its own, or the device by chance.
 const OWN: u64 = 48 << 10;
 
@@ -162,7 +165,12 @@ impl Exhausted {
         }
         let until = Instant::now() + GIVEN_BACK;
         while self.available()? + OWN < available {
-            ensure!(Instant::now() < until, "{available} KiB were available, and {} are", self.available()?);
+            let now = self.available()?;
+            ensure!(
+                Instant::now() < until,
+                "{available} KiB were available, and {now} are:\n{}",
+                self.bench.device.root(WHERE_IT_IS)?
+            );
         }
         Ok(taken)
     }
@@ -266,13 +274,13 @@ impl Exhausted {
 }
 
 /// What a neighbour waits for too long, in the turns of `beside`, compared with those of `like`: the worst hundredth of the
-/// middle second of the middle turn, where it is more by `noise` microseconds.
+/// middle one of all their seconds, where it is more by `noise` microseconds. Not of all that was measured: in one of these
+/// seconds the guard may let everybody stand still, for the sake of all.
 fn late(beside: &[Vec<Second>], like: &[Vec<Second>], noise: f64) -> Result<Vec<String>> {
     let mut late = Vec::new();
     for (what, of) in FIGURES {
         let middle = |turns: &[Vec<Second>]| {
-            let each = turns.iter().filter_map(|turn| median(turn.iter().map(|at| of(at) as f64).collect()));
-            median(each.collect()).context("nothing was measured")
+            median(turns.iter().flatten().map(|at| of(at) as f64).collect()).context("nothing was measured")
         };
         let (beside, like) = (middle(beside)?, middle(like)?);
         println!("  {what} {beside:.0} us, {:.2} of that beside {PERMITTED}", beside / like.max(1.0));
@@ -398,9 +406,11 @@ fn vm_neighbour_keeps_its_time() -> Result<()> {
     progress.result()
 }
 
+/// The middle one; of an even number the middle between the two.
 fn median(mut figures: Vec<f64>) -> Option<f64> {
     figures.sort_by(f64::total_cmp);
-    figures.get(figures.len() / 2).copied()
+    let below = figures.get(figures.len().checked_sub(1)? / 2)?;
+    Some(below.midpoint(figures[figures.len() / 2]))
 }
 
 /// Waits until the taker was held back, was ended by its own limit, or tells what it got and holds it; and when that was seen.
