@@ -228,9 +228,11 @@ impl Exhausted {
         Ok(Taken { outcome, window: from..until })
     }
 
-    /// KiB that are available on the device.
+    /// KiB that are free or can be freed. Not what the kernel calls available, of which what it keeps of files is counted by half:
+    /// whatever is read again after a shortage would be lost.
     fn available(&mut self) -> Result<u64> {
-        Ok(self.bench.device.root("awk '/^MemAvailable/ { print $2 }' /proc/meminfo")?.trim().parse()?)
+        let parts = "/^(MemFree|Active\\(file\\)|Inactive\\(file\\)|SReclaimable):/ { all += $2 } END { print all }";
+        Ok(self.bench.device.root(&format!("awk '{parts}' /proc/meminfo"))?.trim().parse()?)
     }
 
     /// What the neighbour measured while `taken` was taken, second by second.
