@@ -409,7 +409,7 @@ fn is_urgent() -> bool {
     Memory::read().is_ok_and(|memory| memory.free < memory.total / URGENT)
 }
 
-/// The fewest that have to stand still for memory to shrink less, as `loses_less` tells: the first, mostly; else of the first
+/// The fewest that have to stand still for memory to shrink less, as `loses_less` says: the first, mostly; else of the first
 /// ones, which are services, and else of all. It looks about log2 times.
 fn fewest<E>(
     services: usize,

@@ -46,7 +46,7 @@ impl Line {
                 Ok(count) => bytes = &bytes[count..],
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) if Instant::now() < until => {
-                    // Whether it is ready tells the next write.
+                    // The next write shows whether it is ready.
                     let _ = wait(&[(to.as_fd(), For::Room)], until);
                 }
                 Err(Errno::AGAIN) => return self.holds.store(true, Ordering::Relaxed),
