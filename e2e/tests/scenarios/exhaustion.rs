@@ -12,7 +12,7 @@ use catenoid_schema::status::{Status, SubjectStatus, Sync};
 use serde::Deserialize;
 
 use crate::bench::author::resequenced;
-use crate::bench::{Bench, Process, SOON, converged, subject};
+use crate::bench::{Bench, Follower, Process, SOON, converged, subject};
 use crate::confined::{ALL_CAPABILITIES, PROBE, agent, deliver_probe, has_ended, with_neighbours};
 
 /// Takes one row; with no capability or all that a service can be granted, and 16 MiB.
@@ -57,8 +57,8 @@ const SAMPLE: [(&str, By, &str); 9] = [
 const ANSWER: Duration = Duration::from_secs(20);
 /// How often a row is taken beside which the neighbour seems to wait too long, in turns with what is permitted.
 const TURNS: usize = 5;
-/// For how many seconds what is permitted is taken at least in its turn: one differs from the next.
-const LEAST: usize = 5;
+/// For how many seconds what is permitted is taken at least in its turn, which is else as long as that of the row.
+const LEAST: usize = 2;
 /// For how many seconds a row is taken at most: in the sample until it is stopped, also on a slow machine.
 const LONGEST: [u64; 2] = [120, 60];
 /// Root lets c0 begin anew, without what it has put into its network namespace.
@@ -66,6 +66,12 @@ const CORE_ANEW: &str = "echo 1 >/sys/fs/cgroup/catenoid/core0/cgroup.kill
     for each in net user; do umount -l /run/catenoid/namespaces/core0/$each; done";
 /// Until what was taken is given back: a packet socket ends only after every processor has paused.
 const GIVEN_BACK: Duration = Duration::from_secs(60);
+/// How often what is followed is looked at.
+const MOMENT: Duration = Duration::from_millis(200);
+/// How often its log is looked at while it runs.
+const LOG: Duration = Duration::from_secs(4);
+/// After its end it may still be told that it was held back.
+const AFTERWARDS: Duration = Duration::from_secs(3);
 /// What has the memory of the device.
 const WHERE_IT_IS: &str = "grep -E 'MemFree|Cached|Shmem|Slab|SUnreclaim|KernelStack|Percpu|VmallocUsed' /proc/meminfo
     cat /proc/net/sockstat; ls /run/catenoid/namespaces";
@@ -198,8 +204,9 @@ impl Exhausted {
         let taker = taker.replace("SECONDS", &seconds.to_string());
         let yaml = resequenced(&self.yaml, self.sequence)? + taker.trim_start_matches('\n');
         let since = self.bench.status()?.last_event;
+        let changes = self.bench.follow("catenoid status --watch -o json")?;
         self.bench.submit(&self.bench.author.sign(&self.folder, &yaml)?)?;
-        let (outcome, until) = outcome(&self.bench, name)?;
+        let (outcome, until) = outcome(&self.bench, name, changes)?;
         let start = format!("containers: start container `{name}`");
         let started = self.bench.event(since, "its start", |event| event.message.starts_with(&start))?;
         // In the second that the event names: it has started when that is over.
@@ -416,34 +423,44 @@ fn median(mut figures: Vec<f64>) -> Option<f64> {
 }
 
 /// Waits until the taker was held back, was ended by its own limit, or tells what it got and holds it; and when that was seen.
-fn outcome(bench: &Bench, name: &str) -> Result<(String, u64)> {
+/// `changes` tells of each status. Hardly anything else is run meanwhile: the code of a program that begins is translated (TCG),
+/// for which the whole machine stands still.
+fn outcome(bench: &Bench, name: &str, mut changes: Follower) -> Result<(String, u64)> {
     let told = |status: &Status, reasons: &[&str]| {
         let taker = subject(status, &format!("container/{name}")).ok()?;
         let told = taker.conditions.iter().find(|condition| reasons.contains(&condition.reason.as_str()));
         told.map(|condition| condition.message.clone())
     };
     let deadline = Instant::now() + SOON;
-    let mut ended: Option<(Instant, u64)> = None;
+    let (mut running, mut last): (Option<Instant>, _) = (None, None);
+    let mut ended: Option<(Instant, String, u64)> = None;
     while Instant::now() < deadline {
-        let status = bench.status()?;
-        if let Some(held) = told(&status, &["HeldBack"]) {
-            return Ok((format!("held back: {held}"), uptime(bench)?));
-        }
-        if let Some(outcome) = told(&status, &["Ended", "LastExit"]) {
-            // The pass that sees the end may have begun before the guard held it back.
-            let (seen, at) = *ended.get_or_insert((Instant::now(), uptime(bench)?));
-            if seen.elapsed() > Duration::from_secs(3) {
-                return Ok((outcome, at));
+        if let Some(line) = changes.line(Instant::now() + MOMENT) {
+            let status: Status = serde_json::from_str(&line).with_context(|| format!("`{line}` is no status"))?;
+            if let Some(held) = told(&status, &["HeldBack"]) {
+                return Ok((format!("held back: {held}"), uptime(bench)?));
             }
-            continue;
+            match told(&status, &["Ended", "LastExit"]) {
+                Some(outcome) if ended.is_none() => ended = Some((Instant::now(), outcome, uptime(bench)?)),
+                None if told(&status, &["Running"]).is_some() => drop(running.get_or_insert_with(Instant::now)),
+                _ => {}
+            }
+            last = Some(status);
+        }
+        // The pass that sees the end may have begun before the guard held it back.
+        if let Some((_, outcome, at)) = ended.take_if(|(seen, ..)| seen.elapsed() > AFTERWARDS) {
+            return Ok((outcome, at));
         }
         // It tells when it has all that it gets.
-        let told = bench.device.catenoid(&["logs", name])?.stdout;
-        if let Some(line) = told.lines().find(|line| line.contains("stopped")) {
-            return Ok((line.to_owned(), uptime(bench)?));
+        if running.take_if(|looked| looked.elapsed() > LOG).is_some() {
+            let told = bench.device.catenoid(&["logs", name])?.stdout;
+            if let Some(line) = told.lines().find(|line| line.contains("stopped")) {
+                return Ok((line.to_owned(), uptime(bench)?));
+            }
+            running = Some(Instant::now());
         }
     }
-    let status = bench.status()?;
-    let taker = subject(&status, &format!("container/{name}")).map(|taker| taker.conditions.clone());
-    bail!("no outcome: {taker:?}; converged {:?}", converged(&status))
+    let taker =
+        last.as_ref().map(|status| subject(status, &format!("container/{name}")).map(|taker| &taker.conditions));
+    bail!("no outcome: {taker:?}; converged {:?}", last.as_ref().map(converged))
 }
