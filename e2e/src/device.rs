@@ -16,8 +16,8 @@ use crate::vm::{Builder, Vm};
 pub const BOOT: Duration = Duration::from_secs(180);
 
 /// For a shell of the root namespace: sets `agent` to the agent's pid.
-pub const AGENT: &str = r#"for folder in /proc/[0-9]*; do
-  [ "$(cat $folder/cmdline 2>/dev/null | tr '\0' ' ')" = "/init agent " ] && agent=${folder#/proc/}
+pub const AGENT: &str = r#"for pid in $(pidof init); do
+  [ "$(tr '\0' ' ' </proc/$pid/cmdline)" = "/init agent " ] && agent=$pid
 done; "#;
 
 /// Which disk is the device's, where no firmware says it: the GUID is that of each image's boot partition.

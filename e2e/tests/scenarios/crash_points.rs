@@ -7,7 +7,7 @@
 //! fault between two looks is none of its own: nothing was changed since the first of them. So the points are every
 //! change, and the first look after each. A sample runs each time, all of them in the whole set `crash-points`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::time::Instant;
 
@@ -50,25 +50,33 @@ const LAB: &str = "  lab:
     flows: [{ to: core, tcp: [22] }]
 ";
 
-/// What there is of ours in the kernel and on the disk, without what has another number each time.
-const MODEL: &str = r#"
-    echo '# mounts'; awk '$5 ~ "^/run/catenoid|^/data" { print $5, $6 }' /proc/1/mountinfo | sort
-    awk 'END { print NR, "mounts" }' /proc/1/mountinfo
-    echo '# loops'; cat /sys/block/loop*/loop/backing_file 2>/dev/null | sort
-    echo '# device-mapper'; cat /sys/block/dm-*/dm/name 2>/dev/null | sort
-    echo '# namespaces'; find /run/catenoid/namespaces | sort
-    ls -l /proc/[0-9]*/ns/net 2>/dev/null | awk '{ print $NF }' | sort -u | wc -l
-    echo '# links'
-    for n in /run/catenoid/namespaces/*; do
-      echo "${n##*/}"; nsenter --net=$n/net ip -o addr show 2>/dev/null | awk '{ print $2, $3, $4 }' | sort
-    done
-    ls /sys/class/net | sort
-    echo '# groups'; find /sys/fs/cgroup/catenoid -type d | sort
-    for g in /sys/fs/cgroup/catenoid/*; do (cd $g && grep . memory.max cpu.max pids.max memory.swap.max 2>/dev/null); done
-    echo '# rules'; nft list ruleset; nsenter --net=/run/catenoid/namespaces/core0/net nft list ruleset
-    echo '# files'; (cd /data && find blobs incoming -type f -exec ls -l {} + | awk '{ print $5, $9 }' | sort)
-    ls /run/catenoid | sort; ls /run/catenoid/output /run/catenoid/control 2>/dev/null | sort
-    echo '# processes'; ps -o comm,stat | awk '$1 ~ "launcher" || $2 ~ "Z"' | sort"#;
+/// The lines that are kept of what a line for a shell prints.
+type Keep = fn(&str) -> Vec<String>;
+
+/// What there is of ours in the kernel and on the disk: a line for a shell, few programs long, and what is kept of what it
+/// prints: not what has another number each time.
+const MODEL: [(&str, &str, Keep); 10] = [
+    ("mounts", "cat /proc/1/mountinfo", mounts),
+    ("loops", "cat /sys/block/loop*/loop/backing_file 2>/dev/null", lines),
+    ("device-mapper", "cat /sys/block/dm-*/dm/name 2>/dev/null", lines),
+    ("namespaces", "find /run/catenoid/namespaces; ls -l /proc/[0-9]*/ns/net 2>/dev/null", namespaces),
+    (
+        "links",
+        "for n in /run/catenoid/namespaces/*; do echo \"$n\"; nsenter --net=$n/net ip -o addr show 2>/dev/null; done
+         ls /sys/class/net",
+        links,
+    ),
+    (
+        "groups",
+        "find /sys/fs/cgroup/catenoid -type d; cd /sys/fs/cgroup/catenoid
+         grep -Hs . */memory.max */cpu.max */pids.max */memory.swap.max",
+        lines,
+    ),
+    ("rules", "nft list ruleset; nsenter --net=/run/catenoid/namespaces/core0/net nft list ruleset", unsorted),
+    ("files", "cd /data && find blobs incoming -type f -exec ls -l {} +", |text| words(text, &[4, 8])),
+    ("run", "cd /run/catenoid; ls . output control 2>/dev/null", unsorted),
+    ("processes", "ps -o comm,stat", processes),
+];
 
 /// Runs in c0 and applies every manifest that it is given in a line: over one connection, for each takes a second.
 const APPLIER: &str = r#"while read -r manifest; do
@@ -428,22 +436,24 @@ impl Round {
                 crash && when + 0 < at + 0 {{ next }}
                 /"kind":"AgentStarted"/ {{ started = 1; stands = 0 }}
                 # A pass that a manifest overtook ends as well.
-                /"kind":"Converged"/ {{ seen = "{acknowledged}" == "" || index($0, "{acknowledged}"); stands = seen }}
+                /"kind":"Converged"/ {{
+                  seen = "{acknowledged}" == "" || index($0, "{acknowledged}"); stands = seen
+                  match($0, /[(]sha256:[0-9a-f]*/); digest = substr($0, RSTART + 1, RLENGTH - 1)
+                }}
                 /"kind":"PassEnded"/ {{ stands = seen && /done, converged"/ }}
                 /"kind":"(StepFailed|SubjectFailed|DriftFound|ManifestAccepted)"/ {{ stands = 0 }}
-                END {{ if (crash && at) needed = 1; print (stands && started >= needed) + 0, at }}' {FAULTS}/trace events=1 -
+                END {{ if (crash && at) needed = 1; print (stands && started >= needed) + 0, digest, at }}' {FAULTS}/trace events=1 -
             }}
             read now rest </proc/uptime; until=$((${{now%.*}} + 90))
             while read now rest </proc/uptime && [ ${{now%.*}} -lt $until ]; do
               set -- $(look)
               if [ $1 = 1 ]; then late=$((late + 1)); else late=0; fi
               # A fault that was not reached by now may be in a moment.
-              if [ $late -ge 3 ]; then
-                [ "$2" ] && echo reached || echo passed
-                events | grep '"kind":"Converged"' | tail -n 1 | sed 's/.*(\(sha256:[0-9a-f]*\)).*/\1/'
-                exit
+              if [ $late -ge 2 ]; then
+                [ "$3" ] && echo reached || echo passed
+                echo $2; exit
               fi
-              usleep 150000
+              usleep 300000
             done
             echo late; events"#,
             restarted = u8::from(restarted),
@@ -463,7 +473,15 @@ impl Round {
     }
 
     fn model(&mut self) -> Result<String> {
-        self.bench.device.root(MODEL)
+        let script: Vec<_> = MODEL.iter().map(|(name, line, _)| format!("echo '@@ {name}'; ({line})")).collect();
+        let printed = self.bench.device.root(&(script.join("\n") + "\ntrue"))?;
+        let mut model = Vec::new();
+        for (name, _, keep) in MODEL {
+            let part = printed.split("@@ ").find_map(|part| part.strip_prefix(name)?.strip_prefix('\n'));
+            model.push(format!("# {name}"));
+            model.extend(keep(part.with_context(|| format!("nothing of {name}: {printed}"))?));
+        }
+        Ok(model.join("\n"))
     }
 
     /// Compares what there is with the model after `part`, and the containers that nothing asked to change.
@@ -476,6 +494,63 @@ impl Round {
         }
         Ok(())
     }
+}
+
+fn unsorted(text: &str) -> Vec<String> {
+    text.lines().map(str::to_owned).collect()
+}
+
+fn lines(text: &str) -> Vec<String> {
+    let mut lines = unsorted(text);
+    lines.sort_unstable();
+    lines
+}
+
+/// These words of each line.
+fn words(text: &str, which: &[usize]) -> Vec<String> {
+    let of = |line: &str| {
+        let words: Vec<_> = line.split_whitespace().collect();
+        which.iter().filter_map(|at| words.get(*at).copied()).collect::<Vec<_>>().join(" ")
+    };
+    lines(&text.lines().map(of).collect::<Vec<_>>().join("\n"))
+}
+
+fn mounts(text: &str) -> Vec<String> {
+    let mut mounts = words(text, &[4, 5]);
+    mounts.retain(|mount| mount.starts_with("/run/catenoid") || mount.starts_with("/data"));
+    mounts.push(format!("{} mounts", text.lines().count()));
+    mounts
+}
+
+fn namespaces(text: &str) -> Vec<String> {
+    let (of_processes, mut pinned): (Vec<_>, Vec<_>) = lines(text).into_iter().partition(|line| line.contains("->"));
+    let all: BTreeSet<_> = of_processes.iter().filter_map(|line| line.rsplit(' ').next()).collect();
+    pinned.push(format!("{} network namespaces", all.len()));
+    pinned
+}
+
+/// Name and addresses of each interface, in each namespace.
+fn links(text: &str) -> Vec<String> {
+    let mut of = "";
+    let mut links = Vec::new();
+    for line in text.lines() {
+        let words: Vec<_> = line.split_whitespace().collect();
+        match words.as_slice() {
+            [folder] if folder.starts_with('/') => of = folder,
+            [_, name, family, address, ..] => links.push(format!("{of} {name} {family} {address}")),
+            _ => links.push(line.to_owned()),
+        }
+    }
+    links.sort_unstable();
+    links
+}
+
+/// Launchers, and who was not reaped.
+fn processes(text: &str) -> Vec<String> {
+    let mut processes = words(text, &[0, 1]);
+    processes
+        .retain(|line| line.split(' ').nth(1).is_some_and(|state| state.contains('Z')) || line.contains("launcher"));
+    processes
 }
 
 /// The lines that only one of the two has.
