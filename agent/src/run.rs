@@ -7,7 +7,7 @@
 use std::{
     collections::BTreeMap,
     fs, io,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -110,12 +110,8 @@ pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
     let bell = Bell::new().map_err(|source| Error::Runtime { what: "no bell for the pass", source })?;
     let audit = Audit::open(&data.join("audit"), &device.boot_id, bell.clone());
     let audit = Arc::new(audit.map_err(|source| Error::Runtime { what: "no thread for the audit log", source })?);
-    how_the_last_ended()
-        .into_iter()
-        .chain(left_out())
-        .chain(was_reset())
-        .chain(moved)
-        .for_each(|told| audit.note(told));
+    let mut records = Records::of_pid_1();
+    records.look().into_iter().chain(moved).for_each(|told| audit.note(told));
     audit.note(Happening::by_device("AgentStarted", None, format!("version {}", device.agent)));
     let holds = Arc::new(Holds::open(data, Path::new(RUN), bell.clone()));
     if let Some(condition) = holds.told() {
@@ -149,7 +145,8 @@ pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
     let passes = std::thread::Builder::new().name("pass".to_owned());
     let (targets, rung) = (accepted.clone(), bell.clone());
     let (turning, turns) = watch::channel(());
-    let passing = passes.spawn(move || reconcile(pass, &upkeep, restock, &targets, (&told, &turning, &alarm), rung));
+    let left = (records, restock);
+    let passing = passes.spawn(move || reconcile(pass, &upkeep, left, &targets, (&told, &turning, &alarm), rung));
     let passing = passing.map_err(|source| Error::Runtime { what: "no thread for the pass", source })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| Error::Runtime { what: "no runtime", source })?;
@@ -178,30 +175,53 @@ async fn end_when_told(audit: Arc<Audit>) -> Result<std::convert::Infallible, Er
     std::process::exit(0)
 }
 
-/// What PID 1 wrote down about the agent before this one; told once.
-fn how_the_last_ended() -> Option<Happening> {
-    let end: AgentEnd = serde_json::from_str(&take_record(AGENT_END)?).ok()?;
+/// What PID 1 wrote down for the agent, each told once. What cannot be read, or taken away then, is tried again in each pass.
+struct Records(Vec<Record>);
+
+struct Record {
+    path: PathBuf,
+    /// What is told of it; nothing once that was done.
+    told: Option<Told>,
+}
+
+type Told = fn(&str) -> Option<Happening>;
+
+impl Records {
+    fn of_pid_1() -> Self {
+        let all: [(_, Told); 3] = [(AGENT_END, how_the_last_ended), (FOREIGN, left_out), (RESET, was_reset)];
+        Self(all.into_iter().map(|(path, told)| Record { path: path.into(), told: Some(told) }).collect())
+    }
+
+    /// What is told now.
+    fn look(&mut self) -> Vec<Happening> {
+        let mut happened = Vec::new();
+        self.0.retain_mut(|Record { path, told }| match process::read_record(path) {
+            Ok(Some(text)) => {
+                happened.extend(told.take().and_then(|told| told(&text)));
+                process::remove_record(path).is_err()
+            }
+            Ok(None) => false,
+            Err(_) => true,
+        });
+        happened
+    }
+}
+
+fn how_the_last_ended(record: &str) -> Option<Happening> {
+    let end: AgentEnd = serde_json::from_str(record).ok()?;
     let kind = if end.end == End::OutOfMemory { "AgentOutOfMemory" } else { "AgentEnded" };
     Some(Happening::by_device(kind, None, format!("the agent before this one {end}")))
 }
 
-/// What lay beside the boot image and is nowhere now; told once.
-fn left_out() -> Option<Happening> {
-    let files = take_record(FOREIGN)?;
+/// What lay beside the boot image and is nowhere now.
+fn left_out(files: &str) -> Option<Happening> {
     let message = format!("files that nobody signed lay beside the boot image and were left out: {files}");
     Some(Happening::by_device("BootFilesForeign", None, message))
 }
 
-/// That the watchdog ended the boot before this one; told once.
-fn was_reset() -> Option<Happening> {
-    Some(Happening::by_device("WatchdogReset", None, take_record(RESET)?))
-}
-
-fn take_record(path: &str) -> Option<String> {
-    let text = process::read_record(Path::new(path)).ok()??;
-    // It stays where it cannot be removed: then it is told twice.
-    let _ = process::remove_record(Path::new(path));
-    Some(text)
+/// That the watchdog ended the boot before this one.
+fn was_reset(record: &str) -> Option<Happening> {
+    Some(Happening::by_device("WatchdogReset", None, record.to_owned()))
 }
 
 fn device() -> Result<Device, Error> {
@@ -264,7 +284,7 @@ async fn show_life(mut life: Option<Life>, mut turns: watch::Receiver<()>) -> st
 fn reconcile(
     mut pass: Pass,
     upkeep: &Upkeep,
-    mut restock: Restock,
+    (mut records, mut restock): (Records, Restock),
     accepted: &watch::Receiver<Option<Arc<Target>>>,
     (told, turns, alarm): (&watch::Sender<Arc<Snapshot>>, &Turns, &Bell),
     bell: Bell,
@@ -285,6 +305,7 @@ fn reconcile(
             let way = if jump > 0 { "forward" } else { "back" };
             upkeep.audit.note(Happening::by_device("ClockSet", None, format!("{} s {way}", jump.abs())));
         }
+        records.look().into_iter().for_each(|told| upkeep.audit.note(told));
         upkeep.intake.read_again();
         restock.look(&upkeep.intake, &upkeep.store, &upkeep.audit);
         storage::put_aside().for_each(|told| upkeep.audit.note(told));
@@ -359,5 +380,26 @@ async fn socket(agent: Arc<control::Agent>, (container, owner): (Name, u32)) {
         }
         #[expect(clippy::disallowed_methods, reason = "nobody announces that a socket can be made again")]
         tokio::time::sleep(SOCKET_PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_read_at_the_start_is_told_later_and_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let record = |name: &str| Record { path: folder.path().join(name), told: Some(was_reset) };
+        let mut records = Records(vec![record("late"), record("there"), record("none")]);
+        std::fs::write(folder.path().join("there"), "it was reset").unwrap();
+        std::fs::create_dir(folder.path().join("late")).unwrap();
+        let told = |records: &mut Records| records.look().into_iter().map(|told| told.message).collect::<Vec<_>>();
+        assert_eq!(told(&mut records), ["it was reset"]);
+        assert!(!folder.path().join("there").exists());
+        std::fs::remove_dir(folder.path().join("late")).unwrap();
+        std::fs::write(folder.path().join("late"), "and late").unwrap();
+        assert_eq!(told(&mut records), ["and late"]);
+        assert_eq!((told(&mut records).len(), records.0.len()), (0, 0));
     }
 }
