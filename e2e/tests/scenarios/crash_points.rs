@@ -408,9 +408,14 @@ impl Round {
         Ok(self)
     }
 
-    /// Bytes of the audit log.
+    /// Bytes of the audit log, once c0 can speak to the device: a socket that could not be made is made again after some
+    /// seconds.
     fn audited(&mut self) -> Result<u64> {
-        Ok(self.bench.device.root("stat -c %s /data/audit/audit.jsonl")?.trim().parse()?)
+        let listens = "n=0; while [ ! -S /run/catenoid/control/core0/control.sock ] && [ $n -lt 100 ]; do
+            n=$((n + 1)); usleep 100000
+        done";
+        let script = format!("{listens}; stat -c %s /data/audit/audit.jsonl");
+        Ok(self.bench.device.root(&script)?.trim().parse()?)
     }
 
     /// Waits until the device is as some manifest says, and as the `acknowledged` one if there is one; after the fault and,
