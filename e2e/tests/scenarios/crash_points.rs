@@ -527,9 +527,11 @@ fn mounts(text: &str) -> Vec<String> {
     mounts
 }
 
+/// Who was about to end shows none.
 fn namespaces(text: &str) -> Vec<String> {
-    let (of_processes, mut pinned): (Vec<_>, Vec<_>) = lines(text).into_iter().partition(|line| line.contains("->"));
-    let all: BTreeSet<_> = of_processes.iter().filter_map(|line| line.rsplit(' ').next()).collect();
+    let mut pinned = lines(text);
+    let all: BTreeSet<_> = text.lines().filter_map(|line| line.split_once(" -> ")).map(|(_, of)| of).collect();
+    pinned.retain(|line| line.starts_with('/'));
     pinned.push(format!("{} network namespaces", all.len()));
     pinned
 }
