@@ -411,7 +411,8 @@ impl Round {
     /// Bytes of the audit log, once c0 can speak to the device: a socket that could not be made is made again after some
     /// seconds.
     fn audited(&mut self) -> Result<u64> {
-        let listens = "n=0; while [ ! -S /run/catenoid/control/core0/control.sock ] && [ $n -lt 100 ]; do
+        // Flags of a socket that takes connections: the file of one that did may still be there.
+        let listens = "n=0; until grep -q ' 00010000 .*core0/control.sock' /proc/net/unix || [ $n -ge 100 ]; do
             n=$((n + 1)); usleep 100000
         done";
         let script = format!("{listens}; stat -c %s /data/audit/audit.jsonl");
