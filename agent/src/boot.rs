@@ -206,7 +206,8 @@ fn watch_over_agent(signals: &mut Signals, mut vigil: Vigil) -> Result<std::conv
     loop {
         let started = Instant::now();
         // The group first: the agent then runs hardly a moment without its limit. And the kernel patches its own code for
-        // the first group; while another process runs there, QEMU 7.2 (TCG) can go on with the half-patched code for ever.
+        // the first group, and for the first limit of processor time; while another process runs there, QEMU 7.2 (TCG) can
+        // go on with the half-patched code for ever.
         let group = group_of_agent();
         let end = match spawn_agent() {
             Ok((agent, signs)) => life_of(agent, (group, signs), signals, &mut vigil)?.to_string(),

@@ -176,6 +176,9 @@ impl fmt::Display for Control {
     }
 }
 
+/// The time of a thousand processors: no limit, but one that the kernel keeps books of.
+const ALL_PROCESSORS: &str = "100000000 100000";
+
 /// The controllers that containers are limited by.
 pub const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
 
@@ -263,8 +266,9 @@ impl Hierarchy {
     /// # Errors
     /// [`Error::Make`], [`Error::Read`], [`Error::Write`].
     pub fn prepare_agent(&self, memory: u64) -> Result<(), Error> {
-        self.enable("", &["memory"])?;
+        self.enable("", &["memory", "cpu"])?;
         self.make(name::AGENT_CGROUP)?;
+        self.write(&format!("{}/{}", name::AGENT_CGROUP, Control::CpuMax), ALL_PROCESSORS)?;
         self.write(&format!("{}/{}", name::AGENT_CGROUP, Control::MemoryMax), &memory.to_string())?;
         // Half of it is not taken away for anybody.
         self.write(&format!("{}/{}", name::AGENT_CGROUP, Control::MemoryMin), &(memory / 2).to_string())?;
