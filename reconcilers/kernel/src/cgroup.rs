@@ -261,18 +261,21 @@ impl Hierarchy {
     }
 
     /// Makes the agent's own group, beside `catenoid/`: it may use `memory` bytes, and is ended as a whole when it needs
-    /// more. A limit that was changed by hand is set again.
+    /// more. A limit that was changed by hand is set again. The kernel keeps books of its processor time from then on.
     ///
     /// # Errors
     /// [`Error::Make`], [`Error::Read`], [`Error::Write`].
     pub fn prepare_agent(&self, memory: u64) -> Result<(), Error> {
-        self.enable("", &["memory", "cpu"])?;
+        self.enable("", &["memory"])?;
         self.make(name::AGENT_CGROUP)?;
-        self.write(&format!("{}/{}", name::AGENT_CGROUP, Control::CpuMax), ALL_PROCESSORS)?;
         self.write(&format!("{}/{}", name::AGENT_CGROUP, Control::MemoryMax), &memory.to_string())?;
         // Half of it is not taken away for anybody.
         self.write(&format!("{}/{}", name::AGENT_CGROUP, Control::MemoryMin), &(memory / 2).to_string())?;
-        self.write(&format!("{}/{}", name::AGENT_CGROUP, Control::MemoryOomGroup), "1")
+        self.write(&format!("{}/{}", name::AGENT_CGROUP, Control::MemoryOomGroup), "1")?;
+        // It limits nothing: a kernel that cannot do that is as good.
+        let books = self.enable("", &["cpu"]);
+        let _ = books.and_then(|()| self.write(&format!("{}/{}", name::AGENT_CGROUP, Control::CpuMax), ALL_PROCESSORS));
+        Ok(())
     }
 
     /// Moves the process `pid` with all its threads into the agent's group; what it uses from then on counts there.
