@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use base64::Engine as _;
@@ -49,6 +49,9 @@ const LAB: &str = "  lab:
     subnet: [10.30.0.0/24, \"fd30::/64\"]
     flows: [{ to: core, tcp: [22] }]
 ";
+
+/// For how long what is about to end may still be seen: a process, what the kernel takes down beside it. What leaks stays.
+const SETTLED: Duration = Duration::from_secs(5);
 
 /// The lines that are kept of what a line for a shell prints.
 type Keep = fn(&str) -> Vec<String>;
@@ -492,7 +495,11 @@ impl Round {
 
     /// Compares what there is with the model after `part`, and the containers that nothing asked to change.
     fn check(&mut self, part: usize) -> Result<()> {
-        let model = self.model()?;
+        let until = Instant::now() + SETTLED;
+        let mut model = self.model()?;
+        while model != self.models[part] && Instant::now() < until {
+            model = self.model()?;
+        }
         ensure!(model == self.models[part], "not as without the fault:\n{}", difference(&self.models[part], &model));
         let processes = self.bench.processes()?;
         for (name, process) in &self.untouched {
