@@ -114,8 +114,12 @@ fn with_initramfs(artefacts: &Artefacts, image: Image, dir: PathBuf, initramfs: 
     let words = fs::read_to_string(&path).with_context(|| format!("failed to read `{}`", path.display()))?;
     let words = format!("{} {BOOT_PARTITION}", words.trim_end_matches('\0').trim());
     let machine = Vm::builder(dir).kernel(artefacts.rooms().join("kernel"), initramfs, words).root_shell();
-    // Yesterday's agent makes the first control group while others run: see `watch_over_agent` in agent/src/boot.rs.
-    Ok(if image == Image::Yesterday { machine.one_processor() } else { machine })
+    Ok(match image {
+        Image::Test | Image::Tomorrow => machine,
+        // Yesterday's agent makes the first control group while others run: see `watch_over_agent` in agent/src/boot.rs. Faults
+        // are two thousand, a share of them on each processor.
+        Image::Yesterday | Image::Faults => machine.one_processor(),
+    })
 }
 
 /// The directory of a scenario, without what an earlier run left in it.

@@ -77,13 +77,14 @@ fn vm_power_cut() -> Result<()> {
     let mut progress = Progress::open()?;
     let (share, shares) = if whole() { share()? } else { (1, 1) };
     let artefacts = Artefacts::new();
-    let folder = artefacts.vm("power-cut");
-    let mut recording = record(&artefacts)?;
+    let name = format!("power-cut-{share}");
+    let folder = artefacts.vm(&name);
+    let mut recording = record(&artefacts, &name)?;
     let mut log = WriteLog::read(&folder.join("writes.log"));
     if let Err(error @ LogError::Hole { .. }) = &log {
         // Seen once: of a thousand entries QEMU had left one out.
         println!("recorded once more: {error}");
-        recording = record(&artefacts)?;
+        recording = record(&artefacts, &name)?;
         log = WriteLog::read(&folder.join("writes.log"));
     }
     let (log, Recording { steps, last, counts, tpm }) = (log?, recording);
@@ -106,7 +107,7 @@ fn vm_power_cut() -> Result<()> {
             continue;
         }
         let at = usize::try_from(chance.below(log.entries() as u64 + 1))?;
-        let dir = artefacts.vm("power-cut-booted");
+        let dir = artefacts.vm(&format!("{name}-booted"));
         if dir.exists() {
             fs::remove_dir_all(&dir)?;
         }
@@ -138,9 +139,9 @@ fn vm_power_cut() -> Result<()> {
 }
 
 /// Runs the device that is recorded.
-fn record(artefacts: &Artefacts) -> Result<Recording> {
-    let machine = machine_without_firmware(artefacts, Image::Test, "power-cut")?.log_writes();
-    let mut bench = Bench::start("power-cut", machine)?;
+fn record(artefacts: &Artefacts, name: &str) -> Result<Recording> {
+    let machine = machine_without_firmware(artefacts, Image::Test, name)?.log_writes();
+    let mut bench = Bench::start(name, machine)?;
     let folder = bench.folder("documents")?;
     let log = bench.device.vm().dir().join("writes.log");
     let logged = || fs::metadata(&log).map(|log| log.len()).context("the log is not there");

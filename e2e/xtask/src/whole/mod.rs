@@ -14,6 +14,7 @@ mod stale;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -36,7 +37,8 @@ Usage: cargo xtask whole [NAME] [--share I/N] [--resume]
 Runs a set that takes longer than a run of all tests may, and records its outcome in docs/figures.
 Without a name it lists the sets with their last runs.
 
-  --share I/N    only this share, for several machines; all shares of a commit make a whole
+  --share I/N    only this share, for several machines; all shares of a commit make a whole. Without it a set of
+                 scenarios that can be shared runs a share on each processor at once
   --resume       go on after the last case of a run that was stopped, at the same commit
   --stale        list the sets that have to run again, and why
   --merge FILE   take in the shares that another machine recorded (its docs/figures/whole-NAME.json)
@@ -84,8 +86,8 @@ pub(crate) fn command(artefacts: &Artefacts, parser: &mut Parser) -> Result<()> 
     let set = Set::of(name).with_context(|| {
         format!("no set `{name}` (hint: {})", SETS.iter().map(|set| set.name).collect::<Vec<_>>().join(", "))
     })?;
-    let record = match &options.merge {
-        Some(other) => merged(artefacts, set, other)?,
+    let (record, all) = match &options.merge {
+        Some(other) => (merged(artefacts, set, other)?, Ok(())),
         None => ran(artefacts, set, &options)?,
     };
     let path = Record::path(artefacts, set);
@@ -93,6 +95,7 @@ pub(crate) fn command(artefacts: &Artefacts, parser: &mut Parser) -> Result<()> 
     page::write(artefacts)?;
     println!("{}: {}", set.name, last(&record));
     println!("recorded in {}", path.strip_prefix(artefacts.workspace()).unwrap_or(&path).display());
+    all?;
     let failed = record.last().map_or(0, |run| run.failed().len());
     ensure!(failed == 0, "{failed} cases of the set `{}` failed", set.name);
     Ok(())
@@ -183,53 +186,88 @@ fn merged(artefacts: &Artefacts, set: &Set, other: &Path) -> Result<Record> {
     Ok(record)
 }
 
-/// Runs a set or a share of it; the record with its outcome.
-fn ran(artefacts: &Artefacts, set: &Set, options: &Options) -> Result<Record> {
-    let share = options.share.unwrap_or((1, 1));
-    ensure!(share.1 == 1 || set.shared, "`{}` cannot be shared: what it shows needs all of it", set.name);
+/// Runs a set, or a share of it; the record with what ended, and whether all of it did.
+fn ran(artefacts: &Artefacts, set: &Set, options: &Options) -> Result<(Record, Result<()>)> {
+    ensure!(options.share.is_none() || set.shared, "`{}` cannot be shared: what it shows needs all of it", set.name);
     ensure!(!options.resume || set.resumed, "`{}` cannot be resumed: it begins anew", set.name);
     let _alone = crate::begin(artefacts)?;
-    let (graph, git) = (Graph::ask(artefacts)?, Git(artefacts));
-    let commit = git.head()?;
-    let is_changed = || -> Result<bool> {
-        let changed = git.changed_since(&commit)?.context("the commit of this run is gone")?;
-        Ok(!graph.touching(set, &changed)?.is_empty())
-    };
-    let changed = is_changed()?;
+    let graph = Graph::ask(artefacts)?;
+    let commit = &*Git(artefacts).head()?;
+    let tree = Tree { artefacts, set, graph: &graph, commit };
+    let changed = tree.is_changed()?;
     if changed {
         println!("{}: what it depends on is not as in {commit}: the outcome is recorded as of nobody's tree", set.name);
     }
-    let path = artefacts.state().join("whole").join(format!("{}-{}-of-{}.jsonl", set.name, share.0, share.1));
-    let seed = if options.resume { resumable(&path, &commit, changed)? } else { fresh(&path)? };
-    let begun = json!({"commit": commit, "changed": changed, "seed": seed});
-    let went_well = {
-        let mut progress = Progress::of(&path)?;
-        progress.begin(&begun)?;
-        match set.runs {
-            Runs::Scenario(test) => {
-                drop(progress);
-                scenario(artefacts, test, share, seed, &path)?
-            }
-            Runs::Fuzz => fuzz(artefacts, share, &mut progress)?,
-            Runs::Mutants => mutants::run(artefacts, set, share, &mut progress)?,
-        }
-    };
-    let text = fs::read_to_string(&path).with_context(|| format!("failed to read `{}`", path.display()))?;
-    let outcome = outcome(Kept::parse(&text), went_well)?;
-    let share = Share {
-        commit: commit.clone(),
-        changed: changed || is_changed()?,
-        date: run::output(std::process::Command::new("date").args(["-u", "+%F"]))?.trim().to_owned(),
-        share,
-        ..outcome
-    };
-    let mut record = Record::read(&Record::path(artefacts, set), set)?;
-    if share.failed.is_empty() {
-        // A red one stays: the cases that it did not come to can still be done.
-        fs::remove_file(&path).with_context(|| format!("failed to remove `{}`", path.display()))?;
+    if let Runs::Scenario(_) = set.runs {
+        test::prepare_vm(artefacts)?;
     }
-    record.add(share);
-    Ok(record)
+    let mut record = Record::read(&Record::path(artefacts, set), set)?;
+    let mut shares = options.share.map_or_else(|| set.at_once(processors()), |share| vec![share]);
+    shares.retain(|share| !options.resume || !record.has(commit, *share));
+    ensure!(!shares.is_empty(), "all of it is green at {commit} (hint: leave out --resume)");
+    let run = |share| tree.ran(share, options.resume, changed);
+    let ended = thread::scope(|scope| {
+        let running: Vec<_> = shares.iter().map(|share| scope.spawn(|| run(*share))).collect();
+        running.into_iter().map(|share| share.join().unwrap_or_else(|_| bail!("a share panicked"))).collect::<Vec<_>>()
+    });
+    let mut all = Ok(());
+    for share in ended {
+        match share {
+            Ok(share) => record.add(share),
+            Err(error) => all = Err(error),
+        }
+    }
+    Ok((record, all))
+}
+
+fn processors() -> usize {
+    thread::available_parallelism().map_or(1, Into::into)
+}
+
+/// What a set runs on.
+#[derive(Clone, Copy)]
+struct Tree<'a> {
+    artefacts: &'a Artefacts,
+    set: &'a Set,
+    graph: &'a Graph,
+    commit: &'a str,
+}
+
+impl Tree<'_> {
+    /// Whether something that the set depends on is not as in the commit.
+    fn is_changed(&self) -> Result<bool> {
+        let changed = Git(self.artefacts).changed_since(self.commit)?.context("the commit of this run is gone")?;
+        Ok(!self.graph.touching(self.set, &changed)?.is_empty())
+    }
+
+    /// Runs a share; its outcome.
+    fn ran(&self, share: (usize, usize), resume: bool, changed: bool) -> Result<Share> {
+        let (artefacts, set, commit) = (self.artefacts, self.set, self.commit);
+        let path = artefacts.state().join("whole").join(format!("{}-{}-of-{}.jsonl", set.name, share.0, share.1));
+        let seed = if resume { resumable(&path, commit, changed)? } else { fresh(&path)? };
+        let begun = json!({"commit": commit, "changed": changed, "seed": seed});
+        let went_well = {
+            let mut progress = Progress::of(&path)?;
+            progress.begin(&begun)?;
+            match set.runs {
+                Runs::Scenario(test) => {
+                    drop(progress);
+                    scenario(artefacts, test, share, seed, &path)?
+                }
+                Runs::Fuzz => fuzz(artefacts, share, &mut progress)?,
+                Runs::Mutants => mutants::run(artefacts, set, share, &mut progress)?,
+            }
+        };
+        let text = fs::read_to_string(&path).with_context(|| format!("failed to read `{}`", path.display()))?;
+        let outcome = outcome(Kept::parse(&text), went_well)?;
+        let date = run::output(std::process::Command::new("date").args(["-u", "+%F"]))?.trim().to_owned();
+        let changed = changed || self.is_changed()?;
+        if outcome.failed.is_empty() {
+            // A red one stays: the cases that it did not come to can still be done.
+            fs::remove_file(&path).with_context(|| format!("failed to remove `{}`", path.display()))?;
+        }
+        Ok(Share { commit: commit.to_owned(), changed, date, share, ..outcome })
+    }
 }
 
 /// What progress comes to. A run that was killed has no outcome.
@@ -292,7 +330,6 @@ fn same_run(text: &str, commit: &str, changed: bool) -> Result<u64> {
 
 /// Runs a scenario; whether it went well.
 fn scenario(artefacts: &Artefacts, test: &str, share: (usize, usize), seed: u64, path: &Path) -> Result<bool> {
-    test::prepare_vm(artefacts)?;
     let mut cargo = run::cargo();
     // Shown while it runs: it takes long.
     cargo.args([

@@ -123,6 +123,11 @@ impl Record {
         other.0.into_iter().for_each(|share| self.add(share));
     }
 
+    /// Whether that share is green at that commit.
+    pub(crate) fn has(&self, commit: &str, share: (usize, usize)) -> bool {
+        self.0.iter().any(|ended| ended.commit == commit && ended.share == share && ended.failed.is_empty())
+    }
+
     /// By commit and division, the last that ended last.
     fn runs(&self) -> Vec<Run<'_>> {
         let mut runs: Vec<Run<'_>> = Vec::new();

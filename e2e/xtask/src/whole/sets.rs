@@ -63,7 +63,7 @@ pub(crate) const SETS: &[Set] = &[
             "the agent or a launcher crashes or fails at every point that matters, and the device converges",
             "crash_points::vm_every_crash_point",
             DEVICE,
-            175,
+            130,
         )
     },
     Set {
@@ -170,6 +170,13 @@ impl Set {
             Runs::Scenario(test) => Some(test.rsplit("::").next().unwrap_or(test)),
             Runs::Fuzz | Runs::Mutants => None,
         }
+    }
+
+    /// The shares that a machine with so many processors runs at once. A scenario keeps one of them busy, and what is not a
+    /// scenario uses all of them by itself.
+    pub(super) fn at_once(&self, processors: usize) -> Vec<(usize, usize)> {
+        let shares = if self.shared && self.scenario().is_some() { processors } else { 1 };
+        (1..=shares).map(|share| (share, shares)).collect()
     }
 
     /// Whether it is built with every optional dependency. Mutants are of the pure halves, which have none.
