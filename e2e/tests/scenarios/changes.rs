@@ -90,10 +90,10 @@ const ABSENT: &str = "  absent:
     limits: { memory: 16MiB, cpu: 0.25, pids: 16 }
 ";
 
-/// It starts, and ends each time.
+/// It starts, and ends each time, later than what counts as a start that did not work.
 const LOOP: &str = "  loop:
     guest: tiny
-    command: [/bin/sh, -c, \"busybox sleep 3; exit 9\"]
+    command: [/bin/sh, -c, \"busybox sleep 11; exit 9\"]
     limits: { memory: 16MiB, cpu: 0.25, pids: 16 }
 ";
 

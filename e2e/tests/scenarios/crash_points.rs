@@ -224,15 +224,16 @@ fn vm_every_crash_point() -> Result<()> {
     progress.result()
 }
 
-/// Every change, and the first look after each: once as a crash; every change once more as a failure.
+/// Every change, and the first look after the last one: once as a crash; every change once more as a failure.
 fn faults(part: &str, passed: &[Passed]) -> VecDeque<Fault> {
     let mut faults = VecDeque::new();
-    let mut programs: BTreeMap<&str, (usize, usize, bool)> = BTreeMap::new();
+    let mut programs: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     let mut times: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    let mut after_last: BTreeMap<&str, Fault> = BTreeMap::new();
     for point in passed {
         let time = times.entry((&point.program, &point.name)).or_default();
         *time += 1;
-        let (all, kept, after_change) = programs.entry(&point.program).or_insert((0, 0, true));
+        let (all, changes) = programs.entry(&point.program).or_default();
         *all += 1;
         let fault = |what| Fault {
             program: point.program.clone(),
@@ -242,18 +243,21 @@ fn faults(part: &str, passed: &[Passed]) -> VecDeque<Fault> {
             time: *time,
             tries: 0,
         };
-        if point.changes || *after_change {
-            *kept += 1;
-            faults.push_back(fault("crash"));
+        if !point.changes {
+            after_last.entry(&point.program).or_insert_with(|| fault("crash"));
+            continue;
         }
+        *changes += 1;
+        after_last.remove(&*point.program);
+        faults.push_back(fault("crash"));
         // A launcher that fails ends as one that is killed does.
-        if point.changes && point.program == "agent" {
+        if point.program == "agent" {
             faults.push_back(fault("fail"));
         }
-        *after_change = point.changes;
     }
-    for (program, (all, kept, _)) in programs {
-        println!("{part}: {program} passed {all} points, {kept} of them with something changed before or by them");
+    faults.extend(after_last.into_values());
+    for (program, (all, changes)) in programs {
+        println!("{part}: {program} passed {all} points, {changes} of them changes");
     }
     faults
 }
@@ -458,7 +462,8 @@ impl Round {
               set -- $(look)
               if [ $1 = 1 ]; then late=$((late + 1)); else late=0; fi
               # A fault that was not reached by now may be in a moment.
-              if [ $late -ge 2 ]; then
+              [ "$3" ] && looks=1 || looks=2
+              if [ $late -ge $looks ]; then
                 [ "$3" ] && echo reached || echo passed
                 echo $2; exit
               fi

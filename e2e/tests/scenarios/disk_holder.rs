@@ -34,9 +34,11 @@ const fn shape(cycle: usize, name: &'static str, bend: &'static str, told: Optio
 const FOREIGN: Option<&str> = Some("ForeignFile");
 const CYCLES: usize = 3;
 
-/// For the shell: `fix` and `unfix` set and take the flag that forbids changes, below `/data`.
+/// For the shell, below `/data`: `fix` sets the flag that forbids changes, `grow` the one that permits more bytes only; `unfix`
+/// takes both.
 const FIX: &str = "change() { chroot /proc/$PROBE/root /usr/bin/chattr $1 /proc/1/root/data/$2; };
     fix() { for f; do change +i $f; done; };
+    grow() { for f; do change +a $f; done; };
     unfix() { change '-R -f -i -a' . >/dev/null 2>&1 || true; };";
 
 /// One line for each kind of thing in the place of each kind of file; a new one joins here.
@@ -135,6 +137,20 @@ const SHAPES: &[Shape] = &[
     shape(2, "300 empty blobs", "cd blobs; seq 300 | awk '{ printf \"%064x\\n\", $1 }' | xargs touch", None),
     shape(2, "the mark of an altered image is a folder", "cd blobs; for f in *; do mkdir $f.altered; done", FOREIGN),
     shape(2, "no blob can be changed", "for f in saved/*; do f=blobs/${f#saved/}; touch $f; fix $f; done", FOREIGN),
+    shape(0, "the older log is a disk", "rm -f audit/audit.1.jsonl; mknod audit/audit.1.jsonl b 7 0", FOREIGN),
+    shape(1, "both slots are devices", "rm -f ledger/?; mknod ledger/a c 1 3; mknod ledger/b b 7 0", FOREIGN),
+    shape(2, "the ledger is a device", "rm -rf ledger; mknod ledger c 1 5", FOREIGN),
+    shape(1, "pushes are a device", "rm -rf incoming; mknod incoming c 1 5", FOREIGN),
+    shape(2, "every blob is a device", "cd blobs; for f in *; do rm -f $f; mknod $f c 1 5; done", FOREIGN),
+    shape(1, "the log can only grow", "grow audit/audit.jsonl ledger", None),
+    shape(
+        0,
+        "the record of boots is a link",
+        "rm -rf boots; mkdir -m 700 boots; ln -s /etc/ld.so.preload boots/unclean",
+        FOREIGN,
+    ),
+    shape(1, "the record of boots is a pipe", "rm -rf boots; mkdir -m 700 boots; mkfifo boots/unclean", FOREIGN),
+    shape(2, "the records of boots are a file", "rm -rf boots; echo >boots", FOREIGN),
     shape(2, "nothing can be changed", "fix blobs incoming .", FOREIGN),
 ];
 
@@ -219,21 +235,37 @@ fn vm_broken_file_system_is_told() -> Result<()> {
     Ok(())
 }
 
+/// Files beside the boot image that systemd-stub takes along, and where the device finds them.
+const COMPANIONS: [(&str, &str); 3] = [
+    ("::/EFI/BOOT/BOOTX64.EFI.extra.d/strange.cred", "/.extra/credentials/strange.cred"),
+    ("::/EFI/BOOT/BOOTX64.EFI.extra.d/strange.raw", "/.extra/sysext/strange.raw"),
+    ("::/loader/credentials/strange-global.cred", "/.extra/global_credentials/strange-global.cred"),
+];
+
 /// What lies beside the boot image on its partition was signed by nobody, and is nowhere when the device is up.
 #[test]
 fn vm_companion_files_are_left_out() -> Result<()> {
     let machine = machine(&Artefacts::new(), "companions")?;
     let disk = machine.prepare()?;
-    let file = disk.with_file_name("strange.cred");
+    let file = disk.with_file_name("strange");
     std::fs::write(&file, b"strange\n")?;
     let at = format!("{}@@1M", disk.display());
-    let folder = "::/EFI/BOOT/BOOTX64.EFI.extra.d";
-    run(Command::new("mmd").args(["-i", &at, folder]))?;
-    run(Command::new("mcopy").args(["-i", &at]).arg(&file).arg(format!("{folder}/strange.cred")))?;
+    run(Command::new("mmd").args([
+        "-i",
+        &at,
+        "::/EFI/BOOT/BOOTX64.EFI.extra.d",
+        "::/loader",
+        "::/loader/credentials",
+    ]))?;
+    for (path, _) in COMPANIONS {
+        run(Command::new("mcopy").args(["-i", &at]).arg(&file).arg(path))?;
+    }
     let mut bench = Bench::start("companions", machine)?;
     let event = bench.event(0, "what was left out", |event| event.kind == "BootFilesForeign")?;
     println!("{}", event.message);
-    ensure!(event.message.contains("/.extra/credentials/strange.cred"), "{}", event.message);
+    for (path, told) in COMPANIONS {
+        ensure!(event.message.contains(told), "{path}: {}", event.message);
+    }
     let found = bench.device.root("find / -xdev -name 'strange*'; ls -A /.extra")?;
     ensure!(found.is_empty(), "{found}");
     Ok(())

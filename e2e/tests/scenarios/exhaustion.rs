@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use catenoid_e2e::chance::whole;
 use catenoid_e2e::progress::Progress;
-use catenoid_schema::status::{Status, SubjectStatus, Sync};
+use catenoid_schema::status::{Health, Status, SubjectStatus, Sync};
 use serde::Deserialize;
 
 use crate::bench::author::resequenced;
@@ -73,7 +73,7 @@ const LOG: Duration = Duration::from_secs(4);
 /// After its end it may still be told that it was held back.
 const AFTERWARDS: Duration = Duration::from_secs(3);
 /// What has the memory of the device.
-const WHERE_IT_IS: &str = "grep -E 'MemFree|Cached|Shmem|Slab|SUnreclaim|KernelStack|Percpu|VmallocUsed' /proc/meminfo
+const WHERE_IT_IS: &str = "grep -E 'Mem|Active|Inactive|Cached|AnonPages|PageTables|Shmem|Slab|SUnreclaim|KernelStack|Percpu|VmallocUsed' /proc/meminfo; ps -o pid,rss,comm | sort -rnk2 | head -12
     cat /proc/net/sockstat; ls /run/catenoid/namespaces";
 /// KiB that a taker may have of its own, or the device by chance.
 const OWN: u64 = 48 << 10;
@@ -112,12 +112,12 @@ fn vm_resource_exhaustion() -> Result<()> {
             println!("{case}: {} after {:.1} s", taken.outcome, begun.elapsed().as_secs_f32());
             ensure!(taken.outcome.contains(told), "not `{told}`");
             if measured && !taken.was_refused() {
-                return device.neighbour_waits(row, *by, longest, &taken, &permitted);
+                device.neighbour_waits(row, *by, longest, &taken, &permitted)?;
             }
-            Ok(())
+            Ok(taken.kind())
         });
         match taken {
-            Ok(()) => progress.done(&case, &format!("{by:?}"))?,
+            Ok(kind) => progress.done(&case, &format!("{by:?}: {kind}"))?,
             Err(error) => progress.failed(&case, &format!("{error:#}"))?,
         }
         if measured {
@@ -143,6 +143,17 @@ struct Taken {
 }
 
 impl Taken {
+    /// What became of it, for the record.
+    fn kind(&self) -> &'static str {
+        match self.outcome.as_str() {
+            _ if self.was_refused() => "nothing was given",
+            outcome if outcome.starts_with("held back") => "the guard held it back",
+            outcome if outcome.starts_with("ended: ") => "the guard ended c0",
+            outcome if outcome.starts_with('{') => "it had what it got",
+            _ => "its limit ended it",
+        }
+    }
+
     /// Whether nothing of it was given: what a neighbour waits for beside that says nothing of the row.
     fn was_refused(&self) -> bool {
         self.outcome.contains(r#""count":0,"#)
@@ -279,7 +290,7 @@ impl Exhausted {
                 beside.push(self.seconds(&taken)?);
             }
             let length = beside.last().map_or(0, Vec::len).max(LEAST);
-            let taken = self.take(PERMITTED, By::Bare, u64::try_from(length)? + 2)?;
+            let taken = self.take(PERMITTED, by, u64::try_from(length)? + 2)?;
             like.push(self.seconds(&taken)?.into_iter().take(length).collect());
         }
         if beside.iter().filter(|seconds| !seconds.is_empty()).count() <= TURNS / 2 {
@@ -327,10 +338,12 @@ fn all_rows(bench: &Bench) -> Result<Vec<(String, By, &'static str)>> {
     let rows = String::from_utf8(listed.stdout)?;
     let rows = rows.lines().map(|line| Ok(serde_json::from_str::<serde_json::Value>(line)?));
     let rows: Vec<_> = rows.collect::<Result<_>>()?;
-    let taken = [(By::Bare, &[""][..]), (By::Granted, &["", "NET_RAW"]), (By::Core, &["NET_ADMIN"])];
+    // Nobody can be granted SYS_ADMIN: that row is refused.
+    let taken = [(By::Bare, &[""][..]), (By::Granted, &["", "NET_RAW", "SYS_ADMIN"]), (By::Core, &["NET_ADMIN"])];
     let by = taken.iter().flat_map(|(by, needs)| {
         let granted = rows.iter().filter(|row| needs.iter().any(|need| row["needs"] == *need));
-        granted.filter_map(|row| Some((row["name"].as_str()?.to_owned(), *by, "")))
+        let told = |row: &str| SAMPLE.iter().find(|(name, who, _)| (*name, *who) == (row, *by)).map_or("", |of| of.2);
+        granted.filter_map(move |row| row["name"].as_str().map(|row| (row.to_owned(), *by, told(row))))
     });
     Ok(by.collect())
 }
@@ -448,6 +461,8 @@ fn outcome(bench: &Bench, name: &str, mut changes: Follower) -> Result<(String, 
         if let Some(line) = changes.line(Instant::now() + MOMENT) {
             let status: Status = serde_json::from_str(&line).with_context(|| format!("`{line}` is no status"))?;
             if let Some(held) = told(&status, &["HeldBack"]) {
+                let health = subject(&status, &format!("container/{name}"))?.health;
+                ensure!(health == Health::Degraded, "held back, and {health:?}");
                 return Ok((format!("held back: {held}"), uptime(bench)?));
             }
             match told(&status, &["Ended", "LastExit"]) {
@@ -463,7 +478,9 @@ fn outcome(bench: &Bench, name: &str, mut changes: Follower) -> Result<(String, 
         }
         // It tells when it has all that it gets.
         if running.take_if(|looked| looked.elapsed() > LOG).is_some() {
+            let asked = Instant::now();
             let told = bench.device.catenoid(&["logs", name])?.stdout;
+            ensure!(asked.elapsed() < ANSWER, "the agent answered after {} s meanwhile", asked.elapsed().as_secs());
             if let Some(line) = told.lines().find(|line| line.contains("stopped")) {
                 return Ok((line.to_owned(), uptime(bench)?));
             }

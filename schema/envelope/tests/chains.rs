@@ -15,7 +15,9 @@ use catenoid_schema::{
     manifest::Manifest,
     status::Blame,
 };
-use common::{DAY, Issued, NOW, Spec, anchors, at, authority, compressed, fleet, leaf, manifest, now, p256, rsa, seal};
+use common::{
+    DAY, Form, Issued, NOW, Spec, anchors, at, authority, fleet, leaf, manifest, now, other_form, p256, rsa, seal,
+};
 use p384::ecdsa::{Signature, signature::hazmat::PrehashSigner};
 use x509_cert::{
     der::{
@@ -125,7 +127,9 @@ fn rows() -> Vec<Row> {
         row("an authority with an RSA key", &[root], by_middle(&|s| s.info = rsa()), "issuer-key-kind"),
         row("a key on P-256", &[root], by_root(&|s| s.info = p256()), "certificate-key-kind"),
         row("an RSA key", &[root], by_root(&|s| s.info = rsa()), "certificate-key-kind"),
-        row("a compressed point", &[root], by_root(&|s| s.info = compressed(9)), "certificate-key-kind"),
+        row("a compressed point", &[root], by_root(&|s| s.info = other_form(9, Form::Compressed)), "certificate-key-kind"),
+        row("a hybrid point", &[root], by_root(&|s| s.info = other_form(9, Form::Hybrid)), "certificate-key-kind"),
+        row("a nested point", &[root], by_root(&|s| s.info = other_form(9, Form::Nested)), "certificate-key-kind"),
         row("no key usage", &[root], by_root(&|s| s.usage = None), "certificate-key-usage"),
         row("key agreement", &[root], by_root(&|s| s.usage = Some(KeyUsages::KeyAgreement.into())), "certificate-key-usage"),
         row("certificates as well", &[root], by_root(&|s| s.usage = Some(KeyUsages::DigitalSignature | KeyUsages::KeyCertSign)), "certificate-key-usage"),

@@ -16,8 +16,8 @@ use catenoid_schema::{
 };
 use ciborium::value::Value;
 use common::{
-    DAY, Issued, NOW, anchors, at, authority, fleet, frame, guest, key, leaf, manifest, nested_in_bytes,
-    nested_in_maps, now, seal, sign,
+    DAY, Form, Issued, NOW, anchors, at, authority, fleet, frame, guest, key, leaf, manifest, nested_in_bytes,
+    nested_in_maps, now, other_form, seal, sign,
 };
 use coset::{
     CborSerializable, ContentType, CoseSign, CoseSignBuilder, CoseSignature, Header, HeaderBuilder, Label,
@@ -153,6 +153,11 @@ fn the_threshold_counts_different_keys() {
             open::<Manifest>(bytes, &two, now()).unwrap_err(),
             Error::Threshold { role: Role::Operator, found: 1, needed: 2 }
         );
+    }
+    for form in [Form::Compressed, Form::Hybrid, Form::Nested] {
+        let other = common::Spec { info: other_form(3, form), ..leaf("operator again", 3, Role::Operator) };
+        let bytes = seal(&manifest(), &[&fleet.operator, &other.by(&fleet.operator_authority)]);
+        assert_eq!(refused::<Manifest>(&bytes, &two), "certificate-key-kind", "{form:?}");
     }
     assert_eq!(open::<Manifest>(&both, &two, now()).unwrap().signers().len(), 2);
 }

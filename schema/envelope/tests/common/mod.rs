@@ -134,10 +134,25 @@ pub fn rsa() -> SubjectPublicKeyInfoOwned {
     info("300d06092a864886f70d0101010500", &hex::decode(modulus).unwrap())
 }
 
-/// The public key of `seed` on P-384, in the form of SEC 1 that is half as long.
-pub fn compressed(seed: u8) -> SubjectPublicKeyInfoOwned {
-    let point = key(seed).verifying_key().to_sec1_point(true);
-    info("301006072a8648ce3d020106052b81040022", point.as_bytes())
+/// The public key of `seed` on P-384, in another form than that of the signer: one key must not be two signers.
+pub fn other_form(seed: u8, form: Form) -> SubjectPublicKeyInfoOwned {
+    let point = |compress| key(seed).verifying_key().to_sec1_point(compress).as_bytes().to_vec();
+    let bytes = match form {
+        Form::Compressed => point(true),
+        // Which of the two roots it is, and the root as well.
+        Form::Hybrid => [&[4 + point(true)[0]], &point(false)[1..]].concat(),
+        // An OCTET STRING of 97 bytes, which begins with 4 too.
+        Form::Nested => [&[0x04, 97], &*point(false)].concat(),
+    };
+    info("301006072a8648ce3d020106052b81040022", &bytes)
+}
+
+/// Forms of a point that are not the uncompressed one (SEC 1, 2.3.3).
+#[derive(Debug, Clone, Copy)]
+pub enum Form {
+    Compressed,
+    Hybrid,
+    Nested,
 }
 
 fn info(algorithm: &str, key: &[u8]) -> SubjectPublicKeyInfoOwned {
