@@ -24,6 +24,8 @@ pub(crate) struct Row {
 const MARK: [u8; 4] = [0xca, 0x7e, 0x0f, 0x9e];
 /// The port of UDP on which members hear each other, and none that the core container hears without a flow.
 const PORT: u16 = 53;
+/// The port that all comes from.
+pub(crate) const SOURCE: u16 = 0xc000;
 /// Ethernet's names for what it carries.
 const IP4: [u8; 2] = [0x08, 0x00];
 const ARP: [u8; 2] = [0x08, 0x06];
@@ -365,7 +367,9 @@ pub(crate) fn ethernet(to: [u8; 6], from: [u8; 6], kind: [u8; 2], payload: &[u8]
     [&to[..], &from, &kind, payload].concat()
 }
 
-fn ip4(from: [u8; 4], to: [u8; 4], (offset, more, id): (usize, bool, u16), payload: &[u8]) -> Vec<u8> {
+/// A packet of IPv4 with UDP, or a piece of one.
+#[must_use]
+pub(crate) fn ip4(from: [u8; 4], to: [u8; 4], (offset, more, id): (usize, bool, u16), payload: &[u8]) -> Vec<u8> {
     let length = u16::try_from(20 + payload.len()).expect("a short packet").to_be_bytes();
     let fragment = u16::try_from(offset / 8).expect("a short packet") | if more { 0x2000 } else { 0 };
     let id = id.to_be_bytes();
@@ -406,11 +410,13 @@ fn fragment(next: u8, offset: usize, more: bool, id: u32) -> [u8; 8] {
     [next, 0, high, low, a, b, c, d]
 }
 
-/// Without a checksum, which IPv4 permits.
-fn udp4(port: u16, payload: &[u8]) -> Vec<u8> {
+/// From [`SOURCE`], without a checksum, which IPv4 permits.
+#[must_use]
+pub(crate) fn udp4(port: u16, payload: &[u8]) -> Vec<u8> {
     let [high, low] = port.to_be_bytes();
     let length = u16::try_from(8 + payload.len()).expect("a short datagram").to_be_bytes();
-    [&[0xc0, 0, high, low, length[0], length[1], 0, 0][..], payload].concat()
+    let source = SOURCE.to_be_bytes();
+    [&source[..], &[high, low, length[0], length[1], 0, 0], payload].concat()
 }
 
 fn udp(from: &[u8; 16], to: &[u8; 16], port: u16, payload: &[u8]) -> Vec<u8> {
@@ -439,7 +445,8 @@ fn summed(from: &[u8; 16], to: &[u8; 16], next: u8, mut message: Vec<u8>, at: us
 }
 
 /// RFC 1071.
-fn checksum(bytes: &[u8]) -> [u8; 2] {
+#[must_use]
+pub(crate) fn checksum(bytes: &[u8]) -> [u8; 2] {
     let words = bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair.get(1).copied().unwrap_or(0)));
     let mut sum: u32 = words.sum();
     while sum > 0xffff {

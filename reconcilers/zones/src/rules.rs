@@ -237,6 +237,10 @@ fn reverse_path(table: &mut Table, manifest: &Manifest, inside: &[&Name]) {
         table.rule("forward", [elsewhere("iifname"), jump(chain)]);
     }
     table.rule("forward", [elsewhere("oifname"), jump("to-zones")]);
+    // Nobody elsewhere is on the way between two ends of the zones.
+    for chain in ["input", "forward"] {
+        table.rule(chain, [elsewhere("iifname"), state("related"), jump("errors")]);
+    }
     if manifest.zones.values().any(|zone| zone.address == Addressing::Dhcp) {
         // A lease is prolonged by the server that gave it, wherever that is (RFC 2131, 4.4.5).
         let port = |end: &str, port: u16| equal(payload("udp", end), port);
@@ -245,13 +249,16 @@ fn reverse_path(table: &mut Table, manifest: &Manifest, inside: &[&Name]) {
     // Answers go to who asked.
     let asks = equal(json!({"ct": {"key": "direction"}}), "original");
     table.rule("output", [asks, elsewhere("oifname"), jump("to-zones")]);
-    for chain in [STANDING, HELD, "to-zones"] {
+    for chain in [STANDING, HELD, "to-zones", "errors", "between-zones"] {
         table.chain(chain);
     }
     for net in subnets {
         let end = |end: &str| equal(payload(family(net.addr()), end), prefix(net));
         table.rule(STANDING, [end("saddr"), drop_()]);
         table.rule("to-zones", [end("daddr"), drop_()]);
+        let first = |end: &str| equal(first_packet(net.addr(), end), prefix(net));
+        table.rule("errors", [first("saddr"), jump("between-zones")]);
+        table.rule("between-zones", [first("daddr"), drop_()]);
     }
 }
 
@@ -396,7 +403,7 @@ fn connections(manifest: &Manifest, ports: &[Known]) -> Table {
     table.base_chain("input", "filter", "input", 0, "drop");
     table.rule("input", [equal(meta("iifname"), "lo"), accept()]);
     table.rule("forward", [json!({"mangle": {"key": meta("mark"), "value": MARK}})]);
-    table.rule("forward", [answers(), accept()]);
+    table.rule("forward", [state("established"), accept()]);
     table.rule("forward", [state("invalid"), drop_()]);
     table.rule("forward", [neighbours(), accept()]);
     let subnets: Vec<_> = manifest.zones.values().flat_map(|zone| &zone.subnet).collect();
@@ -422,8 +429,14 @@ fn connections(manifest: &Manifest, ports: &[Known]) -> Table {
     table
 }
 
-/// The core container reaches every member; members reach each other.
+/// Errors (ICMP) pass if the packet that they are about was sent from this zone or to it: the kernel does not ask who sends
+/// one. The core container reaches every member; members reach each other.
 fn within(table: &mut Table, chain: &str, segment: &Zone, core: Option<MacAddress>) {
+    for net in &segment.subnet {
+        for end in ["saddr", "daddr"] {
+            table.rule(chain, [state("related"), equal(first_packet(net.addr(), end), prefix(net)), accept()]);
+        }
+    }
     if let Some(mac) = core {
         table.rule(chain, [equal(payload("ether", "saddr"), mac), accept()]);
     }
@@ -546,6 +559,11 @@ fn none_of(left: Value, values: impl IntoIterator<Item = impl Serialize>) -> Val
         1 => differs(left, values.remove(0)),
         _ => differs(left, json!({"set": values})),
     }
+}
+
+/// An end of the first packet of a connection, in the family of `address`.
+fn first_packet(address: IpAddr, end: &str) -> Value {
+    json!({"ct": {"key": format!("{} {end}", family(address)), "dir": "original"}})
 }
 
 fn meta(key: &str) -> Value {
