@@ -19,6 +19,9 @@ pub const ZONES_LIMIT: usize = 64;
 pub const PROCESS_LIMIT: usize = 64 * 1024;
 /// The most entries of a command, an environment, a flow's ports, a zone's flows.
 pub const ENTRIES_LIMIT: usize = 256;
+/// The most violations that are reported at once, and the most names in one hint: whoever mends them sees the next ones.
+pub const VIOLATIONS_LIMIT: usize = 256;
+const NAMED: usize = 8;
 /// The least memory a container can be started in.
 pub const MEMORY_LEAST: u64 = 4 * 1024 * 1024;
 /// The most memory, 16 TiB: more than any device has, and far below where `memory.max` turns into `max`.
@@ -89,15 +92,40 @@ pub enum Stage {
     Signed,
 }
 
-/// All rules that `manifest` breaks, in the order of the document. Empty means that it can be applied.
+/// The rules that `manifest` breaks, the first [`VIOLATIONS_LIMIT`] of them, in the order of the document. Empty means that it
+/// can be applied.
 #[must_use]
 pub fn check(manifest: &Manifest, stage: Stage) -> Vec<Violation> {
     let mut found = Found(Vec::new());
+    counts(manifest, &mut found);
+    if !found.0.is_empty() {
+        // What is compared with each other is never more than that.
+        return found.0;
+    }
     metadata(manifest, &mut found);
     guests(manifest, stage, &mut found);
     zones(manifest, &mut found);
     containers(manifest, &mut found);
     found.0
+}
+
+fn counts(manifest: &Manifest, found: &mut Found) {
+    let counts = [
+        ("guests", manifest.guests.len(), CONTAINERS_LIMIT),
+        ("zones", manifest.zones.len(), ZONES_LIMIT),
+        ("containers", manifest.containers.len(), CONTAINERS_LIMIT),
+    ];
+    for (what, count, most) in counts.into_iter().filter(|(_, count, most)| count > most) {
+        found.add(what, format!("{count} {what} are more than {most}"));
+    }
+    for (name, container) in manifest.containers.iter().filter(|(_, container)| container.zones.len() > ZONES_LIMIT) {
+        let count = container.zones.len();
+        found.add(format!("containers.{name}.zones"), format!("{count} zones are more than {ZONES_LIMIT}"));
+    }
+    for (name, zone) in manifest.zones.iter().filter(|(_, zone)| zone.flows.len() > ENTRIES_LIMIT) {
+        let count = zone.flows.len();
+        found.add(format!("zones.{name}.flows"), format!("{count} flows are more than {ENTRIES_LIMIT}"));
+    }
 }
 
 /// What the guests of `manifest` need and their containers do not permit. `guests` are by their names in it.
@@ -155,11 +183,17 @@ struct Found(Vec<Violation>);
 
 impl Found {
     fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
-        self.0.push(Violation { path: path.into(), message: message.into(), hint: None });
+        self.push(Violation { path: path.into(), message: message.into(), hint: None });
     }
 
     fn hint(&mut self, path: impl Into<String>, message: impl Into<String>, hint: impl Into<String>) {
-        self.0.push(Violation { path: path.into(), message: message.into(), hint: Some(hint.into()) });
+        self.push(Violation { path: path.into(), message: message.into(), hint: Some(hint.into()) });
+    }
+
+    fn push(&mut self, violation: Violation) {
+        if self.0.len() < VIOLATIONS_LIMIT {
+            self.0.push(violation);
+        }
     }
 
     fn reserved(&mut self, kind: &str, name: &Name) {
@@ -214,9 +248,6 @@ fn guests(manifest: &Manifest, stage: Stage, found: &mut Found) {
 }
 
 fn zones(manifest: &Manifest, found: &mut Found) {
-    if manifest.zones.len() > ZONES_LIMIT {
-        found.add("zones", format!("{} zones are more than {ZONES_LIMIT}", manifest.zones.len()));
-    }
     let mut macs = BTreeSet::new();
     for (name, zone) in &manifest.zones {
         let path = format!("zones.{name}");
@@ -294,9 +325,6 @@ fn subnets(manifest: &Manifest, name: &Name, zone: &Zone, found: &mut Found) {
 }
 
 fn flows(manifest: &Manifest, name: &Name, zone: &Zone, found: &mut Found) {
-    if zone.flows.len() > ENTRIES_LIMIT {
-        found.add(format!("zones.{name}.flows"), format!("more than {ENTRIES_LIMIT} flows"));
-    }
     for (index, flow) in zone.flows.iter().enumerate() {
         let path = format!("zones.{name}.flows.{index}");
         if flow.to.as_str() != CORE && !manifest.zones.contains_key(&flow.to) {
@@ -324,9 +352,6 @@ fn flows(manifest: &Manifest, name: &Name, zone: &Zone, found: &mut Found) {
 }
 
 fn containers(manifest: &Manifest, found: &mut Found) {
-    if manifest.containers.len() > CONTAINERS_LIMIT {
-        found.add("containers", format!("{} containers are more than {CONTAINERS_LIMIT}", manifest.containers.len()));
-    }
     let cores: Vec<_> =
         manifest.containers.iter().filter(|(_, c)| c.role == ContainerRole::Core).map(|(n, _)| n).collect();
     match cores.as_slice() {
@@ -429,7 +454,51 @@ fn membership(manifest: &Manifest, path: &str, container: &super::Container, fou
     }
 }
 
-fn known<'a>(what: &str, names: impl Iterator<Item = &'a Name>) -> String {
-    let names: Vec<_> = names.map(|name| format!("`{name}`")).collect();
-    if names.is_empty() { format!("{what} none") } else { format!("{what} {}", names.join(", ")) }
+fn known<'a>(what: &str, names: impl ExactSizeIterator<Item = &'a Name>) -> String {
+    let more = names.len().saturating_sub(NAMED);
+    let names: Vec<_> = names.take(NAMED).map(|name| format!("`{name}`")).collect();
+    match (names.is_empty(), more) {
+        (true, _) => format!("{what} none"),
+        (false, 0) => format!("{what} {}", names.join(", ")),
+        (false, more) => format!("{what} {} and {more} more", names.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    /// What is reported has a bound, whatever a manifest of a permitted size says.
+    #[test]
+    fn a_manifest_with_many_faults_is_reported_in_short() {
+        let zones = |count: usize| -> BTreeMap<String, Value> {
+            let subnet = |number: usize| json!({"subnet": [format!("10.{}.{}.0/24", number / 250, number % 250)]});
+            (0..count).map(|number| (format!("a-zone-of-a-name-{number}"), subnet(number))).collect()
+        };
+        let manifest = |zones: BTreeMap<String, Value>, containers: usize, members: usize| -> Manifest {
+            let container = json!({"guest": "nowhere", "zones": vec!["z"; members]});
+            let containers: BTreeMap<_, _> = (0..containers).map(|n| (format!("c{n}"), container.clone())).collect();
+            let manifest = json!({
+                "apiVersion": "catenoid.dev/v1",
+                "kind": "Manifest",
+                "metadata": {"name": "many", "sequence": 1, "notAfter": "2036-01-01T00:00:00Z"},
+                "target": {"serials": ["MANY"]},
+                "guests": {},
+                "zones": zones,
+                "containers": containers,
+            });
+            serde_json::from_value(manifest).expect("a manifest")
+        };
+        for (zone_count, containers, members, first) in [
+            (6000, 1, 100_000, "zones: 6000 zones are more than 64"),
+            (60, 1000, 64, "containers: none has the role `core`"),
+            (60, 1, 65, "containers.c0.zones: 65 zones are more than 64"),
+        ] {
+            let found = check(&manifest(zones(zone_count), containers, members), Stage::Signed);
+            assert_eq!(found[0].to_string(), first);
+            let bytes: usize = found.iter().map(|v| v.to_string().len() + v.hint.as_ref().map_or(0, String::len)).sum();
+            assert!(found.len() <= VIOLATIONS_LIMIT && bytes < 256 * 1024, "{} violations, {bytes} bytes", found.len());
+        }
+    }
 }
