@@ -9,7 +9,7 @@
 //! that was removed begins anew; its first record still names the last line of the old one.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     fs::{self, File},
     io::{self, BufRead, BufReader, Read as _, Seek, SeekFrom, Write},
     os::unix::fs::MetadataExt as _,
@@ -36,6 +36,8 @@ const BEFORE: &str = "audit.1.jsonl";
 const FILE_LIMIT: u64 = 16 * 1024 * 1024;
 /// Events kept in memory for who asks what happened before.
 const BACKLOG: usize = 1000;
+/// Kinds of events of which the last one is kept besides: there are fewer, but for a log that somebody else wrote.
+const KINDS: usize = 256;
 /// A message's most bytes; it is cut there.
 const MESSAGE_LIMIT: usize = 4096;
 /// No record is longer: a byte of a message takes six at most (`\u0000`), and the rest is names.
@@ -87,8 +89,7 @@ struct State {
     /// Why the file cannot be written.
     fault: Option<String>,
     next: u64,
-    /// Shared with everybody to whom they are being told.
-    backlog: VecDeque<Arc<Event>>,
+    backlog: Past,
     budget: Budget,
     /// Turns that the writer was asked for, and those that it made. In each it tries to write all that waited when it began.
     asked: u64,
@@ -149,7 +150,7 @@ impl Audit {
     pub(crate) fn forced_by(force: Force, folder: &Path, boot_id: &str, bell: Bell) -> io::Result<Self> {
         let read = tail(folder, LOG).and_then(|tail| match tail {
             // Cut off between putting the full file aside and the first record of the next.
-            Tail { events, whole, .. } if events.is_empty() => {
+            Tail { past, whole, .. } if past.events.is_empty() => {
                 self::tail(folder, BEFORE).map(|before| Tail { whole, ..before })
             }
             tail => Ok(tail),
@@ -157,9 +158,9 @@ impl Audit {
         let unreadable = read.as_ref().err().map(|error| format!("what happened before is not known: {error}"));
         // A torn last line is cut off; of a log that cannot be read nothing is.
         let torn = unreadable.is_none();
-        let Tail { events: backlog, previous, whole: size } = read.unwrap_or_default();
+        let Tail { past: backlog, previous, whole: size } = read.unwrap_or_default();
         // Past the last number, which only somebody else's record can have, it stays: the device goes on.
-        let next = backlog.back().map_or(1, |event| event.number.saturating_add(1));
+        let next = backlog.events.back().map_or(1, |event| event.number.saturating_add(1));
         let (folder, boot_id) = (folder.to_owned(), boot_id.to_owned());
         let log = Log { folder, boot_id, force, file: None, size, torn, previous };
         let (pending, budget) = (VecDeque::new(), Budget::default());
@@ -218,10 +219,12 @@ impl Audit {
         fault
     }
 
-    /// The last event still in memory that is `wanted`.
+    /// The last event still in memory that is `wanted`: one of the last, or the last of its kind.
     pub(crate) fn find_last(&self, wanted: impl Fn(&Event) -> bool) -> Option<Event> {
         let state = self.shared.state();
-        state.backlog.iter().rfind(|event| wanted(event)).map(|event| Event::clone(event))
+        let Past { events, of_kinds } = &state.backlog;
+        let long_ago = || of_kinds.values().filter(|event| wanted(event)).max_by_key(|event| event.number);
+        events.iter().rfind(|event| wanted(event)).or_else(long_ago).map(|event| Event::clone(event))
     }
 
     /// The number of the last event; 0 before the first.
@@ -232,14 +235,14 @@ impl Audit {
     /// The events after number `since` that are still in memory, and all that come.
     pub(crate) fn watch(&self, since: u64) -> (Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>) {
         let state = self.shared.state();
-        let past = state.backlog.iter().filter(|event| event.number > since).cloned().collect();
+        let past = state.backlog.events.iter().filter(|event| event.number > since).cloned().collect();
         (past, self.shared.live.subscribe())
     }
 
     /// The last `count` events about `subject`, oldest first.
     pub(crate) fn about(&self, subject: &Subject, count: usize) -> Vec<Event> {
         let state = self.shared.state();
-        let about = state.backlog.iter().rev().filter(|event| event.subject.as_ref() == Some(subject));
+        let about = state.backlog.events.iter().rev().filter(|event| event.subject.as_ref() == Some(subject));
         let mut events: Vec<_> = about.take(count).map(|event| Event::clone(event)).collect();
         events.reverse();
         events
@@ -271,10 +274,7 @@ impl Shared {
     #[must_use]
     fn tell(&self, state: &mut State, happening: Happening) -> Arc<Event> {
         let event = Arc::new(state.event(happening));
-        state.backlog.push_back(event.clone());
-        if state.backlog.len() > BACKLOG {
-            state.backlog.pop_front();
-        }
+        state.backlog.push(event.clone());
         state.pending.push_back((event.clone(), crate::clock::since_boot_ms()));
         state.let_go_of_the_oldest();
         // Nobody may be watching.
@@ -351,6 +351,14 @@ impl Shared {
     }
 }
 
+/// Leaves so many bytes of `message`, and says so.
+pub(crate) fn cut(message: &mut String, most: usize) {
+    if message.len() > most {
+        message.truncate(message.floor_char_boundary(most));
+        message.push_str(" ...");
+    }
+}
+
 /// The console may be slow, as the disk may.
 fn log(event: &Event) {
     tracing::info!(kind = event.kind, subject = event.subject.as_ref().map(Subject::as_str), "{}", event.message);
@@ -359,10 +367,7 @@ fn log(event: &Event) {
 impl State {
     fn event(&mut self, happening: Happening) -> Event {
         let Happening { kind, subject, actor, mut message } = happening;
-        if message.len() > MESSAGE_LIMIT {
-            message.truncate(message.floor_char_boundary(MESSAGE_LIMIT));
-            message.push_str(" ...");
-        }
+        cut(&mut message, MESSAGE_LIMIT);
         let number = self.next;
         self.next = self.next.saturating_add(1);
         Event { number, at: crate::clock::now(), kind: kind.to_owned(), subject, actor, message }
@@ -449,10 +454,31 @@ impl Log {
     }
 }
 
+/// What is known of what happened.
+#[derive(Debug, Default)]
+struct Past {
+    /// The last events, shared with everybody to whom they are being told.
+    events: VecDeque<Arc<Event>>,
+    /// The last one of each kind, of those that containers caused and of the others: however much comes after it.
+    of_kinds: BTreeMap<(String, bool), Arc<Event>>,
+}
+
+impl Past {
+    fn push(&mut self, event: Arc<Event>) {
+        let kind = (event.kind.clone(), event.actor.starts_with("container/"));
+        if self.of_kinds.len() < KINDS || self.of_kinds.contains_key(&kind) {
+            self.of_kinds.insert(kind, event.clone());
+        }
+        self.events.push_back(event);
+        if self.events.len() > BACKLOG {
+            self.events.pop_front();
+        }
+    }
+}
+
 /// The end of a log.
 struct Tail {
-    /// The last events.
-    events: VecDeque<Arc<Event>>,
+    past: Past,
     /// The digest of the last line.
     previous: Digest,
     /// Bytes of whole lines: what follows them is a line that a power cut tore.
@@ -461,7 +487,7 @@ struct Tail {
 
 impl Default for Tail {
     fn default() -> Self {
-        Self { events: VecDeque::new(), previous: Digest::of(b""), whole: 0 }
+        Self { past: Past::default(), previous: Digest::of(b""), whole: 0 }
     }
 }
 
@@ -474,7 +500,7 @@ fn told(error: files::Error) -> io::Error {
 /// Reads the end of the log `name` in `folder`. A longer line than we write is read in pieces, and of a longer file than we write
 /// the rest is not read: whoever wrote it, it takes no more memory than a record and no more time than a log.
 fn tail(folder: &Path, name: &str) -> io::Result<Tail> {
-    let Tail { mut events, mut previous, mut whole } = Tail::default();
+    let Tail { mut past, mut previous, mut whole } = Tail::default();
     let file = Folder::find(folder).and_then(|folder| folder.map_or(Ok(None), |folder| folder.find_file(name)));
     let Some(file) = file.map_err(told)? else { return Ok(Tail::default()) };
     let (mut held, mut line) = (0, Vec::new());
@@ -483,17 +509,14 @@ fn tail(folder: &Path, name: &str) -> io::Result<Tail> {
         held += line.len() as u64;
         if let Some(record) = line.strip_suffix(b"\n") {
             if let Ok(Record { event, .. }) = serde_json::from_slice::<Record>(record) {
-                events.push_back(Arc::new(event));
-                if events.len() > BACKLOG {
-                    events.pop_front();
-                }
+                past.push(Arc::new(event));
             }
             previous = Digest::of(record);
             whole = held;
         }
         line.clear();
     }
-    Ok(Tail { events, previous, whole })
+    Ok(Tail { past, previous, whole })
 }
 
 /// A disk that is held in the middle of the first write, until it is let go.
@@ -584,12 +607,39 @@ mod tests {
     }
 
     #[test]
+    fn the_last_of_its_kind_stays_known_whatever_comes_after_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let audit = open(folder.path(), "boot-1");
+        let actor = || "container/core0 user 0".to_owned();
+        let accepted = |actor, message: &str| Happening {
+            kind: "ManifestAccepted",
+            subject: None,
+            actor,
+            message: message.to_owned(),
+        };
+        audit.note(accepted(actor(), "by c0"));
+        audit.note(accepted("factory bundle".to_owned(), "by the factory"));
+        for number in 0..=BACKLOG {
+            audit.note(Happening { kind: "Test", subject: None, actor: format!("{number}"), message: String::new() });
+        }
+        assert!(audit.watch(0).0.iter().all(|event| event.kind == "Test"));
+        let remembers = |audit: &Audit| {
+            let last = |wanted: &dyn Fn(&Event) -> bool| audit.find_last(wanted).map(|event| event.message);
+            assert_eq!(last(&|event| event.kind == "ManifestAccepted").as_deref(), Some("by the factory"));
+            assert_eq!(last(&|event| event.actor == actor()).as_deref(), Some("by c0"));
+        };
+        remembers(&audit);
+        drop(audit);
+        remembers(&open(folder.path(), "boot-2"));
+    }
+
+    #[test]
     fn whoever_lets_go_of_the_log_has_all_of_it_written() {
         let folder = tempfile::tempdir().unwrap();
         let audit = open(folder.path(), "boot-1");
         (0..500).for_each(|number| audit.note(Happening::by_device("Test", None, format!("{number}"))));
         drop(audit);
-        let events = tail(folder.path(), LOG).unwrap().events;
+        let events = tail(folder.path(), LOG).unwrap().past.events;
         let told: Vec<_> = events.iter().map(|event| (event.number, event.message.parse().unwrap())).collect();
         assert_eq!(told, (1..).zip(0..500).collect::<Vec<(u64, u64)>>());
     }
@@ -619,7 +669,7 @@ mod tests {
         // The same without its end is cut off as any torn line.
         file.write_all(&long).unwrap();
         note(&open(folder.path(), "boot-3"), "three");
-        let events = tail(folder.path(), LOG).unwrap().events;
+        let events = tail(folder.path(), LOG).unwrap().past.events;
         let told: Vec<_> = events.iter().map(|event| (event.number, event.message.as_str())).collect();
         assert_eq!(told, [(1, "one"), (2, "two"), (3, "three")]);
     }
@@ -633,9 +683,9 @@ mod tests {
             file.set_len(8 << 40).unwrap();
         }
         note(&open(folder.path(), "boot-2"), "two");
-        let events = tail(folder.path(), LOG).unwrap().events;
+        let events = tail(folder.path(), LOG).unwrap().past.events;
         assert_eq!(events.iter().map(|event| event.number).collect::<Vec<_>>(), [2]);
-        assert_eq!(tail(folder.path(), BEFORE).unwrap().events.len(), 1);
+        assert_eq!(tail(folder.path(), BEFORE).unwrap().past.events.len(), 1);
     }
 
     #[test]
@@ -675,7 +725,7 @@ mod tests {
         log.append_all(&mut (1..=3).map(|number| waiting(number, "x")).collect()).unwrap();
         let size = |name: &str| fs::metadata(folder.path().join(name)).unwrap().len();
         assert!((FILE_LIMIT..FILE_LIMIT + RECORD_LIMIT).contains(&size("audit.1.jsonl")), "{}", size("audit.1.jsonl"));
-        let numbers: Vec<_> = tail(folder.path(), LOG).unwrap().events.iter().map(|event| event.number).collect();
+        let numbers: Vec<_> = tail(folder.path(), LOG).unwrap().past.events.iter().map(|event| event.number).collect();
         assert_eq!(numbers, [2, 3]);
 
         let folder = tempfile::tempdir().unwrap();
@@ -700,7 +750,7 @@ mod tests {
         fs::remove_dir(&path).unwrap();
         assert_eq!(look(&audit), None);
         assert!(rung(), "the pass is to tell that it is over");
-        let events = tail(folder.path(), LOG).unwrap().events;
+        let events = tail(folder.path(), LOG).unwrap().past.events;
         let told: Vec<_> = events.iter().map(|event| (event.number, event.kind.as_str())).collect();
         let kinds = ["AuditLogUnreadable", "AuditLogUnwritable", "Test", "AuditLogWritten"];
         assert_eq!(told, (1..).zip(kinds).collect::<Vec<_>>());

@@ -14,8 +14,8 @@ const ALWAYS: &str = "ManifestAccepted";
 /// is told in full.
 const PEER: Share = Share { most: 256, every_ms: 60_000 };
 /// For what a part of the device does, which containers can cause too (a core container that takes its own interfaces
-/// down again and again): hours of the busiest day of an honest device.
-const SUBJECT: Share = Share { most: 8192, every_ms: 10_000 };
+/// down again and again): the busiest day of an honest device.
+const SUBJECT: Share = Share { most: 1024, every_ms: 60_000 };
 
 /// What a purse holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

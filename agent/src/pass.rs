@@ -35,7 +35,7 @@ use catenoid_zones::{Inside, Zones};
 use tokio::sync::watch;
 
 use crate::{
-    audit::{Audit, Happening},
+    audit::{self, Audit, Happening},
     clock,
     hold::Holds,
     intake::{Target, chain},
@@ -51,6 +51,8 @@ static ENDS: AtomicBool = AtomicBool::new(false);
 const STEP_FAILED: &str = "StepFailed";
 /// As the room of a failure: that a room could not be observed.
 const OBSERVE: &str = "observe";
+/// The most bytes of what is told of drift: a core container can cause it again and again, and says how much there is of it.
+const DRIFT_LIMIT: usize = 512;
 /// The least pause before a pass that is made only because something failed.
 const MOMENT: Duration = Duration::from_millis(500);
 
@@ -489,7 +491,9 @@ fn drifted(stood: &Snapshot, wanted: &Wanted, observed: &Observed) -> Vec<Happen
         .filter(|now| now.conditions.iter().all(|condition| condition.reason != HELD_BACK))
         .map(|now| {
             let told: Vec<_> = now.conditions.into_iter().map(|condition| condition.message).collect();
-            Happening::by_device("DriftFound", Some(now.subject), told.join("; "))
+            let mut told = told.join("; ");
+            audit::cut(&mut told, DRIFT_LIMIT);
+            Happening::by_device("DriftFound", Some(now.subject), told)
         })
         .collect()
 }

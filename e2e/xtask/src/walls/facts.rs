@@ -62,9 +62,9 @@ const FACTS: &[Fact] = &[
     ),
     fact(
         OPERATE,
-        "of one part of the device 8192 and then one in 10 s",
+        "of one part of the device 1024 and then one a minute",
         "agent/src/budget.rs",
-        "most: 8192, every_ms: 10_000",
+        "most: 1024, every_ms: 60_000",
     ),
     fact(OPERATE, "with a limit of 256 MiB", BOOT, "AGENT_MEMORY: ByteSize = ByteSize::from_mebibytes(256);"),
     fact(
