@@ -125,7 +125,7 @@ pub(crate) async fn push(client: &Client, parcel: &Parcel) -> Result<(), PushErr
         if idle_breaks == IDLE_BREAKS_LIMIT || breaks == BREAKS_LIMIT {
             return Err(error(failure));
         }
-        progress.bar().suspend(|| note(&format!("note: {failure}; going on at byte {held}")));
+        progress.bar().suspend(|| note(&going_on(&failure, held)));
         offset = held;
     }
     progress.finish("pushed", parcel.bytes - first_offset);
@@ -135,6 +135,11 @@ pub(crate) async fn push(client: &Client, parcel: &Parcel) -> Result<(), PushErr
 /// A broken connection, or an offset that the device sees otherwise (409), is answered by asking it again.
 fn can_go_on(error: &ClientError) -> bool {
     error.is_absence() || error.problem().is_some_and(|problem| problem.status == 409)
+}
+
+/// What is said of a push that broke and goes on at a byte.
+fn going_on(failure: &ClientError, byte: u64) -> String {
+    format!("note: {}; going on at byte {byte}", clean(&failure.to_string()))
 }
 
 /// Sends the file from `offset` to its end once.
@@ -163,4 +168,25 @@ async fn send(client: &Client, parcel: &Parcel, offset: u64, bar: &ProgressBar) 
 /// Ends when nothing moved for [`STALL_LIMIT`].
 async fn stall(moved: &Notify) {
     while tokio::time::timeout(STALL_LIMIT, moved.notified()).await.is_ok() {}
+}
+
+#[cfg(test)]
+mod tests {
+    use catenoid_schema::{control::Problem, status::Blame};
+
+    use super::*;
+
+    #[test]
+    fn what_broke_a_push_is_said_on_one_line() {
+        let problem = Problem {
+            kind: "urn:catenoid:error:blob-offset".to_owned(),
+            title: "other\nerror: done\u{1b}[31m".to_owned(),
+            status: 409,
+            detail: String::new(),
+            blame: Blame::Administrator,
+            hint: None,
+        };
+        let failure = ClientError::Refused { problem: Box::new(problem) };
+        assert_eq!(going_on(&failure, 7), "note: other\\nerror: done\\u{1b}[31m; going on at byte 7");
+    }
 }

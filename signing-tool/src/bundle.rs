@@ -127,7 +127,7 @@ fn contents(path: &Path, envelope: &[u8], folder: &Path) -> Result<Contents, Fai
     let mut contents = Contents { requires: manifest.requires, blobs: BTreeMap::new() };
     for guest in manifest.guests.values() {
         let descriptor_path = sign::guest_path(folder, &guest.reference);
-        let bytes = files::read(&descriptor_path)?;
+        let bytes = files::read_found(&descriptor_path)?;
         let digest = Digest::of(&bytes);
         if let Some(wanted) = guest.descriptor.filter(|wanted| *wanted != digest) {
             let guest = guest.reference.to_string();

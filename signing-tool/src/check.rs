@@ -1,6 +1,9 @@
 //! `check`: everything that is wrong with a manifest, each at its place.
 
+use std::path::Path;
+
 use catenoid_schema::{
+    foreign::clean,
     manifest::{
         Manifest,
         check::{self, Stage, Violation},
@@ -10,7 +13,8 @@ use catenoid_schema::{
 
 use crate::{
     failure::Failure,
-    yaml::{Finding, Source},
+    terminal::note,
+    yaml::{self, Finding, Source},
 };
 
 /// The manifest in `source`, or everything that is wrong with it on standard error.
@@ -44,6 +48,17 @@ pub(crate) fn warn_expired(source: &Source, manifest: &Manifest, at: Timestamp) 
 /// Shows violations at their places, in the order of the file.
 pub(crate) fn refuse(source: &Source, violations: &[Violation]) -> Failure {
     source.refuse(&findings(source, violations))
+}
+
+/// Shows the violations of a signed document, which has no lines to show them at.
+pub(crate) fn refuse_signed(path: &Path, violations: &[Violation]) -> Failure {
+    for violation in violations {
+        note(&format!("error: {}", clean(&violation.to_string())));
+        if let Some(hint) = &violation.hint {
+            note(&format!("  = hint: {}", clean(hint)));
+        }
+    }
+    yaml::refused(path, violations.len())
 }
 
 /// Violations as findings at their places, in the order of the file.

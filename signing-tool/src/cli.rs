@@ -3,12 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use catenoid_envelope::format::SIGNERS_LIMIT;
+use catenoid_envelope::{Draft, format::SIGNERS_LIMIT};
 use catenoid_schema::{
     anchors::Anchors,
     digest::Digest,
     document::{Document, Role},
-    guest::Guest,
     manifest::{Manifest, check::Stage},
     name::Name,
     units::Timestamp,
@@ -19,8 +18,7 @@ use clap_complete::Shell;
 use crate::{
     bundle, check,
     failure::Failure,
-    files, flows, guest, inspect, pki, plan, schema,
-    sign::{self, Subject},
+    files, flows, guest, inspect, pki, plan, schema, sign,
     terminal::{self, note, print, print_json},
     yaml::Source,
 };
@@ -53,7 +51,8 @@ enum Command {
     --guests guests --anchors pki/anchors.cbor press.yaml -o press.manifest.cose
 
 With --add-signature the input is an envelope that another signer has signed:
-  catenoid-sign sign --add-signature --key KEY --chain CHAIN press.manifest.cose -o press.manifest.cose")]
+  catenoid-sign sign --add-signature --key KEY --chain CHAIN --guests guests \\
+    press.manifest.cose -o press.manifest.cose")]
     Sign(Sign),
     /// Shows everything that is wrong with a manifest, each at its place.
     #[command(after_help = "Examples:
@@ -337,21 +336,21 @@ impl Credentials {
         self.anchors.as_deref().map(sign::read_anchors).transpose()
     }
 
-    fn seal<T: Document>(&self, path: &Path, subject: &Subject<'_, T>) -> Result<Vec<u8>, Failure> {
+    fn seal<T: Document>(&self, path: &Path, draft: Draft<T>, anchors: Option<&Anchors>) -> Result<Vec<u8>, Failure> {
         let signer = sign::signer(&self.key, &self.chain)?;
-        let anchors = self.anchors()?;
-        sign::seal(path, subject, &signer, anchors.as_ref().map(|anchors| (anchors, now())))
+        sign::seal(path, draft, &signer, anchors.map(|anchors| (anchors, now())))
     }
 }
 
 fn sign(arguments: &Sign) -> Result<(), Failure> {
     let Sign { credentials, guests, add_signature, manifest: path, output } = arguments;
-    let envelope = if *add_signature {
-        credentials.seal::<Manifest>(path, &Subject::More(&files::read(path)?))?
+    let anchors = credentials.anchors()?;
+    let draft = if *add_signature {
+        sign::resume_manifest(path, guests, anchors.as_ref(), now())?
     } else {
-        let manifest = sign::resolve(path, guests, credentials.anchors()?.as_ref(), now())?;
-        credentials.seal(path, &Subject::New(&manifest))?
+        sign::draft(path, &sign::resolve(path, guests, anchors.as_ref(), now())?)?
     };
+    let envelope = credentials.seal(path, draft, anchors.as_ref())?;
     files::replace(output, &envelope)?;
     if let Some(expired) = sign::expired(&envelope, now()) {
         let output = output.display();
@@ -362,13 +361,14 @@ fn sign(arguments: &Sign) -> Result<(), Failure> {
 
 fn guest_sign(arguments: &GuestSign) -> Result<(), Failure> {
     let GuestSign { credentials, add_signature, descriptor: path, output } = arguments;
-    let (envelope, beside) = if *add_signature {
-        (credentials.seal::<Guest>(path, &Subject::More(&files::read(path)?))?, None)
+    let (draft, beside) = if *add_signature {
+        (sign::resume_guest(path)?, None)
     } else {
         let guest = sign::read_guest(path)?;
         let name = format!("{}-{}.guest.cose", guest.metadata.name, guest.metadata.version);
-        (credentials.seal(path, &Subject::New(&guest))?, Some(path.with_file_name(name)))
+        (sign::draft(path, &guest)?, Some(path.with_file_name(name)))
     };
+    let envelope = credentials.seal(path, draft, credentials.anchors()?.as_ref())?;
     let output = output.clone().or(beside).unwrap_or_else(|| path.clone());
     files::replace(&output, &envelope)?;
     print(&format!("signed {}: {}\n", output.display(), Digest::of(&envelope)))

@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use catenoid_schema::digest::Digest;
+use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 
 use crate::failure::Failure;
@@ -28,6 +29,12 @@ pub(crate) enum Error {
     #[error("`{}` is larger than {READ_LIMIT} bytes", path.display())]
     TooLarge {
         /// The file.
+        path: PathBuf,
+    },
+    /// Something else than a file has its name.
+    #[error("`{}` is not a file", path.display())]
+    NotAFile {
+        /// What.
         path: PathBuf,
     },
     /// It is not text.
@@ -65,7 +72,7 @@ pub(crate) enum Error {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match error {
-            Error::TooLarge { .. } | Error::NotText { .. } => Self::refused(error),
+            Error::TooLarge { .. } | Error::NotAFile { .. } | Error::NotText { .. } => Self::refused(error),
             _ => Self::system(error),
         }
     }
@@ -80,11 +87,33 @@ pub(crate) enum Access {
     Private,
 }
 
-/// The bytes of `path`.
+/// The bytes of `path`, which a person named: it may be a pipe, and is waited for then.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    let file = File::open(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+    read_opened(path, file)
+}
+
+/// The bytes of `path`, which was looked for in a folder: whatever else than a file has that name there is not waited for.
+pub(crate) fn read_found(path: &Path) -> Result<Vec<u8>, Error> {
     let error = |source| Error::Read { path: path.to_owned(), source };
+    let file = open_at_once(path).map_err(error)?;
+    if !file.metadata().map_err(error)?.is_file() {
+        return Err(Error::NotAFile { path: path.to_owned() });
+    }
+    read_opened(path, file)
+}
+
+/// Opens `path` to be read, without waiting for who writes to it: a pipe may have the name of a file.
+pub(crate) fn open_at_once(path: &Path) -> io::Result<File> {
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
+fn read_opened(path: &Path, file: File) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
-    File::open(path).map_err(error)?.take(READ_LIMIT + 1).read_to_end(&mut bytes).map_err(error)?;
+    file.take(READ_LIMIT + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|source| Error::Read { path: path.to_owned(), source })?;
     if bytes.len() as u64 > READ_LIMIT { Err(Error::TooLarge { path: path.to_owned() }) } else { Ok(bytes) }
 }
 

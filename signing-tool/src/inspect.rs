@@ -9,8 +9,11 @@ use catenoid_schema::{
     digest::Digest,
     document::{self, Document, Role},
     foreign::clean,
-    guest::Guest,
-    manifest::Manifest,
+    guest::{self, Guest},
+    manifest::{
+        self, Manifest,
+        check::{Stage, Violation},
+    },
     units::Timestamp,
 };
 use serde::Serialize;
@@ -57,6 +60,14 @@ pub(crate) enum Error {
         reason: String,
         /// What to do about it.
         hint: Option<&'static str>,
+    },
+    /// A device would refuse what was signed, whoever signed it.
+    #[error("a device refuses `{}`: it breaks {count} {}", path.display(), if *count == 1 { "rule" } else { "rules" })]
+    BreaksRules {
+        /// The file.
+        path: PathBuf,
+        /// How many.
+        count: usize,
     },
     /// It cannot be written for people (our fault).
     #[error("failed to write the content for people: {reason}")]
@@ -132,6 +143,23 @@ enum Verification {
     Believed { at: Timestamp },
     /// It does not.
     Refused { at: Timestamp, error: &'static str, reason: String, hint: Option<&'static str> },
+    /// It believes who signed it, and refuses what was signed.
+    BreaksRules { at: Timestamp, violations: Vec<Broken> },
+}
+
+/// A rule that is broken, and where.
+#[derive(Debug, Serialize)]
+struct Broken {
+    path: String,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+}
+
+impl From<Violation> for Broken {
+    fn from(Violation { path, message, hint }: Violation) -> Self {
+        Self { path, message, hint }
+    }
 }
 
 /// Takes `bytes` apart; verifies them where there are `anchors`.
@@ -161,9 +189,12 @@ fn take_apart(path: &Path, bytes: &[u8], anchors: Option<&Anchors>, at: Timestam
         }
     };
     match envelope.content_type() {
-        Manifest::CONTENT_TYPE => signed::<Manifest>("Manifest", path, bytes, &envelope, anchors, at),
-        Guest::CONTENT_TYPE => signed::<Guest>("Guest", path, bytes, &envelope, anchors, at),
-        Anchors::CONTENT_TYPE => signed::<Anchors>("Anchors", path, bytes, &envelope, anchors, at),
+        Manifest::CONTENT_TYPE => {
+            let rules = |manifest: &Manifest| manifest::check::check(manifest, Stage::Signed);
+            signed("Manifest", path, bytes, &envelope, anchors, at, rules)
+        }
+        Guest::CONTENT_TYPE => signed("Guest", path, bytes, &envelope, anchors, at, guest::check),
+        Anchors::CONTENT_TYPE => signed("Anchors", path, bytes, &envelope, anchors, at, |_: &Anchors| Vec::new()),
         other => Err(Error::Kind { path: path.to_owned(), content_type: clean(other) }),
     }
 }
@@ -198,12 +229,18 @@ fn signed<T: Document>(
     envelope: &Unverified,
     anchors: Option<&Anchors>,
     at: Timestamp,
+    rules: impl FnOnce(&T) -> Vec<Violation>,
 ) -> Result<Inspection, Error> {
     let document: T =
         document::decode(envelope.payload()).map_err(|source| Error::Payload { path: path.to_owned(), source })?;
     let verification = match anchors.map(|anchors| open::<T>(bytes, anchors, at)) {
         None => Verification::NotAsked,
-        Some(Ok(_)) => Verification::Believed { at },
+        Some(Ok(_)) => match rules(&document) {
+            violations if violations.is_empty() => Verification::Believed { at },
+            violations => {
+                Verification::BreaksRules { at, violations: violations.into_iter().map(Into::into).collect() }
+            }
+        },
         Some(Err(error)) => {
             Verification::Refused { at, error: error.name(), reason: error.to_string(), hint: error.hint() }
         }
@@ -267,6 +304,15 @@ impl std::fmt::Display for Inspection {
             Verification::Unsigned => writeln!(f, "verified  no: there is no signature")?,
             Verification::NotAsked => writeln!(f, "verified  no: pass --anchors to verify")?,
             Verification::Believed { at } => writeln!(f, "verified  yes, at {at}")?,
+            Verification::BreaksRules { at, violations } => {
+                writeln!(f, "verified  REFUSED at {at}: it is believed, but breaks rules")?;
+                for Broken { path, message, hint } in violations {
+                    writeln!(f, "breaks    {}: {}", clean(path), clean(message))?;
+                    if let Some(hint) = hint {
+                        writeln!(f, "          hint: {}", clean(hint))?;
+                    }
+                }
+            }
             Verification::Refused { at, reason, .. } => writeln!(f, "verified  REFUSED at {at}: {reason}")?,
         }
         if let Some(expired) = &self.expired {
@@ -286,7 +332,10 @@ impl Inspection {
             Verification::Refused { reason, hint, .. } => {
                 Err(Error::Refused { path: path.to_owned(), reason: reason.clone(), hint: *hint })
             }
-            _ => Ok(()),
+            Verification::BreaksRules { violations, .. } => {
+                Err(Error::BreaksRules { path: path.to_owned(), count: violations.len() })
+            }
+            Verification::Unsigned | Verification::NotAsked | Verification::Believed { .. } => Ok(()),
         }
     }
 }

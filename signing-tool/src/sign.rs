@@ -10,7 +10,11 @@ use catenoid_schema::{
     document::{self, Document},
     feature,
     guest::{self, Guest},
-    manifest::{self, GuestVersion, Manifest, check::Stage},
+    manifest::{
+        self, GuestVersion, Manifest,
+        check::{Stage, Violation},
+    },
+    name::Name,
     units::{ByteSize, Timestamp},
 };
 
@@ -95,6 +99,14 @@ pub(crate) enum Error {
         /// The first rule.
         reason: String,
     },
+    /// What others signed is not what it claims to be.
+    #[error("failed to read the content of `{}`", path.display())]
+    Content {
+        /// The envelope.
+        path: PathBuf,
+        /// Why.
+        source: cbor::Error,
+    },
     /// The envelope cannot be written.
     #[error("failed to sign `{}`", path.display())]
     Seal {
@@ -124,7 +136,7 @@ impl From<Error> for Failure {
                 Some("--add-signature takes what `sign` or `guest sign` wrote".to_owned())
             }
             Error::GuestDigest { .. } => {
-                Some("leave `descriptor` out; it is written when the manifest is signed".to_owned())
+                Some("leave `descriptor` out of what you write; for what is signed, find its guests".to_owned())
             }
             _ => None,
         };
@@ -149,22 +161,45 @@ pub(crate) fn resolve(
 ) -> Result<Manifest, Failure> {
     let source = Source::read(path)?;
     let mut manifest = check::read(&source, Stage::Authored)?;
-    let mut read = Vec::new();
-    for (name, guest) in &mut manifest.guests {
-        let (Descriptor { digest: found, .. }, descriptor) = read_signed_guest(guests, &guest.reference, anchors, at)?;
-        read.push((name.clone(), descriptor));
-        match guest.descriptor {
-            Some(written) if written != found => {
-                let path = guest_path(guests, &guest.reference);
-                return Err(Error::GuestDigest { name: name.to_string(), written, path, found }.into());
-            }
-            _ => guest.descriptor = Some(found),
-        }
+    let named = named_guests(&manifest, guests, anchors, at)?;
+    for (guest, Named { digest, .. }) in manifest.guests.values_mut().zip(&named) {
+        guest.descriptor = Some(*digest);
     }
     feature::complete_manifest(&mut manifest);
     let mut violations = manifest::check::check(&manifest, Stage::Signed);
-    violations.extend(manifest::check::permissions(&manifest, read.iter().map(|(name, guest)| (name, guest))));
+    violations.extend(permissions(&manifest, &named));
     if violations.is_empty() { Ok(manifest) } else { Err(check::refuse(&source, &violations)) }
+}
+
+/// A guest that a manifest names.
+struct Named {
+    name: Name,
+    digest: Digest,
+    guest: Guest,
+}
+
+/// The guests that `manifest` names, in its order, from the folder `guests`.
+fn named_guests(
+    manifest: &Manifest,
+    guests: &Path,
+    anchors: Option<&Anchors>,
+    at: Timestamp,
+) -> Result<Vec<Named>, Failure> {
+    let mut named = Vec::new();
+    for (name, entry) in &manifest.guests {
+        let (Descriptor { digest, .. }, guest) = read_signed_guest(guests, &entry.reference, anchors, at)?;
+        if let Some(written) = entry.descriptor.filter(|written| *written != digest) {
+            let path = guest_path(guests, &entry.reference);
+            return Err(Error::GuestDigest { name: name.to_string(), written, path, found: digest }.into());
+        }
+        named.push(Named { name: name.clone(), digest, guest });
+    }
+    Ok(named)
+}
+
+/// What the guests of `manifest` need and their containers do not permit.
+fn permissions(manifest: &Manifest, named: &[Named]) -> Vec<Violation> {
+    manifest::check::permissions(manifest, named.iter().map(|Named { name, guest, .. }| (name, guest)))
 }
 
 /// Where the signed descriptor of a guest is.
@@ -189,7 +224,7 @@ pub(crate) fn read_signed_guest(
     if !path.exists() {
         return Err(Error::GuestMissing { reference: reference.clone(), path }.into());
     }
-    let bytes = files::read(&path)?;
+    let bytes = files::read_found(&path)?;
     let refused = |source| Error::GuestRefused { path: path.clone(), source };
     let guest: Guest = match anchors {
         Some(anchors) => catenoid_envelope::open::<Guest>(&bytes, anchors, at).map_err(refused)?.into_document(),
@@ -230,31 +265,58 @@ pub(crate) fn parse_guest(source: &Source) -> Result<Guest, Vec<Finding>> {
     if violations.is_empty() { Ok(guest) } else { Err(check::findings(source, &violations)) }
 }
 
-/// What to sign.
-pub(crate) enum Subject<'a, T> {
-    /// A document, first signature.
-    New(&'a T),
-    /// An envelope, one more signature.
-    More(&'a [u8]),
+/// What to sign of `document`, which has no signature yet.
+pub(crate) fn draft<T: Document>(path: &Path, document: &T) -> Result<Draft<T>, Error> {
+    Draft::new(document).map_err(|source| Error::Seal { path: path.to_owned(), source })
 }
 
-/// The envelope of `subject` with one signature by `signer`, proven against `anchors` where there are some.
+/// What to sign of the signed manifest at `path`. The next signer vouches for it as the first one did, and has it checked in
+/// the same way: see [`resolve`].
+pub(crate) fn resume_manifest(
+    path: &Path,
+    guests: &Path,
+    anchors: Option<&Anchors>,
+    at: Timestamp,
+) -> Result<Draft<Manifest>, Failure> {
+    resume(path, |manifest| {
+        let violations = manifest::check::check(manifest, Stage::Signed);
+        if !violations.is_empty() {
+            return Ok(violations);
+        }
+        Ok(permissions(manifest, &named_guests(manifest, guests, anchors, at)?))
+    })
+}
+
+/// What to sign of the signed descriptor at `path`, checked as [`read_guest`] does it.
+pub(crate) fn resume_guest(path: &Path) -> Result<Draft<Guest>, Failure> {
+    resume(path, |guest| Ok(guest::check(guest)))
+}
+
+/// What to sign of the envelope at `path`, unless its document breaks rules. Verifies no signature.
+fn resume<T: Document>(
+    path: &Path,
+    broken: impl FnOnce(&T) -> Result<Vec<Violation>, Failure>,
+) -> Result<Draft<T>, Failure> {
+    let envelope = files::read(path)?;
+    let unfit = |source| Error::Seal { path: path.to_owned(), source };
+    let draft = Draft::resume(&envelope).map_err(unfit)?;
+    let read = Unverified::read(&envelope, T::LIMITS.bytes).map_err(|source| unfit(SealError::Envelope { source }))?;
+    let document: T =
+        document::decode(read.payload()).map_err(|source| Error::Content { path: path.to_owned(), source })?;
+    let violations = broken(&document)?;
+    if violations.is_empty() { Ok(draft) } else { Err(check::refuse_signed(path, &violations)) }
+}
+
+/// The envelope of `draft` with one signature by `signer`, proven against `anchors` where there are some.
 pub(crate) fn seal<T: Document>(
     path: &Path,
-    subject: &Subject<'_, T>,
+    mut draft: Draft<T>,
     signer: &Signer,
     anchors: Option<(&Anchors, Timestamp)>,
 ) -> Result<Vec<u8>, Failure> {
-    let write = || {
-        let mut draft = match subject {
-            Subject::New(document) => Draft::new(*document)?,
-            Subject::More(envelope) => Draft::<T>::resume(envelope)?,
-        };
-        let signature = signer.sign(&draft.message(signer.chain()));
-        draft.add(signer.chain(), signature);
-        draft.finish()
-    };
-    let bytes = write().map_err(|source| Error::Seal { path: path.to_owned(), source })?;
+    let signature = signer.sign(&draft.message(signer.chain()));
+    draft.add(signer.chain(), signature);
+    let bytes = draft.finish().map_err(|source| Error::Seal { path: path.to_owned(), source })?;
     if let Some((anchors, at)) = anchors {
         match catenoid_envelope::open::<T>(&bytes, anchors, at) {
             // One of several: the others are still to come.

@@ -218,9 +218,7 @@ impl Source {
         for finding in findings {
             note(&self.render(finding));
         }
-        let refused = Refused { path: self.path.clone(), count: findings.len() };
-        note(&format!("error: {refused}"));
-        Failure::refused(refused).shown()
+        refused(&self.path, findings.len())
     }
 
     /// Shows on standard error what is no error and should be known.
@@ -253,6 +251,13 @@ impl Source {
         }
         out
     }
+}
+
+/// Sums up as an error what was shown of the document at `path`.
+pub(crate) fn refused(path: &Path, count: usize) -> Failure {
+    let refused = Refused { path: path.to_owned(), count };
+    note(&format!("error: {refused}"));
+    Failure::refused(refused).shown()
 }
 
 /// What stands in a line for something that has no width of its own.

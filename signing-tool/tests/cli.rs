@@ -3,7 +3,9 @@
 
 mod common;
 
-use catenoid_envelope::open;
+use std::process::{Command, Output};
+
+use catenoid_envelope::{Draft, open};
 use catenoid_schema::{
     anchors::Anchors,
     cbor,
@@ -14,6 +16,12 @@ use catenoid_schema::{
     units::Timestamp,
 };
 use common::{Desk, OPERATOR, SOFTWARE, manifest, run, seen, succeed};
+use p384::{
+    ecdsa::{Signature, SigningKey, signature::Signer as _},
+    pkcs8::DecodePrivateKey as _,
+};
+use serde::{Deserialize, Serialize};
+use x509_cert::{Certificate, der::Encode as _};
 
 fn now() -> Timestamp {
     let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
@@ -121,12 +129,151 @@ fn tool_a_second_signer_adds_a_signature() {
          -sha384 -days 30 -extfile signer.ext -out second.chain.pem",
     );
     let add = ["sign", "--add-signature", "--key", "second.key.pem", "--chain", "second.chain.pem"];
-    succeed(desk.path(), &[&add[..], &["press.cose", "-o", "both.cose"]].concat());
+    succeed(desk.path(), &[&add[..], &["--guests", "guests", "press.cose", "-o", "both.cose"]].concat());
     let mut two = anchors(&desk);
     two.roles.get_mut(&Role::Operator).unwrap().threshold = 2;
     assert_eq!(open::<Manifest>(&desk.read("press.cose"), &two, now()).unwrap_err().name(), "signers-too-few");
     let verified = open::<Manifest>(&desk.read("both.cose"), &two, now()).unwrap();
     assert_eq!(verified.signers().len(), 2);
+}
+
+/// An envelope that `catenoid-sign` would not make, by the signer of a role, who is believed.
+fn sealed<T: Document>(desk: &Desk, role: Role, document: &T) -> Vec<u8> {
+    let pem = String::from_utf8(desk.read(&format!("pki/{role}/signer.key.pem"))).unwrap();
+    let key = SigningKey::from_pkcs8_pem(&pem).unwrap();
+    let chain = Certificate::load_pem_chain(&desk.read(&format!("pki/{role}/signer.chain.pem"))).unwrap();
+    let chain: Vec<Vec<u8>> = chain.iter().map(|certificate| certificate.to_der().unwrap()).collect();
+    let mut draft = Draft::new(document).unwrap();
+    let signature: Signature = key.sign(&draft.message(&chain));
+    draft.add(&chain, signature.to_bytes().into());
+    draft.finish().unwrap()
+}
+
+/// What passes for a manifest until it is read.
+#[derive(Serialize, Deserialize)]
+struct NoManifest {
+    kind: String,
+}
+
+impl Document for NoManifest {
+    const ROLE: Role = Manifest::ROLE;
+    const CONTENT_TYPE: &'static str = Manifest::CONTENT_TYPE;
+    const LIMITS: cbor::Limits = Manifest::LIMITS;
+}
+
+/// A desk, and the manifest and the guest that were signed there.
+fn signed_desk() -> (Desk, Manifest, Guest) {
+    let desk = Desk::new();
+    assert!(desk.sign("press.yaml", "press.cose").status.success());
+    let manifest = open::<Manifest>(&desk.read("press.cose"), &anchors(&desk), now()).unwrap().into_document();
+    let guest = open::<Guest>(&desk.read("guests/catenoid-core-1.4.0.guest.cose"), &anchors(&desk), now());
+    let guest = guest.unwrap().into_document();
+    (desk, manifest, guest)
+}
+
+/// Who adds a signature vouches for the whole, as the first signer does.
+#[test]
+fn tool_what_a_first_signer_is_refused_a_second_one_is_too() {
+    let (desk, good, guest) = signed_desk();
+    let altered = |alter: fn(&mut Manifest)| {
+        let mut manifest = good.clone();
+        alter(&mut manifest);
+        sealed(&desk, Role::Operator, &manifest)
+    };
+    let naming = |descriptor: fn(&mut Option<Digest>)| {
+        let mut manifest = good.clone();
+        manifest.guests.values_mut().for_each(|guest| descriptor(&mut guest.descriptor));
+        sealed(&desk, Role::Operator, &manifest)
+    };
+    let mut idle = guest;
+    idle.defaults.command.clear();
+    let sign = [&["sign", "--add-signature"], &OPERATOR[..], &["--guests", "guests"]].concat();
+    let guest_sign = [&["guest", "sign", "--add-signature"], &SOFTWARE[..]].concat();
+    let rows = [
+        (&sign, sealed(&desk, Role::Operator, &good), None),
+        (
+            &sign,
+            sealed(&desk, Role::Operator, &NoManifest { kind: "Manifest".to_owned() }),
+            Some("failed to read the content of `draft.cose`"),
+        ),
+        (&sign, altered(|manifest| manifest.containers.clear()), Some("containers: none has the role `core`")),
+        (&sign, naming(|descriptor| *descriptor = None), Some("guests.core.descriptor: ")),
+        (&sign, naming(|descriptor| *descriptor = Some(Digest::of(b""))), Some("`guests.core.descriptor` is `sha256:")),
+        (&guest_sign, sealed(&desk, Role::Software, &idle), Some("defaults.command: does not begin with")),
+    ];
+    for (command, draft, refused) in rows {
+        std::fs::write(desk.path().join("draft.cose"), draft).unwrap();
+        let output = run(desk.path(), &[&command[..], &["draft.cose", "-o", "more.cose"]].concat());
+        let is_signed = std::fs::remove_file(desk.path().join("more.cose")).is_ok();
+        let seen = seen(&output);
+        match refused {
+            None => assert!(is_signed && output.status.success(), "{seen}"),
+            Some(reason) => {
+                assert!(!is_signed && seen.starts_with("exit code 1\n") && seen.contains(reason), "{reason}: {seen}");
+            }
+        }
+    }
+}
+
+/// Believed is not taken: whoever may sign may sign nonsense.
+#[test]
+fn tool_inspect_refuses_what_breaks_a_rule_whoever_signed_it() {
+    let (desk, mut manifest, mut guest) = signed_desk();
+    manifest.containers.clear();
+    manifest.guests.clear();
+    guest.defaults.command.clear();
+    let rows = [
+        (sealed(&desk, Role::Operator, &manifest), "containers: none has the role `core`"),
+        (sealed(&desk, Role::Software, &guest), "defaults.command: does not begin with an absolute path"),
+    ];
+    for (envelope, rule) in rows {
+        std::fs::write(desk.path().join("bad.cose"), envelope).unwrap();
+        let inspect = ["inspect", "--anchors", "pki/anchors.cbor", "bad.cose"];
+        let text = seen(&run(desk.path(), &inspect));
+        assert!(text.starts_with("exit code 1\n") && text.contains(&format!("breaks    {rule}")), "{text}");
+        assert!(text.contains("verified  REFUSED") && !text.contains("verified  yes"), "{text}");
+        let json = run(desk.path(), &[&inspect[..], &["-o", "json"]].concat());
+        assert_eq!(json.status.code(), Some(1), "{}", seen(&json));
+        let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+        assert_eq!(json["verification"]["state"], "breaksRules", "{json}");
+        let first = &json["verification"]["violations"][0];
+        let said = [&first["path"], &first["message"]].map(|text| text.as_str().unwrap());
+        assert_eq!(said.join(": "), rule);
+    }
+}
+
+/// A pipe is read where a person names it. One that lies in a folder is not waited for.
+#[test]
+fn tool_a_pipe_is_an_input_only_where_it_is_named() {
+    let desk = Desk::new();
+    assert!(desk.sign("press.yaml", "press.cose").status.success());
+    let bash = |script: &str| -> Output {
+        let script =
+            format!("catenoid-sign() {{ timeout 20 {} \"$@\"; }}; {script}", env!("CARGO_BIN_EXE_catenoid-sign"));
+        Command::new("bash").args(["-c", &script]).current_dir(desk.path()).output().unwrap()
+    };
+    let named = [
+        "catenoid-sign check <(cat press.yaml)",
+        "catenoid-sign inspect --anchors <(cat pki/anchors.cbor) <(cat press.cose)",
+        // One that is written to only later.
+        "mkfifo later; catenoid-sign check later & cat press.yaml > later; wait $!",
+    ];
+    for script in named {
+        let output = bash(script);
+        assert!(output.status.success(), "{script}: {}", seen(&output));
+    }
+    let guest = desk.path().join("guests/catenoid-core-1.4.0.guest.cose");
+    std::fs::remove_file(&guest).unwrap();
+    assert!(Command::new("mkfifo").arg(&guest).status().unwrap().success());
+    let found = [
+        format!("catenoid-sign sign {} --guests guests press.yaml -o out.cose", OPERATOR.join(" ")),
+        "catenoid-sign bundle --manifest press.cose --guests guests -o out.tar".to_owned(),
+    ];
+    for script in found {
+        let seen = seen(&bash(&script));
+        let refused = "exit code 1\n--- stderr\nerror: `guests/catenoid-core-1.4.0.guest.cose` is not a file\n";
+        assert_eq!(seen, refused, "{script}");
+    }
 }
 
 #[test]
@@ -311,7 +458,8 @@ fn tool_expired_is_said_by_each_command() {
     desk.write("press.yaml", &manifest().replace("notAfter: 2100", "notAfter: 2020"));
     let said = "expired at 2020-01-01T00:00:00Z: no device accepts it any more";
     let signed = desk.sign("press.yaml", "press.cose");
-    let again = ["sign", "--add-signature"].into_iter().chain(OPERATOR).chain(["press.cose", "-o", "twice.cose"]);
+    let rest = ["--guests", "guests", "press.cose", "-o", "twice.cose"];
+    let again = ["sign", "--add-signature"].into_iter().chain(OPERATOR).chain(rest);
     let outputs = [
         run(desk.path(), &["check", "press.yaml"]),
         signed,

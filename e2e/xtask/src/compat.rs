@@ -95,6 +95,7 @@ impl Desk<'_> {
         let guests = self.work.join("guests");
         let mut build = self.tool();
         build.args(["guest", "build", RECIPE, "--file"]).arg(format!("/bin/tiny={}", program.display()));
+        build.args(["--file", "/usr/share/doc/tiny/copyright=LICENSE"]);
         run::output(build.arg("--out").arg(&guests).arg("--cache").arg(self.artefacts.cache()))?;
         for ending in ["image", "guest.cbor"] {
             let (name, to) = (format!("{CORE}.{ending}"), guests.join(format!("{CORE}.{ending}")));

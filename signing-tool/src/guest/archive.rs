@@ -4,6 +4,7 @@
 //! here is what GNU tar unpacks, or it is refused: readers of tar differ, and what is built here is signed.
 
 use std::{
+    collections::BTreeSet,
     fs::File,
     io,
     os::unix::fs::{FileExt, MetadataExt},
@@ -14,7 +15,7 @@ use tar::{EntryType, Header};
 
 use super::{
     path::{GuestPath, PathError},
-    tree::{self, Content, Entry, Node, Tree},
+    tree::{self, Content, ENTRIES_LIMIT, Entry, Node, Tree},
 };
 
 /// What an archive is made of: a header, or as much content.
@@ -119,6 +120,16 @@ pub(crate) enum Error {
         /// What speaks against it.
         problem: &'static str,
     },
+    /// An entry is something else than an earlier one at its path, which does not simply give way to it.
+    #[error("`{path}` is {kind} in the archive, and {earlier} by an earlier entry")]
+    Replaces {
+        /// The entry.
+        path: GuestPath,
+        /// What it is.
+        kind: &'static str,
+        /// What is there.
+        earlier: &'static str,
+    },
     /// An entry is not fit for the tree.
     #[error(transparent)]
     Tree(#[from] tree::Error),
@@ -133,6 +144,7 @@ impl Error {
             Self::Follows { .. } => Some("join archives with `tar --concatenate`".to_owned()),
             Self::Tree(error) => error.hint(),
             Self::Sparse { .. } => Some("make the archive without `--sparse`".to_owned()),
+            Self::Replaces { .. } => Some("make the archive again, with one entry for each path".to_owned()),
             Self::Key { .. } => Some("make the archive with `tar --format=gnu`, which has no such keys".to_owned()),
             _ => None,
         }
@@ -366,6 +378,90 @@ impl Reader<'_> {
     }
 }
 
+/// What an entry is to others at its path, or on the way to theirs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Directory,
+    File,
+    Link,
+    /// A device node or a pipe.
+    Special,
+}
+
+impl Kind {
+    fn of(node: &Node) -> Self {
+        match node {
+            Node::Directory => Self::Directory,
+            Node::File { .. } => Self::File,
+            Node::Link { .. } => Self::Link,
+        }
+    }
+
+    /// For errors.
+    fn describe(self) -> &'static str {
+        match self {
+            Self::Directory => "a directory",
+            Self::File => "a file",
+            Self::Link => tree::LINK,
+            Self::Special => "a device node or a pipe",
+        }
+    }
+}
+
+/// What the entries up to here have made.
+#[derive(Debug, Default)]
+struct Unpacked {
+    tree: Tree,
+    /// Where device nodes and pipes are, which the tree leaves out.
+    specials: BTreeSet<GuestPath>,
+}
+
+impl Unpacked {
+    /// Makes way for an entry. GNU tar goes through links on the way to a path, and cannot go through files; at the path it
+    /// takes away what is there, but no directory that something is in. Where that could end with another tree than ours, the
+    /// entry is refused.
+    fn make_way(&mut self, path: &GuestPath, kind: Kind) -> Result<(), Error> {
+        for parent in path.ancestors() {
+            if let Some(found) = self.kind_at(&parent).filter(|found| *found != Kind::Directory) {
+                return Err(tree::Error::Parent { path: path.clone(), parent, found: found.describe() }.into());
+            }
+        }
+        if let Some(earlier) = self.kind_at(path).filter(|earlier| *earlier != kind) {
+            let gives_way = matches!(kind, Kind::File | Kind::Link) && !self.has_inside(path);
+            if !gives_way {
+                let (kind, earlier) = (kind.describe(), earlier.describe());
+                return Err(Error::Replaces { path: path.clone(), kind, earlier });
+            }
+        }
+        self.specials.remove(path);
+        Ok(())
+    }
+
+    /// Notes where a device node or a pipe is.
+    fn add_special(&mut self, path: GuestPath) -> Result<(), Error> {
+        self.make_way(&path, Kind::Special)?;
+        if self.specials.len() >= ENTRIES_LIMIT {
+            return Err(tree::Error::TooMany { path }.into());
+        }
+        self.specials.insert(path);
+        Ok(())
+    }
+
+    /// What is at a path. A directory that no entry names is there if something is in it.
+    fn kind_at(&self, path: &GuestPath) -> Option<Kind> {
+        match self.tree.node(path) {
+            Some(node) => Some(Kind::of(node)),
+            None if self.specials.contains(path) => Some(Kind::Special),
+            None => self.has_inside(path).then_some(Kind::Directory),
+        }
+    }
+
+    fn has_inside(&self, path: &GuestPath) -> bool {
+        let special = self.specials.range(path.bound_of_inside()..).next();
+        self.tree.has_inside(path) || special.is_some_and(|special| path.holds(special))
+    }
+}
+
 /// Reads what `archive` holds. Device nodes, pipes and sockets are left out: a container gets its own `/dev`.
 ///
 /// # Errors
@@ -381,7 +477,7 @@ pub(crate) fn read(path: &Path, archive: &File) -> Result<Tree, Error> {
 
     let length = archive.metadata().map_err(failed)?.size();
     let mut reader = Reader { file: archive, shown, length, at: 0, headers: 0 };
-    let mut tree = Tree::default();
+    let mut unpacked = Unpacked::default();
     let mut extension = Extension::default();
     let mut index = 0;
     while let Some(header) = reader.header()? {
@@ -403,7 +499,7 @@ pub(crate) fn read(path: &Path, archive: &File) -> Result<Tree, Error> {
                 extension.any = true;
             }
             _ => {
-                member(&mut tree, index, &header, &std::mem::take(&mut extension), &mut reader)?;
+                member(&mut unpacked, index, &header, &std::mem::take(&mut extension), &mut reader)?;
                 index += 1;
             }
         }
@@ -414,7 +510,7 @@ pub(crate) fn read(path: &Path, archive: &File) -> Result<Tree, Error> {
     if !reader.is_at_end().map_err(failed)? {
         return Err(Error::Follows { archive: reader.shown, end: reader.at });
     }
-    Ok(tree)
+    Ok(unpacked.tree)
 }
 
 /// Checks what an archive says of all its entries at once.
@@ -432,7 +528,7 @@ fn global(records: &[(&str, &[u8])]) -> Result<(), Error> {
 
 /// Adds an entry of the archive to the tree, and goes behind it.
 fn member(
-    tree: &mut Tree,
+    unpacked: &mut Unpacked,
     index: usize,
     header: &Header,
     extension: &Extension,
@@ -497,9 +593,14 @@ fn member(
         }
         EntryType::Link => {
             no_content("a hard link")?;
-            return Ok(tree.add_hard_link(path, guest_path(&target()?).map_err(unusable)?)?);
+            let target = guest_path(&target()?).map_err(unusable)?;
+            unpacked.make_way(&path, Kind::File)?;
+            return Ok(unpacked.tree.add_hard_link(path, target)?);
         }
-        EntryType::Char | EntryType::Block | EntryType::Fifo => return no_content("a device node or a pipe"),
+        EntryType::Char | EntryType::Block | EntryType::Fifo => {
+            no_content(Kind::Special.describe())?;
+            return unpacked.add_special(path);
+        }
         other => return Err(Error::Kind { path, kind: other.as_byte().into() }),
     };
     let id = |of: Option<u64>, id: io::Result<u64>| {
@@ -512,7 +613,8 @@ fn member(
         group: id(extension.group, header.gid())?,
         node,
     };
-    Ok(tree.add(path, entry)?)
+    unpacked.make_way(&path, Kind::of(&entry.node))?;
+    Ok(unpacked.tree.add(path, entry)?)
 }
 
 #[cfg(test)]
@@ -642,6 +744,13 @@ mod tests {
         ("attribute that looks like a path", Saying(&[("SCHILY.xattr.user.a", "1\n12 path=evil\n")]), Ok(())),
         ("numbers of the host", Saying(&[("SCHILY.dev", "1"), ("SCHILY.ino", "2"), ("SCHILY.nlink", "1")]), Ok(())),
         ("git archive", SayingOfAll(&[("comment", "158487b")]), Ok(())),
+        ("a file over a file", Of(&[(b'0', "a", "", b"x"), (b'0', "a", "", b"other")]), Ok(())),
+        ("a file over a link", Of(&[(b'2', "a", "b", b""), (b'0', "a", "", b"x")]), Ok(())),
+        ("a link over a file", Of(&[(b'0', "a", "", b"x"), (b'2', "a", "b", b"")]), Ok(())),
+        ("a file over an empty directory", Of(&[(b'5', "a/", "", b""), (b'0', "a", "", b"x")]), Ok(())),
+        ("a file over a pipe", Of(&[(b'6', "a", "", b""), (b'0', "a", "", b"x")]), Ok(())),
+        ("a hard link over a file", Of(&[(b'0', "a", "", b"x"), (b'0', "b", "", b"y"), (b'1', "b", "a", b"")]), Ok(())),
+        ("a directory behind what is in it", Of(&[(b'0', "d/a", "", b"x"), (b'5', "d/", "", b"")]), Ok(())),
         (
             "sparse 1.0",
             By("tar -C w -S --format=posix -cf a.tar data"),
@@ -772,6 +881,71 @@ mod tests {
             "file that some take for a directory",
             Of(&[(b'0', "a/", "", b"")]),
             Err("`/a` is a file in the archive, but has a name that ends with `/`"),
+        ),
+        (
+            "a pipe over a file",
+            Of(&[(b'0', "a", "", b"x"), (b'6', "a", "", b"")]),
+            Err("`/a` is a device node or a pipe in the archive, and a file by an earlier entry"),
+        ),
+        (
+            "a device node over a file",
+            Of(&[(b'0', "a", "", b"x"), (b'3', "a", "", b"")]),
+            Err("`/a` is a device node or a pipe in the archive, and a file by an earlier entry"),
+        ),
+        (
+            "a pipe over a directory",
+            Of(&[(b'0', "a/b", "", b"x"), (b'6', "a", "", b"")]),
+            Err("`/a` is a device node or a pipe in the archive, and a directory by an earlier entry"),
+        ),
+        (
+            "a directory over a file",
+            Of(&[(b'0', "a", "", b"x"), (b'5', "a/", "", b"")]),
+            Err("`/a` is a directory in the archive, and a file by an earlier entry"),
+        ),
+        (
+            "a directory over a link",
+            Of(&[(b'5', "d/", "", b""), (b'2', "l", "d", b""), (b'5', "l/", "", b"")]),
+            Err("`/l` is a directory in the archive, and a symbolic link by an earlier entry"),
+        ),
+        (
+            "a directory over a pipe",
+            Of(&[(b'6', "a", "", b""), (b'5', "a/", "", b"")]),
+            Err("`/a` is a directory in the archive, and a device node or a pipe by an earlier entry"),
+        ),
+        (
+            "a file over a directory that something is in",
+            Of(&[(b'0', "a/b", "", b"x"), (b'0', "a", "", b"y"), (b'5', "a/", "", b"")]),
+            Err("`/a` is a file in the archive, and a directory by an earlier entry"),
+        ),
+        (
+            "a file over a directory that a pipe is in",
+            Of(&[(b'6', "a/b", "", b""), (b'0', "a", "", b"y")]),
+            Err("`/a` is a file in the archive, and a directory by an earlier entry"),
+        ),
+        (
+            "through a link",
+            Of(&[(b'5', "d/", "", b""), (b'2', "l", "d", b""), (b'0', "l/x", "", b"x"), (b'5', "l/", "", b"")]),
+            Err("`/l/x` is in `/l`, which is not a directory in the image but a symbolic link"),
+        ),
+        (
+            "a hard link through a link",
+            Of(&[(b'0', "a", "", b"x"), (b'2', "l", ".", b""), (b'1', "l/b", "a", b""), (b'5', "l/", "", b"")]),
+            Err("`/l/b` is in `/l`, which is not a directory in the image but a symbolic link"),
+        ),
+        (
+            "in a file",
+            Of(&[(b'0', "a", "", b"x"), (b'0', "a/b", "", b"y"), (b'5', "a/", "", b"")]),
+            Err("`/a/b` is in `/a`, which is not a directory in the image but a file"),
+        ),
+        (
+            "far down in a file",
+            Of(&[(b'0', "a", "", b"x"), (b'0', "a/b/c", "", b"y"), (b'5', "a/", "", b"")]),
+            Err("`/a/b/c` is in `/a`, which is not a directory in the image but a file"),
+        ),
+        (
+            "in a pipe",
+            Of(&[(b'6', "a", "", b""), (b'0', "a/b", "", b"x")]),
+            Err("`/a/b` is in `/a`, which is not a directory in the image but a device node or a pipe"),
         ),
         ("file at the root", Of(&[(b'0', "./", "", b"x")]), Err("entry 0 of the archive has no usable path")),
         ("hard link to the root", Of(&[(b'1', "a", "./", b"")]), Err("entry 0 of the archive has no usable path")),

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    fs::{self, File, OpenOptions},
+    fs::{self, File, Metadata, OpenOptions},
     io::{self, Read},
     path::{Path, PathBuf},
 };
@@ -16,6 +16,7 @@ use catenoid_schema::{
     units::ByteSize,
 };
 use clap::Args;
+use rustix::{fs::OFlags, io::Errno};
 use sha2::{Digest as _, Sha256};
 
 use super::{
@@ -104,6 +105,12 @@ pub(crate) enum Error {
         /// What the system says.
         source: io::Error,
     },
+    /// The recipe names a link, or leads through one.
+    #[error("`{path}` is a symbolic link, or is behind one")]
+    Linked {
+        /// What it names.
+        path: String,
+    },
     /// The source archive is unfit.
     #[error(transparent)]
     Archive(#[from] archive::Error),
@@ -162,6 +169,9 @@ impl From<Error> for Failure {
         let hint = match &error {
             Error::NotGiven { dest, .. } => Some(format!("give it with `--file {dest}=PATH`")),
             Error::NoPlace { dest, .. } => Some(format!("add `- {{ dest: {dest} }}` to `files`")),
+            Error::Linked { .. } => {
+                Some("name what the link leads to, or give it with `--file`, `--from-tar` or `--from-dir`".to_owned())
+            }
             Error::Archive(error) => error.hint(),
             Error::Folder(error) => error.hint(),
             Error::Debian(error) => error.hint(),
@@ -175,7 +185,7 @@ impl From<Error> for Failure {
             Error::Archive(archive::Error::Read { .. }) | Error::Folder(folder::Error::Read { .. }) => {
                 Self::system(error)
             }
-            Error::Archive(_) | Error::Folder(_) | Error::Tree(_) => Self::refused(error),
+            Error::Linked { .. } | Error::Archive(_) | Error::Folder(_) | Error::Tree(_) => Self::refused(error),
             _ => Self::system(error),
         };
         failure.hint(hint)
@@ -222,8 +232,9 @@ impl std::fmt::Display for Built {
 pub(crate) fn build(arguments: &BuildArguments, recipe: Recipe) -> Result<Built, Error> {
     let version = arguments.set_version.clone().unwrap_or_else(|| recipe.version.clone());
     let added = added_files(arguments, &recipe)?;
-    let (mut tree, opened) = source(arguments, &recipe)?;
-    furnish(&mut tree, &recipe, added)?;
+    let beside = Folder::around(&arguments.recipe)?;
+    let (mut tree, opened) = source(arguments, &recipe, &beside)?;
+    furnish(&mut tree, &recipe, added, &beside)?;
 
     files::make_folder(&arguments.out)?;
     let stem = format!("{}-{version}", recipe.name);
@@ -265,18 +276,25 @@ pub(crate) fn build(arguments: &BuildArguments, recipe: Recipe) -> Result<Built,
     Ok(Built { guest, image: image_path, descriptor: descriptor_path, files: tree.files() })
 }
 
+/// Where a file that is added lies on the build host.
+enum Src {
+    /// Where the command line says: anywhere.
+    Given(PathBuf),
+    /// Where the recipe says, seen from it.
+    Named(PathBuf),
+}
+
 /// The files that are added, each with its place on the build host.
-fn added_files(arguments: &BuildArguments, recipe: &Recipe) -> Result<Vec<(GuestPath, FileMode, PathBuf)>, Error> {
+fn added_files(arguments: &BuildArguments, recipe: &Recipe) -> Result<Vec<(GuestPath, FileMode, Src)>, Error> {
     let shown = || arguments.recipe.display().to_string();
     if let Some((dest, _)) = arguments.file.iter().find(|(dest, _)| recipe.files.iter().all(|file| file.dest != *dest))
     {
         return Err(Error::NoPlace { recipe: shown(), dest: dest.clone() });
     }
-    let beside_recipe = arguments.recipe.parent().unwrap_or(Path::new(""));
     let place = |file: &recipe::AddedFile| {
-        let given = arguments.file.iter().rev().find(|(dest, _)| *dest == file.dest).map(|(_, src)| src.clone());
-        let src = given.or_else(|| file.src.as_ref().map(|src| beside_recipe.join(src)));
-        match src {
+        let given = arguments.file.iter().rev().find(|(dest, _)| *dest == file.dest);
+        let given = given.map(|(_, src)| Src::Given(src.clone()));
+        match given.or_else(|| file.src.clone().map(Src::Named)) {
             Some(src) => Ok((file.dest.clone(), file.mode, src)),
             None => Err(Error::NotGiven { recipe: shown(), dest: file.dest.clone() }),
         }
@@ -285,35 +303,71 @@ fn added_files(arguments: &BuildArguments, recipe: &Recipe) -> Result<Vec<(Guest
 }
 
 /// Reads the source of a recipe, or what was given in its place. Its contents are read later, from what was opened here.
-fn source(arguments: &BuildArguments, recipe: &Recipe) -> Result<(Tree, Opened), Error> {
-    let beside_recipe = |path: &Path| arguments.recipe.parent().unwrap_or(Path::new("")).join(path);
-    let (archive, folder) = match (&arguments.from_tar, &arguments.from_dir, &recipe.source) {
-        (Some(archive), _, _) => (Some(archive.clone()), None),
-        (_, Some(folder), _) => (None, Some(folder.clone())),
-        (_, _, FileSource::Tar(archive)) => (Some(beside_recipe(archive)), None),
-        (_, _, FileSource::Directory(folder)) => (None, Some(beside_recipe(folder))),
+fn source(arguments: &BuildArguments, recipe: &Recipe, beside: &Folder) -> Result<(Tree, Opened), Error> {
+    match (&arguments.from_tar, &arguments.from_dir, &recipe.source) {
+        (Some(path), _, _) => read_archive(path, files::open_at_once(path)),
+        (_, Some(path), _) => read_folder(Folder::open(path)?),
+        (_, _, FileSource::Tar(name)) => {
+            let path = beside.place_of(name);
+            let archive = open_named(beside, name, folder::READ, unopened(&path))?;
+            read_archive(&path, Ok(archive))
+        }
+        (_, _, FileSource::Directory(name)) => {
+            let path = beside.place_of(name);
+            let shown = path.display().to_string();
+            let unread = |source| Error::Folder(folder::Error::Read { path: shown, source });
+            let directory = open_named(beside, name, folder::LIST, unread)?;
+            read_folder(Folder::of(path, directory))
+        }
         (_, _, FileSource::Debian(debian)) => {
             let mut debian = debian.clone();
             debian.mirror = arguments.mirror.clone().or(debian.mirror);
-            (Some(debian::archive(&debian, recipe.architecture, &arguments.cache, arguments.refresh)?), None)
+            let path = debian::archive(&debian, recipe.architecture, &arguments.cache, arguments.refresh)?;
+            read_archive(&path, files::open_at_once(&path))
         }
-    };
-    match (archive, folder) {
-        (_, Some(path)) => {
-            let folder = Folder::open(&path)?;
-            Ok((folder::read(&folder)?, Opened::Folder(folder)))
-        }
-        (Some(path), None) => {
-            let file =
-                File::open(&path).map_err(|source| Error::OpenArchive { path: path.display().to_string(), source })?;
-            Ok((archive::read(&path, &file)?, Opened::Archive(file)))
-        }
-        (None, None) => unreachable!("every source is an archive or a folder"),
     }
 }
 
+fn read_folder(folder: Folder) -> Result<(Tree, Opened), Error> {
+    Ok((folder::read(&folder)?, Opened::Folder(folder)))
+}
+
+fn read_archive(path: &Path, opened: io::Result<File>) -> Result<(Tree, Opened), Error> {
+    let archive = opened.and_then(|archive| only_file(archive.metadata()?).map(|_| archive)).map_err(unopened(path))?;
+    Ok((archive::read(path, &archive)?, Opened::Archive(archive)))
+}
+
+fn unopened(path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.display().to_string();
+    move |source| Error::OpenArchive { path, source }
+}
+
+/// What was looked at, if it is a file.
+fn only_file(metadata: Metadata) -> io::Result<Metadata> {
+    if metadata.is_file() { Ok(metadata) } else { Err(io::Error::other("it is not a file")) }
+}
+
+/// Opens what the recipe in `beside` names. A link may lead to any file of the build host, which whoever wrote the recipe
+/// need not have a right to.
+fn open_named(
+    beside: &Folder,
+    name: &Path,
+    flags: OFlags,
+    failed: impl FnOnce(io::Error) -> Error,
+) -> Result<File, Error> {
+    beside.named(name, flags).map_err(|source| match source {
+        Errno::LOOP => Error::Linked { path: beside.place_of(name).display().to_string() },
+        source => failed(source.into()),
+    })
+}
+
 /// Turns what the source has into what the image has. The result is complete.
-fn furnish(tree: &mut Tree, recipe: &Recipe, added: Vec<(GuestPath, FileMode, PathBuf)>) -> Result<(), Error> {
+fn furnish(
+    tree: &mut Tree,
+    recipe: &Recipe,
+    added: Vec<(GuestPath, FileMode, Src)>,
+    beside: &Folder,
+) -> Result<(), Error> {
     leftovers::remove(tree);
     tree.remove(&recipe.remove, &recipe.keep);
     for directory in &recipe.directories {
@@ -326,12 +380,17 @@ fn furnish(tree: &mut Tree, recipe: &Recipe, added: Vec<(GuestPath, FileMode, Pa
         tree.add(directory.dest.clone(), entry)?;
     }
     for (dest, mode, src) in added {
-        let metadata = fs::metadata(&src).and_then(|metadata| {
-            if metadata.is_file() { Ok(metadata) } else { Err(io::Error::other("it is not a file")) }
-        });
-        let metadata =
-            metadata.map_err(|source| Error::File { path: src.display().to_string(), dest: dest.clone(), source })?;
-        let content = Content::Host { path: src, identity: Identity::of(&metadata) };
+        let path = match &src {
+            Src::Given(path) => path.clone(),
+            Src::Named(name) => beside.place_of(name),
+        };
+        let unread = |source| Error::File { path: path.display().to_string(), dest: dest.clone(), source };
+        let metadata = match &src {
+            Src::Given(path) => fs::metadata(path),
+            Src::Named(name) => open_named(beside, name, folder::LOOK, unread)?.metadata(),
+        };
+        let metadata = metadata.and_then(only_file).map_err(unread)?;
+        let content = Content::Host { path, identity: Identity::of(&metadata) };
         tree.add(dest, Entry::of_root(mode.0, Node::File { content, size: metadata.len() }))?;
     }
     for link in &recipe.links {

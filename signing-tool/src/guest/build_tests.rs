@@ -170,6 +170,62 @@ fn tool_refusals_name_what_to_change() {
     assert!(!folder.path().join("out").join("small-1.2.3.image").exists());
 }
 
+/// A recipe may be somebody else's: nothing that it names leads it to the files of the build host.
+#[test]
+fn tool_what_a_recipe_names_is_no_link_and_no_pipe() {
+    let page = "src: page";
+    let source = "source: { directory: root }";
+    let table = [
+        ("ln -s /etc/passwd link", page, "src: link", "`FOLDER/link` is a symbolic link, or is behind one"),
+        ("ln -s page link", page, "src: link", "`FOLDER/link` is a symbolic link, or is behind one"),
+        ("ln -s /etc link", page, "src: link/passwd", "`FOLDER/link/passwd` is a symbolic link, or is behind one"),
+        ("ln -s . link", page, "src: link/page", "`FOLDER/link/page` is a symbolic link, or is behind one"),
+        (
+            "ln -s /etc link",
+            source,
+            "source: { directory: link }",
+            "`FOLDER/link` is a symbolic link, or is behind one",
+        ),
+        (
+            "ln -s / link",
+            source,
+            "source: { directory: link/etc }",
+            "`FOLDER/link/etc` is a symbolic link, or is behind one",
+        ),
+        (
+            "tar -cf real root; ln -s real link",
+            source,
+            "source: { tar: link }",
+            "`FOLDER/link` is a symbolic link, or is behind one",
+        ),
+        ("mkfifo pipe", page, "src: pipe", "failed to read `FOLDER/pipe`, which goes to `/srv/page`"),
+        ("mkfifo pipe", source, "source: { tar: pipe }", "failed to open the archive `FOLDER/pipe`"),
+        ("true", page, "src: none", "failed to read `FOLDER/none`, which goes to `/srv/page`"),
+        ("true", source, "source: { tar: none }", "failed to open the archive `FOLDER/none`"),
+        ("true", source, "source: { directory: none }", "failed to read `FOLDER/none`"),
+    ];
+    for (script, from, to, expected) in table {
+        let folder = sources(0..7);
+        let made = Command::new("sh").args(["-ec", script]).current_dir(folder.path()).status().unwrap();
+        assert!(made.success(), "{script}");
+        fs::write(folder.path().join("recipe.yaml"), RECIPE.replace(from, to)).unwrap();
+        assert_eq!(built(folder.path(), &GIVEN).unwrap_err(), expected, "{script}, {to}");
+    }
+}
+
+/// What the command line names may be anywhere, and a pipe is no archive even there.
+#[test]
+fn tool_what_the_command_line_names_may_be_behind_a_link() {
+    let folder = sources(0..7);
+    let script = "mkdir far; mv root given far; ln -s far near; mkfifo pipe";
+    let made = Command::new("sh").args(["-ec", script]).current_dir(folder.path()).status().unwrap();
+    assert!(made.success());
+    let near = ["--file", "/etc/given={}/near/given"];
+    let archive = built(folder.path(), &[&near[..], &["--from-tar", "{}/pipe"]].concat());
+    assert_eq!(archive.unwrap_err(), "failed to open the archive `FOLDER/pipe`");
+    built(folder.path(), &[&near[..], &["--from-dir", "{}/near/root"]].concat()).unwrap();
+}
+
 /// What was there before a build that fails is there afterwards, and nothing else.
 #[test]
 fn tool_a_failed_build_leaves_the_earlier_image() {

@@ -2,12 +2,9 @@
 //! others: whatever is put in the place of something meanwhile, nothing outside of the folder is read.
 
 use std::{
-    fs::{File, Metadata, OpenOptions},
+    fs::{File, Metadata},
     io,
-    os::{
-        fd::OwnedFd,
-        unix::fs::{MetadataExt, OpenOptionsExt},
-    },
+    os::{fd::OwnedFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
 };
 
@@ -20,14 +17,21 @@ use super::{
     path::{GuestPath, PathError},
     tree::{self, Content, Entry, Node, Tree},
 };
+use crate::files;
 
 /// What to do when a source is not what it was.
 pub(super) const BUILD_AGAIN: &str = "something writes to the source: build again when it is still";
 
+/// Through no link.
+const NO_LINKS: ResolveFlags = ResolveFlags::NO_SYMLINKS.union(ResolveFlags::NO_MAGICLINKS);
 /// Never out of the folder, and through no link.
-const BENEATH: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
+const BENEATH: ResolveFlags = NO_LINKS.union(ResolveFlags::BENEATH);
+/// Only to look at what is there.
+pub(super) const LOOK: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
+/// To read what is in a directory.
+pub(super) const LIST: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 /// Without waiting for anybody: a pipe may have the name of a file by now.
-const READ: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
+pub(super) const READ: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 
 /// Why a folder could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -98,8 +102,7 @@ impl Identity {
 
 /// Opens the file at `path`; none if it is not the one that was looked at.
 pub(crate) fn open_same(path: &Path, identity: Identity) -> io::Result<Option<File>> {
-    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
-    identity.only(OpenOptions::new().read(true).custom_flags(flags).open(path)?)
+    identity.only(files::open_at_once(path)?)
 }
 
 /// A folder of the build host. It is opened once: a name that is given to another folder later changes nothing.
@@ -115,10 +118,37 @@ impl Folder {
     /// # Errors
     /// [`Error::Read`].
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(path, flags, Mode::empty())
+        let fd = rustix::fs::open(path, LIST, Mode::empty())
             .map_err(|source| Error::Read { path: path.display().to_string(), source: source.into() })?;
         Ok(Self { path: path.to_owned(), fd })
+    }
+
+    /// Opens the folder that the file at `path` is in.
+    ///
+    /// # Errors
+    /// [`Error::Read`].
+    pub(crate) fn around(path: &Path) -> Result<Self, Error> {
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let opened = Self::open(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?;
+        Ok(Self { path: folder.to_owned(), ..opened })
+    }
+
+    /// The folder at `path`, which was opened with [`LIST`].
+    pub(super) fn of(path: PathBuf, opened: File) -> Self {
+        Self { path, fd: opened.into() }
+    }
+
+    /// Opens what a recipe in this folder names: in it, and through no link.
+    ///
+    /// # Errors
+    /// [`Errno::LOOP`] if a link has that name, or is on the way; [`Errno::XDEV`] for what is not in the folder.
+    pub(super) fn named(&self, name: &Path, flags: OFlags) -> Result<File, Errno> {
+        Ok(openat2(&self.fd, name, flags, Mode::empty(), BENEATH)?.into())
+    }
+
+    /// Where something is that is named from here.
+    pub(super) fn place_of(&self, name: &Path) -> PathBuf {
+        self.path.join(name)
     }
 
     /// Opens a file in it; none if it is not the one that was looked at.

@@ -52,6 +52,11 @@ impl GuestPath {
         Self(format!("{}/", self.0))
     }
 
+    /// Whether `other` is in the directory at this path, at any depth.
+    pub(crate) fn holds(&self, other: &GuestPath) -> bool {
+        other.0.strip_prefix(self.0.as_str()).is_some_and(|rest| rest.starts_with('/'))
+    }
+
     /// Its components.
     pub(crate) fn components(&self) -> impl Iterator<Item = &str> {
         self.0.split('/')

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use catenoid_schema::{
@@ -88,9 +88,9 @@ enum Kind {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) enum FileSource {
-    /// An archive, relative to the recipe.
+    /// An archive, relative to the recipe and beneath its folder.
     Tar(PathBuf),
-    /// A folder, relative to the recipe.
+    /// A folder, relative to the recipe and beneath its folder.
     Directory(PathBuf),
     /// Debian packages.
     Debian(Debian),
@@ -269,6 +269,18 @@ pub(crate) enum Error {
         /// What is mounted.
         mounted: &'static str,
     },
+    /// What it names lies elsewhere than it may.
+    #[error("`{path}` {problem}")]
+    Elsewhere {
+        /// Where.
+        field: String,
+        /// What it names.
+        path: String,
+        /// What is wrong with that.
+        problem: &'static str,
+        /// What to do instead.
+        hint: &'static str,
+    },
     /// The root cannot be as large as that.
     #[error("{problem}")]
     Root {
@@ -281,15 +293,20 @@ impl Error {
     fn field(&self) -> &str {
         match self {
             Self::TooMany { field, .. } | Self::Defaults { field, .. } => field,
-            Self::Hidden { field, .. } => field,
+            Self::Hidden { field, .. } | Self::Elsewhere { field, .. } => field,
             Self::Root { .. } => "root.tmpfs.size",
         }
     }
 
     fn hint(&self) -> Option<String> {
-        matches!(self, Self::Hidden { .. }).then(|| {
-            "put it elsewhere, such as below `/var/lib`, or let the command of the container make it".to_owned()
-        })
+        let hint = match self {
+            Self::Hidden { .. } => {
+                "put it elsewhere, such as below `/var/lib`, or let the command of the container make it"
+            }
+            Self::Elsewhere { hint, .. } => hint,
+            Self::TooMany { .. } | Self::Defaults { .. } | Self::Root { .. } => return None,
+        };
+        Some(hint.to_owned())
     }
 }
 
@@ -307,6 +324,7 @@ pub(crate) fn parse(source: &Source) -> Result<Recipe, Finding> {
     let recipe: Recipe = source.parse()?;
     let checked =
         check_counts(&recipe).and_then(|()| check_defaults(&recipe.defaults)).and_then(|()| check_hidden(&recipe));
+    let checked = checked.and_then(|()| check_named(&recipe));
     let checked = checked.and_then(|()| recipe.root.check().map_err(|problem| Error::Root { problem }));
     checked.map_err(|error| Finding {
         place: source.place_of(&source.places(), error.field()),
@@ -367,6 +385,32 @@ fn check_hidden(recipe: &Recipe) -> Result<(), Error> {
     Ok(())
 }
 
+/// A recipe may come from somebody who has no right to the files of the build host. It takes what lies in its own folder, and
+/// single files by a path that begins there, each of which stands where a person can read it.
+fn check_named(recipe: &Recipe) -> Result<(), Error> {
+    const SOURCE: &str = "put it into the recipe's folder; `--from-tar` and `--from-dir` take it from anywhere";
+    const FILE: &str = "put it beside the recipe, or leave `src` out: `--file DEST=SRC` takes it from anywhere";
+    let source = match &recipe.source {
+        FileSource::Tar(path) => Some(("source.tar", path)),
+        FileSource::Directory(path) => Some(("source.directory", path)),
+        FileSource::Debian(_) => None,
+    };
+    let files = recipe.files.iter().enumerate();
+    let files = files.filter_map(|(index, file)| Some((format!("files.{index}.src"), file.src.as_ref()?, FILE)));
+    let source = source.map(|(field, path)| (field.to_owned(), path, SOURCE));
+    for (field, path, hint) in source.into_iter().chain(files) {
+        let problem = if path.is_absolute() {
+            "is an absolute path, and not one from the recipe"
+        } else if path.components().any(|component| component == Component::ParentDir) {
+            "has `..`, by which it leaves the recipe's folder"
+        } else {
+            continue;
+        };
+        return Err(Error::Elsewhere { field, path: path.display().to_string(), problem, hint });
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -385,6 +429,9 @@ defaults:
   command: [/bin/busybox, httpd]
 root: readOnly
 ";
+
+    /// The source of [`GOOD`].
+    const DEBIAN: &str = "debian: { suite: bookworm, variant: extract, packages: [busybox-static] }";
 
     fn source(text: &str) -> Source {
         Source::from_text("recipe.yaml", text)
@@ -443,6 +490,11 @@ root: readOnly
             ("\"0600\"", "0600"),
             ("version: 1.0.0", "version: 1.0"),
             ("version: 1.0.0", "version: 12e3"),
+            ("src: a", "src: /etc/shadow"),
+            (DEBIAN, "tar: /srv/tiny.tar"),
+            (DEBIAN, "tar: a/../../tiny.tar"),
+            (DEBIAN, "directory: /etc"),
+            (DEBIAN, "directory: ../root"),
         ];
         let messages: Vec<String> = table.iter().map(|(from, to)| refused(from, to)).collect();
         insta::assert_snapshot!(messages.join("\n---\n"));

@@ -8,7 +8,7 @@ use super::{
 };
 
 /// Most entries of a tree: several times a full desktop installation.
-const ENTRIES_LIMIT: usize = 500_000;
+pub(super) const ENTRIES_LIMIT: usize = 500_000;
 /// Most bytes of content: guests are pushed over networks and held twice during an update.
 const CONTENT_LIMIT: u64 = 8 << 30;
 /// Largest user or group id: a container's id range has 65536.
@@ -101,7 +101,7 @@ impl Error {
 }
 
 /// How a symbolic link is called in errors.
-const LINK: &str = "a symbolic link";
+pub(super) const LINK: &str = "a symbolic link";
 
 /// Where the bytes of a file come from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -201,6 +201,16 @@ impl Tree {
         self.entries.iter()
     }
 
+    /// What is at a path, if something is.
+    pub(crate) fn node(&self, path: &GuestPath) -> Option<&Node> {
+        self.entries.get(path).map(|entry| &entry.node)
+    }
+
+    /// Whether something is in the directory at a path, which may have no entry of its own yet.
+    pub(crate) fn has_inside(&self, path: &GuestPath) -> bool {
+        self.entries.range(path.bound_of_inside()..).next().is_some_and(|(next, _)| path.holds(next))
+    }
+
     /// How many files it has, and their bytes.
     pub(crate) fn files(&self) -> (usize, u64) {
         let sizes = self.entries.values().filter_map(|entry| match entry.node {
@@ -271,9 +281,7 @@ impl Tree {
         self.entries = kept;
         // A directory stays as long as something in it does.
         for (path, entry) in doubtful.into_iter().rev() {
-            let inside = path.bound_of_inside();
-            let next = self.entries.range(inside.clone()..).next();
-            if next.is_some_and(|(next, _)| next.relative().starts_with(inside.relative())) {
+            if self.has_inside(&path) {
                 self.entries.insert(path, entry);
             }
         }
