@@ -64,8 +64,9 @@ const LONGEST: [u64; 2] = [120, 60];
 /// Root lets c0 begin anew, without what it has put into its network namespace.
 const CORE_ANEW: &str = "echo 1 >/sys/fs/cgroup/catenoid/core0/cgroup.kill
     for each in net user; do umount -l /run/catenoid/namespaces/core0/$each; done";
-/// Until what was taken is given back: a packet socket ends only after every processor has paused.
-const GIVEN_BACK: Duration = Duration::from_secs(60);
+/// Until what was taken is given back: a packet socket ends only after every processor has paused, and a network namespace with
+/// a hundred thousand routes route by route. What leaks stays.
+const GIVEN_BACK: Duration = Duration::from_secs(180);
 /// How often what is followed is looked at.
 const MOMENT: Duration = Duration::from_millis(200);
 /// How often its log is looked at while it runs.
