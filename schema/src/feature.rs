@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::{guest::Guest, manifest::Manifest, name::Name};
+use crate::{foreign::listed, guest::Guest, manifest::Manifest, name::Name};
 
 /// Something that agents can do since a certain version.
 #[derive(Debug, Clone, Copy)]
@@ -53,14 +53,9 @@ pub fn names() -> Vec<&'static str> {
 #[must_use]
 pub fn lacking(required: &BTreeSet<String>) -> Option<String> {
     let lacks = |name: &&String| FEATURES.iter().all(|feature| feature.name != name.as_str());
-    let shown = |name: &String| format!("`{}`", name.chars().take(SHOWN_CHARACTERS).collect::<String>().escape_debug());
+    let shown = |name: &String| name.chars().take(SHOWN_CHARACTERS).collect::<String>().escape_debug().to_string();
     let lacking: Vec<_> = required.iter().filter(lacks).map(shown).collect();
-    let (shown, more) = lacking.split_at(lacking.len().min(SHOWN));
-    match more.len() {
-        _ if lacking.is_empty() => None,
-        0 => Some(shown.join(", ")),
-        more => Some(format!("{} and {more} more", shown.join(", "))),
-    }
+    listed(lacking.into_iter(), SHOWN)
 }
 
 /// The most features in a message.

@@ -1,7 +1,19 @@
 //! Text of others on its way to people: what a document, a certificate, an archive or a device says must not write to a
 //! terminal, a log or the console by itself. Every program shows it through here.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
+
+/// The first `most` of `names` in a sentence, and how many more there are; nothing if there is none.
+#[must_use]
+pub fn listed(names: impl ExactSizeIterator<Item: fmt::Display>, most: usize) -> Option<String> {
+    let more = names.len().saturating_sub(most);
+    let shown: Vec<_> = names.take(most).map(|name| format!("`{name}`")).collect();
+    match more {
+        _ if shown.is_empty() => None,
+        0 => Some(shown.join(", ")),
+        more => Some(format!("{} and {more} more", shown.join(", "))),
+    }
+}
 
 /// Whether `c` does something else to a terminal than to take its place in the line: it controls it, reorders what stands
 /// around it, or cannot be seen.

@@ -2,6 +2,7 @@
 
 use catenoid_schema::{
     digest::Digest,
+    foreign::listed,
     manifest::{
         Manifest,
         check::{self, Stage, Violation},
@@ -217,18 +218,9 @@ pub fn meant_for(manifest: &Manifest, serial: &Serial) -> Result<(), Refusal> {
     if manifest.target.serials.contains(serial) {
         return Ok(());
     }
-    Err(Refusal::Target { serial: serial.clone(), targets: targets(manifest) })
+    let targets = listed(manifest.target.serials.iter(), SHOWN_TARGETS).unwrap_or_else(|| "no device".to_owned());
+    Err(Refusal::Target { serial: serial.clone(), targets })
 }
 
 /// The most serials in a message.
 const SHOWN_TARGETS: usize = 3;
-
-fn targets(manifest: &Manifest) -> String {
-    let serials = &manifest.target.serials;
-    let shown: Vec<_> = serials.iter().take(SHOWN_TARGETS).map(|serial| format!("`{serial}`")).collect();
-    match (shown.is_empty(), serials.len() - shown.len()) {
-        (true, _) => "no device".to_owned(),
-        (false, 0) => shown.join(", "),
-        (false, more) => format!("{} and {more} more", shown.join(", ")),
-    }
-}

@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{Addressing, CORE, Capability, ContainerRole, Manifest, ROOT, Zone};
-use crate::{allocate, feature::REQUIRES_LIMIT, guest::Guest, name::Name};
+use crate::{allocate, feature::REQUIRES_LIMIT, foreign::listed, guest::Guest, name::Name};
 
 /// The most containers in one manifest: what `allocate` has id ranges for with room, and what the pass is measured at.
 pub const CONTAINERS_LIMIT: usize = 1000;
@@ -455,13 +455,7 @@ fn membership(manifest: &Manifest, path: &str, container: &super::Container, fou
 }
 
 fn known<'a>(what: &str, names: impl ExactSizeIterator<Item = &'a Name>) -> String {
-    let more = names.len().saturating_sub(NAMED);
-    let names: Vec<_> = names.take(NAMED).map(|name| format!("`{name}`")).collect();
-    match (names.is_empty(), more) {
-        (true, _) => format!("{what} none"),
-        (false, 0) => format!("{what} {}", names.join(", ")),
-        (false, more) => format!("{what} {} and {more} more", names.join(", ")),
-    }
+    format!("{what} {}", listed(names, NAMED).unwrap_or_else(|| "none".to_owned()))
 }
 
 #[cfg(test)]
