@@ -116,8 +116,8 @@ fn with_initramfs(artefacts: &Artefacts, image: Image, dir: PathBuf, initramfs: 
     let machine = Vm::builder(dir).kernel(artefacts.rooms().join("kernel"), initramfs, words).root_shell();
     Ok(match image {
         Image::Test | Image::Tomorrow => machine,
-        // Yesterday's agent makes the first control group while others run: see `watch_over_agent` in agent/src/boot.rs. Faults
-        // are two thousand, a share of them on each processor.
+        // Yesterday's agent makes the first control group while others run: see `watch_over_agent` in agent/src/boot.rs. Of
+        // faults each processor has a share.
         Image::Yesterday | Image::Faults => machine.one_processor(),
     })
 }

@@ -618,14 +618,18 @@ fn netns_errors_come_from_the_way_only() {
         let kernel = Kernel::new();
         kernel.converge(&desired(&manifest())).await;
         kernel.address_the_uplink();
+        let asks = |from: &str, own: (IpAddr, u16), to: (IpAddr, u16)| {
+            let socket = inside(&kernel.net(from), || UdpSocket::bind(own).unwrap());
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+            socket.connect(to).unwrap();
+            socket.send(b"question").unwrap();
+            socket
+        };
         // One that nobody listens for is answered with an error, also from another zone and from outside.
         let world = ["192.0.2.1", "2001:db8::1"].map(|address| address.parse().unwrap());
         for (targets, port) in [(addresses("lab", "lab1"), 7001), (world, 123)] {
             for (own, to) in addresses("plant", "web").into_iter().zip(targets) {
-                let asks = inside(&kernel.net("web"), || UdpSocket::bind((own, 0)).unwrap());
-                asks.set_read_timeout(Some(PATIENCE)).unwrap();
-                asks.connect((to, port)).unwrap();
-                asks.send(b"question").unwrap();
+                let asks = asks("web", (own, 0), (to, port));
                 assert_eq!(asks.recv(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionRefused, "{to}");
             }
         }
@@ -639,10 +643,7 @@ fn netns_errors_come_from_the_way_only() {
         ] {
             for (own, other) in own.into_iter().zip(other) {
                 let _hears = inside(&kernel.net(to), || UdpSocket::bind((other, port)).unwrap());
-                let asks = inside(&kernel.net(from), || UdpSocket::bind((own, frames::SOURCE)).unwrap());
-                asks.set_read_timeout(Some(PATIENCE)).unwrap();
-                asks.connect((other, port)).unwrap();
-                asks.send(b"question").unwrap();
+                let asks = asks(from, (own, frames::SOURCE), (other, port));
                 let forged = || {
                     inside(&kernel.net(forger), || send_error(own, &error_about(own, other, port)));
                     asks.recv(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)

@@ -63,7 +63,7 @@ pub(crate) const SETS: &[Set] = &[
             "the agent or a launcher crashes or fails at every point that matters, and the device converges",
             "crash_points::vm_every_crash_point",
             DEVICE,
-            130,
+            100,
         )
     },
     Set {
