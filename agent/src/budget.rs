@@ -118,7 +118,7 @@ impl Purse {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use catenoid_schema::status::Subject;
+    use catenoid_schema::status::{Kind, Subject};
 
     fn refused(number: u64) -> Happening {
         let actor = "container/core0 user 0".to_owned();
@@ -163,7 +163,8 @@ mod tests {
     fn who_floods_takes_nothing_from_others() {
         let mut budget = Budget::default();
         while budget.admit(refused(0), 0).is_some() {}
-        let device = |subject: &str| Happening::by_device("StepDone", Some(Subject::new("container", subject)), "done");
+        let device =
+            |subject: &str| Happening::by_device("StepDone", Some(Subject::new(Kind::Container, subject)), "done");
         assert!(budget.admit(device("web"), 0).is_some());
         while budget.admit(device("web"), 0).is_some() {}
         assert!(budget.admit(device("db"), 0).is_some());

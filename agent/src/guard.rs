@@ -23,7 +23,7 @@ use catenoid_kernel::{
 use catenoid_schema::{
     manifest::{ContainerRole, Restart},
     name::Name,
-    status::Subject,
+    status::{Kind, Subject},
 };
 use tokio::sync::watch;
 
@@ -386,7 +386,7 @@ impl Guard {
         }
         let released = self.hierarchy.hold_still(name, false);
         self.ended.set(Some(Instant::now()));
-        let subject = Some(Subject::new("container", &suspect.name));
+        let subject = Some(Subject::new(Kind::Container, &suspect.name));
         self.audit.note(Happening::by_device("ContainerEndedByGuard", subject, message));
         killed.and(released)
     }

@@ -28,7 +28,7 @@ use catenoid_schema::{
     control::{Outcome, PlannedStep},
     manifest::ContainerRole,
     name::Name,
-    status::{Blame, Condition, Facts, Health, ManifestState, Subject, SubjectStatus, Sync},
+    status::{Blame, Condition, Facts, Health, Kind, ManifestState, Subject, SubjectStatus, Sync},
     units::Timestamp,
 };
 use catenoid_zones::{Inside, Zones};
@@ -41,7 +41,6 @@ use crate::{
     intake::{Target, chain},
     paths::{CGROUP, DATA, EXITS, NAMESPACES, RUN},
     status::Snapshot,
-    upkeep,
 };
 
 /// Whether the agent ends: no step is begun any more.
@@ -205,7 +204,12 @@ impl Pass {
                 Some(observed)
             }
             Err(unobserved) => {
-                progress.failed(Subject::new("room", unobserved.room), OBSERVE, unobserved.message, unobserved.blame);
+                progress.failed(
+                    Subject::new(Kind::Room, unobserved.room),
+                    OBSERVE,
+                    unobserved.message,
+                    unobserved.blame,
+                );
                 None
             }
         };
@@ -306,7 +310,7 @@ impl Pass {
             }
             None => {
                 let before = self.snapshot.subjects.iter().map(|status| (status.subject.clone(), status.clone()));
-                told = before.filter(|(subject, _)| subject.kind() != upkeep::KIND).collect();
+                told = before.filter(|(subject, _)| !subject.is(Kind::State)).collect();
                 for status in told.values_mut() {
                     status.sync = Sync::Unknown;
                     status.conditions.retain(|condition| condition.reason != STEP_FAILED);
@@ -658,7 +662,7 @@ mod tests {
         let (container, launch) = ("web".parse::<Name>().unwrap(), "00000000000000aa".to_owned());
         let thaw = Step::Thaw { container: container.clone(), launch: launch.clone() };
         let end = Step::End { container, launch, grace: catenoid_schema::units::Span::from_milliseconds(0) };
-        let subject = Subject::new("container", "web");
+        let subject = Subject::new(Kind::Container, "web");
         let setback = |id, seconds| {
             let pause = Duration::from_secs(seconds);
             Setback { subject: subject.clone(), id, pause, message: "it ended; 9 failures in a row".to_owned() }

@@ -76,7 +76,7 @@ impl Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use catenoid_schema::status::{Facts, Health, Sync};
+    use catenoid_schema::status::{Facts, Health, Kind, Sync};
 
     fn snapshot(message: &str, since: Option<i64>) -> Snapshot {
         let condition = Condition {
@@ -87,7 +87,7 @@ mod tests {
             observed_sequence: None,
         };
         let subject = SubjectStatus {
-            subject: Subject::new("container", "web"),
+            subject: Subject::new(Kind::Container, "web"),
             sync: Sync::Synced,
             health: Health::Healthy,
             conditions: vec![condition],

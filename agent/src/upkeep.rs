@@ -6,16 +6,13 @@ use std::sync::Arc;
 
 use catenoid_guests::Store;
 use catenoid_kernel::settings;
-use catenoid_schema::status::{Condition, Facts, Health, Subject, SubjectStatus, Sync};
+use catenoid_schema::status::{Condition, Facts, Health, Kind, Subject, SubjectStatus, Sync};
 
 use crate::{
     audit::{Audit, Happening},
     hold::Holds,
     intake::{Intake, chain, condition},
 };
-
-/// The kind of these subjects.
-pub(crate) const KIND: &str = "state";
 
 /// What is looked after.
 pub(crate) struct Upkeep {
@@ -50,7 +47,7 @@ impl Upkeep {
         let differed = settings::settle();
         let (set, stays): (Vec<_>, Vec<_>) = differed.iter().partition(|differed| differed.set.is_ok());
         for differed in set {
-            let subject = Some(Subject::new(KIND, "kernel"));
+            let subject = Some(Subject::new(Kind::State, "kernel"));
             self.audit.note(Happening::by_device("KernelSettingHealed", subject, differed.to_string()));
         }
         stays.into_iter().map(|differed| condition("KernelSettingDiffers", differed.to_string())).collect()
@@ -72,5 +69,5 @@ impl Upkeep {
 /// What is wrong with this part of the device itself is no difference from the manifest.
 fn subject(name: &str, conditions: Vec<Condition>) -> SubjectStatus {
     let (sync, health, facts) = (Sync::Synced, Health::Degraded, Facts::default());
-    SubjectStatus { subject: Subject::new(KIND, name), sync, health, conditions, facts }
+    SubjectStatus { subject: Subject::new(Kind::State, name), sync, health, conditions, facts }
 }

@@ -202,7 +202,7 @@ fn subject(text: &str) -> Result<Wanted, NotASubject> {
         fits && text.bytes().any(|b| b != b'.')
     };
     match text.split_once('/') {
-        Some((kind, name)) if part(kind) && part(name) => Ok(Wanted::Exact(Subject::new(kind, name))),
+        Some((kind, name)) if part(kind) && part(name) => Ok(Wanted::Exact(Subject::named(kind, name))),
         None if part(text) => Ok(Wanted::Name(text.to_owned())),
         _ => Err(NotASubject),
     }
@@ -210,6 +210,7 @@ fn subject(text: &str) -> Result<Wanted, NotASubject> {
 
 #[cfg(test)]
 mod tests {
+    use catenoid_schema::status::Kind;
     use clap::CommandFactory;
 
     use super::*;
@@ -221,7 +222,7 @@ mod tests {
 
     #[test]
     fn subject_is_one_or_two_plain_words() {
-        assert_eq!(subject("container/web").ok(), Some(Wanted::Exact(Subject::new("container", "web"))));
+        assert_eq!(subject("container/web").ok(), Some(Wanted::Exact(Subject::new(Kind::Container, "web"))));
         assert_eq!(subject("web").ok(), Some(Wanted::Name("web".to_owned())));
         for bad in ["", "/", "a/", "/a", "a/b/c", "..", "a/..", "a?b", "a#b", "a%2fb", "ä", "a b"] {
             assert!(subject(bad).is_err(), "`{bad}` was taken");

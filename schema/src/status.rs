@@ -120,6 +120,47 @@ impl<N: Into<String>> FromIterator<(N, String)> for Facts {
     }
 }
 
+/// What a subject is. A later version may know more of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// What a guest is made of, as it lies on the disk.
+    Blob,
+    /// What runs, with its limits.
+    Container,
+    /// The rules in one network namespace.
+    Firewall,
+    /// An image that containers are run from.
+    Guest,
+    /// An interface that belongs to nothing.
+    Interface,
+    /// A container's namespaces and its ports in zones.
+    Network,
+    /// A part of the device that cannot be observed.
+    Room,
+    /// What the agent keeps for itself.
+    State,
+    /// A network segment.
+    Zone,
+}
+
+impl Kind {
+    /// As it stands before the slash.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Blob => "blob",
+            Self::Container => "container",
+            Self::Firewall => "firewall",
+            Self::Guest => "guest",
+            Self::Interface => "interface",
+            Self::Network => "network",
+            Self::Room => "room",
+            Self::State => "state",
+            Self::Zone => "zone",
+        }
+    }
+}
+
 /// Kind and name of something with a status: `container/web`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
@@ -128,8 +169,20 @@ pub struct Subject(String);
 impl Subject {
     /// `kind/name`.
     #[must_use]
-    pub fn new(kind: &str, name: impl std::fmt::Display) -> Self {
+    pub fn new(kind: Kind, name: impl std::fmt::Display) -> Self {
+        Self::named(kind.as_str(), name)
+    }
+
+    /// The same of whatever kind, as somebody else names it.
+    #[must_use]
+    pub fn named(kind: &str, name: impl std::fmt::Display) -> Self {
         Self(format!("{kind}/{name}"))
+    }
+
+    /// Whether it is of this kind.
+    #[must_use]
+    pub fn is(&self, kind: Kind) -> bool {
+        self.kind() == kind.as_str()
     }
 
     /// The text.

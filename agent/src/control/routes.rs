@@ -151,7 +151,7 @@ async fn plan(State(agent): State<Arc<Agent>>) -> Json<PlanAnswer> {
 }
 
 async fn why(State(agent): State<Arc<Agent>>, Path((kind, name)): Path<(String, String)>) -> Result<Json<Why>, Failed> {
-    let subject = Subject::new(&kind, &name);
+    let subject = Subject::named(&kind, &name);
     let snapshot = agent.snapshot.borrow().clone();
     let found = snapshot.subjects.iter().find(|status| status.subject == subject);
     let status = found

@@ -2,7 +2,7 @@
 
 use catenoid_schema::{
     name::Name,
-    status::{Blame, Condition, Facts, Health, Subject, SubjectStatus, Sync},
+    status::{Blame, Condition, Facts, Health, Kind, Subject, SubjectStatus, Sync},
     units::Span,
 };
 
@@ -20,7 +20,7 @@ pub const RECOVERED: &str = "Recovered";
 
 /// The subject that `container` is told under.
 pub(crate) fn subject(container: &Name) -> Subject {
-    Subject::new("container", container)
+    Subject::new(Kind::Container, container)
 }
 
 pub(crate) fn status(desired: &Desired, observed: &Observed) -> Vec<SubjectStatus> {

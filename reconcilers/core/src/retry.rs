@@ -96,12 +96,14 @@ impl Retries {
 
 #[cfg(test)]
 mod tests {
+    use catenoid_schema::status::Kind;
+
     use super::*;
 
     #[test]
     fn pauses_grow_to_the_longest_and_never_end() {
         let (mut retries, now) = (Retries::default(), Instant::now());
-        let subject = Subject::new("container", "web");
+        let subject = Subject::new(Kind::Container, "web");
         for failures in 1..100u32 {
             let until = retries.failed(subject.clone(), now);
             let most = Duration::from_secs_f64(0.5 * 2f64.powi(failures.min(20) as i32 - 1)).min(LONGEST);
@@ -113,7 +115,7 @@ mod tests {
     #[test]
     fn a_setback_is_paused_for_once_and_a_new_manifest_ends_that() {
         let (mut retries, now) = (Retries::default(), Instant::now());
-        let subject = Subject::new("container", "web");
+        let subject = Subject::new(Kind::Container, "web");
         let pause = Duration::from_secs(8);
         let setback = |id| Setback { subject: subject.clone(), id, pause, message: "it ended".to_owned() };
         assert_eq!(retries.set_back(vec![setback(7)], now), [setback(7)]);
@@ -131,7 +133,7 @@ mod tests {
     #[test]
     fn a_subject_waits_alone_and_only_until_its_time() {
         let (mut retries, now) = (Retries::default(), Instant::now());
-        let (web, db) = (Subject::new("container", "web"), Subject::new("container", "db"));
+        let (web, db) = (Subject::new(Kind::Container, "web"), Subject::new(Kind::Container, "db"));
         let until = retries.failed(web.clone(), now);
         assert_eq!(retries.waiting(&db, now), None);
         assert_eq!(retries.waiting(&web, until), None);

@@ -9,7 +9,7 @@ use catenoid_core::{Plan, Planner, Step as _};
 use catenoid_schema::{
     digest::Digest,
     guest::Verity,
-    status::{Subject, SubjectStatus},
+    status::{Kind, Subject, SubjectStatus},
 };
 use serde::{Deserialize, Serialize};
 
@@ -208,7 +208,7 @@ impl catenoid_core::Step for Step {
             Self::RemoveBlob { blob }
             | Self::RemoveCut { image: blob }
             | Self::RemovePartial { blob }
-            | Self::ForgetAltered { image: blob } => Subject::new("blob", blob.short()),
+            | Self::ForgetAltered { image: blob } => Subject::new(Kind::Blob, blob.short()),
         }
     }
 

@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 
 use catenoid_schema::{
     digest::Digest,
-    status::{Blame, Condition, Facts, Health, Subject, SubjectStatus, Sync},
+    status::{Blame, Condition, Facts, Health, Kind, Subject, SubjectStatus, Sync},
 };
 
 use crate::{Desired, Observed, Wanted};
 
 /// The subject that a guest is told under: by name and version, or by id if nothing else is known of it.
 pub(crate) fn subject(label: &str) -> Subject {
-    Subject::new("guest", label)
+    Subject::new(Kind::Guest, label)
 }
 
 /// The status of every guest that is wanted or there.

@@ -10,7 +10,7 @@ use catenoid_core::{Plan, Planner};
 use catenoid_schema::{
     manifest::{Addressing, MacAddress, ROOT},
     name::{Name, NameError},
-    status::{Subject, SubjectStatus},
+    status::{Kind, Subject, SubjectStatus},
 };
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -327,18 +327,18 @@ impl catenoid_core::Step for Step {
             | Self::Settle { container, .. }
             | Self::RemovePort { container: Some(container), .. }
             | Self::SetFirewall { place: Place::Container(container), .. }
-            | Self::ReturnInterface { from: container, .. } => Subject::new("container", container),
-            Self::SetFirewall { place: Place::Root, .. } => Subject::new("firewall", ROOT),
+            | Self::ReturnInterface { from: container, .. } => Subject::new(Kind::Container, container),
+            Self::SetFirewall { place: Place::Root, .. } => Subject::new(Kind::Firewall, ROOT),
             Self::SetBridge { zone, .. } | Self::MoveInterface { zone, .. } | Self::ForgetAdvertised { zone, .. } => {
-                Subject::new("zone", zone)
+                Subject::new(Kind::Zone, zone)
             }
             Self::MakePort { zone, port, .. } | Self::SetPort { zone, port, .. } => match &port.inner {
-                Some(inner) => Subject::new("container", &inner.container),
-                None => Subject::new("zone", zone),
+                Some(inner) => Subject::new(Kind::Container, &inner.container),
+                None => Subject::new(Kind::Zone, zone),
             },
             Self::RemovePort { container: None, outer: interface }
             | Self::RemoveBridge { bridge: interface }
-            | Self::RemoveStray { interface } => Subject::new("interface", interface),
+            | Self::RemoveStray { interface } => Subject::new(Kind::Interface, interface),
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use catenoid_schema::{
     manifest::{Addressing, ROOT},
     name::Name,
-    status::{Blame, Condition, Facts, Health, Subject, SubjectStatus, Sync},
+    status::{Blame, Condition, Facts, Health, Kind, Subject, SubjectStatus, Sync},
 };
 
 use crate::{
@@ -30,7 +30,7 @@ pub(crate) fn status(desired: &Desired, observed: &Observed) -> Vec<SubjectStatu
     all.extend(unwanted.map(|container| {
         let superfluous =
             Condition::new("Superfluous", "no container of the manifest has these namespaces".to_owned(), None);
-        told(Subject::new("network", container), vec![superfluous], Facts::default())
+        told(Subject::new(Kind::Network, container), vec![superfluous], Facts::default())
     }));
     all.extend(firewalls(desired, observed));
     all.extend(superfluous(desired, observed));
@@ -51,7 +51,11 @@ fn superfluous(desired: &Desired, observed: &Observed) -> Vec<SubjectStatus> {
         .chain(kept)
         .map(|name| {
             let message = "no zone of the manifest has this interface".to_owned();
-            told(Subject::new("interface", name), vec![Condition::new("Superfluous", message, None)], Facts::default())
+            told(
+                Subject::new(Kind::Interface, name),
+                vec![Condition::new("Superfluous", message, None)],
+                Facts::default(),
+            )
         })
         .collect()
 }
@@ -117,7 +121,7 @@ fn zones(desired: &Desired, observed: &Observed) -> Vec<SubjectStatus> {
     }
     conditions
         .into_iter()
-        .map(|(zone, conditions)| told(Subject::new("zone", zone), conditions, Facts::default()))
+        .map(|(zone, conditions)| told(Subject::new(Kind::Zone, zone), conditions, Facts::default()))
         .collect()
 }
 
@@ -149,7 +153,7 @@ fn network(
             None => conditions.push(Condition::new("PortMissing", format!("it is not joined to zone `{zone}`"), None)),
         }
     }
-    told(Subject::new("network", container), conditions, facts)
+    told(Subject::new(Kind::Network, container), conditions, facts)
 }
 
 fn addresses(inner: &Inner) -> String {
@@ -254,7 +258,7 @@ fn firewalls(desired: &Desired, observed: &Observed) -> Vec<SubjectStatus> {
                 vec![Condition::new("RulesDiffer", message, None)]
             }
         };
-        told(Subject::new("firewall", name), conditions, Facts::from_iter([("rules", is.count().to_string())]))
+        told(Subject::new(Kind::Firewall, name), conditions, Facts::from_iter([("rules", is.count().to_string())]))
     });
     told.collect()
 }
