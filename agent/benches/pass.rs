@@ -2,7 +2,7 @@
 //! runs it.
 //!
 //! ```text
-//! pass pure ROUNDS SIZE...      the pure halves of all rooms, called as agent/src/pass.rs calls them
+//! pass pure ROUNDS SIZE...      the pure halves of all rooms, called as agent/src/pass calls them
 //! pass kernel ROUNDS SIZE...    the observing halves of zones, limits and containers, on the kernel it runs on: as root,
 //!                               in mount and network namespaces that are its own; needs /run, cgroup v2 and nft
 //! ```
@@ -10,6 +10,7 @@
 //! SIZE is how many service containers the manifest has besides the core container. Each sample is a line
 //! `sample NANOSECONDS ns WHAT`: processor time of what is pure, and both clocks of what observes.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::path::Path;
@@ -17,9 +18,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use catenoid_containers::{Containers, Paths, Planning as Containing};
-use catenoid_core::{Planner, Reconciler, simulate};
-use catenoid_forecast::{Observed, Wanted, forecast};
-use catenoid_guests::Planning as Guesting;
+use catenoid_core::{Planner, Reconciler};
+use catenoid_house::{Observed, Wanted, forecast, imagine};
 use catenoid_limits::{Limits, Planning as Limiting};
 use catenoid_schema::digest::Digest;
 use catenoid_schema::guest::Guest;
@@ -121,55 +121,28 @@ impl Device {
             (guest.image.digest, blob(guest.image.size.bytes())),
             (Digest::of(b"descriptor"), blob(1024)),
         ]);
-        seen.guests = simulate::<Guesting>(&Guesting::plan(wanted.guests(), &seen.guests), &seen.guests);
-        seen.limits = simulate::<Limiting>(&Limiting::plan(wanted.limits(), &seen.limits), &seen.limits);
-        seen.zones = simulate::<Zoning>(&Zoning::plan(wanted.zones(), &seen.zones), &seen.zones);
-        let containers = wanted.containers(&seen.guests);
-        seen.containers = simulate::<Containing>(&Containing::plan(&containers, &seen.containers), &seen.containers);
+        let (_, seen) = imagine(&wanted, &seen);
         ensure!(forecast(&wanted, &seen).is_empty(), "the device is not settled: {:#?}", forecast(&wanted, &seen));
         Ok(seen)
     }
 }
 
-/// The calls of one pass of agent/src/pass.rs on a device that stood as it was wanted, between what it reads and what it
-/// publishes; the steps' effects are their models'. Gives how many steps there were.
+/// What the rooms work out in one pass on a device that stood as it was wanted, between what it reads and what it publishes;
+/// the steps' effects are their models'. Gives how many steps there were.
 fn pass(wanted: &Wanted, seen: &Observed) -> usize {
-    // `reconcile`
-    black_box(satisfied(wanted, seen));
-    let guests = Guesting::plan(wanted.guests(), &seen.guests);
-    let containers = Containing::plan(&wanted.containers(&seen.guests), &seen.containers);
-    let limits = Limiting::plan(wanted.limits(), &seen.limits);
-    let zones = Zoning::plan(wanted.zones(), &seen.zones);
-    let steps = guests.steps().count() + containers.steps().count() + limits.steps().count() + zones.steps().count();
-    let after = (steps > 0).then(|| Observed {
-        guests: seen.guests.clone(),
-        limits: simulate::<Limiting>(&limits, &seen.limits),
-        zones: simulate::<Zoning>(&zones, &seen.zones),
-        containers: simulate::<Containing>(&containers, &seen.containers),
-    });
-    let seen = after.as_ref().unwrap_or(seen);
-    // `collect`
-    let containers = wanted.containers(&seen.guests);
-    if Containing::satisfied(&containers, &seen.containers)
-        && Containing::plan(&containers, &seen.containers).is_empty()
-    {
-        black_box(Guesting::plan(wanted.guests(), &seen.guests));
-    }
-    // `tell`
-    black_box(satisfied(wanted, seen));
-    told::<Guesting>(wanted.guests(), &seen.guests);
-    told::<Limiting>(wanted.limits(), &seen.limits);
-    told::<Zoning>(wanted.zones(), &seen.zones);
-    told::<Containing>(&wanted.containers(&seen.guests), &seen.containers);
-    black_box(forecast(wanted, seen));
+    let mut house = wanted.house(seen);
+    house.plan();
+    black_box(house.satisfied());
+    let (steps, seen) = if house.is_idle() {
+        (0, Cow::Borrowed(seen))
+    } else {
+        let (steps, seen) = imagine(wanted, seen);
+        (steps.len(), Cow::Owned(seen))
+    };
+    let mut house = wanted.house(&seen);
+    house.plan();
+    black_box((house.satisfied(), house.is_idle(), house.status()));
     steps
-}
-
-fn satisfied(wanted: &Wanted, seen: &Observed) -> bool {
-    Guesting::satisfied(wanted.guests(), &seen.guests)
-        && Limiting::satisfied(wanted.limits(), &seen.limits)
-        && Zoning::satisfied(wanted.zones(), &seen.zones)
-        && Containing::satisfied(&wanted.containers(&seen.guests), &seen.containers)
 }
 
 fn told<P: Planner>(desired: &P::Desired, observed: &P::Observed) {
@@ -191,13 +164,12 @@ fn pure(rounds: usize, sizes: &[usize]) -> Result<()> {
             let changed = after.wanted();
             let steps = sample(&format!("single-change pass, pure halves, {size}"), || pass(&changed, seen));
             ensure!(steps == 1, "{steps} steps to change one limit");
-            let containers = wanted.containers(&seen.guests);
-            sample(&format!("zones plan, {size}"), || Zoning::plan(wanted.zones(), &seen.zones));
-            sample(&format!("limits plan, {size}"), || Limiting::plan(wanted.limits(), &seen.limits));
-            sample(&format!("containers plan, {size}"), || Containing::plan(&containers, &seen.containers));
-            sample(&format!("zones told, {size}"), || told::<Zoning>(wanted.zones(), &seen.zones));
-            sample(&format!("limits told, {size}"), || told::<Limiting>(wanted.limits(), &seen.limits));
-            sample(&format!("containers told, {size}"), || told::<Containing>(&containers, &seen.containers));
+            sample(&format!("zones plan, {size}"), || Zoning::plan(&wanted.zones, &seen.zones));
+            sample(&format!("limits plan, {size}"), || Limiting::plan(&wanted.limits, &seen.limits));
+            sample(&format!("containers plan, {size}"), || Containing::plan(&wanted.containers, &seen.containers));
+            sample(&format!("zones told, {size}"), || told::<Zoning>(&wanted.zones, &seen.zones));
+            sample(&format!("limits told, {size}"), || told::<Limiting>(&wanted.limits, &seen.limits));
+            sample(&format!("containers told, {size}"), || told::<Containing>(&wanted.containers, &seen.containers));
             sample(&format!("forecast, {size}"), || forecast(&wanted, seen));
         }
     }
@@ -214,9 +186,9 @@ async fn kernel(rounds: usize, sizes: &[usize]) -> Result<()> {
         let containers = Containers::open(device.paths.clone(), Path::new("/nowhere"))?;
         let wanted = device.wanted();
         let started = Instant::now();
-        let zones_steps = carry_out(&zones, wanted.zones()).await?;
+        let zones_steps = carry_out(&zones, &wanted.zones).await?;
         println!("sample {} ns zones steps from nothing ({zones_steps}), {size}", started.elapsed().as_nanos());
-        for (_, step) in Limiting::plan(wanted.limits(), &limits.observe().await?).steps() {
+        for (_, step) in Limiting::plan(&wanted.limits, &limits.observe().await?).steps() {
             // A kernel without the controllers refuses the limits; the groups are what is observed.
             if let (Err(error), catenoid_limits::Step::MakeGroup { .. }) = (limits.apply(step).await, step) {
                 return Err(error.into());

@@ -3,10 +3,14 @@
 
 use std::fmt;
 
+use catenoid_core::{Planner as _, Step as _};
 use catenoid_guests::{Planning, Step};
 use catenoid_schema::{control::Event, digest::Digest, units::Timestamp};
 
-use crate::{audit::Audit, pass};
+use crate::{
+    audit::{Audit, Happening},
+    pass,
+};
 
 /// The kind of the event that tells of a push. Its message begins with the blob's digest.
 pub(crate) const PUSHED: &str = "BlobPushed";
@@ -27,7 +31,7 @@ pub(crate) enum Absence {
 impl Absence {
     /// What the events in memory tell of `blob`, which is not there.
     pub(crate) fn of(blob: Digest, audit: &Audit) -> Self {
-        let done = pass::step_done::<Planning>(&Step::RemoveBlob { blob });
+        let done = step_done(&Step::RemoveBlob { blob });
         let let_go =
             |event: &Event| event.kind == done.kind && event.subject == done.subject && event.message == done.message;
         let named = blob.to_string();
@@ -48,6 +52,11 @@ impl Absence {
     }
 }
 
+/// What is told once `step` was done.
+fn step_done(step: &Step) -> Happening {
+    pass::step_done(Planning::NAME, step.subject(), &step.to_string())
+}
+
 impl fmt::Display for Absence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -64,7 +73,6 @@ mod tests {
     use catenoid_kernel::wait::Bell;
 
     use super::*;
-    use crate::audit::Happening;
 
     #[test]
     fn a_blob_that_was_let_go_was_pushed_once() {
@@ -75,7 +83,7 @@ mod tests {
             actor: "container/core0 user 0".to_owned(),
             message: format!("{digest}, 9 bytes"),
         };
-        let done = |step| pass::step_done::<Planning>(&step);
+        let done = |step| step_done(&step);
         let other = Digest::of(b"other");
         let (push, let_go) = (pushed(blob), done(Step::RemoveBlob { blob }));
         let aside = [pushed(other), done(Step::RemoveBlob { blob: other }), done(Step::RemovePartial { blob })];

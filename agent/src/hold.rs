@@ -9,10 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use catenoid_containers::HELD_BACK;
-use catenoid_forecast::Wanted;
+use catenoid_core::HELD_BACK;
+use catenoid_house::Wanted;
 use catenoid_kernel::{machine, wait::Bell};
-use catenoid_schema::{manifest::ContainerRole, name::Name, status::Condition};
+use catenoid_schema::{
+    manifest::ContainerRole,
+    name::Name,
+    status::{Condition, Kind, Subject},
+};
 
 use crate::{
     boots::{Boots, Level},
@@ -82,7 +86,7 @@ impl Holds {
             return (Cow::Borrowed(&target.wanted), false);
         }
         let mut wanted = target.wanted.clone();
-        held.iter().for_each(|(name, reason)| wanted.hold_back(name, reason));
+        held.iter().for_each(|(name, reason)| wanted.hold_back(&Subject::new(Kind::Container, name), reason));
         (Cow::Owned(wanted), true)
     }
 

@@ -14,11 +14,12 @@ use std::{
     },
 };
 
+pub(crate) use catenoid_core::chain;
 use catenoid_envelope::{
     Admitted, DeviceFacts, NEWER_AGENT_NEEDED, Reading, Unverified, Verified, admit, meant_for, open_as,
 };
-use catenoid_forecast::{Paths, Wanted};
 use catenoid_guests::Generation;
+use catenoid_house::{Paths, Wanted};
 use catenoid_kernel::files::{self, Entry, Folder};
 use catenoid_schema::{
     anchors::Anchors,
@@ -751,9 +752,3 @@ pub(crate) fn condition(reason: &str, message: String) -> Condition {
 /// The architecture this agent was built for, and with it the device.
 const ARCHITECTURE: Architecture =
     if cfg!(target_arch = "aarch64") { Architecture::Aarch64 } else { Architecture::X86_64 };
-
-/// An error with its causes in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
-}

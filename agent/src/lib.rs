@@ -18,6 +18,7 @@ mod intake;
 mod ledger;
 mod pass;
 mod paths;
+mod rooms;
 mod run;
 mod status;
 mod storage;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use catenoid_forecast::Observed;
+use catenoid_house::Observed;
 use catenoid_schema::{
     control::PlannedStep,
     status::{Condition, Device, Heartbeat, ManifestState, Status, Subject, SubjectStatus},

@@ -90,7 +90,7 @@ impl Agent {
     /// Whether no blob is removed, whatever the accepted manifest needs.
     #[must_use]
     pub fn keeps_all_blobs(&self) -> bool {
-        self.0.intake.watch().borrow().as_ref().is_some_and(|target| !target.wanted.guests().unread.is_empty())
+        self.0.intake.watch().borrow().as_ref().is_some_and(|target| !target.wanted.guests.unread.is_empty())
     }
 
     /// Every event that is in memory, oldest first.

@@ -10,7 +10,7 @@ use std::{
 
 use catenoid_agent::testing::{Agent, ledger_entry, ledger_slot};
 use catenoid_envelope::{Verified, open};
-use catenoid_forecast::Observed;
+use catenoid_house::Observed;
 use catenoid_schema::{
     anchors::Anchors,
     document::{self, Document},

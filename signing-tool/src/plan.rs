@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use catenoid_envelope::{DeviceFacts, Held, Refusal, Unverified, Verdict, judge};
-use catenoid_forecast::{Observed, Paths, Wanted, forecast};
+use catenoid_house::{Observed, Paths, Wanted, forecast};
 use catenoid_schema::{
     anchors::Anchors,
     cbor,

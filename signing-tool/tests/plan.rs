@@ -5,8 +5,7 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use catenoid_core::{Planner, simulate};
-use catenoid_forecast::{Observed, Paths, Wanted};
+use catenoid_house::{Observed, Paths, Wanted, imagine};
 use catenoid_schema::{cbor, digest::Digest, document::Document, guest::Guest, manifest::Manifest, name::Name};
 use common::{Desk, manifest, run, seen, succeed};
 use serde_json::{Value, json};
@@ -31,11 +30,6 @@ fn status(observed: &BTreeMap<String, Value>, accepted: Option<&Manifest>) -> St
 
 /// What the rooms would observe after they did what `manifest` asks for, by the models of their own steps.
 fn converged(manifest: &Manifest, guests: &BTreeMap<Name, (Digest, Guest)>) -> BTreeMap<String, Value> {
-    fn room<P: Planner>(desired: &P::Desired, observed: &P::Observed) -> P::Observed {
-        let after = simulate::<P>(&P::plan(desired, observed), observed);
-        assert!(P::satisfied(desired, &after), "{}: {after:?}", P::NAME);
-        after
-    }
     let wanted = Wanted::new(manifest, guests, &Paths::default());
     let mut start = Observed::default();
     for (digest, guest) in guests.values() {
@@ -43,16 +37,9 @@ fn converged(manifest: &Manifest, guests: &BTreeMap<Name, (Digest, Guest)>) -> B
             start.guests.blobs.insert(digest, catenoid_guests::Blob { size, fresh: true });
         }
     }
-    let guests = room::<catenoid_guests::Planning>(wanted.guests(), &start.guests);
-    let limits = room::<catenoid_limits::Planning>(wanted.limits(), &start.limits);
-    let zones = room::<catenoid_zones::Planning>(wanted.zones(), &start.zones);
-    let containers = room::<catenoid_containers::Planning>(&wanted.containers(&guests), &start.containers);
-    BTreeMap::from([
-        (catenoid_guests::Planning::NAME.to_owned(), serde_json::to_value(guests).unwrap()),
-        (catenoid_limits::Planning::NAME.to_owned(), serde_json::to_value(limits).unwrap()),
-        (catenoid_zones::Planning::NAME.to_owned(), serde_json::to_value(zones).unwrap()),
-        (catenoid_containers::Planning::NAME.to_owned(), serde_json::to_value(containers).unwrap()),
-    ])
+    let (_, after) = imagine(&wanted, &start);
+    assert!(wanted.house(&after).satisfied(), "{after:?}");
+    after.to_status()
 }
 
 /// A desk with two guests, and a manifest of three containers that is signed as `press.cose`.

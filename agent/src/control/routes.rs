@@ -22,8 +22,8 @@ use axum::{
     routing::{get, put},
 };
 use catenoid_containers::Containers;
-use catenoid_forecast::Observed;
 use catenoid_guests::Store;
+use catenoid_house::Observed;
 use catenoid_schema::{
     control::{
         Accepted, BLOB_LIMIT, BlobState, Blobs, ContainerOutput, Event, MANIFEST_LIMIT, Outcome, PlanAnswer, Resumed,

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use catenoid_forecast::{Observed, Paths, Wanted, forecast};
+use catenoid_house::{Observed, Paths, Wanted, forecast};
 use catenoid_schema::{
     anchors::Anchors,
     cbor,

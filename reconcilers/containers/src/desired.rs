@@ -1,52 +1,26 @@
 //! What the manifest asks of this room.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
+use catenoid_core::Paths;
 use catenoid_schema::{
     allocate,
     digest::Digest,
     guest::{Guest, Root},
     manifest::{Capability, Container, ContainerRole, Manifest, Restart, Stop},
     name::Name,
+    status::{Kind, Subject},
 };
 use serde::{Deserialize, Serialize};
 
-use crate::order::{LaunchOrder, Namespaces, RootMode};
+use crate::{
+    order::{LaunchOrder, Namespaces, RootMode},
+    status::subject,
+};
 
 /// Variables that every program finds; guest and manifest override them.
 const ENVIRONMENT: [(&str, &str); 2] =
     [("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"), ("container", "catenoid")];
-
-/// Where things are on the device.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Paths {
-    /// State of this boot: `guests`, `namespaces`, `control`, `logs` and `exits` are in it.
-    pub run: PathBuf,
-    /// Where cgroup v2 is mounted.
-    pub cgroup: PathBuf,
-}
-
-impl Default for Paths {
-    fn default() -> Self {
-        Self { run: "/run/catenoid".into(), cgroup: "/sys/fs/cgroup".into() }
-    }
-}
-
-impl Paths {
-    /// The folder in which PID 1 records the ends of containers.
-    #[must_use]
-    pub fn exits(&self) -> PathBuf {
-        self.run.join("exits")
-    }
-
-    /// The folder in which the namespaces of `container` are pinned.
-    pub(crate) fn namespaces(&self, container: &Name) -> PathBuf {
-        self.run.join("namespaces").join(container.as_str())
-    }
-}
 
 /// The containers that are to run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,21 +67,35 @@ pub struct Launch {
 }
 
 impl Desired {
-    /// Lets the containers of the guest with this descriptor wait for `reason`.
-    pub fn let_wait(&mut self, descriptor: &Digest, reason: &str) {
-        for wanted in self.containers.values_mut() {
-            if matches!(wanted, Wanted::Ready(launch) if launch.order.guest == *descriptor) {
-                *wanted = Wanted::Waiting { reason: reason.to_owned() };
-            }
+    /// What each container that is to run is run from, by the name that the room of guests has for it.
+    pub(crate) fn needs(&self) -> Vec<(Subject, String)> {
+        let ready = self.containers.iter().filter_map(|(name, wanted)| match wanted {
+            Wanted::Ready(launch) => Some((subject(name), launch.order.guest.to_string())),
+            Wanted::Waiting { .. } | Wanted::HeldBack { .. } => None,
+        });
+        ready.collect()
+    }
+
+    /// Lets the container `subject` wait for `reason`.
+    pub(crate) fn let_wait(&mut self, subject: &Subject, reason: &str) {
+        if let Some(wanted) = self.of(subject)
+            && matches!(wanted, Wanted::Ready(_))
+        {
+            *wanted = Wanted::Waiting { reason: reason.to_owned() };
         }
     }
 
-    /// Lets `container` not run, for `reason`.
-    pub fn hold_back(&mut self, container: &Name, reason: &str) {
-        if let Some(wanted) = self.containers.get_mut(container) {
+    /// Lets the container `subject` not run, for `reason`.
+    pub(crate) fn hold_back(&mut self, subject: &Subject, reason: &str) {
+        if let Some(wanted) = self.of(subject) {
             let stop = if let Wanted::Ready(launch) = wanted { launch.stop } else { Stop::default() };
             *wanted = Wanted::HeldBack { reason: reason.to_owned(), stop };
         }
+    }
+
+    fn of(&mut self, subject: &Subject) -> Option<&mut Wanted> {
+        let name = subject.is(Kind::Container).then(|| subject.name().parse::<Name>().ok())??;
+        self.containers.get_mut(&name)
     }
 }
 

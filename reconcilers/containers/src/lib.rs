@@ -26,8 +26,8 @@ mod status;
 
 #[cfg(feature = "kernel")]
 pub use apply::{Containers, Error};
-pub use desired::{Desired, Launch, Paths, Wanted, desired};
+pub use catenoid_core::Paths;
+pub use desired::{Desired, Launch, Wanted, desired};
 #[cfg(feature = "kernel")]
 pub use log::Tail;
 pub use plan::{Container, Observed, Planning, Run, State, Step};
-pub use status::{HELD_BACK, RECOVERED};

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use catenoid_core::{Plan, Planner, Setback};
+use catenoid_core::{Asked, Plan, Planner, Setback};
 use catenoid_schema::{
     manifest::{Restart, Stop, StopSignal},
     name::Name,
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Desired, Launch, Wanted,
+    desired::desired,
     exit::{End, Exit},
     history,
     order::LaunchOrder,
@@ -242,6 +243,9 @@ pub(crate) fn signal_name(signal: StopSignal) -> &'static str {
     }
 }
 
+/// The room that containers are run from.
+const GUESTS: &str = "guests";
+
 /// The pure half of this room.
 #[derive(Debug, Clone, Copy)]
 pub enum Planning {}
@@ -251,6 +255,13 @@ impl Planner for Planning {
     type Observed = Observed;
     type Step = Step;
     const NAME: &'static str = "containers";
+    const NEEDS: &'static [&'static str] = &[GUESTS];
+    /// Who lives in namespaces that were just made anew is outside of them.
+    const AFFECTED_BY: &'static [&'static str] = &["zones"];
+
+    fn desired(asked: &Asked<'_>) -> Desired {
+        desired(asked.manifest, asked.guests, asked.paths)
+    }
 
     fn satisfied(desired: &Desired, observed: &Observed) -> bool {
         let each_wanted_is_there = desired.containers.iter().all(|(name, wanted)| match wanted {
@@ -303,6 +314,18 @@ impl Planner for Planning {
             }
         }
         Plan { prepare: Vec::new(), retire: retired.steps(), establish }
+    }
+
+    fn needs(desired: &Desired, of: &str) -> Vec<(Subject, String)> {
+        if of == GUESTS { desired.needs() } else { Vec::new() }
+    }
+
+    fn let_wait(desired: &mut Desired, subject: &Subject, reason: &str) {
+        desired.let_wait(subject, reason);
+    }
+
+    fn hold_back(desired: &mut Desired, subject: &Subject, reason: &str) {
+        desired.hold_back(subject, reason);
     }
 
     fn setbacks(desired: &Desired, observed: &Observed) -> Vec<Setback> {

@@ -1,5 +1,6 @@
 //! What to tell about each container.
 
+use catenoid_core::{HELD_BACK, RECOVERED};
 use catenoid_schema::{
     name::Name,
     status::{Blame, Condition, Facts, Health, Kind, Subject, SubjectStatus, Sync},
@@ -12,11 +13,6 @@ use crate::{
     history::{self, LOOP, STEADY, counted},
     plan::{fits, rests},
 };
-
-/// The reason of the condition of a container that must not run for now.
-pub const HELD_BACK: &str = "HeldBack";
-/// The reason of the condition of a container that failed in a row, and works.
-pub const RECOVERED: &str = "Recovered";
 
 /// The subject that `container` is told under.
 pub(crate) fn subject(container: &Name) -> Subject {

@@ -2,8 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use catenoid_containers::{Desired, Launch, Paths, Wanted, desired};
-use catenoid_schema::{digest::Digest, guest::Guest, manifest::Manifest, name::Name};
+use catenoid_containers::{Desired, Launch, Paths, Planning, Wanted, desired};
+use catenoid_core::Planner as _;
+use catenoid_schema::{
+    digest::Digest,
+    guest::Guest,
+    manifest::Manifest,
+    name::Name,
+    status::{Kind, Subject},
+};
 
 const MANIFEST: &str = r#"
 apiVersion: catenoid.dev/v1
@@ -105,9 +112,11 @@ fn what_is_missing_is_waited_for() {
     let guest: Guest = serde_yaml::from_str(GUEST).expect("it is a guest");
     let guests = BTreeMap::from([(name("tiny"), (Digest::of(b""), guest))]);
     let mut without = desired(&manifest, &guests, &Paths::default());
-    without.let_wait(&Digest::of(b"another"), "it is not mounted");
+    let web = Subject::new(Kind::Container, "web");
+    assert_eq!(Planning::needs(&without, "guests"), [(web.clone(), Digest::of(b"").to_string())]);
+    Planning::let_wait(&mut without, &Subject::new(Kind::Container, "another"), "it is not mounted");
     assert!(matches!(without.containers[&name("web")], Wanted::Ready(_)), "it is none of its business");
-    without.let_wait(&Digest::of(b""), "it is not mounted");
+    Planning::let_wait(&mut without, &web, "it is not mounted");
     let waits = Wanted::Waiting { reason: "it is not mounted".to_owned() };
     assert_eq!(without.containers[&name("web")], waits);
 }

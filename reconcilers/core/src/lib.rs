@@ -2,32 +2,96 @@
 //!
 //! A room is one reconciler: desired -> observe -> plan -> apply -> status. Its [`Planner`] is the pure half: a plan is
 //! made from two values, without `self` and without `async`, so it cannot reach the kernel; the build host runs the
-//! same planner (`catenoid-sign plan`). Its [`Reconciler`] is the half with effects. This crate knows no room and no
-//! kernel. Start reading at [`Planner`].
+//! same planner (`catenoid-sign plan`). Its [`Reconciler`] is the half with effects. A [`Slot`] is a room in one pass, behind a
+//! trait that is the same for all ([`Room`]). This crate knows no room and no kernel. Start reading at [`Planner`].
 
+mod door;
 mod plan;
 mod retry;
+mod slot;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+pub use door::{Boxed, Door, Fault, chain};
 pub use plan::{Plan, simulate};
 pub use retry::{Retries, Setback, Waiting};
+pub use slot::{Room, Slot, Task};
 
-use std::{fmt, future::Future};
+use std::{collections::BTreeMap, fmt, future::Future, path::PathBuf, sync::Arc};
 
-use catenoid_schema::status::{Blame, Subject, SubjectStatus};
+use catenoid_schema::{
+    digest::Digest,
+    guest::Guest,
+    manifest::Manifest,
+    name::Name,
+    status::{Blame, Subject, SubjectStatus},
+};
 use serde::{Serialize, de::DeserializeOwned};
+
+/// The reason of the condition of a subject that must not run for now.
+pub const HELD_BACK: &str = "HeldBack";
+/// The reason of the condition of a subject that failed in a row, and works.
+pub const RECOVERED: &str = "Recovered";
+
+/// What every room makes its desired state from.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// The manifest.
+    pub manifest: &'a Manifest,
+    /// The guests that it names and whose descriptors were verified, by their name in it, each with its descriptor's digest.
+    pub guests: &'a BTreeMap<Name, (Digest, Guest)>,
+    /// Where things are on the device.
+    pub paths: &'a Paths,
+}
+
+/// Where things are on the device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Paths {
+    /// State of this boot: `guests`, `namespaces`, `control`, `logs` and `exits` are in it.
+    pub run: PathBuf,
+    /// Where cgroup v2 is mounted.
+    pub cgroup: PathBuf,
+}
+
+impl Default for Paths {
+    fn default() -> Self {
+        Self { run: "/run/catenoid".into(), cgroup: "/sys/fs/cgroup".into() }
+    }
+}
+
+impl Paths {
+    /// The folder in which PID 1 records the ends of containers.
+    #[must_use]
+    pub fn exits(&self) -> PathBuf {
+        self.run.join("exits")
+    }
+
+    /// The folder in which the namespaces of `container` are pinned.
+    #[must_use]
+    pub fn namespaces(&self, container: &Name) -> PathBuf {
+        self.run.join("namespaces").join(container.as_str())
+    }
+}
 
 /// The pure half of a room.
 pub trait Planner {
     /// What the manifest asks of this room.
-    type Desired;
+    type Desired: Clone + fmt::Debug;
     /// What the room reads from the kernel: only what we own, and all of it.
-    type Observed: Clone + fmt::Debug + PartialEq + Serialize + DeserializeOwned;
+    type Observed: Clone + fmt::Debug + Default + PartialEq + Serialize + DeserializeOwned;
     /// One effect.
     type Step: Step<Observed = Self::Observed>;
     /// The room's name, as in status and events.
     const NAME: &'static str;
+    /// The rooms that give what subjects of this one cannot do without: see [`Planner::needs`].
+    const NEEDS: &'static [&'static str] = &[];
+    /// The rooms whose steps change what this one observes: it looks again after them.
+    const AFFECTED_BY: &'static [&'static str] = &[];
+    /// Whether it lets nothing go before every room that needs it is as wanted.
+    const LETS_GO_LAST: bool = false;
+
+    /// What a manifest asks of this room, as if all that other rooms bring were there.
+    fn desired(asked: &Asked<'_>) -> Self::Desired;
 
     /// Whether `observed` is all that `desired` asks for, and no more. Written apart from [`Planner::plan`]: it is the
     /// oracle that the plan is tested against.
@@ -35,6 +99,22 @@ pub trait Planner {
 
     /// The steps from `observed` to `desired`; none exactly when satisfied (or when what is missing is waited for).
     fn plan(desired: &Self::Desired, observed: &Self::Observed) -> Plan<Self::Step>;
+
+    /// What is wanted of this room and cannot be relied on yet, by the name that others need it by, and why, for people.
+    fn lacking(_: &Self::Desired, _: &Self::Observed) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
+
+    /// What subjects of this room need of the room `of`, one of [`Planner::NEEDS`]: each by the name that room has for it.
+    fn needs(_: &Self::Desired, _of: &str) -> Vec<(Subject, String)> {
+        Vec::new()
+    }
+
+    /// Lets `subject` stay as it is, since something that it needs is lacking, for `reason`.
+    fn let_wait(_: &mut Self::Desired, _subject: &Subject, _reason: &str) {}
+
+    /// Takes `subject` away for now, whatever the manifest says, for `reason`.
+    fn hold_back(_: &mut Self::Desired, _subject: &Subject, _reason: &str) {}
 
     /// What failed by itself and is to be set up again, by what was observed of its history.
     fn setbacks(_: &Self::Desired, _: &Self::Observed) -> Vec<Setback> {
@@ -52,11 +132,32 @@ pub trait Reconciler {
     /// What can go wrong.
     type Error: RoomError;
 
+    /// Learns what is wanted, before it looks: a room that may hold more than can be listed looks for that.
+    fn look_for(&self, _desired: &<Self::Planner as Planner>::Desired) {}
+
     /// Reads the kernel; changes nothing.
     fn observe(&self) -> impl Future<Output = Result<<Self::Planner as Planner>::Observed, Self::Error>>;
 
     /// Does one step. Doing it twice is as good as once: "already so" is success.
     fn apply(&self, step: &<Self::Planner as Planner>::Step) -> impl Future<Output = Result<(), Self::Error>>;
+}
+
+/// For a room that others look into as well.
+impl<R: Reconciler> Reconciler for Arc<R> {
+    type Planner = R::Planner;
+    type Error = R::Error;
+
+    fn look_for(&self, desired: &<Self::Planner as Planner>::Desired) {
+        R::look_for(self, desired);
+    }
+
+    fn observe(&self) -> impl Future<Output = Result<<Self::Planner as Planner>::Observed, Self::Error>> {
+        R::observe(self)
+    }
+
+    fn apply(&self, step: &<Self::Planner as Planner>::Step) -> impl Future<Output = Result<(), Self::Error>> {
+        R::apply(self, step)
+    }
 }
 
 /// One effect, and the model of what it does. `Display` is a sentence for people, without a full stop.

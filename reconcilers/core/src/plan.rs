@@ -1,6 +1,6 @@
 //! A plan, and what it would make of the observed state.
 
-use catenoid_schema::control::{Phase, PlannedStep};
+use catenoid_schema::control::Phase;
 use serde::Serialize;
 
 use crate::{Planner, Step};
@@ -35,18 +35,6 @@ impl<S> Plan<S> {
         let retire = self.retire.iter().map(|s| (Phase::Retire, s));
         let establish = self.establish.iter().map(|s| (Phase::Establish, s));
         prepare.chain(retire).chain(establish)
-    }
-}
-
-impl<S: Step> Plan<S> {
-    /// The plan as the control interface shows it.
-    pub fn described<'a>(&'a self, room: &'a str) -> impl Iterator<Item = PlannedStep> + 'a {
-        self.steps().map(move |(phase, step)| PlannedStep {
-            room: room.to_owned(),
-            phase,
-            subject: step.subject(),
-            description: step.to_string(),
-        })
     }
 }
 

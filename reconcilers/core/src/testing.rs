@@ -1,13 +1,135 @@
-//! What every room's tests share: golden plan folders, and the two properties.
+//! What every room's tests share: golden plan folders, the two properties, and a kernel that holds what the models say.
 //!
 //! Behind the feature `testing`, which only dev-dependencies turn on.
 
-use std::{fmt, path::Path};
+use std::{
+    fmt,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::Poll,
+};
 
+use catenoid_schema::status::Blame;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_yaml::Value;
 
-use crate::{Plan, Planner, simulate};
+use crate::{Plan, Planner, Reconciler, RoomError, Step as _, simulate};
+
+/// The room `P` on a kernel that holds what the steps' models say. Only what a test asks for goes wrong.
+#[derive(Debug)]
+pub struct Modelled<P: Planner> {
+    model: Mutex<Model<P>>,
+    record: Arc<Record>,
+}
+
+/// What a modelled room holds, and what goes wrong in it.
+#[derive(Debug)]
+pub struct Model<P: Planner> {
+    /// What is there.
+    pub observed: P::Observed,
+    /// Whether it cannot be read.
+    pub is_unreadable: bool,
+    /// The steps that fail: those that say this.
+    pub fails: Option<&'static str>,
+}
+
+/// What was tried in all rooms together.
+#[derive(Debug, Default)]
+pub struct Record(Mutex<Recorded>);
+
+#[derive(Debug, Default)]
+struct Recorded {
+    tried: Vec<String>,
+    /// How many more steps are done before whoever does them is gone.
+    left: Option<usize>,
+}
+
+impl Record {
+    /// The steps that were tried since this was asked last, in their order: `room: what it says`.
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut lock(&self.0).tried)
+    }
+
+    /// After so many steps whoever does another one waits, as if it had been killed, until this says otherwise.
+    pub fn end_after(&self, steps: Option<usize>) {
+        lock(&self.0).left = steps;
+    }
+
+    /// Notes a step; whether it is done.
+    fn begin(&self, step: String) -> bool {
+        let mut recorded = lock(&self.0);
+        match &mut recorded.left {
+            Some(0) => return false,
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        recorded.tried.push(step);
+        true
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// That a test lets something go wrong.
+#[derive(Debug)]
+pub struct Planted;
+
+impl fmt::Display for Planted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a test wants it so")
+    }
+}
+
+impl std::error::Error for Planted {}
+
+impl RoomError for Planted {
+    fn blame(&self) -> Blame {
+        Blame::Nobody
+    }
+}
+
+impl<P: Planner> Modelled<P> {
+    /// The room with what was `observed` in it; its steps go to `record`.
+    #[must_use]
+    pub fn new(observed: P::Observed, record: Arc<Record>) -> Self {
+        Self { model: Mutex::new(Model { observed, is_unreadable: false, fails: None }), record }
+    }
+
+    /// The model, to be looked at and changed.
+    pub fn model(&self) -> MutexGuard<'_, Model<P>> {
+        lock(&self.model)
+    }
+}
+
+impl<P: Planner> Reconciler for Modelled<P> {
+    type Planner = P;
+    type Error = Planted;
+
+    async fn observe(&self) -> Result<P::Observed, Planted> {
+        let model = self.model();
+        if model.is_unreadable { Err(Planted) } else { Ok(model.observed.clone()) }
+    }
+
+    async fn apply(&self, step: &P::Step) -> Result<(), Planted> {
+        let said = step.to_string();
+        std::future::poll_fn(|context| {
+            if self.record.begin(format!("{}: {said}", P::NAME)) {
+                return Poll::Ready(());
+            }
+            context.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+        let mut model = self.model();
+        if model.fails.is_some_and(|part| said.contains(part)) {
+            return Err(Planted);
+        }
+        step.effect_on(&mut model.observed);
+        Ok(())
+    }
+}
 
 /// The two properties of a planner: the model of the plan satisfies the desired state, and the plan is empty exactly when
 /// the observed state satisfies it already.

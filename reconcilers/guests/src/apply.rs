@@ -174,13 +174,6 @@ impl Guests {
         Self { doors: Arc::new(doors) }
     }
 
-    /// What to look for from now on, however much else lies among the blobs.
-    pub fn look_for(&self, desired: &Desired) {
-        let images = desired.guests.values().map(|wanted| wanted.image);
-        let wanted = images.chain(desired.guests.keys().copied()).chain(desired.unread.iter().copied()).collect();
-        *self.doors.wanted.lock().unwrap_or_else(PoisonError::into_inner) = wanted;
-    }
-
     /// Where the guest whose descriptor has `digest` is mounted once this room has done its part.
     #[must_use]
     pub fn mount_point(run: &Path, digest: &Digest) -> PathBuf {
@@ -191,6 +184,12 @@ impl Guests {
 impl Reconciler for Guests {
     type Planner = Planning;
     type Error = Error;
+
+    fn look_for(&self, desired: &Desired) {
+        let images = desired.guests.values().map(|wanted| wanted.image);
+        let wanted = images.chain(desired.guests.keys().copied()).chain(desired.unread.iter().copied()).collect();
+        *self.doors.wanted.lock().unwrap_or_else(PoisonError::into_inner) = wanted;
+    }
 
     async fn observe(&self) -> Result<Observed, Error> {
         let doors = self.doors.clone();

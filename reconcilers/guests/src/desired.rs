@@ -9,8 +9,6 @@ use catenoid_schema::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::Observed;
-
 /// The guests that are wanted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -38,21 +36,6 @@ pub struct Wanted {
 }
 
 impl Desired {
-    /// Whether containers can be run from the guest with this descriptor, or why not yet.
-    ///
-    /// # Errors
-    /// What is missing, for people.
-    pub fn ready(&self, descriptor: &Digest, observed: &Observed) -> Result<(), String> {
-        let Some(wanted) = self.guests.get(descriptor) else {
-            return Err(format!("the descriptor {descriptor} could not be read"));
-        };
-        let id = descriptor.short();
-        match (observed.device(&id, wanted), observed.is_mounted(&id)) {
-            (Some(_), true) => Ok(()),
-            _ => Err(format!("guest `{}` is not mounted", wanted.label)),
-        }
-    }
-
     /// Whether `blob` is a descriptor or an image of a guest that is wanted.
     pub(crate) fn reaches(&self, blob: &Digest) -> bool {
         self.guests.contains_key(blob) || self.unread.contains(blob) || self.guests.values().any(|g| g.image == *blob)

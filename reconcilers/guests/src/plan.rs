@@ -5,16 +5,17 @@ use std::{
     fmt,
 };
 
-use catenoid_core::{Plan, Planner, Step as _};
+use catenoid_core::{Asked, Plan, Planner, Step as _};
 use catenoid_schema::{
     digest::Digest,
-    guest::Verity,
+    guest::{Guest, Verity},
     status::{Kind, Subject, SubjectStatus},
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Desired, Wanted,
+    desired::desired,
     status::{status, subject},
 };
 
@@ -251,6 +252,15 @@ impl Planner for Planning {
     type Observed = Observed;
     type Step = Step;
     const NAME: &'static str = "guests";
+    /// Another manifest may need the image that this one does not.
+    const LETS_GO_LAST: bool = true;
+
+    fn desired(asked: &Asked<'_>) -> Desired {
+        let read: BTreeMap<Digest, Guest> = asked.guests.values().cloned().collect();
+        let named = asked.manifest.guests.values().filter_map(|reference| reference.descriptor);
+        let unread = named.filter(|descriptor| !read.contains_key(descriptor)).collect();
+        desired(&read, &unread)
+    }
 
     /// A guest whose image is not stored is waited for: it is satisfied as it is, and its status tells.
     fn satisfied(desired: &Desired, observed: &Observed) -> bool {
@@ -292,6 +302,19 @@ impl Planner for Planning {
             step.effect_on(&mut prepared);
         }
         Plan { prepare, retire: retire(desired, &prepared), establish: Vec::new() }
+    }
+
+    /// Guests that cannot be run from, by the digests of their descriptors.
+    fn lacking(desired: &Desired, observed: &Observed) -> BTreeMap<String, String> {
+        let unread = desired.unread.iter();
+        let unread =
+            unread.map(|descriptor| (descriptor.to_string(), format!("the descriptor {descriptor} could not be read")));
+        let unready = desired.guests.iter().filter_map(|(descriptor, wanted)| {
+            let id = descriptor.short();
+            let ready = observed.device(&id, wanted).is_some() && observed.is_mounted(&id);
+            (!ready).then(|| (descriptor.to_string(), format!("guest `{}` is not mounted", wanted.label)))
+        });
+        unread.chain(unready).collect()
     }
 
     fn status(desired: &Desired, observed: &Observed) -> Vec<SubjectStatus> {

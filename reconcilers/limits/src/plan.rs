@@ -5,7 +5,7 @@ use std::{
     fmt,
 };
 
-use catenoid_core::{Plan, Planner};
+use catenoid_core::{Asked, Plan, Planner};
 use catenoid_schema::{
     status::{Subject, SubjectStatus},
     units::{ByteSize, Cpu},
@@ -17,7 +17,7 @@ use serde::{
 
 use crate::{
     Desired,
-    desired::value,
+    desired::{desired, value},
     status::{status, subject},
 };
 
@@ -224,6 +224,10 @@ impl Planner for Planning {
     type Observed = Observed;
     type Step = Step;
     const NAME: &'static str = "limits";
+
+    fn desired(asked: &Asked<'_>) -> Desired {
+        desired(asked.manifest)
+    }
 
     fn satisfied(desired: &Desired, observed: &Observed) -> bool {
         let wanted: BTreeSet<&str> = desired.containers.keys().map(|name| name.as_str()).collect();

@@ -6,7 +6,7 @@ use std::{
     net::IpAddr,
 };
 
-use catenoid_core::{Plan, Planner};
+use catenoid_core::{Asked, Plan, Planner};
 use catenoid_schema::{
     manifest::{Addressing, MacAddress, ROOT},
     name::{Name, NameError},
@@ -15,7 +15,7 @@ use catenoid_schema::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::{Desired, Differing, Joint, Rules, Uplink, name, status};
+use crate::{Desired, Differing, Joint, Rules, Uplink, desired, name, status};
 
 /// What there is of this room in the kernel.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -470,6 +470,10 @@ impl Planner for Planning {
     type Observed = Observed;
     type Step = Step;
     const NAME: &'static str = "zones";
+
+    fn desired(asked: &Asked<'_>) -> Desired {
+        desired::desired(asked.manifest)
+    }
 
     fn satisfied(desired: &Desired, observed: &Observed) -> bool {
         let desired = &*desired.held_back(&observed.interfaces);

@@ -51,7 +51,7 @@ const SCHEMA: &str = "catenoid-schema";
 const ENVELOPE: &str = "catenoid-envelope";
 const CORE: &str = "catenoid-core";
 const KERNEL: &str = "catenoid-kernel";
-const FORECAST: &str = "catenoid-forecast";
+const HOUSE: &str = "catenoid-house";
 const ROOM: &[&str] = &[CORE, SCHEMA, KERNEL];
 const ROOMS: &[&str] = &["catenoid-guests", "catenoid-limits", "catenoid-zones", "catenoid-containers"];
 
@@ -65,8 +65,8 @@ const CRATES: &[Crate] = &[
     Crate { name: "catenoid-zones", dir: "reconcilers/zones", may_use: ROOM, may_do: Effects::Doors },
     Crate { name: "catenoid-containers", dir: "reconcilers/containers", may_use: ROOM, may_do: Effects::Doors },
     Crate {
-        name: FORECAST,
-        dir: "reconcilers/forecast",
+        name: HOUSE,
+        dir: "reconcilers/house",
         may_use: &[SCHEMA, CORE, ROOMS[0], ROOMS[1], ROOMS[2], ROOMS[3]],
         may_do: Effects::None,
     },
@@ -79,14 +79,14 @@ const CRATES: &[Crate] = &[
     Crate {
         name: "catenoid-agent",
         dir: "agent",
-        may_use: &[SCHEMA, ENVELOPE, CORE, KERNEL, FORECAST, ROOMS[0], ROOMS[1], ROOMS[2], ROOMS[3]],
+        may_use: &[SCHEMA, ENVELOPE, CORE, KERNEL, HOUSE, ROOMS[0], ROOMS[1], ROOMS[2], ROOMS[3]],
         may_do: Effects::NoNetwork,
     },
     Crate { name: "catenoid", dir: "c0", may_use: &[SCHEMA, ENVELOPE], may_do: Effects::Any },
     Crate {
         name: "catenoid-sign",
         dir: "signing-tool",
-        may_use: &[SCHEMA, ENVELOPE, CORE, FORECAST, ROOMS[0], ROOMS[1], ROOMS[2], ROOMS[3]],
+        may_use: &[SCHEMA, ENVELOPE, CORE, HOUSE, ROOMS[0], ROOMS[1], ROOMS[2], ROOMS[3]],
         may_do: Effects::Any,
     },
     Crate { name: "catenoid-e2e", dir: "e2e", may_use: &[], may_do: Effects::Any },
@@ -94,7 +94,7 @@ const CRATES: &[Crate] = &[
     Crate {
         name: "catenoid-fuzz",
         dir: "e2e/fuzz",
-        may_use: &[SCHEMA, ENVELOPE, KERNEL, FORECAST, "catenoid-agent", "catenoid-sign"],
+        may_use: &[SCHEMA, ENVELOPE, KERNEL, HOUSE, "catenoid-agent", "catenoid-sign"],
         may_do: Effects::Any,
     },
     Crate { name: "xtask", dir: "e2e/xtask", may_use: &["catenoid-e2e"], may_do: Effects::Any },

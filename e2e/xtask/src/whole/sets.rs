@@ -149,7 +149,7 @@ pub(crate) const SETS: &[Set] = &[
             "catenoid-limits",
             "catenoid-zones",
             "catenoid-containers",
-            "catenoid-forecast",
+            "catenoid-house",
         ],
         paths: &["e2e/xtask/src/whole/mutants.rs"],
         shared: true,

@@ -1,0 +1,101 @@
+//! The order of a pass among rooms and phases: the only one, which the pass goes with its doors and a forecast with models.
+
+use catenoid_schema::control::Phase;
+
+use crate::House;
+use catenoid_core::Room;
+
+/// Whoever goes through the rooms.
+pub trait Hands {
+    /// What ends it before its time.
+    type Halt;
+
+    /// Does the steps that `room` plans for `phase`; whether any was tried.
+    fn act(&mut self, room: &mut dyn Room, phase: Phase) -> impl Future<Output = bool>;
+
+    /// Sees what is in `room` now.
+    fn look(&mut self, room: &mut dyn Room) -> impl Future<Output = Result<(), Self::Halt>>;
+
+    /// All is prepared, seen and planned; nothing was taken away yet.
+    fn prepared(&mut self, house: &House<'_>);
+
+    /// Whether what nobody needs any more may go.
+    fn may_let_go(&mut self) -> impl Future<Output = bool>;
+}
+
+/// One line of the order: the rooms' steps of one phase, one room after the other.
+struct Stage {
+    phase: Phase,
+    /// From the last room to the first: who needs something goes before what it needs.
+    backwards: bool,
+    /// Which rooms.
+    rooms: Which,
+    /// Whether the rooms that changed are seen and planned anew, before it goes on.
+    looks: bool,
+}
+
+#[derive(PartialEq, Eq)]
+enum Which {
+    All,
+    /// But for those that let nothing go before all who need them are as wanted.
+    NotLast,
+    /// Only those.
+    Last,
+}
+
+/// The order.
+const ORDER: [Stage; 4] = [
+    Stage { phase: Phase::Prepare, backwards: false, rooms: Which::All, looks: true },
+    Stage { phase: Phase::Retire, backwards: true, rooms: Which::NotLast, looks: false },
+    Stage { phase: Phase::Establish, backwards: false, rooms: Which::All, looks: true },
+    Stage { phase: Phase::Retire, backwards: true, rooms: Which::Last, looks: true },
+];
+
+/// Goes through `house`, in which everything was seen and nothing is planned yet. What it leaves behind is seen and planned.
+///
+/// # Errors
+/// If a room could not be looked at: what depends on it is left as it is.
+pub async fn go_through<H: Hands>(house: &mut House<'_>, hands: &mut H) -> Result<(), H::Halt> {
+    house.plan();
+    let mut changed: Vec<&str> = Vec::new();
+    for (index, Stage { phase, backwards, rooms: which, looks }) in ORDER.iter().enumerate() {
+        if *which == Which::Last && !(house.lets_go() && hands.may_let_go().await) {
+            break;
+        }
+        let mut rooms = house.rooms_mut();
+        if *backwards {
+            rooms.reverse();
+        }
+        for room in rooms {
+            let takes_part = *which == Which::All || room.lets_go_last() == (*which == Which::Last);
+            if takes_part && hands.act(room, *phase).await {
+                changed.push(room.name());
+            }
+        }
+        if *looks && !changed.is_empty() {
+            for room in house.rooms_mut() {
+                if changed.contains(&room.name()) || room.affected_by().iter().any(|of| changed.contains(of)) {
+                    hands.look(room).await?;
+                }
+            }
+            changed.clear();
+            house.plan();
+        }
+        if index == 0 {
+            hands.prepared(house);
+        }
+    }
+    Ok(())
+}
+
+impl House<'_> {
+    /// Whether rooms that let go last may: who needs something of them needs nothing else any more.
+    fn lets_go(&self) -> bool {
+        let rooms = self.rooms();
+        let mut last = rooms.iter().filter(|room| room.lets_go_last());
+        last.all(|room| {
+            let mut needy = rooms.iter().filter(|needy| needy.needs_rooms().contains(&room.name()));
+            room.lacking().is_empty() && needy.all(|needy| needy.satisfied() && needy.is_idle())
+        })
+    }
+}
