@@ -10,7 +10,7 @@ use catenoid_containers::Containers;
 use catenoid_core::chain;
 use catenoid_guests::{Generation, Guests};
 use catenoid_house::Doors;
-use catenoid_kernel::netlink::Announcements;
+use catenoid_kernel::{netlink::Announcements, wait::Bell};
 use catenoid_limits::Limits;
 use catenoid_schema::{manifest::ContainerRole, name::Name};
 use catenoid_zones::{Inside, Zones};
@@ -36,15 +36,19 @@ pub(crate) struct Signals {
     zones: Zones,
 }
 
-/// Enters the rooms. To be called on the thread that runs the passes: its network namespace is the root one.
+/// Enters the rooms; `bell` wakes the pass. To be called on the thread that runs the passes: its network namespace is the root one.
 ///
 /// # Errors
 /// The first room that cannot be entered.
-pub(crate) fn open(containers: Arc<Containers>, generation: Generation) -> Result<(Doors, Signals), OpenError> {
+pub(crate) fn open(
+    containers: Arc<Containers>,
+    generation: Generation,
+    bell: Bell,
+) -> Result<(Doors, Signals), OpenError> {
     let paths = catenoid_guests::Paths { data: DATA.into(), run: RUN.into() };
     let zones = Zones::open(Path::new(NAMESPACES))?;
     let doors = Doors {
-        guests: Box::new(Guests::new(&paths, generation)),
+        guests: Box::new(Guests::new(&paths, generation, bell)),
         limits: Box::new(Limits::open(Path::new(CGROUP))?),
         zones: Box::new(zones.clone()),
         containers: Box::new(containers),
@@ -86,13 +90,15 @@ impl Signals {
 /// The files of the device, and of `containers` with what was `observed` of them, whose changes tell of something.
 pub(crate) fn watched<'a>(
     containers: impl Iterator<Item = &'a Name>,
-    observed: &catenoid_containers::Observed,
+    observed: &'a catenoid_containers::Observed,
 ) -> BTreeSet<PathBuf> {
     let groups = Path::new(CGROUP).join(catenoid_kernel::name::CGROUP);
     let data = [DATA.into(), Path::new(DATA).join("blobs"), Path::new(DATA).join("ledger")];
     let mut paths = BTreeSet::from([PathBuf::from(EXITS), groups.clone()]);
     paths.extend(data);
-    for name in containers {
+    // Also of those that are not in the manifest any more, and end.
+    let names: BTreeSet<&Name> = containers.chain(observed.containers.keys()).collect();
+    for name in names {
         let group = groups.join(name.as_str());
         let runs = observed.containers.get(name).into_iter().flat_map(|container| container.runs.keys());
         paths.extend(runs.map(|launch| group.join(catenoid_kernel::name::leaf(launch))));
@@ -111,7 +117,18 @@ mod tests {
     #[test]
     fn every_leaf_that_was_observed_is_watched() {
         let (frozen, astray, outdated, steady) = (false, false, false, false);
-        let run = |state| Run { leaf: 7, state, frozen, astray, outdated, stop: None, ends: 0, steady };
+        let run = |state| Run {
+            leaf: 7,
+            state,
+            frozen,
+            astray,
+            outdated,
+            stop: None,
+            ends: 0,
+            steady,
+            stopping: None,
+            ending: false,
+        };
         let running = State::Running { pid: 70, started: 5, since: None };
         let runs = [("00000000000000aa", run(running)), ("00000000000000bb", run(State::Headless))];
         let runs = runs.map(|(launch, run)| (launch.to_owned(), run)).into();

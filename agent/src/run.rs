@@ -136,7 +136,7 @@ pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
         intake.go_on();
     }
     let containers = Arc::new(Containers::open(Paths::default(), Path::new(LAUNCHER))?);
-    let (doors, signals) = rooms::open(containers.clone(), generation)?;
+    let (doors, signals) = rooms::open(containers.clone(), generation, bell.clone())?;
     let pass = Pass::new(doors, audit.clone(), gate);
     let (told, snapshot) = watch::channel(Arc::new(Snapshot::default()));
     let accepted = intake.watch();

@@ -83,7 +83,7 @@ pub(crate) struct Turn {
     pub as_it_is_to_be: bool,
     /// What to tell once the snapshot is published.
     pub ended: Option<Happening>,
-    /// When the next one is due at the latest, if a subject waits.
+    /// When the next one is due at the latest, if a subject waits or something goes on by itself.
     pub again: Option<Instant>,
 }
 
@@ -125,14 +125,14 @@ impl Pass {
         if went.is_ok() {
             steps.recovered(OBSERVE);
         }
-        let done = steps.end();
+        let (done, look) = steps.end();
         let seen = went.is_ok().then(|| Seen::of(house, &wanted));
         let (mut snapshot, as_it_is_to_be) = self.report(target, held_back, own, seen);
         snapshot.keep_since(&self.snapshot, Some(target.manifest.metadata.sequence));
         let ended = self.ended(&snapshot, done);
         self.recovered(&snapshot).for_each(|recovered| self.audit.note(recovered));
         self.snapshot = snapshot.clone();
-        Turn { snapshot, as_it_is_to_be, ended, again: self.again() }
+        Turn { snapshot, as_it_is_to_be, ended, again: self.again().into_iter().chain(look).min() }
     }
 
     /// What was observed last.

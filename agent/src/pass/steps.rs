@@ -1,18 +1,19 @@
 //! Does the steps of a pass, and says which are held back.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, atomic::Ordering},
     time::Instant,
 };
 
-use catenoid_core::{Fault, Retries, Room, Setback, Task};
+use catenoid_core::{Applied, Fault, Retries, Room, Setback, Task};
 use catenoid_house::{House, order::Hands};
 use catenoid_schema::{
     control::Phase,
     digest::Digest,
-    status::{Blame, Kind, Subject},
+    status::{Blame, Health, Kind, Subject},
 };
+use futures::{StreamExt as _, stream::FuturesUnordered};
 use tokio::sync::OwnedMutexGuard;
 
 use super::{Accepted, ENDS, Failure, Gate, OBSERVE};
@@ -31,6 +32,10 @@ pub(super) struct Steps<'a> {
     /// Subjects of which a step was done and none failed.
     worked: BTreeSet<Subject>,
     done: usize,
+    /// When something that goes on by itself is to be looked at.
+    look: Option<Instant>,
+    /// Whether something is being prepared, and goes on by itself.
+    prepares: bool,
     /// What the pass leads to, and what was accepted last.
     towards: Digest,
     accepted: &'a Accepted,
@@ -48,6 +53,22 @@ pub(crate) fn step_done(room: &str, subject: Subject, description: &str) -> Happ
     Happening::by_device("StepDone", Some(subject), format!("{room}: {description}"))
 }
 
+/// The tasks that are done one after the other: all of a subject's where those of others may be done beside them, else each alone.
+fn rows(tasks: Vec<Task<'_>>, by_subject: bool) -> VecDeque<VecDeque<Task<'_>>> {
+    if !by_subject {
+        return tasks.into_iter().map(|task| VecDeque::from([task])).collect();
+    }
+    let mut rows: VecDeque<VecDeque<Task<'_>>> = VecDeque::new();
+    for task in tasks {
+        let same = |row: &&mut VecDeque<Task<'_>>| row.front().is_some_and(|first| first.subject == task.subject);
+        match rows.iter_mut().find(same) {
+            Some(row) => row.push_back(task),
+            None => rows.push_back(VecDeque::from([task])),
+        }
+    }
+    rows
+}
+
 impl<'a> Steps<'a> {
     pub(super) fn new(
         (audit, gate): (&'a Audit, &'a Gate),
@@ -57,7 +78,20 @@ impl<'a> Steps<'a> {
     ) -> Self {
         let (held, worked) = (BTreeSet::new(), BTreeSet::new());
         let towards = target.digest;
-        Self { audit, retries, failures, held, worked, done: 0, towards, accepted, gate, closed: None }
+        Self {
+            audit,
+            retries,
+            failures,
+            held,
+            worked,
+            done: 0,
+            look: None,
+            prepares: false,
+            towards,
+            accepted,
+            gate,
+            closed: None,
+        }
     }
 
     /// Looks at every room.
@@ -68,13 +102,14 @@ impl<'a> Steps<'a> {
         Ok(())
     }
 
-    /// Forgets the failures of subjects of which all that was tried worked; how many steps were done.
-    pub(super) fn end(self) -> usize {
+    /// Forgets the failures of subjects of which all that was tried worked; how many steps were done, and when what goes on is to
+    /// be looked at.
+    pub(super) fn end(self) -> (usize, Option<Instant>) {
         for subject in &self.worked {
             self.failures.remove(subject);
             self.retries.reset(subject);
         }
-        self.done
+        (self.done, self.look)
     }
 
     /// Forgets the failures that `room` told of.
@@ -96,6 +131,35 @@ impl<'a> Steps<'a> {
 
     fn is_current(&self) -> bool {
         self.accepted.borrow().as_ref().is_some_and(|accepted| accepted.digest == self.towards)
+    }
+
+    /// Whether a step of `subject` is begun now.
+    fn may_begin(&mut self, subject: &Subject) -> bool {
+        if self.is_over() || self.held.contains(subject) {
+            return false;
+        }
+        let waits = self.retries.waiting(subject, Instant::now()).is_some();
+        if waits {
+            self.held.insert(subject.clone());
+        }
+        !waits
+    }
+
+    /// Takes in what came of a step.
+    fn came(&mut self, room: &'static str, came: Result<Applied, Fault>, subject: Subject, step: &str) {
+        match came {
+            Ok(Applied::Done) => {
+                self.done += 1;
+                self.audit.note(step_done(room, subject.clone(), step));
+                self.worked.insert(subject);
+            }
+            // What comes after it waits for its end, and no pass does.
+            Ok(Applied::Underway { look_in }) => {
+                self.look = self.look.into_iter().chain(look_in.map(|time| Instant::now() + time)).min();
+                self.held.insert(subject);
+            }
+            Err(Fault { message, blame }) => self.failed(subject, room, format!("{step}: {message}"), blame),
+        }
     }
 
     fn failed(&mut self, subject: Subject, room: &'static str, message: String, blame: Blame) {
@@ -122,30 +186,26 @@ impl<'a> Steps<'a> {
 impl Hands for Steps<'_> {
     type Halt = Unobserved;
 
-    /// Does the steps in their order, but those of subjects that failed or wait.
+    /// Does the steps in their order, but those of subjects that failed or wait. Those of several subjects are done beside each
+    /// other where the room says that their order is of no account.
     async fn act(&mut self, room: &mut dyn Room, phase: Phase) -> bool {
         let name = room.name();
-        let mut tried = false;
-        for Task { subject, description, work } in room.tasks(phase) {
-            if self.is_over() {
-                break;
-            }
-            if self.held.contains(&subject) {
-                continue;
-            }
-            if self.retries.waiting(&subject, Instant::now()).is_some() {
-                self.held.insert(subject);
-                continue;
-            }
-            tried = true;
-            match work().await {
-                Ok(()) => {
-                    self.done += 1;
-                    self.audit.note(step_done(name, subject.clone(), &description));
-                    self.worked.insert(subject);
+        let beside = if phase == Phase::Establish { room.beside() } else { 1 };
+        let mut rows = rows(room.tasks(phase), beside > 1);
+        let (mut begun, mut tried) = (FuturesUnordered::new(), false);
+        loop {
+            while begun.len() < beside {
+                let Some(mut row) = rows.pop_front() else { break };
+                let Some(Task { subject, description, work }) = row.pop_front() else { continue };
+                if self.may_begin(&subject) {
+                    tried = true;
+                    begun.push(async move { (work().await, subject, description, row) });
                 }
-                Err(Fault { message, blame }) => self.failed(subject, name, format!("{description}: {message}"), blame),
             }
+            let Some((came, subject, description, row)) = begun.next().await else { break };
+            self.prepares |= phase == Phase::Prepare && matches!(came, Ok(Applied::Underway { .. }));
+            self.came(name, came, subject, &description);
+            rows.push_front(row);
         }
         tried
     }
@@ -159,6 +219,15 @@ impl Hands for Steps<'_> {
     }
 
     fn prepared(&mut self, house: &House<'_>) {
+        // What runs and waits for what is being prepared is left as it is in every room: its limits and its network are for the
+        // version to come.
+        if self.prepares {
+            for room in house.rooms() {
+                let (waiting, status) = (room.waiting(), room.status());
+                let runs = status.into_iter().filter(|status| status.health != Health::Missing);
+                self.held.extend(runs.map(|status| status.subject).filter(|subject| waiting.contains(subject)));
+            }
+        }
         self.set_back(house.rooms().iter().flat_map(|room| room.setbacks()).collect());
     }
 

@@ -394,6 +394,27 @@ const RULES: &[Rule] = &[
         device.pass();
         assert_eq!(device.told(), [format!("{RECOVERED} container/web")]);
     }),
+    ("what goes on by itself keeps nobody else waiting, and what comes after it waits for its end", |device| {
+        let changes =
+            [("db", json!({"limits": {"pids": 99}})), ("web", json!({"guest": "other", "limits": {"pids": 98}}))];
+        let mut containers = with(&changes);
+        containers["new"] = json!({"guest": "other"});
+        device.accept(target(2, containers));
+        device.world.guests.model().is_slow = true;
+        let turn = device.pass();
+        let steps = device.steps();
+        assert!(contain(&steps, "guests: map image") && contain(&steps, "pids of `db`"), "{steps:#?}");
+        assert!(!contain(&steps, "verify and mount guest") && !contain(&steps, "`web`"), "{steps:#?}");
+        assert!(contain(&steps, "make the control group of `new`"), "what does not run yet is got ready: {steps:#?}");
+        assert!(!turn.as_it_is_to_be && turn.snapshot.retries.is_empty());
+        assert_eq!(reasons(&turn, "guest/other@1"), ["Activating"], "it is no failure");
+        device.accept(target(3, base()));
+        device.pass();
+        assert!(contain(&device.steps(), "pids of `db` to 128"), "another manifest does not wait for it");
+        device.world.guests.model().is_slow = false;
+        device.accept(target(4, with(&changes)));
+        assert!(device.pass().as_it_is_to_be);
+    }),
     ("an agent that starts finds all as it is", |device| {
         device.restart_agent();
         assert!(device.pass().as_it_is_to_be);

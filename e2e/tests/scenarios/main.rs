@@ -18,6 +18,7 @@ mod drift;
 mod exhaustion;
 mod first_manifest;
 mod hostile_c0;
+mod long_steps;
 mod network;
 mod power_cut;
 mod refused;

@@ -1,16 +1,17 @@
 //! Starts containers through the launcher, and ends them.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
+    io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use catenoid_core::{Reconciler, RoomError};
+use catenoid_core::{Applied, Reconciler, RoomError};
 use catenoid_kernel::{
     cgroup::{self, Hierarchy, Mark},
-    namespace,
+    machine, namespace,
     process::{self, TICK_MILLISECONDS},
 };
 use catenoid_schema::{
@@ -30,6 +31,8 @@ use crate::{
 /// How long everything may take to be gone after SIGKILL. A process that the kernel holds in the middle of a call, for
 /// want of a device that answers, ends when that does; the step is tried again.
 pub(crate) const KILL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a step waits for an end: most are there sooner, and cost no second pass.
+const MOMENT: Duration = Duration::from_millis(250);
 
 /// What went wrong with containers.
 #[derive(Debug, thiserror::Error)]
@@ -176,21 +179,18 @@ struct Shared {
     identity: String,
     /// The moment of boot by the wall clock of when the agent started.
     booted: Timestamp,
-    /// Leaves whose end nobody recorded: not waited for again.
-    unseen: Mutex<BTreeSet<u64>>,
-    /// Who was asked to end, and when: several end at the same time. Lost with the agent, which then grants the whole
-    /// time again.
-    asked: Mutex<BTreeMap<String, Asked>>,
+    waited: Mutex<observe::Waited>,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Asked {
-    /// The process, by pid and start.
-    process: (u32, u64),
-    at: Instant,
-    /// Whether its first process takes the signal at all. One that neither catches nor blocks it is not even told
-    /// (pid_namespaces(7)): waiting for it would be in vain.
-    heeds: bool,
+/// What became of the end of a run.
+enum Ending {
+    Ended,
+    /// It goes on for so long before there is something else to do.
+    Ends {
+        left: Duration,
+    },
+    /// It was killed, and is there.
+    Stays,
 }
 
 impl Containers {
@@ -203,9 +203,9 @@ impl Containers {
         let up = i64::try_from(process::ticks_since_boot() * TICK_MILLISECONDS / 1000).unwrap_or_default();
         let now = exit::now();
         let booted = Timestamp::from_seconds(now.seconds() - up).unwrap_or(now);
-        let (unseen, asked) = (Mutex::default(), Mutex::default());
+        let waited = Mutex::default();
         let (identity, launcher) = (process::program(launcher), launcher.to_owned());
-        let shared = Shared { hierarchy, paths, launcher, identity, booted, unseen, asked };
+        let shared = Shared { hierarchy, paths, launcher, identity, booted, waited };
         Ok(Self { shared: Arc::new(shared), followers: Mutex::default() })
     }
 
@@ -250,8 +250,8 @@ impl Reconciler for Containers {
 
     async fn observe(&self) -> Result<Observed, Error> {
         let observed = self.blocking(|shared| {
-            let mut unseen = shared.unseen.lock().unwrap_or_else(PoisonError::into_inner);
-            observe::observe(&shared.hierarchy, &shared.paths, (shared.booted, &shared.identity), &mut unseen).map_err(
+            let mut waited = shared.waited.lock().unwrap_or_else(PoisonError::into_inner);
+            observe::observe(&shared.hierarchy, &shared.paths, (shared.booted, &shared.identity), &mut waited).map_err(
                 |error| match error {
                     observe::Error::Groups(source) => Error::ObserveGroups(source),
                     observe::Error::Processes(source) => Error::ObserveProcesses(source),
@@ -265,68 +265,99 @@ impl Reconciler for Containers {
     }
 
     // [req->APS-05]
-    async fn apply(&self, step: &Step) -> Result<(), Error> {
+    async fn apply(&self, step: &Step) -> Result<Applied, Error> {
         let step = step.clone();
-        self.blocking(move |shared| match step {
-            Step::Thaw { container, launch } => {
-                shared.hierarchy.thaw(container.as_str(), &launch).map_err(|source| Error::Thaw { container, source })
+        self.blocking(move |shared| {
+            match step {
+                Step::End { container, launch, grace } => return shared.end(container, &launch, grace),
+                Step::Thaw { container, launch } => shared
+                    .hierarchy
+                    .thaw(container.as_str(), &launch)
+                    .map_err(|source| Error::Thaw { container, source }),
+                Step::Ask { container, launch, pid, started, stop } => {
+                    shared.ask(container, &launch, (pid, started), stop)
+                }
+                Step::Clear { container, launch } => shared
+                    .hierarchy
+                    .remove_leaf(container.as_str(), &launch)
+                    .map_err(|source| Error::End { container, source }),
+                Step::Agree { container, launch, stop } => shared.agree(&container, &launch, stop),
+                Step::Start { launch, order, stop, ends } => shared.start(launch, *order, stop, ends),
             }
-            Step::Ask { container, launch, pid, started, signal } => {
-                shared.ask(&launch, pid, started, signal).map_err(|source| Error::Ask { container, source })
-            }
-            Step::End { container, launch, grace } => shared.end(container, &launch, grace),
-            Step::Clear { container, launch } => shared
-                .hierarchy
-                .remove_leaf(container.as_str(), &launch)
-                .map_err(|source| Error::End { container, source }),
-            Step::Agree { container, launch, stop } => shared.agree(&container, &launch, stop),
-            Step::Start { launch, order, stop, ends } => shared.start(launch, *order, stop, ends),
+            .map(|()| Applied::Done)
         })
         .await
     }
 }
 
 impl Shared {
-    fn ask(&self, launch: &str, pid: u32, started: u64, signal: StopSignal) -> Result<(), process::Error> {
-        let number = number(signal);
-        let heeds = process::identity(pid)?.is_some_and(|identity| identity.handled & (1 << (number - 1)) != 0);
-        process::signal(pid, started, number)?;
-        let heeds = heeds || signal == StopSignal::Kill;
-        let asked = Asked { process: (pid, started), at: Instant::now(), heeds };
-        // Asked twice, it has the time since the first.
-        let mut all = self.asked();
-        if all.get(launch).is_none_or(|before| before.process != asked.process) {
-            all.insert(launch.to_owned(), asked);
-        }
-        Ok(())
+    /// Asks the first process to end, and writes down when everything in the leaf is killed, unless that stands there. One that
+    /// neither catches nor blocks the signal is not even told (pid_namespaces(7)): waiting for it would be in vain.
+    fn ask(&self, container: Name, launch: &str, (pid, started): (u32, u64), stop: Stop) -> Result<(), Error> {
+        let number = number(stop.signal);
+        let asked = || {
+            let handled = process::identity(pid)?.map_or(0, |identity| identity.handled);
+            process::signal(pid, started, number)?;
+            Ok(handled & (1 << (number - 1)) != 0)
+        };
+        let heeds = asked().map_err(|source| Error::Ask { container: container.clone(), source })?;
+        let grace = if heeds || stop.signal == StopSignal::Kill { stop.grace.duration() } else { Duration::ZERO };
+        let at = self.noted(&container, launch, (Mark::Deadline, machine::since_boot() + grace));
+        at.map(drop).map_err(|source| Error::End { container, source })
     }
 
-    fn end(&self, container: Name, launch: &str, grace: Span) -> Result<(), Error> {
-        let asked = self.asked().get(launch).copied();
-        let left = match asked {
-            Some(Asked { heeds: false, .. }) => Duration::ZERO,
-            Some(Asked { at, .. }) => grace.duration().saturating_sub(at.elapsed()),
-            None => grace.duration(),
-        };
-        let groups = &self.hierarchy;
-        let name = container.as_str();
-        let ended = || {
-            if !groups.wait_empty(name, launch, left)? {
-                groups.kill(name, launch)?;
-                if !groups.wait_empty(name, launch, KILL_TIMEOUT)? {
-                    return Ok(false);
-                }
-            }
-            groups.remove_leaf(name, launch).map(|()| true)
-        };
-        match ended() {
-            Ok(true) => {
-                self.asked().remove(launch);
-                Ok(())
-            }
-            Ok(false) => Err(Error::StillAlive { container }),
+    /// The time since boot that is noted with a leaf; `new` from now on, where none is.
+    fn noted(&self, container: &Name, launch: &str, new: (Mark, Duration)) -> Result<Duration, cgroup::Error> {
+        let (mark, time) = new;
+        if let Some(noted) = self.read_noted(container, launch, mark)? {
+            return Ok(noted);
+        }
+        match self.hierarchy.mark(container.as_str(), launch, mark, &time.as_millis().to_string()) {
+            Err(cgroup::Error::Write { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(time),
+            written => written.map(|()| time),
+        }
+    }
+
+    fn read_noted(&self, container: &Name, launch: &str, mark: Mark) -> Result<Option<Duration>, cgroup::Error> {
+        let [noted] = self.hierarchy.marked(container.as_str(), launch, [mark])?;
+        Ok(noted.and_then(|noted| noted.parse().ok()).map(Duration::from_millis))
+    }
+
+    /// Ends what lives in a leaf, and removes it. It waits for a moment; then the end goes on by itself.
+    fn end(&self, container: Name, launch: &str, grace: Span) -> Result<Applied, Error> {
+        let ended = self.try_to_end(&container, launch, grace.duration());
+        match ended {
+            Ok(Ending::Ended) => Ok(Applied::Done),
+            Ok(Ending::Ends { left }) => Ok(Applied::Underway { look_in: Some(left) }),
+            Ok(Ending::Stays) => Err(Error::StillAlive { container }),
             Err(source) => Err(Error::End { container, source }),
         }
+    }
+
+    fn try_to_end(&self, container: &Name, launch: &str, grace: Duration) -> Result<Ending, cgroup::Error> {
+        let (groups, name, now) = (&self.hierarchy, container.as_str(), machine::since_boot());
+        let left = |until: Duration| until.saturating_sub(machine::since_boot());
+        // Nobody asked what has no first process: nothing of it would heed.
+        let deadline = match grace {
+            Duration::ZERO => now,
+            grace => self.noted(container, launch, (Mark::Deadline, now + grace))?,
+        };
+        // A moment from when it was asked: several end at the same time, and are waited for together.
+        let moment = deadline.min(deadline.saturating_sub(grace) + MOMENT);
+        if !groups.wait_empty(name, launch, left(moment))? {
+            if left(deadline) > Duration::ZERO {
+                return Ok(Ending::Ends { left: left(deadline) });
+            }
+            let before = self.read_noted(container, launch, Mark::Killed)?;
+            groups.kill(name, launch)?;
+            let moment = if before.is_none() { MOMENT } else { Duration::ZERO };
+            if !groups.wait_empty(name, launch, moment)? {
+                let killed = self.noted(container, launch, (Mark::Killed, now))?;
+                let left = left(killed + KILL_TIMEOUT);
+                return Ok(if left.is_zero() { Ending::Stays } else { Ending::Ends { left } });
+            }
+        }
+        groups.remove_leaf(name, launch).map(|()| Ending::Ended)
     }
 
     /// Writes down how the container is asked to end, whatever becomes of its manifest.
@@ -362,7 +393,7 @@ impl Shared {
         if answer.is_err() {
             // An empty leaf would tell of a run that never was. If it cannot be removed it tells of what is left in it.
             let _ = self.hierarchy.kill(name, &request.launch);
-            let _ = self.hierarchy.wait_empty(name, &request.launch, KILL_TIMEOUT);
+            let _ = self.hierarchy.wait_empty(name, &request.launch, MOMENT);
             let _ = self.hierarchy.remove_leaf(name, &request.launch);
         }
         answer
@@ -378,10 +409,6 @@ impl Shared {
             Ok(Answer::Failed(failure)) => Err(Error::Start { container: container(), failure }),
             Err(_) => Err(Error::NoAnswer { container: container() }),
         }
-    }
-
-    fn asked(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Asked>> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

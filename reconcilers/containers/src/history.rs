@@ -34,6 +34,8 @@ const LONGEST_OF_CORE: Duration = Duration::from_secs(10);
 /// The failures in a row once `run` is over.
 pub(crate) fn after(run: &Run) -> u32 {
     match &run.state {
+        // On purpose, too: however it ended.
+        _ if run.stopping.is_some() => 0,
         // It is replaced, on purpose.
         State::Running { .. } => 0,
         State::Headless => run.ends.saturating_add(1),
@@ -63,11 +65,12 @@ pub(crate) fn setbacks(desired: &Desired, observed: &Observed) -> Vec<Setback> {
     for (name, wanted) in &desired.containers {
         let Wanted::Ready(launch) = wanted else { continue };
         let run = observed.containers.get(name).and_then(|container| container.runs.get(&launch.id));
-        let Some(run) = run else { continue };
+        let Some(run) = run.filter(|run| run.stopping.is_none()) else { continue };
         let what = match &run.state {
             State::Running { .. } => continue,
             State::Ended { exit } if rests(launch.restart, exit.as_ref()) || !failed(exit.as_ref()) => continue,
             State::Ended { exit } => words(exit.as_ref()),
+            State::Headless if run.ending => continue,
             // Whose end takes long fails like any other.
             State::Headless => "its first process ended, and others of it did not".to_owned(),
         };

@@ -30,4 +30,4 @@ pub use catenoid_core::Paths;
 pub use desired::{Desired, Launch, Wanted, desired};
 #[cfg(feature = "kernel")]
 pub use log::Tail;
-pub use plan::{Container, Observed, Planning, Run, State, Step};
+pub use plan::{Container, Observed, Planning, Run, State, Step, Stopping};

@@ -13,14 +13,23 @@ use catenoid_kernel::{
 };
 use catenoid_schema::{name::Name, units::Timestamp};
 
-use crate::{Container, Observed, Paths, Run, State, apply::KILL_TIMEOUT, exit, history::STEADY};
+use crate::{Container, Observed, Paths, Run, State, Stopping, apply::KILL_TIMEOUT, exit, history::STEADY};
 
 /// How long the record of an end is waited for, once. PID 1 writes it as it reaps, within milliseconds.
 const RECORD_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long the end of those is waited for, once, whose first process is gone. The kernel kills them with it; who is not killed by
-/// then is what a broken start left.
-const END_TIMEOUT: Duration = Duration::from_secs(1);
+/// then is what a broken start left. Who is killed, and holds much or waits for a device, ends in its own time.
+const END_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// The leaves that were waited for once, by id.
+#[derive(Debug, Default)]
+pub(crate) struct Waited {
+    /// For the end of what is in them, from when on.
+    ends: BTreeMap<u64, Instant>,
+    /// For the record of an end, in vain.
+    records: BTreeSet<u64>,
+}
 
 /// What went wrong while reading.
 #[derive(Debug, thiserror::Error)]
@@ -33,17 +42,15 @@ pub(crate) enum Error {
     Namespaces(#[from] namespace::Error),
 }
 
-/// Everything of ours. `launcher` is what runs are started by now. `unseen` holds
-/// the leaves whose end was waited for in vain, and takes in new ones.
+/// Everything of ours. `launcher` is what runs are started by now.
 pub(crate) fn observe(
     hierarchy: &Hierarchy,
     paths: &Paths,
     (booted, launcher): (Timestamp, &str),
-    unseen: &mut BTreeSet<u64>,
+    waited: &mut Waited,
 ) -> Result<Observed, Error> {
     let mut observed = Observed::default();
-    // For all together that were killed: who holds much, or waits for a device, ends late.
-    let (mut seen, patience) = (BTreeSet::new(), Instant::now() + KILL_TIMEOUT);
+    let mut seen = BTreeSet::new();
     for group in hierarchy.groups()? {
         // No container can be called otherwise; the room of limits removes such a group.
         let Ok(name) = group.parse::<Name>() else { continue };
@@ -55,13 +62,11 @@ pub(crate) fn observe(
             seen.insert(id);
             let mut state = if leaf.populated { living(&leaf.pids, booted)? } else { State::Ended { exit: None } };
             // With the first process all others end, a moment before it and after: as soon as they have, it is known how.
-            let ends = state == State::Headless && !leaf.frozen && unseen.insert(id);
-            let ended = ends && has_ended(hierarchy, &group, &leaf, patience)?;
-            if ended {
-                unseen.remove(&id);
-            }
+            let alone = state == State::Headless && !leaf.frozen;
+            let (ended, ending) =
+                if alone { ends(hierarchy, &group, (&leaf, id), &mut waited.ends)? } else { (false, false) };
             if ended || !leaf.populated {
-                state = State::Ended { exit: recorded(&paths.exits(), &name, id, unseen)? };
+                state = State::Ended { exit: recorded(&paths.exits(), &name, id, &mut waited.records)? };
             }
             let frozen = leaf.frozen && leaf.populated && !ended && !held_still;
             let astray = match state {
@@ -69,32 +74,48 @@ pub(crate) fn observe(
                 State::Headless | State::Ended { .. } => false,
             };
             // Of one without a mark nothing is known: a version before marks started it.
-            let marks = [Mark::Launcher, Mark::Stop, Mark::Ends];
-            let [started_by, stop, ends] = hierarchy.marked(&group, &leaf.launch_id, marks)?;
+            let marks = [Mark::Launcher, Mark::Stop, Mark::Ends, Mark::Deadline];
+            let [started_by, stop, ends, deadline] = hierarchy.marked(&group, &leaf.launch_id, marks)?;
             let outdated = matches!(state, State::Running { .. }) && started_by.is_some_and(|mark| mark != launcher);
             let stop = stop.and_then(|mark| serde_json::from_str(&mark).ok());
             let ends = ends.and_then(|mark| mark.parse().ok()).unwrap_or_default();
             let steady = matches!(state, State::Running { started, .. } if lasts(started));
-            runs.insert(leaf.launch_id, Run { leaf: id, state, frozen, astray, outdated, stop, ends, steady });
+            let stopping = deadline
+                .and_then(|mark| mark.parse().ok())
+                .map(|milliseconds: u64| Stopping { until: after(booted, milliseconds) });
+            let run = Run { leaf: id, state, frozen, astray, outdated, stop, ends, steady, stopping, ending };
+            runs.insert(leaf.launch_id, run);
         }
         let last_exit = exit::read(&paths.exits(), &name)?;
         observed.containers.insert(name, Container { runs, last_exit });
     }
-    unseen.retain(|id| seen.contains(id));
+    waited.ends.retain(|id, _| seen.contains(id));
+    waited.records.retain(|id| seen.contains(id));
     Ok(observed)
 }
 
-/// Whether all that is in a leaf without its first process ends by now; who is killed is waited for until `patience` is over.
-fn has_ended(hierarchy: &Hierarchy, group: &str, leaf: &Leaf, patience: Instant) -> Result<bool, Error> {
-    if hierarchy.wait_empty(group, &leaf.launch_id, END_TIMEOUT)? {
-        return Ok(true);
+/// Whether all that is in a leaf without its first process has ended by now, which is waited for once; and whether it is about to:
+/// it was killed, a short time ago.
+fn ends(
+    hierarchy: &Hierarchy,
+    group: &str,
+    (leaf, id): (&Leaf, u64),
+    waited: &mut BTreeMap<u64, Instant>,
+) -> Result<(bool, bool), Error> {
+    let is_new = !waited.contains_key(&id);
+    let since = *waited.entry(id).or_insert_with(Instant::now);
+    if is_new && hierarchy.wait_empty(group, &leaf.launch_id, END_TIMEOUT)? {
+        return Ok((true, false));
+    }
+    if leaf.pids.is_empty() || since.elapsed() > KILL_TIMEOUT {
+        return Ok((false, false));
     }
     for pid in &leaf.pids {
         if !process::is_killed(*pid)? {
-            return Ok(false);
+            return Ok((false, false));
         }
     }
-    Ok(hierarchy.wait_empty(group, &leaf.launch_id, patience.saturating_duration_since(Instant::now()))?)
+    Ok((false, true))
 }
 
 /// Whether a process that started at that tick has run for long enough by now.
@@ -102,13 +123,18 @@ fn lasts(started: u64) -> bool {
     process::ticks_since_boot().saturating_sub(started) * TICK_MILLISECONDS >= STEADY.milliseconds()
 }
 
+/// So long after boot, by the wall clock.
+fn after(booted: Timestamp, milliseconds: u64) -> Option<Timestamp> {
+    let seconds = i64::try_from(milliseconds / 1000).ok()?;
+    Timestamp::from_seconds(booted.seconds().saturating_add(seconds))
+}
+
 fn living(pids: &[u32], booted: Timestamp) -> Result<State, Error> {
     for pid in pids {
         let Some(identity) = process::identity(*pid)? else { continue };
         if identity.pids.len() > 1 && identity.pids.last() == Some(&1) {
             let started = identity.started;
-            let seconds = i64::try_from(started * TICK_MILLISECONDS / 1000).unwrap_or_default();
-            let since = Timestamp::from_seconds(booted.seconds().saturating_add(seconds));
+            let since = after(booted, started.saturating_mul(TICK_MILLISECONDS));
             return Ok(State::Running { pid: *pid, started, since });
         }
     }
@@ -117,9 +143,9 @@ fn living(pids: &[u32], booted: Timestamp) -> Result<State, Error> {
 
 /// The recorded end of the run in the leaf `id`. A run is over when its processes are; the record follows when PID 1 has
 /// reaped the first of them. It decides whether the container is started again, so it is waited for, once.
-fn recorded(exits: &Path, name: &Name, id: u64, unseen: &mut BTreeSet<u64>) -> Result<Option<exit::Exit>, Error> {
+fn recorded(exits: &Path, name: &Name, id: u64, missing: &mut BTreeSet<u64>) -> Result<Option<exit::Exit>, Error> {
     let read = || Ok::<_, Error>(exit::read(exits, name)?.filter(|exit| exit.leaf == id));
-    if unseen.contains(&id) {
+    if missing.contains(&id) {
         return read();
     }
     if let Some(exit) = read()? {
@@ -134,7 +160,7 @@ fn recorded(exits: &Path, name: &Name, id: u64, unseen: &mut BTreeSet<u64>) -> R
         }
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            unseen.insert(id);
+            missing.insert(id);
             return Ok(None);
         }
         watch.wait(left)?;

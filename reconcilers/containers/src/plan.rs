@@ -65,6 +65,20 @@ pub struct Run {
     /// Whether it has run for so long that it counts as recovered.
     #[serde(default, skip_serializing_if = "is_false")]
     pub steady: bool,
+    /// That it was asked to end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopping: Option<Stopping>,
+    /// Whether its first process is gone, all others were killed with it, and are not gone yet.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub ending: bool,
+}
+
+/// A run that was asked to end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stopping {
+    /// When what is left of it is killed, by the wall clock, as far as that is right.
+    pub until: Option<Timestamp>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
@@ -119,10 +133,10 @@ pub enum Step {
         pid: u32,
         /// When it started.
         started: u64,
-        /// By which signal.
-        signal: StopSignal,
+        /// By which signal, and how long after that everything is killed.
+        stop: Stop,
     },
-    /// Waits for the end of everything in the leaf, kills what is left then, proves that nothing lives, and removes it.
+    /// Ends everything in the leaf: what is left when its time is over is killed. Proves that nothing lives, and removes it.
     End {
         /// Whose.
         container: Name,
@@ -176,7 +190,11 @@ impl catenoid_core::Step for Step {
                 }
             }
             // Whether it heeds is its own affair.
-            Self::Ask { .. } => {}
+            Self::Ask { launch, .. } => {
+                if let Some(run) = container.runs.get_mut(launch) {
+                    run.stopping = Some(Stopping { until: None });
+                }
+            }
             Self::End { launch, .. } | Self::Clear { launch, .. } => {
                 container.runs.remove(launch);
             }
@@ -189,8 +207,8 @@ impl catenoid_core::Step for Step {
                 // The kernel will say which pid, leaf and moment.
                 let state = State::Running { pid: 0, started: 0, since: None };
                 let (frozen, astray, outdated, steady) = (false, false, false, false);
-                let (leaf, stop, ends) = (0, Some(*stop), *ends);
-                let run = Run { leaf, state, frozen, astray, outdated, stop, ends, steady };
+                let (leaf, stop, ends, stopping) = (0, Some(*stop), *ends, None);
+                let run = Run { leaf, state, frozen, astray, outdated, stop, ends, steady, stopping, ending: false };
                 container.runs.insert(launch.clone(), run);
             }
         }
@@ -217,7 +235,7 @@ impl fmt::Display for Step {
         let container = self.container();
         match self {
             Self::Thaw { .. } => write!(f, "let frozen container `{container}` go on"),
-            Self::Ask { signal, .. } => write!(f, "ask container `{container}` to end with {}", signal_name(*signal)),
+            Self::Ask { stop, .. } => write!(f, "ask container `{container}` to end with {}", signal_name(stop.signal)),
             Self::End { grace, .. } if grace.milliseconds() == 0 => {
                 write!(f, "kill what is left of container `{container}`")
             }
@@ -256,6 +274,8 @@ impl Planner for Planning {
     type Step = Step;
     const NAME: &'static str = "containers";
     const NEEDS: &'static [&'static str] = &[GUESTS];
+    /// A start computes, and waits for the kernel in between: twice the processors of the smallest device.
+    const BESIDE: usize = 4;
     /// Who lives in namespaces that were just made anew is outside of them.
     const AFFECTED_BY: &'static [&'static str] = &["zones"];
 
@@ -269,7 +289,9 @@ impl Planner for Planning {
             Wanted::HeldBack { .. } => observed.containers.get(name).is_none_or(|container| container.runs.is_empty()),
             Wanted::Ready(launch) => {
                 let runs = observed.containers.get(name).map(|container| &container.runs);
-                runs.is_some_and(|runs| runs.len() == 1 && runs.get(&launch.id).is_some_and(|run| fits(launch, run)))
+                // How it ended, and whether it is started again, is known when it has: that is waited for.
+                let is_right = |run: &Run| run.ending || fits(launch, run);
+                runs.is_some_and(|runs| runs.len() == 1 && runs.get(&launch.id).is_some_and(is_right))
             }
         });
         let nothing_else_is = observed
@@ -295,8 +317,14 @@ impl Planner for Planning {
                 }
             }
         }
-        for (name, wanted) in &desired.containers {
-            let Wanted::Ready(launch) = wanted else { continue };
+        let ready = desired.containers.iter().filter_map(|(name, wanted)| match wanted {
+            Wanted::Ready(launch) => Some((name, launch)),
+            Wanted::Waiting { .. } | Wanted::HeldBack { .. } => None,
+        });
+        let mut ready: Vec<_> = ready.collect();
+        // By the core container the device is spoken to.
+        ready.sort_by_key(|(_, launch)| launch.order.control.is_none());
+        for (name, launch) in ready {
             let run = observed.containers.get(name).and_then(|container| container.runs.get(&launch.id));
             match run {
                 Some(run) if over(launch, run) => establish.push(start(launch, history::after(run))),
@@ -320,6 +348,12 @@ impl Planner for Planning {
         if of == GUESTS { desired.needs() } else { Vec::new() }
     }
 
+    /// Containers that end: what comes then is not known yet.
+    fn lacking(_: &Desired, observed: &Observed) -> BTreeMap<String, String> {
+        let ends = observed.containers.iter().filter(|(_, container)| container.runs.values().any(|run| run.ending));
+        ends.map(|(name, _)| (name.to_string(), format!("container `{name}` ends"))).collect()
+    }
+
     fn let_wait(desired: &mut Desired, subject: &Subject, reason: &str) {
         desired.let_wait(subject, reason);
     }
@@ -340,9 +374,11 @@ impl Planner for Planning {
 /// Whether `run`, which is of `launch`, is all that is wanted.
 pub(crate) fn fits(launch: &Launch, run: &Run) -> bool {
     match &run.state {
-        State::Running { .. } => !run.frozen && !run.astray && !run.outdated && agrees(launch, run),
+        State::Running { .. } => {
+            !run.frozen && !run.astray && !run.outdated && run.stopping.is_none() && agrees(launch, run)
+        }
         State::Headless => false,
-        State::Ended { exit } => rests(launch.restart, exit.as_ref()),
+        State::Ended { exit } => run.stopping.is_none() && rests(launch.restart, exit.as_ref()),
     }
 }
 
@@ -351,12 +387,13 @@ fn agrees(launch: &Launch, run: &Run) -> bool {
     run.stop.is_none_or(|stop| stop == launch.stop)
 }
 
-/// Whether `run`, which is of `launch`, is to make room for another one.
+/// Whether `run`, which is of `launch`, is to make room for another one. Who was asked to end is: that it was, and ended,
+/// is nothing that its manifest says, however it ended.
 fn over(launch: &Launch, run: &Run) -> bool {
     match &run.state {
-        State::Running { .. } => run.astray || run.outdated,
-        State::Headless => true,
-        State::Ended { exit } => !rests(launch.restart, exit.as_ref()),
+        State::Running { .. } => run.astray || run.outdated || run.stopping.is_some(),
+        State::Headless => !run.ending,
+        State::Ended { exit } => run.stopping.is_some() || !rests(launch.restart, exit.as_ref()),
     }
 }
 
@@ -390,8 +427,15 @@ impl Retired {
                 if run.frozen {
                     self.ask.push(Step::Thaw { container: container.clone(), launch: launch.clone() });
                 }
-                let signal = stop.signal;
-                self.ask.push(Step::Ask { container: container.clone(), launch: launch.clone(), pid, started, signal });
+                if run.stopping.is_none() {
+                    self.ask.push(Step::Ask {
+                        container: container.clone(),
+                        launch: launch.clone(),
+                        pid,
+                        started,
+                        stop,
+                    });
+                }
                 self.wait.push(Step::End { container, launch, grace: stop.grace });
             }
             State::Headless => self.wait.push(Step::End { container, launch, grace: Span::from_milliseconds(0) }),

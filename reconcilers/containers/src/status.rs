@@ -8,7 +8,7 @@ use catenoid_schema::{
 };
 
 use crate::{
-    Container, Desired, Launch, Observed, State, Wanted,
+    Container, Desired, Launch, Observed, State, Stopping, Wanted,
     exit::{End, Exit},
     history::{self, LOOP, STEADY, counted},
     plan::{fits, rests},
@@ -48,6 +48,9 @@ fn ready(name: &Name, launch: &Launch, container: &Container) -> SubjectStatus {
     };
     let sync = if fits(launch, run) && !others { Sync::Synced } else { Sync::OutOfSync };
     let (health, first) = match &run.state {
+        _ if run.stopping.is_some() => {
+            (Health::Progressing, Condition::new("Replacing", "it ends, and is started again".to_owned(), None))
+        }
         State::Running { .. } if run.astray => {
             let message = "it runs outside of the namespaces that are its own; it is to be started again".to_owned();
             (Health::Degraded, Condition::new("Astray", message, None))
@@ -63,6 +66,10 @@ fn ready(name: &Name, launch: &Launch, container: &Container) -> SubjectStatus {
         State::Running { pid, .. } => {
             let health = if run.ends >= LOOP && !run.steady { Health::Degraded } else { Health::Healthy };
             (health, Condition::new("Running", format!("it runs as process {pid}"), None))
+        }
+        State::Headless if run.ending => {
+            let message = "its first process ended; others of it were killed, and are not gone yet".to_owned();
+            (Health::Progressing, Condition::new("Ending", message, None))
         }
         State::Headless => (
             Health::Degraded,
@@ -114,6 +121,12 @@ fn superfluous(name: &Name, container: &Container) -> SubjectStatus {
     told(name, Sync::OutOfSync, Health::Progressing, vec![Condition::new("Superfluous", message, None)], container)
 }
 
+/// That a run was asked to end, and until when it may.
+fn stopping(stopping: &Stopping) -> Condition {
+    let until = stopping.until.map_or_else(String::new, |until| format!("; what is left of it at {until} is killed"));
+    Condition::new("Stopping", format!("it was asked to end{until}"), None)
+}
+
 /// How a run ended, as a sentence.
 pub(crate) fn words(exit: Option<&Exit>) -> String {
     exit.map_or_else(|| "it ended, and nobody saw how".to_owned(), |exit| format!("it {}", ran(exit)))
@@ -127,7 +140,14 @@ fn ran(exit: &Exit) -> String {
     format!("{was}{} after {time}", exit.end)
 }
 
-fn told(name: &Name, sync: Sync, health: Health, conditions: Vec<Condition>, container: &Container) -> SubjectStatus {
+fn told(
+    name: &Name,
+    sync: Sync,
+    health: Health,
+    mut conditions: Vec<Condition>,
+    container: &Container,
+) -> SubjectStatus {
+    conditions.extend(container.runs.values().find_map(|run| Some(stopping(run.stopping.as_ref()?))));
     let mut facts = Facts::default();
     let running = container.runs.iter().find_map(|(id, run)| match &run.state {
         State::Running { pid, started, since } => Some((id, pid, started, since)),

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use catenoid_containers::{
-    Container, Desired, Launch, Observed, Planning, Run, State, Step, Wanted,
+    Container, Desired, Launch, Observed, Planning, Run, State, Step, Stopping, Wanted,
     exit::{End, Exit},
     order::{LaunchOrder, Namespaces, RootMode},
 };
@@ -96,14 +96,16 @@ fn run() -> impl Strategy<Value = Run> {
     let seldom = || proptest::bool::weighted(0.2);
     let signal = sample::select(vec![StopSignal::Term, StopSignal::Kill]);
     let stop = proptest::option::of(signal.prop_map(|signal| Stop { signal, grace: Span::from_milliseconds(1000) }));
-    let history = (0..5u32, seldom());
+    let history = (0..5u32, seldom(), seldom(), seldom());
     (state, seldom(), seldom(), seldom(), stop, history).prop_map(|(state, frozen, astray, outdated, stop, history)| {
         // A leaf in which nothing lives is not frozen, and who is not there is not outside.
         let frozen = frozen && !matches!(state, State::Ended { .. });
         let astray = astray && matches!(state, State::Running { .. });
         let outdated = outdated && matches!(state, State::Running { .. });
         let (ends, steady) = (history.0, history.1 && matches!(state, State::Running { .. }));
-        Run { leaf: 7, state, frozen, astray, outdated, stop, ends, steady }
+        let stopping = history.2.then_some(Stopping { until: None });
+        let ending = history.3 && state == State::Headless;
+        Run { leaf: 7, state, frozen, astray, outdated, stop, ends, steady, stopping, ending }
     })
 }
 
@@ -142,8 +144,9 @@ proptest! {
     #[test]
     fn what_is_satisfied_is_told_as_synced_and_nothing_else((desired, observed) in states()) {
         let waits = desired.containers.values().any(|wanted| !matches!(wanted, Wanted::Ready(_)));
+        let ends = !Planning::lacking(&desired, &observed).is_empty();
         let synced = Planning::status(&desired, &observed).iter().all(|subject| subject.sync == Sync::Synced);
-        prop_assert_eq!(synced, Planning::satisfied(&desired, &observed) && !waits);
+        prop_assert_eq!(synced, Planning::satisfied(&desired, &observed) && !waits && !ends);
     }
 
     /// Whatever is there: a container that waits is left alone, and none is started before all others of it are ended.
@@ -199,6 +202,8 @@ fn ended(end: End, ran: u64) -> Observed {
         stop: None,
         ends: 0,
         steady: false,
+        stopping: None,
+        ending: false,
     };
     let runs = BTreeMap::from([(LAUNCHES[0].to_owned(), run)]);
     Observed { containers: BTreeMap::from([(web(), Container { runs, last_exit: Some(exit) })]) }

@@ -4,7 +4,7 @@ use std::pin::Pin;
 
 use catenoid_schema::status::Blame;
 
-use crate::{Planner, Reconciler, RoomError};
+use crate::{Applied, Planner, Reconciler, RoomError};
 
 /// A future of a trait that has values of many types.
 pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
@@ -24,7 +24,7 @@ pub trait Door<P: Planner> {
     fn observe<'a>(&'a self, desired: &'a P::Desired) -> Boxed<'a, Result<P::Observed, Fault>>;
 
     /// As [`Reconciler::apply`].
-    fn apply<'a>(&'a self, step: &'a P::Step) -> Boxed<'a, Result<(), Fault>>;
+    fn apply<'a>(&'a self, step: &'a P::Step) -> Boxed<'a, Result<Applied, Fault>>;
 }
 
 impl<P: Planner, R: Reconciler<Planner = P>> Door<P> for R {
@@ -35,7 +35,7 @@ impl<P: Planner, R: Reconciler<Planner = P>> Door<P> for R {
         })
     }
 
-    fn apply<'a>(&'a self, step: &'a P::Step) -> Boxed<'a, Result<(), Fault>> {
+    fn apply<'a>(&'a self, step: &'a P::Step) -> Boxed<'a, Result<Applied, Fault>> {
         Box::pin(async move { Reconciler::apply(self, step).await.map_err(|error| fault(&error)) })
     }
 }

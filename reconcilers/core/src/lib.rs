@@ -17,7 +17,7 @@ pub use plan::{Plan, simulate};
 pub use retry::{Retries, Setback, Waiting};
 pub use slot::{Room, Slot, Task};
 
-use std::{collections::BTreeMap, fmt, future::Future, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, fmt, future::Future, path::PathBuf, sync::Arc, time::Duration};
 
 use catenoid_schema::{
     digest::Digest,
@@ -87,6 +87,8 @@ pub trait Planner {
     const NEEDS: &'static [&'static str] = &[];
     /// The rooms whose steps change what this one observes: it looks again after them.
     const AFFECTED_BY: &'static [&'static str] = &[];
+    /// Of how many subjects it establishes steps at once: of more than one where those of each are independent of the others'.
+    const BESIDE: usize = 1;
     /// Whether it lets nothing go before every room that needs it is as wanted.
     const LETS_GO_LAST: bool = false;
 
@@ -138,8 +140,20 @@ pub trait Reconciler {
     /// Reads the kernel; changes nothing.
     fn observe(&self) -> impl Future<Output = Result<<Self::Planner as Planner>::Observed, Self::Error>>;
 
-    /// Does one step. Doing it twice is as good as once: "already so" is success.
-    fn apply(&self, step: &<Self::Planner as Planner>::Step) -> impl Future<Output = Result<(), Self::Error>>;
+    /// Does one step, or has it go on by itself. Doing it twice is as good as once: "already so" is success.
+    fn apply(&self, step: &<Self::Planner as Planner>::Step) -> impl Future<Output = Result<Applied, Self::Error>>;
+}
+
+/// What came of a step that did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applied {
+    /// All that the step's model says is so.
+    Done,
+    /// It goes on by itself: no pass waits for it. What it has come to is observed, and its end wakes the pass.
+    Underway {
+        /// After what time it is to be looked at, if nothing wakes the pass before.
+        look_in: Option<Duration>,
+    },
 }
 
 /// For a room that others look into as well.
@@ -155,7 +169,7 @@ impl<R: Reconciler> Reconciler for Arc<R> {
         R::observe(self)
     }
 
-    fn apply(&self, step: &<Self::Planner as Planner>::Step) -> impl Future<Output = Result<(), Self::Error>> {
+    fn apply(&self, step: &<Self::Planner as Planner>::Step) -> impl Future<Output = Result<Applied, Self::Error>> {
         R::apply(self, step)
     }
 }

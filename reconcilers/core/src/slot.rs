@@ -7,7 +7,7 @@ use catenoid_schema::{
     status::{Subject, SubjectStatus},
 };
 
-use crate::{Boxed, Door, Fault, Plan, Planner, Setback, Step as _};
+use crate::{Applied, Boxed, Door, Fault, Plan, Planner, Setback, Step as _};
 
 /// The room `P`, between what is asked of it and what it holds. Its plan is made once from these, and again when one of them
 /// changed.
@@ -29,7 +29,7 @@ pub struct Task<'a> {
     /// What it does, for people.
     pub description: String,
     /// Does it.
-    pub work: Box<dyn FnOnce() -> Boxed<'a, Result<(), Fault>> + 'a>,
+    pub work: Box<dyn FnOnce() -> Boxed<'a, Result<Applied, Fault>> + 'a>,
 }
 
 /// What pass, forecast and status do with any room.
@@ -43,6 +43,9 @@ pub trait Room {
     /// [`Planner::AFFECTED_BY`].
     fn affected_by(&self) -> &'static [&'static str];
 
+    /// [`Planner::BESIDE`].
+    fn beside(&self) -> usize;
+
     /// [`Planner::LETS_GO_LAST`].
     fn lets_go_last(&self) -> bool;
 
@@ -54,6 +57,9 @@ pub trait Room {
 
     /// Lets these wait, for these reasons, and nobody else.
     fn let_wait(&mut self, waits: Vec<(Subject, String)>);
+
+    /// The subjects that wait.
+    fn waiting(&self) -> Vec<Subject>;
 
     /// Reads the kernel. Without a door, what was imagined is what is there.
     fn look(&mut self) -> Boxed<'_, Result<(), Fault>>;
@@ -118,6 +124,10 @@ impl<P: Planner> Room for Slot<'_, P> {
         P::AFFECTED_BY
     }
 
+    fn beside(&self) -> usize {
+        P::BESIDE
+    }
+
     fn lets_go_last(&self) -> bool {
         P::LETS_GO_LAST
     }
@@ -140,6 +150,10 @@ impl<P: Planner> Room for Slot<'_, P> {
         }
         self.waits = waits;
         self.plan = None;
+    }
+
+    fn waiting(&self) -> Vec<Subject> {
+        self.waits.iter().map(|(subject, _)| subject.clone()).collect()
     }
 
     fn look(&mut self) -> Boxed<'_, Result<(), Fault>> {

@@ -13,7 +13,7 @@ use catenoid_schema::status::Blame;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_yaml::Value;
 
-use crate::{Plan, Planner, Reconciler, RoomError, Step as _, simulate};
+use crate::{Applied, Plan, Planner, Reconciler, RoomError, Step as _, simulate};
 
 /// The room `P` on a kernel that holds what the steps' models say. Only what a test asks for goes wrong.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub struct Model<P: Planner> {
     pub observed: P::Observed,
     /// Whether it cannot be read.
     pub is_unreadable: bool,
+    /// Whether every step of it goes on by itself, and comes to no end.
+    pub is_slow: bool,
     /// The steps that fail: those that say this.
     pub fails: Option<&'static str>,
 }
@@ -94,7 +96,7 @@ impl<P: Planner> Modelled<P> {
     /// The room with what was `observed` in it; its steps go to `record`.
     #[must_use]
     pub fn new(observed: P::Observed, record: Arc<Record>) -> Self {
-        Self { model: Mutex::new(Model { observed, is_unreadable: false, fails: None }), record }
+        Self { model: Mutex::new(Model { observed, is_unreadable: false, is_slow: false, fails: None }), record }
     }
 
     /// The model, to be looked at and changed.
@@ -112,7 +114,7 @@ impl<P: Planner> Reconciler for Modelled<P> {
         if model.is_unreadable { Err(Planted) } else { Ok(model.observed.clone()) }
     }
 
-    async fn apply(&self, step: &P::Step) -> Result<(), Planted> {
+    async fn apply(&self, step: &P::Step) -> Result<Applied, Planted> {
         let said = step.to_string();
         std::future::poll_fn(|context| {
             if self.record.begin(format!("{}: {said}", P::NAME)) {
@@ -126,8 +128,11 @@ impl<P: Planner> Reconciler for Modelled<P> {
         if model.fails.is_some_and(|part| said.contains(part)) {
             return Err(Planted);
         }
+        if model.is_slow {
+            return Ok(Applied::Underway { look_in: None });
+        }
         step.effect_on(&mut model.observed);
-        Ok(())
+        Ok(Applied::Done)
     }
 }
 

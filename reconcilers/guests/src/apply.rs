@@ -6,12 +6,13 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use catenoid_core::{Reconciler, RoomError};
+use catenoid_core::{Applied, Reconciler, RoomError};
 use catenoid_kernel::{
     files::{self, Folder},
     loop_device::{self, LoopDevice},
     mount::{self, mount_image, unmount_all},
     verity::{self, DeviceMapper},
+    wait::Bell,
 };
 use catenoid_schema::{
     digest::Digest,
@@ -19,7 +20,11 @@ use catenoid_schema::{
     status::Blame,
 };
 
-use crate::{Desired, Generation, Observed, Planning, Step, observe, store};
+use crate::{
+    Desired, Generation, Observed, Planning, Step, observe,
+    reading::{Known, Readings},
+    store,
+};
 
 /// What went wrong with a guest or a blob.
 #[derive(Debug, thiserror::Error)]
@@ -163,14 +168,15 @@ struct Doors {
     generation: Generation,
     /// Blobs that are looked up by their names.
     wanted: Mutex<BTreeSet<Digest>>,
+    readings: Readings,
 }
 
 impl Guests {
-    /// The room at `paths`. `generation` is the one of the store that blobs are pushed to.
+    /// The room at `paths`. `generation` is the one of the store that blobs are pushed to; `bell` rings when an image was read.
     #[must_use]
-    pub fn new(paths: &Paths, generation: Generation) -> Self {
+    pub fn new(paths: &Paths, generation: Generation, bell: Bell) -> Self {
         let (data, mounts) = (paths.data.clone(), paths.run.join("guests"));
-        let doors = Doors { data, mounts, generation, wanted: Mutex::default() };
+        let doors = Doors { data, mounts, generation, wanted: Mutex::default(), readings: Readings::new(bell) };
         Self { doors: Arc::new(doors) }
     }
 
@@ -196,25 +202,26 @@ impl Reconciler for Guests {
         let observe = move || {
             let folders = store::folders(&doors.data).map_err(Error::Store)?;
             let wanted = doors.wanted.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            observe::observe(&folders, &wanted, &doors.generation, &doors.mounts)
+            let mut observed = observe::observe(&folders, &wanted, &doors.generation, &doors.mounts)?;
+            observed.read = doors.readings.progress();
+            Ok(observed)
         };
         tokio::task::spawn_blocking(observe).await.map_err(Error::BrokenOff)?
     }
 
-    async fn apply(&self, step: &Step) -> Result<(), Error> {
+    async fn apply(&self, step: &Step) -> Result<Applied, Error> {
         let (doors, step) = (self.doors.clone(), step.clone());
-        // Verifying an image reads all of it: too long for the thread that answers on the control interface.
         tokio::task::spawn_blocking(move || doors.apply(step)).await.map_err(Error::BrokenOff)?
     }
 }
 
 impl Doors {
-    fn apply(&self, step: Step) -> Result<(), Error> {
+    fn apply(&self, step: Step) -> Result<Applied, Error> {
         let (blobs, incoming) = store::folders(&self.data).map_err(Error::Store)?;
         let remove = |blob, result: Result<(), files::Error>| result.map_err(|source| Error::Remove { blob, source });
-        match step {
+        let done = match step {
             Step::MapVerity { guest, label, image, verity } => self.map(&blobs, &guest, label, &image, &verity),
-            Step::MountGuest { guest, label } => self.mount(&blobs, &guest, label),
+            Step::MountGuest { guest, label } => return self.mount(&blobs, &guest, label),
             Step::UnmountGuest { guest, label } => {
                 unmount_all(&self.mounts.join(guest)).map_err(|source| match &source {
                     mount::Error::Unmount { source: cause, .. } if cause.kind() == std::io::ErrorKind::ResourceBusy => {
@@ -224,6 +231,7 @@ impl Doors {
                 })
             }
             Step::UnmapVerity { guest, label } => {
+                self.readings.stop(&guest);
                 let unmap = DeviceMapper::open().and_then(|dm| dm.remove(&guest));
                 unmap.map_err(|source| match source {
                     verity::Error::InUse { .. } => Error::InUse { guest: label },
@@ -234,7 +242,8 @@ impl Doors {
             Step::RemoveBlob { blob } | Step::RemoveCut { image: blob } => remove(blob, blobs.remove(&blob.to_hex())),
             Step::RemovePartial { blob } => remove(blob, store::remove_partial(&incoming, &blob)),
             Step::ForgetAltered { image } => remove(image, blobs.remove(&store::altered_name(&image))),
-        }
+        };
+        done.map(|()| Applied::Done)
     }
 
     // [req->TSF-INIT] [req->SF-4]
@@ -255,33 +264,40 @@ impl Doors {
         if is_so {
             return Ok(());
         }
+        self.readings.stop(guest);
         let behind = LoopDevice::attach(&file).map_err(|source| Error::Attach { guest: label.clone(), source })?;
         dm.map(guest, &behind, &table).map_err(map)
     }
 
     // [req->TSF-INIT] [req->APS-02] [req->NDR-3.2] [req->NDR-2.4-1]
-    fn mount(&self, blobs: &Folder, guest: &str, label: String) -> Result<(), Error> {
+    fn mount(&self, blobs: &Folder, guest: &str, label: String) -> Result<Applied, Error> {
         let dm = DeviceMapper::open().map_err(Error::Devices)?;
         let find = || dm.device(guest).map_err(Error::Devices);
         let Some(device) = find()? else { return Err(Error::NotMapped { guest: label }) };
         let mounts = observe::read_mounts(&self.mounts, std::slice::from_ref(&device))?;
         if mounts.get(guest).is_some_and(|mount| mount.locked && mount.device.is_some()) {
-            return Ok(());
+            return Ok(Applied::Done);
         }
-        let node = verity::node(&device);
+        let bytes = device.table.as_ref().map_or(0, |table| table.data_blocks.saturating_mul(BLOCK_SIZE.into()));
         // Every block is checked before anything is run from them, not only those that are needed at first.
-        if let Err(source) = files::read_device(&node).or_else(|_| files::read_device(&node)) {
-            if find()?.is_some_and(|device| device.corrupt) {
-                return Err(Error::Altered { guest: label, source });
+        match self.readings.of(&device, bytes) {
+            Known::Whole => {
+                let mounted = mount_image(&verity::node(&device), &self.mounts.join(guest));
+                mounted.map(|()| Applied::Done).map_err(|source| Error::Mount { guest: label, source })
             }
-            // What the disk does not give back is lost, and can be pushed again.
-            let images = blobs.list(store::is_blob).map_err(Error::Store)?.files;
-            if let Some(image) = images.iter().find(|image| Some(image.inode) == device.file) {
-                blobs.put_aside(&image.name, &source).map_err(Error::Store)?;
+            Known::NotYet => Ok(Applied::Underway { look_in: None }),
+            Known::Unreadable(source) if find()?.is_some_and(|device| device.corrupt) => {
+                Err(Error::Altered { guest: label, source })
             }
-            return Err(Error::Read { guest: label, source });
+            Known::Unreadable(source) => {
+                // What the disk does not give back is lost, and can be pushed again.
+                let images = blobs.list(store::is_blob).map_err(Error::Store)?.files;
+                if let Some(image) = images.iter().find(|image| Some(image.inode) == device.file) {
+                    blobs.put_aside(&image.name, &source).map_err(Error::Store)?;
+                }
+                Err(Error::Read { guest: label, source })
+            }
         }
-        mount_image(&node, &self.mounts.join(guest)).map_err(|source| Error::Mount { guest: label, source })
     }
 }
 

@@ -13,6 +13,8 @@ mod desired;
 #[cfg(feature = "kernel")]
 mod observe;
 mod plan;
+#[cfg(feature = "kernel")]
+mod reading;
 mod status;
 #[cfg(feature = "kernel")]
 mod store;

@@ -38,6 +38,9 @@ pub struct Observed {
     /// What is mounted where guests are, by id.
     #[serde(default)]
     pub mounts: BTreeMap<String, Mount>,
+    /// How much of the images that are read whole was what was signed by now, in hundredths, by the guest's id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub read: BTreeMap<String, u8>,
 }
 
 /// A stored blob.
@@ -221,12 +224,14 @@ impl catenoid_core::Step for Step {
             }
             Self::MountGuest { guest, .. } => {
                 observed.mounts.insert(guest.clone(), Mount { device: Some(guest.clone()), locked: true });
+                observed.read.remove(guest);
             }
             Self::UnmountGuest { guest, .. } => {
                 observed.mounts.remove(guest);
             }
             Self::UnmapVerity { guest, .. } => {
                 observed.devices.remove(guest);
+                observed.read.remove(guest);
             }
             Self::DiscardAltered { image, .. } => {
                 observed.unname(image);

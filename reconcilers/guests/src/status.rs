@@ -38,6 +38,10 @@ fn wanted(id: &str, guest: &Wanted, observed: &Observed) -> SubjectStatus {
             Health::Degraded,
             Some(corrupt("its image differs from what was signed; it is not mounted")),
         ),
+        (Some(_), false) if observed.read.contains_key(id) => {
+            let message = "all of its image is read, and compared with what was signed".to_owned();
+            (Sync::OutOfSync, Health::Progressing, Some(Condition::new("Verifying", message, None)))
+        }
         _ if observed.holds(guest) => {
             let mapped = match (device, observed.devices.contains_key(id)) {
                 (Some(_), _) => "mapped",
@@ -63,7 +67,8 @@ fn wanted(id: &str, guest: &Wanted, observed: &Observed) -> SubjectStatus {
         }
     };
     let facts = [("image", guest.image.to_string()), ("size", guest.size.to_string()), ("id", id.to_owned())];
-    told(&guest.label, sync, health, condition, facts.into_iter().collect())
+    let read = observed.read.get(id).map(|percent| ("verified", format!("{percent} %")));
+    told(&guest.label, sync, health, condition, facts.into_iter().chain(read).collect())
 }
 
 fn unread(descriptor: &Digest) -> SubjectStatus {

@@ -11,8 +11,9 @@ use std::{
     process::Command,
 };
 
-use catenoid_core::{Planner, Reconciler, RoomError, Step as _};
+use catenoid_core::{Applied, Planner, Reconciler, RoomError, Step as _};
 use catenoid_guests::{Desired, Error, Guests, Observed, Paths, Planning, Step, Store, Wanted};
+use catenoid_kernel::wait::Bell;
 use catenoid_schema::{
     digest::Digest,
     guest::Verity,
@@ -42,7 +43,7 @@ impl Device {
         let (data, run) = (folder.path().join("data"), folder.path().canonicalize().unwrap().join("run"));
         fs::create_dir(&data).unwrap();
         let store = Store::open(&data);
-        let room = Guests::new(&Paths { data, run }, store.generation());
+        let room = Guests::new(&Paths { data, run }, store.generation(), Bell::new().unwrap());
         Self { folder, room, store }
     }
 
@@ -100,7 +101,7 @@ impl Device {
         for (_, step) in Planning::plan(desired, &model).steps() {
             step.effect_on(&mut model);
             for _ in 0..2 {
-                self.room.apply(step).await.unwrap_or_else(|e| panic!("{step}: {e:?}"));
+                while self.room.apply(step).await.unwrap_or_else(|e| panic!("{step}: {e:?}")) != Applied::Done {}
                 assert_eq!(self.room.observe().await.unwrap(), model, "after: {step}");
             }
         }
@@ -112,8 +113,12 @@ impl Device {
     async fn fail(&self, desired: &Desired) -> Error {
         let observed = self.room.observe().await.unwrap();
         for (_, step) in Planning::plan(desired, &observed).steps() {
-            if let Err(error) = self.room.apply(step).await {
-                return error;
+            loop {
+                match self.room.apply(step).await {
+                    Ok(Applied::Done) => break,
+                    Ok(Applied::Underway { .. }) => {}
+                    Err(error) => return error,
+                }
             }
         }
         panic!("no step failed");
@@ -148,7 +153,7 @@ async fn an_altered_image_goes_whatever_has_the_name_of_its_mark() {
     fs::create_dir_all(path(&format!("{}.altered/x", image.to_hex()))).unwrap();
     fs::write(path(&image.to_hex()), "x").unwrap();
     let paths = Paths { data: folder.path().to_owned(), run: folder.path().to_owned() };
-    let room = Guests::new(&paths, Store::open(folder.path()).generation());
+    let room = Guests::new(&paths, Store::open(folder.path()).generation(), Bell::new().unwrap());
     room.apply(&Step::DiscardAltered { label: "a@1".to_owned(), image }).await.unwrap();
     assert!(path(&format!("{}.altered", image.to_hex())).is_file());
     assert!(!path(&image.to_hex()).exists());
@@ -165,7 +170,7 @@ async fn mountns_guests_come_and_go_as_the_model_says() {
     assert!(fs::write(device.guest(&old.0).join("hello"), "x").is_err());
     // Another look at the same, by somebody who does not remember: an agent that was started anew.
     let paths = Paths { data: device.path("data"), run: device.path("run") };
-    let again = Guests::new(&paths, device.store.generation());
+    let again = Guests::new(&paths, device.store.generation(), Bell::new().unwrap());
     assert!(Planning::plan(&desired(&[&old]), &again.observe().await.unwrap()).is_empty());
 
     let new = device.push("new");

@@ -73,13 +73,15 @@ fn observed() -> impl Strategy<Value = Observed> {
         btree_map(digest(), any::<bool>(), 0..3),
         btree_map(id(), device(), 0..5),
         btree_map(id(), mount(), 0..5),
+        btree_map(id(), 0..=100_u8, 0..3),
     )
-        .prop_map(|(blobs, altered, partials, devices, mounts)| Observed {
+        .prop_map(|(blobs, altered, partials, devices, mounts, read)| Observed {
             blobs,
             altered,
             partials,
             devices,
             mounts,
+            read,
         })
 }
 

@@ -107,6 +107,10 @@ pub enum Mark {
     Stop,
     /// How often in a row the runs before it failed.
     Ends,
+    /// That it was asked to end, and when it is killed.
+    Deadline,
+    /// When it was killed first.
+    Killed,
 }
 
 impl Mark {
@@ -115,6 +119,8 @@ impl Mark {
             Self::Launcher => "trusted.catenoid.launcher",
             Self::Stop => "trusted.catenoid.stop",
             Self::Ends => "trusted.catenoid.ends",
+            Self::Deadline => "trusted.catenoid.deadline",
+            Self::Killed => "trusted.catenoid.killed",
         }
     }
 }

@@ -164,6 +164,13 @@ mod armed {
         let program = PROGRAM.get_or_init(program).as_deref()?;
         for folder in [FOLDER, KEPT] {
             let file = PathBuf::from(format!("{folder}/{program}.arm"));
+            // One of several takes it.
+            let taken = PathBuf::from(format!("{folder}/{program}.{}", std::process::id()));
+            let file = match fs::rename(&file, &taken) {
+                Ok(()) => taken,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(_) => file,
+            };
             if let Ok(text) = fs::read_to_string(&file) {
                 *armed = text.parse().ok();
                 // A process that cannot take it away is armed again at its next point.

@@ -46,7 +46,8 @@ fn mountns_an_image_is_mounted_so_that_nothing_can_be_written() {
     let number = device.number().unwrap();
     let metadata = file.metadata().unwrap();
     assert_eq!(file_behind(number).unwrap(), Some((metadata.st_dev(), metadata.st_ino())));
-    read_device(device.path()).unwrap();
+    assert!(read_device(device.path(), |_| true).unwrap());
+    assert!(!read_device(device.path(), |_| false).unwrap());
 
     let (mounts, target) = (base.join("guests"), base.join("guests/0123456789abcdef"));
     assert_eq!(mounts_in(&mounts).unwrap(), []);

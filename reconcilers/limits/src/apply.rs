@@ -2,7 +2,7 @@
 
 use std::{io, path::Path};
 
-use catenoid_core::{Reconciler, RoomError};
+use catenoid_core::{Applied, Reconciler, RoomError};
 use catenoid_kernel::cgroup::{self, Hierarchy};
 use catenoid_schema::status::Blame;
 
@@ -103,8 +103,8 @@ impl Reconciler for Limits {
     }
 
     // [req->APS-04] [req->CR-7.2]
-    async fn apply(&self, step: &Step) -> Result<(), Error> {
-        match step.clone() {
+    async fn apply(&self, step: &Step) -> Result<Applied, Error> {
+        let done = match step.clone() {
             Step::MakeGroup { container } => {
                 self.hierarchy.prepare().map_err(Error::Prepare)?;
                 self.hierarchy.make_group(&container).map_err(|source| Error::MakeGroup { container, source })
@@ -122,7 +122,8 @@ impl Reconciler for Limits {
                 }
                 source => Error::RemoveGroup { container, source },
             }),
-        }
+        };
+        done.map(|()| Applied::Done)
     }
 }
 

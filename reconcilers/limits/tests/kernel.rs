@@ -107,7 +107,7 @@ async fn mountns_a_controller_that_the_kernel_lacks_is_an_error_for_the_administ
     for control in Control::ALL {
         let step = Step::SetLimit { container: "web".to_owned(), control, value: Value::At(1 << 20), was: None };
         match room.apply(&step).await {
-            Ok(()) => assert!(offered.contains(&control), "{control} was set but is not offered"),
+            Ok(_) => assert!(offered.contains(&control), "{control} was set but is not offered"),
             Err(error) if offered.contains(&control) => assert_eq!(control, Control::OomGroup, "{error}"),
             Err(error) => {
                 assert_eq!(error.to_string(), format!("failed to set {control} of `web`"));

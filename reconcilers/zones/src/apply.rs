@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use catenoid_core::{Reconciler, RoomError};
+use catenoid_core::{Applied, Reconciler, RoomError};
 use catenoid_kernel::{
     firewall,
     namespace::{self, inside},
@@ -198,9 +198,9 @@ impl Reconciler for Zones {
         .await
     }
 
-    async fn apply(&self, step: &Step) -> Result<(), Error> {
+    async fn apply(&self, step: &Step) -> Result<Applied, Error> {
         let step = step.clone();
-        self.blocking(move |ground| ground.apply(&step)).await
+        self.blocking(move |ground| ground.apply(&step)).await.map(|()| Applied::Done)
     }
 }
 

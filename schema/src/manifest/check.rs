@@ -35,7 +35,7 @@ pub const CPU_MOST: u32 = 99_999_999;
 pub const COUNT_MOST: u64 = 1 << 53;
 /// The most processes: the kernel's `PID_MAX_LIMIT`, past which `pids.max` takes no number.
 pub const PIDS_MOST: u32 = 4 * 1024 * 1024;
-/// The longest grace in milliseconds: a stop that takes longer holds up everything behind it.
+/// The longest grace in milliseconds: what takes the place of a container waits for its end.
 pub const GRACE_LIMIT: u64 = 10 * 60 * 1000;
 
 /// Words of ours that stand where the names of one kind stand: a kind, a word, and what it stands for. None of that kind is
