@@ -103,6 +103,7 @@ pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
     tracing_subscriber::fmt().with_ansi(false).with_target(false).with_writer(console::log).init();
     let started = clock::now();
     init::let_signals_through()?;
+    init::raise_open_files().map_err(|source| Error::Runtime { what: "it may not have open files", source })?;
     let life = Life::take().map_err(|source| Error::Runtime { what: "PID 1 cannot be told that it lives", source })?;
     guard::let_all_go_on();
     storage::mount_data()?;

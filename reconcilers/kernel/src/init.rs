@@ -196,7 +196,9 @@ fn remove_tree(folder: &Path, new: &Path, removed: &mut Vec<String>) -> Result<(
 
 /// Open files that a process may raise its own limit to: what systemd gives, as programs expect. Each one starts with
 /// 1024, the most that `select(2)` can take.
-const OPEN_FILES: (u64, u64) = (1024, 524_288);
+pub(crate) const OPEN_FILES: (u64, u64) = (1024, 524_288);
+/// Those of the agent, which listens in the namespaces of all containers. The launcher puts it back.
+const OPEN_FILES_OF_AGENT: u64 = 16_384;
 
 /// Sets what everything on the device starts with: the limit on open files (the kernel's own is 4096), and that PID 1 and the
 /// agent are the last to be killed for want of memory; the launcher puts this back for containers.
@@ -207,6 +209,15 @@ pub fn set_limits() -> io::Result<()> {
     let (soft, hard) = OPEN_FILES;
     nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, soft, hard)?;
     fs::write("/proc/self/oom_score_adj", "-900")
+}
+
+/// Lets the calling process have as many open files as the agent needs.
+///
+/// # Errors
+/// The kernel's.
+pub fn raise_open_files() -> io::Result<()> {
+    let (_, hard) = OPEN_FILES;
+    Ok(nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, OPEN_FILES_OF_AGENT, hard)?)
 }
 
 /// Loads `modules` with what they depend on.

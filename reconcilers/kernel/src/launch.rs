@@ -608,6 +608,11 @@ pub fn forget_parent(spared: bool) -> Result<(), Error> {
     std::fs::write(SCORE, score.to_string()).map_err(failed)?;
     nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0)
         .map_err(|e| set("the core dump limit", e))?;
+    // The agent has more.
+    let files = nix::sys::resource::Resource::RLIMIT_NOFILE;
+    let (_, hard) = nix::sys::resource::getrlimit(files).map_err(|e| set("the limit on open files", e))?;
+    nix::sys::resource::setrlimit(files, crate::init::OPEN_FILES.0.min(hard), hard)
+        .map_err(|e| set("the limit on open files", e))?;
     for number in 1..=libc::SIGRTMAX() {
         // Not by `libc::sigaction`: glibc keeps two signals for itself, which may be ignored all the same.
         // A `struct kernel_sigaction` (handler, flags, restorer, mask of 64 bits) of zeros is the default action.

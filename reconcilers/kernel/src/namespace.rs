@@ -331,18 +331,6 @@ impl Visitor {
     pub fn enter(&self, net: BorrowedFd<'_>) -> Result<(), Error> {
         look("namespace.enter", || setns(net, CloneFlags::CLONE_NEWNET)).map_err(|errno| Error::Enter(errno.into()))
     }
-
-    /// Goes on to the pair in `folder`, if it is [whole](read).
-    ///
-    /// # Errors
-    /// [`Error::Read`], [`Error::Enter`].
-    pub fn enter_pair(&self, folder: &Path) -> Result<Option<Pair>, Error> {
-        let pair = read(folder)?;
-        if let Some(pair) = &pair {
-            self.enter(pair.net.as_fd())?;
-        }
-        Ok(pair)
-    }
 }
 
 /// Runs `work` in the network namespace `net`, on a thread of its own that ends with it.

@@ -3,7 +3,7 @@
 use std::{
     os::fd::{AsFd as _, OwnedFd},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use catenoid_core::{Applied, Reconciler, RoomError};
@@ -21,7 +21,7 @@ use catenoid_schema::{
 use ipnet::IpNet;
 
 use crate::{
-    Bridge, Inner, Observed, Of, Place, Planning, Port, Step, name,
+    Bridge, Desired, Inner, Observed, Of, Place, Planning, Port, Step, name,
     observe::{self, TAKEN},
     settings::{ADVERTISEMENTS, FORWARDING, about},
 };
@@ -137,8 +137,7 @@ struct Ground {
     run: PathBuf,
     /// The root network namespace.
     root: OwnedFd,
-    /// The firewalls as they were when they were last changed.
-    listed: Mutex<observe::Listed>,
+    known: Mutex<observe::Known>,
 }
 
 impl Zones {
@@ -149,7 +148,7 @@ impl Zones {
     /// [`Error::Observe`].
     pub fn open(run: &Path) -> Result<Self, Error> {
         let root = namespace::current().map_err(Error::Observe)?;
-        Ok(Self(Arc::new(Ground { run: run.to_owned(), root, listed: Mutex::default() })))
+        Ok(Self(Arc::new(Ground { run: run.to_owned(), root, known: Mutex::default() })))
     }
 
     /// Sockets on which the kernel announces changes of the root namespace's interfaces and firewall, for whoever wakes the
@@ -159,6 +158,11 @@ impl Zones {
     /// [`Error::Links`].
     pub fn watch(&self) -> Result<[Announcements; 2], Error> {
         listen(&self.0.root)
+    }
+
+    /// Takes nothing for known that was read before: the next look reads it.
+    pub fn look_anew(&self) {
+        self.0.known().forget_all();
     }
 
     /// The same inside of the namespace that `container` has now; none if it has none. `held`, from before, is given back
@@ -190,12 +194,12 @@ impl Reconciler for Zones {
     type Planner = Planning;
     type Error = Error;
 
+    fn look_for(&self, desired: &Desired) {
+        self.0.known().are_free(&desired.free);
+    }
+
     async fn observe(&self) -> Result<Observed, Error> {
-        self.blocking(|ground| {
-            let mut listed = ground.listed.lock().unwrap_or_else(PoisonError::into_inner);
-            observe::observe(&ground.run, &ground.root, &mut listed)
-        })
-        .await
+        self.blocking(|ground| observe::observe(&ground.run, &ground.root, &mut ground.known())).await
     }
 
     async fn apply(&self, step: &Step) -> Result<Applied, Error> {
@@ -205,7 +209,12 @@ impl Reconciler for Zones {
 }
 
 impl Ground {
+    fn known(&self) -> MutexGuard<'_, observe::Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn apply(&self, step: &Step) -> Result<(), Error> {
+        step.changes().into_iter().for_each(|container| self.known().forget(container));
         match step {
             Step::MakeNamespaces { container, base } => self.make_namespaces(container, *base),
             Step::RemoveNamespaces { container } => {
@@ -218,7 +227,7 @@ impl Ground {
                 let replaced = firewall::replace(self.net(place)?.as_fd(), name::TABLE, &rules.objects());
                 replaced.map_err(|source| Error::Firewall { place: place.clone(), source })?;
                 if matches!(place, Place::Container(_)) {
-                    self.listed.lock().unwrap_or_else(PoisonError::into_inner).gave(rules);
+                    self.known().gave(rules);
                 }
                 Ok(())
             }

@@ -7,7 +7,7 @@ use std::{
 
 use catenoid_schema::{
     allocate,
-    manifest::{Addressing, Container, ContainerRole, MacAddress, Manifest, Zone},
+    manifest::{Addressing, Capability, Container, ContainerRole, MacAddress, Manifest, Zone},
     name::Name,
 };
 use ipnet::{IpNet, Ipv6Net};
@@ -29,6 +29,8 @@ pub struct Desired {
     pub uplinks: BTreeMap<MacAddress, Uplink>,
     /// The rules in each place that has some.
     pub firewalls: BTreeMap<Place, Rules>,
+    /// The containers that can change their network namespace by themselves.
+    pub free: BTreeSet<Name>,
 }
 
 /// A container's port in a zone.
@@ -77,7 +79,11 @@ pub fn desired(manifest: &Manifest) -> Desired {
     if let Some((name, _)) = core {
         firewalls.insert(Place::Container(name.clone()), rules::core(manifest));
     }
-    Desired { namespaces, bridges, joints: joints(manifest), uplinks: uplinks(manifest), firewalls }
+    let free = manifest.containers.iter().filter(|(_, container)| {
+        container.role == ContainerRole::Core || container.capabilities.contains(&Capability::NetAdmin)
+    });
+    let free = free.map(|(name, _)| name.clone()).collect();
+    Desired { namespaces, bridges, joints: joints(manifest), uplinks: uplinks(manifest), firewalls, free }
 }
 
 /// The core container.

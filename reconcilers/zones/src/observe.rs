@@ -4,12 +4,13 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     path::Path,
+    time::{Duration, Instant},
 };
 
 use catenoid_kernel::{
     firewall,
-    namespace::{self, Visitor},
-    netlink::{self, Address, Link, Netlink, Route},
+    namespace::{self, Pair, Visitor},
+    netlink::{self, Address, Announcements, Link, Netlink, Route},
 };
 use catenoid_schema::{manifest::MacAddress, name::Name};
 use ipnet::IpNet;
@@ -32,8 +33,14 @@ const CONTAINER_LISTING: usize = 1024 * 1024;
 /// What [`ADVERTISEMENTS`] is set to: who forwards, as the core container, ignores them unless it is told twice.
 pub(crate) const TAKEN: i32 = 2;
 
+/// How long what was read in a container's namespace that announced nothing is taken for what is there. Settings are not
+/// announced, and only root of the device can change them there.
+const LOOK_ANEW: Duration = Duration::from_secs(300);
+/// By how much longer at most, so that not all are read in one pass.
+const SPREAD: u64 = 60_000;
+
 /// What is in one network namespace; addresses and routes by the number of their interface.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Content {
     links: Vec<Link>,
     addresses: Vec<Address>,
@@ -79,10 +86,60 @@ impl Listed {
             }
         }
     }
+}
 
+/// What was read, and is read again only where it may have changed.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    listed: Listed,
+    inside: BTreeMap<Name, Visited>,
+    /// The containers that can change their namespaces by themselves: nobody listens in those for long, as they could announce
+    /// without end; they are read each time.
+    free: BTreeSet<Name>,
+}
+
+/// What was read in the namespaces of one container.
+#[derive(Debug)]
+struct Visited {
+    /// The number of the network namespace.
+    number: u64,
+    announcements: Option<[Announcements; 2]>,
+    until: Instant,
+    namespaces: Namespaces,
+    content: Content,
+    rules: Rules,
+}
+
+impl Known {
     /// Notes that `rules` were given to a container: a listing of as many is read.
     pub(crate) fn gave(&mut self, rules: &Rules) {
-        self.longest = self.longest.max(rules.bytes());
+        self.listed.longest = self.listed.longest.max(rules.bytes());
+    }
+
+    /// These may set by themselves what is not announced.
+    pub(crate) fn are_free(&mut self, containers: &BTreeSet<Name>) {
+        self.free.clone_from(containers);
+    }
+
+    /// Something was changed in the namespaces of `container`; and they live no longer because somebody listens in them.
+    pub(crate) fn forget(&mut self, container: &Name) {
+        self.inside.remove(container);
+    }
+
+    /// Nothing is known any more.
+    pub(crate) fn forget_all(&mut self) {
+        self.inside.clear();
+    }
+}
+
+impl Visited {
+    /// Whether it is still so: nothing was announced since it was read, and that is not long ago.
+    fn holds(&self) -> bool {
+        let quiet = |announcements: &Announcements| matches!(announcements.drain(), Ok(false));
+        let Some([links, firewall]) = &self.announcements else { return false };
+        // Both are read: one that is left full would announce nothing more.
+        let (links, firewall) = (quiet(links), quiet(firewall));
+        links && firewall && Instant::now() < self.until
     }
 }
 
@@ -91,50 +148,80 @@ impl Listed {
 /// A firewall in a container's namespace that cannot be listed is drift, too: it is observed as none of ours. That the rest
 /// cannot be read is nothing that a container can bring about, and an error: a pair that is merely not read for once must
 /// not be taken for one that is not whole, for that is made anew, and who runs in it is cut off.
-pub(crate) fn observe(run: &Path, root: &OwnedFd, listed: &mut Listed) -> Result<Observed, Error> {
-    namespace::visit(|visitor| visit(visitor, run, root, listed)).map_err(Error::Observe)?
+pub(crate) fn observe(run: &Path, root: &OwnedFd, known: &mut Known) -> Result<Observed, Error> {
+    namespace::visit(|visitor| visit(visitor, run, root, known)).map_err(Error::Observe)?
 }
 
-fn visit(visitor: &Visitor, run: &Path, root: &OwnedFd, listed: &mut Listed) -> Result<Observed, Error> {
+fn visit(visitor: &Visitor, run: &Path, root: &OwnedFd, known: &mut Known) -> Result<Observed, Error> {
     let mut observed = Observed::default();
     let mut there = BTreeSet::new();
     let mut inner = BTreeMap::new();
+    let mut before = std::mem::take(&mut known.inside);
     for entry in namespace::list(run).map_err(Error::Observe)? {
         let Ok(container) = entry.parse::<Name>() else { continue };
-        let Some(pair) = visitor.enter_pair(&run.join(container.as_str())).map_err(Error::Observe)? else {
+        let Some(pair) = namespace::read(&run.join(container.as_str())).map_err(Error::Observe)? else {
             observed.namespaces.insert(container, None);
             continue;
         };
-        let content = read(root)?;
-        let settings = namespace::settings(about(Of::Namespace).map(|line| line.key)).map_err(Error::Observe)?;
-        let settings = differing(Of::Namespace, settings);
-        let namespaces = Namespaces { base: pair.base, forwarding: content.forwarding, settings };
-        observed.namespaces.insert(container.clone(), Some(namespaces));
+        let number = namespace::number(&pair.net).map_err(Error::Observe)?;
+        let held = before.remove(&container).filter(|inside| inside.number == number);
+        let is_free = known.free.contains(&container);
+        let inside = match held {
+            Some(inside) if inside.holds() && inside.namespaces.base == pair.base && !is_free => inside,
+            held => {
+                visitor.enter(pair.net.as_fd()).map_err(Error::Observe)?;
+                let before = held.and_then(|inside| inside.announcements);
+                // What changes from now on is announced.
+                let listen = || Ok::<_, netlink::Error>([Announcements::of_links()?, Announcements::of_firewall()?]);
+                let announcements = if is_free { None } else { Some(before.map_or_else(listen, Ok)) };
+                let announcements = announcements.transpose().map_err(Error::Links)?;
+                look_inside(&container, (&pair, number), announcements, root, &mut known.listed)?
+            }
+        };
+        let Visited { namespaces, content, rules, .. } = &inside;
+        observed.namespaces.insert(container.clone(), Some(namespaces.clone()));
+        there.extend(content.firewall.map(|state| state.namespace));
         let place = Place::Container(container.clone());
-        // It may be taken away while it is listed.
-        let rules = content.firewall.and_then(|state| {
-            there.insert(state.namespace);
-            listed.rules(pair.net.as_fd(), &place, state).ok()
-        });
-        let rules = rules.unwrap_or_else(|| Rules::normal([json!({"unreadable": "table"})]));
-        note(place.clone(), rules, &mut observed);
+        note(place.clone(), rules.clone(), &mut observed);
         for link in &content.links {
-            match joined_to(link, &content) {
+            match joined_to(link, content) {
                 Some(outer) => {
-                    inner.extend(inner_end(&container, link, &content).map(|end| (outer, end)));
+                    inner.extend(inner_end(&container, link, content).map(|end| (outer, end)));
                 }
-                None => interface(&place, link, &content, &mut observed),
+                None => interface(&place, link, content, &mut observed),
             }
         }
+        known.inside.insert(container, inside);
     }
     visitor.enter(root.as_fd()).map_err(Error::Observe)?;
     let unreadable = |source| Error::Firewall { place: Place::Root, source };
     let state = firewall::state().map_err(unreadable)?;
     there.insert(state.namespace);
+    let listed = &mut known.listed;
     note(Place::Root, listed.rules(root.as_fd(), &Place::Root, state).map_err(unreadable)?, &mut observed);
     listed.known.retain(|namespace, _| there.contains(namespace));
     segments(inner, &mut observed)?;
     Ok(observed)
+}
+
+/// All there is to read of a container in whose network namespace the visitor is.
+fn look_inside(
+    container: &Name,
+    (pair, number): (&Pair, u64),
+    announcements: Option<[Announcements; 2]>,
+    root: &OwnedFd,
+    listed: &mut Listed,
+) -> Result<Visited, Error> {
+    let content = read(root)?;
+    let settings = namespace::settings(about(Of::Namespace).map(|line| line.key)).map_err(Error::Observe)?;
+    let settings = differing(Of::Namespace, settings);
+    let namespaces = Namespaces { base: pair.base, forwarding: content.forwarding, settings };
+    let place = Place::Container(container.clone());
+    // It may be taken away while it is listed.
+    let rules = content.firewall.and_then(|state| listed.rules(pair.net.as_fd(), &place, state).ok());
+    let rules = rules.unwrap_or_else(|| Rules::normal([json!({"unreadable": "table"})]));
+    let until = Instant::now() + LOOK_ANEW + Duration::from_millis(number.wrapping_mul(7919) % SPREAD);
+    Ok(Visited { number, announcements, until, namespaces, content, rules })
 }
 
 /// What is in the network namespace of a container that the visitor is in.

@@ -184,6 +184,17 @@ pub enum Place {
     Container(Name),
 }
 
+impl Place {
+    /// The container whose it is.
+    #[must_use]
+    pub const fn container(&self) -> Option<&Name> {
+        match self {
+            Self::Root => None,
+            Self::Container(name) => Some(name),
+        }
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -415,6 +426,30 @@ impl catenoid_core::Step for Step {
                     interface.settings.clear();
                 }
             }
+        }
+    }
+}
+
+impl Step {
+    /// The containers in whose namespaces it changes something.
+    #[cfg(feature = "kernel")]
+    pub(crate) fn changes(&self) -> Vec<&Name> {
+        match self {
+            Self::MakeNamespaces { container, .. }
+            | Self::RemoveNamespaces { container }
+            | Self::Settle { container, .. }
+            | Self::RemovePort { container: Some(container), .. }
+            | Self::ForgetAdvertised { container, .. }
+            | Self::ReturnInterface { from: container, .. } => vec![container],
+            Self::MoveInterface { container, from, .. } => from.container().into_iter().chain([container]).collect(),
+            Self::SetFirewall { place, .. } => place.container().into_iter().collect(),
+            Self::MakePort { port, .. } | Self::SetPort { port, .. } => {
+                port.inner.iter().map(|inner| &inner.container).collect()
+            }
+            Self::RemovePort { container: None, .. }
+            | Self::SetBridge { .. }
+            | Self::RemoveBridge { .. }
+            | Self::RemoveStray { .. } => Vec::new(),
         }
     }
 }
