@@ -1,33 +1,49 @@
-//! Tests of guests, limits and containers as the userland of the device's own kernel, for `vm_rooms_hold_on_the_device_kernel`
+//! Tests of rooms on the kernel as the userland of the device's own kernel, for `vm_rooms_hold_on_the_device_kernel`
 //! to boot. A build host may lack device-mapper or have its control groups in version 1; the device's kernel has both as these
-//! rooms need. Those of zones need nothing that a build host lacks, and run there.
+//! rooms need. A room whose tests need nothing that a build host lacks runs them there.
 //!
 //! ```text
 //! target/catenoid/rooms/
 //!   kernel       as in the device image, unpacked
 //!   initramfs    tests/kernel of these rooms, what they run, the device's modules; see rooms/init and rooms/run
+//!   tests.json   how many tests each room has
 //! ```
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use catenoid_e2e::Artefacts;
+use catenoid_house::ROOMS;
 use serde_json::Value;
 
 use crate::image::initramfs::Initramfs;
 use crate::image::kernel::Kernel;
 use crate::run;
+use crate::walls::tree::{self, Source};
 
-/// A room, and the package that has its tests on the kernel.
-const ROOMS: [(&str, &str); 3] = [
-    ("containers", "reconcilers/containers/launcher"),
-    ("guests", "reconcilers/guests"),
-    ("limits", "reconcilers/limits"),
-];
 /// Each of these packages names its tests on the kernel so: `tests/kernel.rs` or `tests/kernel/main.rs`.
 const TARGET: &str = "kernel";
+/// How a test says that a build host's kernel may lack what it needs.
+const NEEDS_THE_DEVICES: &str = "#[ignore";
+
+/// The rooms with tests that need the device's kernel, each with the package that has them: the room's, or its program's.
+fn rooms(sources: &[Source]) -> Vec<(&'static str, String)> {
+    let package = |room: &&'static str| {
+        let begin = format!("reconcilers/{room}/");
+        let tests = sources.iter().filter(|source| is_test_on_the_kernel(source) && source.path.starts_with(&begin));
+        let package = tests.clone().find_map(|source| Some(source.path.split_once("/tests/")?.0.to_owned()));
+        let needed = tests.clone().any(|source| source.text.contains(NEEDS_THE_DEVICES));
+        package.filter(|_| needed).map(|package| (*room, package))
+    };
+    ROOMS.iter().filter_map(package).collect()
+}
+
+fn is_test_on_the_kernel(source: &Source) -> bool {
+    source.path.contains("/tests/kernel/") || source.path.ends_with("/tests/kernel.rs")
+}
 
 /// Builds the tests and the initramfs around them. The launcher is the one of the device image, which is built before.
 pub(crate) fn build(artefacts: &Artefacts) -> Result<()> {
@@ -52,9 +68,12 @@ pub(crate) fn build(artefacts: &Artefacts) -> Result<()> {
     run::output(Command::new("cc").args(["-static", "-o"]).arg(&probe).arg(source))?;
     initramfs.add_program("/rooms/probe", &probe)?;
     let messages = compile(artefacts)?;
-    for (room, package) in ROOMS {
-        let program = executable(&messages, &artefacts.workspace().join(package).join("Cargo.toml"))
+    let mut counts = BTreeMap::new();
+    for (room, package) in rooms(&tree::read(artefacts.workspace())?) {
+        let program = executable(&messages, &artefacts.workspace().join(&package).join("Cargo.toml"))
             .with_context(|| format!("cargo built no test `{TARGET}` of `{package}`"))?;
+        let listed = run::output(Command::new(&program).args(["--list", "--format", "terse"]))?;
+        counts.insert(room, listed.lines().filter(|line| line.ends_with(": test")).count());
         // Debug information is nine tenths of it, and the machine has it in memory.
         let stripped = staging.join(room);
         run::output(Command::new("strip").args(["--strip-debug", "-o"]).arg(&stripped).arg(program))?;
@@ -62,6 +81,9 @@ pub(crate) fn build(artefacts: &Artefacts) -> Result<()> {
     }
     initramfs.add_modules(&kernel, &staging.join("modules"))?;
     fs::remove_dir_all(&staging).with_context(|| format!("failed to remove `{}`", staging.display()))?;
+    // What has to have passed.
+    let counted = serde_json::to_vec(&counts).context("failed to write down how many tests there are")?;
+    fs::write(folder.join("tests.json"), counted).context("failed to write down how many tests there are")?;
     // Not compressed: unpacking under TCG takes longer than loading.
     let archive = folder.join("initramfs");
     fs::write(&archive, initramfs.bytes()).with_context(|| format!("failed to write `{}`", archive.display()))?;
@@ -90,22 +112,18 @@ fn executable(messages: &str, manifest: &Path) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::walls::tree::{self, Source};
-
-    /// Rooms whose tests on the kernel are none of these: they run on any build host.
-    const ELSEWHERE: [&str; 1] = ["reconcilers/zones"];
 
     #[test]
     fn tests_on_the_kernel_are_booted_or_run_anywhere() {
-        let rooms = ROOMS.map(|(_, package)| package);
         let sources = tree::read(Artefacts::new().workspace()).unwrap();
-        let file =
-            |source: &&Source| source.path.contains("/tests/kernel/") || source.path.ends_with("/tests/kernel.rs");
-        for source in sources.iter().filter(file) {
+        let rooms = rooms(&sources);
+        let is_needed = |source: &&Source| is_test_on_the_kernel(source) && source.text.contains(NEEDS_THE_DEVICES);
+        for source in sources.iter().filter(is_needed) {
             let package = source.path.split("/tests/").next().unwrap();
-            let is_elsewhere = ELSEWHERE.contains(&package) && !source.text.contains("#[ignore");
-            assert!(rooms.contains(&package) || is_elsewhere, "{}", source.path);
+            assert!(rooms.iter().any(|(_, booted)| booted == package), "{}", source.path);
         }
+        let names: Vec<_> = rooms.iter().map(|(room, _)| *room).collect();
+        assert!(names.contains(&"guests") && !names.contains(&"zones"), "{names:?}");
     }
 
     #[test]

@@ -5,15 +5,18 @@ use std::fs;
 use anyhow::{Context as _, Result, bail};
 use catenoid_e2e::Artefacts;
 use catenoid_e2e::progress::Progress;
+use catenoid_house::ROOMS;
 use serde_json::Value;
 
 use super::sets::Set;
+use crate::walls::package;
 use crate::{run, setup};
 
 /// The version that the pinned compiler builds.
 const CARGO_MUTANTS: &str = "cargo-mutants@27.1.0";
 /// The halves of the rooms with effects: not compiled without the feature `kernel`, so that no test could notice.
-const WITH_EFFECTS: &[&str] = &["reconcilers/*/src/{apply,observe,log,store}.rs", "reconcilers/core/src/testing.rs"];
+const WITH_EFFECTS: &[&str] =
+    &["reconcilers/*/src/{apply,observe,log,reading,store}.rs", "reconcilers/core/src/testing.rs"];
 /// The same in files that have both halves, by the names of their functions.
 const FUNCTIONS_WITH_EFFECTS: &[&str] = &["record::", "Rules::bytes"];
 /// What cargo-mutants ends with when mutants were missed, or took too long.
@@ -31,7 +34,9 @@ pub(super) fn run(artefacts: &Artefacts, set: &Set, share: (usize, usize), progr
     cargo.args(["mutants", "--no-shuffle", "--colors", "never", "--output"]).arg(&folder);
     // It counts shares from 0.
     cargo.args(["--shard", &format!("{}/{}", share.0 - 1, share.1)]);
-    cargo.args(set.packages.iter().flat_map(|package| ["--package", package]));
+    let rooms = ROOMS.iter().map(|room| package(room));
+    let packages = set.packages.iter().map(ToString::to_string).chain(rooms);
+    cargo.args(packages.flat_map(|package| ["--package".to_owned(), package]));
     cargo.args(WITH_EFFECTS.iter().flat_map(|path| ["--exclude", path]));
     cargo.args(FUNCTIONS_WITH_EFFECTS.iter().flat_map(|name| ["--exclude-re", name]));
     let status = cargo.current_dir(artefacts.workspace()).status().context("failed to run `cargo mutants`")?;
