@@ -185,14 +185,15 @@ impl Restock {
         } else {
             refill(intake, store)
         };
-        // Not what is lost by now: under a removal that is not over, that is more than was looked for.
-        self.sought = lost;
-        // What was in the bundle and is lost already again, as under a removal that is not over, is there to be found again.
         let refused = match taken {
             Ok(found) => {
+                // Not what is lost by now: under a removal that is not over, that is more than was looked for. And what was in the
+                // bundle and is lost already again is there to be found again.
+                self.sought = lost;
                 self.sought.retain(|digest| !found.contains(digest));
                 None
             }
+            // Nobody knows what is in the bundle: each pass tries again.
             Err(error) => Some(chain(&error)),
         };
         if let Some(message) = refused.clone().filter(|_| refused != self.refused) {
