@@ -504,7 +504,8 @@ fn uncounted(mut observed: Observed) -> Observed {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1000) })]
+    // 256 of each; more with `PROPTEST_CASES`.
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn forecast_is_what_happens((observed, after) in devices()) {
