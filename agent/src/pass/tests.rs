@@ -85,6 +85,13 @@ impl Device {
         self.pass.run(&target, &self.holds, Vec::new(), &accepted).now_or_never()
     }
 
+    /// Changes what runs of `web`.
+    fn change_run_of_web(&self, change: impl FnOnce(&mut catenoid_containers::Run)) {
+        let mut model = self.world.containers.model();
+        let web = model.observed.containers.get_mut(&"web".parse::<Name>().unwrap()).unwrap();
+        change(web.runs.values_mut().next().unwrap());
+    }
+
     /// The steps since this was asked last.
     fn steps(&self) -> Vec<String> {
         self.world.record.take()
@@ -312,14 +319,7 @@ const RULES: &[Rule] = &[
         assert!(contain(&device.steps(), "start container `web`"));
     }),
     ("what nobody needs any more goes once all who needed it are as wanted", |device| {
-        device.accept(target(
-            2,
-            with(&[
-                ("core0", json!({"guest": "other"})),
-                ("db", json!({"guest": "other"})),
-                ("web", json!({"guest": "other"})),
-            ]),
-        ));
+        device.accept(target(2, with(&["core0", "db", "web"].map(|container| (container, json!({"guest": "other"}))))));
         device.world.containers.model().fails = Some("start container `web`");
         device.pass();
         assert!(!contain(&device.steps(), "guests: unmount"));
@@ -333,14 +333,7 @@ const RULES: &[Rule] = &[
         assert!(contain(&steps, "guests: remove blob"));
     }),
     ("nothing goes while another manifest is accepted", |device| {
-        device.accept(target(
-            2,
-            with(&[
-                ("core0", json!({"guest": "other"})),
-                ("db", json!({"guest": "other"})),
-                ("web", json!({"guest": "other"})),
-            ]),
-        ));
+        device.accept(target(2, with(&["core0", "db", "web"].map(|container| (container, json!({"guest": "other"}))))));
         let accepting = Arc::clone(&device.gate).try_lock_owned().unwrap();
         assert!(device.try_pass().is_none(), "it waits");
         assert!(!contain(&device.steps(), "guests: unmount"));
@@ -359,11 +352,10 @@ const RULES: &[Rule] = &[
         assert!(contain(&device.steps(), "start container `web`"));
     }),
     ("what failed by itself waits for its pause, and is told once", |device| {
-        let web: Name = "web".parse().unwrap();
         let end = |device: &Device, leaf, ends| {
-            let mut model = device.world.containers.model();
-            let run = model.observed.containers.get_mut(&web).unwrap().runs.values_mut().next().unwrap();
-            (run.state, run.leaf, run.ends) = (catenoid_containers::State::Ended { exit: None }, leaf, ends);
+            device.change_run_of_web(|run| {
+                (run.state, run.leaf, run.ends) = (catenoid_containers::State::Ended { exit: None }, leaf, ends);
+            });
         };
         end(device, 7, 0);
         assert!(device.pass().as_it_is_to_be, "the first time there is no pause");
@@ -381,12 +373,8 @@ const RULES: &[Rule] = &[
         assert!(contain(&device.steps(), "after 21 failures in a row"));
     }),
     ("who recovers is told to have recovered, once", |device| {
-        let web: Name = "web".parse().unwrap();
-        let set = |device: &Device, ends, steady| {
-            let mut model = device.world.containers.model();
-            let run = model.observed.containers.get_mut(&web).unwrap().runs.values_mut().next().unwrap();
-            (run.ends, run.steady) = (ends, steady);
-        };
+        let set =
+            |device: &Device, ends, steady| device.change_run_of_web(|run| (run.ends, run.steady) = (ends, steady));
         set(device, 3, false);
         device.pass();
         set(device, 3, true);

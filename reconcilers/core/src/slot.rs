@@ -200,7 +200,7 @@ impl<P: Planner> Room for Slot<'_, P> {
     }
 
     fn imagine(&mut self, phase: Phase) {
-        let mut observed = self.observed.clone().into_owned();
+        let mut observed = std::mem::take(&mut self.observed).into_owned();
         self.steps(phase).iter().for_each(|step| step.effect_on(&mut observed));
         self.observed = Cow::Owned(observed);
     }

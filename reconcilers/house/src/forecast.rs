@@ -21,6 +21,7 @@ pub fn forecast(wanted: &Wanted, observed: &Observed) -> Vec<PlannedStep> {
 #[must_use]
 pub fn imagine(wanted: &Wanted, observed: &Observed) -> (Vec<PlannedStep>, Observed) {
     let (mut house, mut imagined) = (wanted.house(observed), Imagined(Vec::new()));
+    house.plan();
     let done = go_through(&mut house, &mut imagined).now_or_never();
     let Ok(()) = done.expect("what is imagined waits for nothing");
     (imagined.0, house.into_observed())

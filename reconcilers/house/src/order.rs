@@ -1,9 +1,9 @@
 //! The order of a pass among rooms and phases: the only one, which the pass goes with its doors and a forecast with models.
 
+use catenoid_core::Room;
 use catenoid_schema::control::Phase;
 
 use crate::House;
-use catenoid_core::Room;
 
 /// Whoever goes through the rooms.
 pub trait Hands {
@@ -51,12 +51,11 @@ const ORDER: [Stage; 4] = [
     Stage { phase: Phase::Retire, backwards: true, rooms: Which::Last, looks: true },
 ];
 
-/// Goes through `house`, in which everything was seen and nothing is planned yet. What it leaves behind is seen and planned.
+/// Goes through `house`, in which everything was seen and planned. What it leaves behind is so, too.
 ///
 /// # Errors
 /// If a room could not be looked at: what depends on it is left as it is.
 pub async fn go_through<H: Hands>(house: &mut House<'_>, hands: &mut H) -> Result<(), H::Halt> {
-    house.plan();
     let mut changed: Vec<&str> = Vec::new();
     for (index, Stage { phase, backwards, rooms: which, looks }) in ORDER.iter().enumerate() {
         if *which == Which::Last && !(house.lets_go() && hands.may_let_go().await) {

@@ -160,11 +160,6 @@ impl Zones {
         listen(&self.0.root)
     }
 
-    /// Takes nothing for known that was read before: the next look reads it.
-    pub fn look_anew(&self) {
-        self.0.known().forget_all();
-    }
-
     /// The same inside of the namespace that `container` has now; none if it has none. `held`, from before, is given back
     /// if that is still the same namespace. It keeps the namespace alive as long as it is held.
     ///

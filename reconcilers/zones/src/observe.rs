@@ -125,11 +125,6 @@ impl Known {
     pub(crate) fn forget(&mut self, container: &Name) {
         self.inside.remove(container);
     }
-
-    /// Nothing is known any more.
-    pub(crate) fn forget_all(&mut self) {
-        self.inside.clear();
-    }
 }
 
 impl Visited {
