@@ -25,6 +25,8 @@ use crate::{
 const NFT: &str = "/usr/sbin/nft";
 /// The standard input. nft's own `-` means `/dev/stdin`, which is a link that nobody makes on the device.
 const STDIN: &str = "/proc/self/fd/0";
+/// Has nft list what follows.
+const LISTED: [&str; 3] = ["-j", "--numeric-protocol", "list"];
 /// The most memory that nft may take (`RLIMIT_AS`), which holds a listing as objects before it writes it: some 60 000 short
 /// rules. It runs in the agent's control group, where want of memory ends the agent as well.
 const MEMORY_LIMIT: u64 = 160 * 1024 * 1024;
@@ -114,18 +116,32 @@ pub fn tables(net: BorrowedFd<'_>, table: &str) -> Result<Vec<&'static str>, Err
 /// All of [`Error`].
 pub fn list(net: BorrowedFd<'_>, table: &str, limit: usize) -> Result<Vec<Value>, Error> {
     namespace::inside(net, || {
+        let families = tables_here(table)?;
+        // Mostly there is nobody else's table: then one run lists what else takes one for each family.
+        if families.len() > 1
+            && let Ok(Output::Whole(listed)) = run(&[&LISTED[..], &["ruleset"]].concat(), "", limit, "list all rules")
+            && let Ok(Listing { nftables }) = serde_json::from_str(&listed)
+        {
+            return Ok(nftables.into_iter().filter(|object| is_of(object, table)).collect());
+        }
         let mut objects = Vec::new();
-        for family in tables_here(table)? {
-            let arguments = ["-j", "--numeric-protocol", "list", "table", family, table];
-            match run(&arguments, "", limit, "list its rules")? {
+        for family in families {
+            match run(&[&LISTED[..], &["table", family, table]].concat(), "", limit, "list its rules")? {
                 Output::Whole(listed) if let Ok(Listing { nftables }) = serde_json::from_str(&listed) => {
-                    objects.extend(nftables.into_iter().filter(|object| object.get("metainfo").is_none()));
+                    objects.extend(nftables.into_iter().filter(|object| is_of(object, table)));
                 }
                 Output::Whole(_) | Output::TooLong => objects.push(json!({"unreadable": family})),
             }
         }
         Ok(objects)
     })?
+}
+
+/// Whether nft listed `object` as a table called `table`, or as a part of one; also what does not say of which it is.
+fn is_of(object: &Value, table: &str) -> bool {
+    let Some((kind, part)) = object.as_object().and_then(|object| object.iter().next()) else { return true };
+    let of = &part[if kind == "table" { "name" } else { "table" }];
+    kind != "metainfo" && (of.is_null() || of == table)
 }
 
 /// Puts `objects` (tables, chains, sets and rules, in an order in which they can be added) in place of all tables

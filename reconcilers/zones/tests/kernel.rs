@@ -1209,6 +1209,18 @@ fn netns_rules_are_listed_as_they_were_set() {
         }
         kernel.converge(&desired(&manifest)).await;
         assert_eq!(kernel.converge(&desired(&manifest)).await, []);
+
+        // One run of nft lists all that is there: what is of somebody else is none of ours.
+        for table in ["ip somebody", "inet somebody"] {
+            run_nft(&kernel.root, &format!("add table {table}"));
+            run_nft(&kernel.root, &format!("add set {table} marks {{ type mark ; elements = {{ 1, 2 }} }}"));
+            run_nft(&kernel.root, &format!("add chain {table} catenoid"));
+            run_nft(&kernel.root, &format!("add rule {table} catenoid mark @marks accept"));
+        }
+        assert_eq!(kernel.converge(&desired(&manifest)).await, []);
+        // What is of ours and was changed is found beside it.
+        run_nft(&kernel.root, "add chain bridge catenoid somebody");
+        assert_ne!(kernel.converge(&desired(&manifest)).await, []);
     });
 }
 
