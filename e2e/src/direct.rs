@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::console::{Console, Seen};
-use crate::vm::{FIRMWARE_WITHOUT_KEYS, VmError};
+use crate::vm::{CPU, FIRMWARE_WITHOUT_KEYS, VmError};
 
 /// What to boot.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ impl Boot<'_> {
         let mut command = Command::new(program);
         command
             .args("-nodefaults -no-user-config -display none -no-reboot -serial stdio".split(' '))
-            .args("-M q35,accel=tcg -cpu max -smp 2 -bios".split(' '))
+            .args(["-M", "q35,accel=tcg", "-cpu", CPU, "-smp", "2", "-bios"])
             .arg(FIRMWARE_WITHOUT_KEYS)
             .args(["-m", &self.memory_mib.to_string(), "-append", COMMAND_LINE])
             .arg("-kernel")

@@ -37,6 +37,10 @@ const FIRMWARE_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd";
 const FIRMWARE_VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
 /// Firmware that does nothing but start the kernel that QEMU hands over (package `qemu-system-data`).
 pub(crate) const FIRMWARE_WITHOUT_KEYS: &str = "/usr/share/qemu/qboot.rom";
+/// All that QEMU translates, but for what makes a translated kernel slow: with `erms` and `fsrm` it clears and copies its pages
+/// byte by byte, and with `la57` it looks up each address in five tables instead of four. Measured on crash points with one seed:
+/// 77 s with neither, 96 s with `la57`, 115 s with all.
+pub(crate) const CPU: &str = "max,-erms,-fsrm,-la57";
 /// The address of the device's only network card; manifests name it.
 pub const MAC: &str = "52:54:00:12:34:56";
 /// The serial number in SMBIOS; manifests target it.
@@ -395,7 +399,9 @@ impl Builder {
         let mut arguments = vec![
             // Nothing that is not named here; paused until the console is being read.
             "-nodefaults -no-user-config -display none -S",
-            "-M q35,smm=on,accel=tcg -cpu max -smp",
+            "-M q35,smm=on,accel=tcg -cpu",
+            CPU,
+            "-smp",
             &self.processors.to_string(),
             "-m",
             &memory,
