@@ -1,6 +1,6 @@
 //! What is changed by hand is told and put right, while nothing else is touched.
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use catenoid_schema::control::Event;
 use catenoid_schema::status::Status;
 
@@ -8,8 +8,8 @@ use crate::bench::{Bench, author, converged, fact, subject};
 
 /// From the change to the device as it was.
 const LIMIT_MS: u64 = 1000;
-/// The same by how long nft runs on this machine now, where that is more: rules are put right by one run and looked at by another.
-const LIMIT_IN_RUNS: u64 = 5;
+/// How often a change is made until it was put right in that time: the machine may have something else to do.
+const TRIES: usize = 3;
 /// The last lines of the audit log that cover one change.
 const LINES: usize = 60;
 /// Prints the milliseconds since boot.
@@ -44,18 +44,17 @@ fn vm_drift_heals() -> Result<()> {
     let before = bench.processes()?;
 
     println!("{:<44} {:>9} {:>9}  told", "changed by hand", "found ms", "healed ms");
-    for row in rows(&bench.status()?)? {
-        let (found, healed, told) = heal(&mut bench, &row)?;
-        println!("{:<44} {found:>9} {healed:>9}  {told}", row.name);
-        assert!(told.contains(row.told), "{}: `{told}`", row.name);
-        if healed >= LIMIT_MS {
-            let run = nft_run(&mut bench)?;
-            assert!(
-                healed < LIMIT_IN_RUNS * run,
-                "{}: healed only after {healed} ms, where a run of nft takes {run} ms",
-                row.name
-            );
+    for index in 0..rows(&bench.status()?)?.len() {
+        let mut tries = Vec::new();
+        while tries.len() < TRIES && tries.last().is_none_or(|healed| *healed >= LIMIT_MS) {
+            // Who was ended by a try is another one now.
+            let row = rows(&bench.status()?)?.swap_remove(index);
+            let (found, healed, told) = heal(&mut bench, &row)?;
+            println!("{:<44} {found:>9} {healed:>9}  {told}", row.name);
+            assert!(told.contains(row.told), "{}: `{told}`", row.name);
+            tries.push(healed);
         }
+        ensure!(tries.iter().any(|healed| *healed < LIMIT_MS), "healed only after {tries:?} ms");
     }
 
     let after = bench.processes()?;
@@ -65,14 +64,6 @@ fn vm_drift_heals() -> Result<()> {
     }
     bench.wait("everything is well", |status| converged(status) == Some(digest))?;
     Ok(())
-}
-
-/// Milliseconds that a listing of the device's rules takes.
-fn nft_run(bench: &mut Bench) -> Result<u64> {
-    let printed = bench.device.root(&format!("{STAMP}; nft list ruleset >/dev/null; {STAMP}"))?;
-    let times: Vec<u64> = printed.lines().map(str::parse).collect::<Result<_, _>>()?;
-    let [from, until] = times.as_slice() else { bail!("`{printed}` is no two times") };
-    Ok(until - from)
 }
 
 /// Makes one change; milliseconds until it was told and until everything was right again, and what was told.
