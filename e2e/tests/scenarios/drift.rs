@@ -46,15 +46,15 @@ fn vm_drift_heals() -> Result<()> {
     println!("{:<44} {:>9} {:>9}  told", "changed by hand", "found ms", "healed ms");
     for index in 0..rows(&bench.status()?)?.len() {
         let mut tries = Vec::new();
-        while tries.len() < TRIES && tries.last().is_none_or(|healed| *healed >= LIMIT_MS) {
+        while tries.last().is_none_or(|healed| *healed >= LIMIT_MS) {
             // Who was ended by a try is another one now.
             let row = rows(&bench.status()?)?.swap_remove(index);
             let (found, healed, told) = heal(&mut bench, &row)?;
             println!("{:<44} {found:>9} {healed:>9}  {told}", row.name);
             assert!(told.contains(row.told), "{}: `{told}`", row.name);
             tries.push(healed);
+            ensure!(healed < LIMIT_MS || tries.len() < TRIES, "{}: healed only after {tries:?} ms", row.name);
         }
-        ensure!(tries.iter().any(|healed| *healed < LIMIT_MS), "healed only after {tries:?} ms");
     }
 
     let after = bench.processes()?;
