@@ -7,8 +7,11 @@ use anyhow::{Context as _, Result};
 use catenoid_e2e::Artefacts;
 use serde_json::Value;
 
-use super::sets::{ALL, Set};
+use super::sets::{ALL, SETS, Set};
 use crate::run;
+
+/// The package of the scenarios, and of what they are made with.
+const TESTS: &str = "catenoid-e2e";
 
 /// The packages of the workspace and their dependencies on each other.
 #[derive(Debug)]
@@ -84,12 +87,21 @@ impl Graph {
 
     /// Those of `paths` that the outcome of `set` depends on.
     pub(crate) fn touching(&self, set: &Set, paths: &[String]) -> Result<Vec<String>> {
-        let reached = self.reach(set)?;
+        let (reached, own) = (self.reach(set)?, set.file());
+        let of_another =
+            |path: &String| own.as_ref() != Some(path) && SETS.iter().any(|other| other.file().as_ref() == Some(path));
         let touches = |path: &&String| {
-            self.owner(path).is_some_and(|owner| reached.contains(owner))
+            self.owner(path).is_some_and(|owner| reached.contains(owner) && !of_another(path))
                 || ALL.iter().chain(set.paths).any(|folder| *path == folder || is_below(path, folder))
         };
         Ok(paths.iter().filter(touches).cloned().collect())
+    }
+
+    /// Those of them of which what is tested is made: all but the package of the tests.
+    pub(crate) fn made_of(&self, set: &Set, paths: &[String]) -> Result<Vec<String>> {
+        let mut touching = self.touching(set, paths)?;
+        touching.retain(|path| self.owner(path) != Some(TESTS));
+        Ok(touching)
     }
 
     /// The names of all packages.
@@ -161,6 +173,17 @@ mod tests {
         let touching = |runs| graph().touching(&set(runs), &all).unwrap();
         assert_eq!(touching(Runs::Fuzz), ["tool/src/a.rs", "base/src/a.rs", "helper/a.rs", "door/a.rs", "data/x"]);
         assert_eq!(touching(Runs::Mutants), ["tool/src/a.rs", "base/src/a.rs", "helper/a.rs", "data/x"]);
+    }
+
+    #[test]
+    fn a_scenario_does_not_depend_on_those_of_other_sets() {
+        let folder = "e2e/tests/scenarios";
+        let package = json!({"name": "tool", "manifest_path": "/w/e2e/Cargo.toml", "dependencies": []});
+        let graph = Graph::of(&json!({"workspace_root": "/w", "packages": [package]})).unwrap();
+        let all = ["soak", "power_cut", "confined", "bench/mod"].map(|name| format!("{folder}/{name}.rs"));
+        let touching = |runs| graph.touching(&set(runs), &all).unwrap();
+        assert_eq!(touching(Runs::Scenario("soak::vm_soak")), [&all[..1], &all[2..]].concat());
+        assert_eq!(touching(Runs::Fuzz), all[2..]);
     }
 
     #[test]

@@ -39,7 +39,7 @@ Without a name it lists the sets with their last runs.
 
   --share I/N    only this share, for several machines; all shares of a commit make a whole. Without it a set of
                  scenarios that can be shared runs a share on each processor at once
-  --resume       go on after the last case of a run that was stopped, at the same commit
+  --resume       go on after the last case of a run that was stopped, at the same commit or where only tests were changed
   --stale        list the sets that have to run again, and why
   --merge FILE   take in the shares that another machine recorded (its docs/figures/whole-NAME.json)
   --page         write docs/figures/README.md anew
@@ -240,11 +240,21 @@ impl Tree<'_> {
         Ok(!self.graph.touching(self.set, &changed)?.is_empty())
     }
 
+    /// Goes on with a run that was stopped: its seed, if what it ran on is the same.
+    fn resumable(&self, path: &Path, changed: bool) -> Result<u64> {
+        let text = fs::read_to_string(path).context("there is no run to go on with (hint: leave out --resume)")?;
+        same_run(&text, self.commit, changed, |other| {
+            let changed = Git(self.artefacts).changed_since(other)?;
+            let changed = changed.with_context(|| format!("the commit {other} of the run that was stopped is gone"))?;
+            self.graph.made_of(self.set, &changed)
+        })
+    }
+
     /// Runs a share; its outcome.
     fn ran(&self, share: (usize, usize), resume: bool, changed: bool) -> Result<Share> {
         let (artefacts, set, commit) = (self.artefacts, self.set, self.commit);
         let path = artefacts.state().join("whole").join(format!("{}-{}-of-{}.jsonl", set.name, share.0, share.1));
-        let seed = if resume { resumable(&path, commit, changed)? } else { fresh(&path)? };
+        let seed = if resume { self.resumable(&path, changed)? } else { fresh(&path)? };
         let begun = json!({"commit": commit, "changed": changed, "seed": seed});
         let went_well = {
             let mut progress = Progress::of(&path)?;
@@ -266,7 +276,7 @@ impl Tree<'_> {
             // A red one stays: the cases that it did not come to can still be done.
             fs::remove_file(&path).with_context(|| format!("failed to remove `{}`", path.display()))?;
         }
-        Ok(Share { commit: commit.to_owned(), changed, date, share, ..outcome })
+        Ok(Share { commit: commit.to_owned(), changed, date, share, note: parted(&text), ..outcome })
     }
 }
 
@@ -308,24 +318,36 @@ fn fresh(path: &Path) -> Result<u64> {
     Ok(SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?.as_secs())
 }
 
-/// Goes on with a run that was stopped: its seed, if it was at the same commit.
-fn resumable(path: &Path, commit: &str, changed: bool) -> Result<u64> {
-    let text = fs::read_to_string(path).context("there is no run to go on with (hint: leave out --resume)")?;
-    same_run(&text, commit, changed)
-}
-
-fn same_run(text: &str, commit: &str, changed: bool) -> Result<u64> {
+fn same_run(text: &str, commit: &str, changed: bool, differs: impl FnOnce(&str) -> Result<Vec<String>>) -> Result<u64> {
     let first: Value = serde_json::from_str(text.lines().next().unwrap_or_default()).unwrap_or_default();
     let begun = &first["begun"];
     let seed = begun["seed"].as_u64().context("the run that was stopped left nothing to go on with")?;
     let other = begun["commit"].as_str().unwrap_or_default();
+    let differs = if other == commit { Vec::new() } else { differs(other)? };
     ensure!(
-        other == commit,
-        "the run that was stopped was at {other}, and this is {commit} (hint: leave out --resume)"
+        differs.is_empty(),
+        "the run that was stopped was at {other}, and this is {commit}, with another {} (hint: leave out --resume)",
+        differs.join(", ")
     );
     let with_changes = changed || begun["changed"] != false;
     ensure!(!with_changes, "a tree with changes may be another one by now (hint: leave out --resume)");
     Ok(seed)
+}
+
+/// At which commits the cases of a run ended, if that was more than one.
+fn parted(text: &str) -> Option<String> {
+    let mut parts: Vec<(String, usize)> = Vec::new();
+    for line in text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+        match (line["begun"]["commit"].as_str(), parts.last_mut()) {
+            (Some(commit), last) if last.as_ref().is_none_or(|(before, _)| before != commit) => {
+                parts.push((commit.to_owned(), 0));
+            }
+            (None, Some((_, cases))) if line["done"].is_string() => *cases += 1,
+            _ => {}
+        }
+    }
+    let told: Vec<_> = parts.iter().map(|(commit, cases)| format!("{cases} cases ended at {commit}")).collect();
+    (told.len() > 1).then(|| format!("{}; in between only tests were changed", told.join(", ")))
 }
 
 /// Runs a scenario; whether it went well.
@@ -376,19 +398,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_is_resumed_at_its_own_commit_only() {
+    fn a_run_is_resumed_where_only_tests_were_changed() {
         let begun =
             |changed: bool| json!({"begun": {"commit": "a", "changed": changed, "seed": 7}, "at": 1}).to_string();
-        assert_eq!(same_run(&(begun(false) + "\n{\"done\":\"x\"}\n"), "a", false).unwrap(), 7);
+        let differs = |other: &str| Ok(if other == "a" { vec!["agent/src/a.rs".to_owned()] } else { Vec::new() });
+        assert_eq!(same_run(&(begun(false) + "\n{\"done\":\"x\"}\n"), "a", false, differs).unwrap(), 7);
+        assert_eq!(same_run(&begun(false), "b", false, |_| Ok(Vec::new())).unwrap(), 7);
         for (text, commit, changed, why) in [
-            (begun(false), "b", false, "was at a, and this is b"),
+            (begun(false), "b", false, "was at a, and this is b, with another agent/src/a.rs"),
             (begun(false), "a", true, "a tree with changes"),
             (begun(true), "a", false, "a tree with changes"),
             (String::new(), "a", false, "nothing to go on with"),
         ] {
-            let error = same_run(&text, commit, changed).unwrap_err().to_string();
+            let error = same_run(&text, commit, changed, differs).unwrap_err().to_string();
             assert!(error.contains(why), "{error}");
         }
+    }
+
+    #[test]
+    fn a_run_at_several_commits_says_so() {
+        let begun = |commit: &str| json!({"begun": {"commit": commit}}).to_string();
+        let done = json!({"done": "x", "kind": "y"}).to_string();
+        let text = |lines: &[&str]| lines.join("\n");
+        assert_eq!(parted(&text(&[&begun("a"), &done, &begun("a"), &done])), None);
+        assert_eq!(
+            parted(&text(&[&begun("a"), &done, &done, "{\"begun\":null}", &begun("b"), &done])).unwrap(),
+            "2 cases ended at a, 1 cases ended at b; in between only tests were changed"
+        );
     }
 
     #[test]

@@ -170,6 +170,12 @@ impl Set {
         (1..=shares).map(|share| (share, shares)).collect()
     }
 
+    /// The file that its scenario lies in, which has nothing to do with those of others.
+    pub(super) fn file(&self) -> Option<String> {
+        let Runs::Scenario(test) = self.runs else { return None };
+        test.split_once("::").map(|(module, _)| format!("e2e/tests/scenarios/{module}.rs"))
+    }
+
     /// Whether it is built with every optional dependency. Mutants are of the pure halves, which have none.
     pub(super) fn has_features(&self) -> bool {
         self.runs != Runs::Mutants
