@@ -39,7 +39,7 @@ use crate::{
     intake::{Intake, Target, chain},
     pass::{self, Pass},
     paths::{AGENT_END, ANCHORS, CONTROL, DATA, FOREIGN, LAUNCHER, LEDGER_COPY, RESET, RUN},
-    rooms::{self, Signals},
+    rooms,
     status::Snapshot,
     storage::{self, Restock},
     upkeep::Upkeep,
@@ -137,7 +137,7 @@ pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
         intake.go_on();
     }
     let containers = Arc::new(Containers::open(Paths::default(), Path::new(LAUNCHER))?);
-    let (doors, signals) = rooms::open(containers.clone(), generation, bell.clone())?;
+    let doors = rooms::open(containers.clone(), generation, bell.clone())?;
     let pass = Pass::new(doors, audit.clone(), gate);
     let (told, snapshot) = watch::channel(Arc::new(Snapshot::default()));
     let accepted = intake.watch();
@@ -150,8 +150,7 @@ pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
     let (targets, rung) = (accepted.clone(), bell.clone());
     let (turning, turns) = watch::channel(());
     let left = (records, restock);
-    let passing =
-        passes.spawn(move || reconcile((pass, signals), &upkeep, left, &targets, (&told, &turning, &alarm), rung));
+    let passing = passes.spawn(move || reconcile(pass, &upkeep, left, &targets, (&told, &turning, &alarm), rung));
     let passing = passing.map_err(|source| Error::Runtime { what: "no thread for the pass", source })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| Error::Runtime { what: "no runtime", source })?;
@@ -287,7 +286,7 @@ async fn show_life(mut life: Option<Life>, mut turns: watch::Receiver<()>) -> st
 
 /// Runs a pass whenever something wakes it.
 fn reconcile(
-    (mut pass, signals): (Pass, Signals),
+    mut pass: Pass,
     upkeep: &Upkeep,
     (mut records, mut restock): (Records, Restock),
     accepted: &watch::Receiver<Option<Arc<Target>>>,
@@ -300,8 +299,7 @@ fn reconcile(
     // The thread that does a pass's work is there for the next: its end would wake an agent that has nothing to do.
     runtime.worker_threads(1).thread_keep_alive(2 * LOOK_ANYWAY).enable_all();
     let runtime = runtime.build().map_err(broken("no runtime for the pass"))?;
-    let network = signals.announcements()?;
-    let mut wake = Wake::listen(bell, network).map_err(broken("nothing can wake the pass"))?;
+    let mut wake = Wake::listen(bell).map_err(broken("nothing can wake the pass"))?;
     let mut wall = clock::ahead_of_boot();
     loop {
         let ahead = clock::ahead_of_boot();
@@ -322,12 +320,8 @@ fn reconcile(
             told.send_replace(Arc::new(turn.snapshot));
             turn.ended.into_iter().for_each(|ended| upkeep.audit.note(ended));
             again = turn.again.into_iter().chain(upkeep.holds.next()).min();
-            // What happened before it was watched woke nobody: then the next pass looks at once.
-            let containers = target.manifest.containers.keys();
-            let any_file = wake.watch(rooms::watched(containers, &pass.observed().containers));
-            let (inside, any_inside) = signals.listen_inside(target, wake.take_inside());
-            wake.listen_inside(inside);
-            if any_file || any_inside {
+            // What happened before it was listened to woke nobody: then the next pass looks at once.
+            if turn.signals.is_some_and(|signals| wake.hear(signals)) {
                 continue;
             }
         }

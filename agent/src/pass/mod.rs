@@ -23,7 +23,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use catenoid_core::Retries;
+use catenoid_core::{Retries, Signals};
 use catenoid_house::{Doors, Observed, forecast, order};
 use catenoid_schema::{
     control::{Outcome, PlannedStep},
@@ -83,6 +83,8 @@ pub(crate) struct Turn {
     pub as_it_is_to_be: bool,
     /// What to tell once the snapshot is published.
     pub ended: Option<Happening>,
+    /// What tells of changes from now on; nothing new where not everything could be seen.
+    pub signals: Option<Signals>,
     /// When the next one is due at the latest, if a subject waits or something goes on by itself.
     pub again: Option<Instant>,
 }
@@ -126,18 +128,14 @@ impl Pass {
             steps.recovered(OBSERVE);
         }
         let (done, look) = steps.end();
+        let signals = went.is_ok().then(|| house.signals());
         let seen = went.is_ok().then(|| Seen::of(house, &wanted));
         let (mut snapshot, as_it_is_to_be) = self.report(target, held_back, own, seen);
         snapshot.keep_since(&self.snapshot, Some(target.manifest.metadata.sequence));
         let ended = self.ended(&snapshot, done);
         self.recovered(&snapshot).for_each(|recovered| self.audit.note(recovered));
         self.snapshot = snapshot.clone();
-        Turn { snapshot, as_it_is_to_be, ended, again: self.again().into_iter().chain(look).min() }
-    }
-
-    /// What was observed last.
-    pub(crate) fn observed(&self) -> &Observed {
-        &self.snapshot.observed
+        Turn { snapshot, as_it_is_to_be, ended, signals, again: self.again().into_iter().chain(look).min() }
     }
 
     /// When the next failed subject is due. One that fell due in the pass itself is due in a moment.

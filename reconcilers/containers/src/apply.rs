@@ -1,17 +1,17 @@
 //! Starts containers through the launcher, and ends them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use catenoid_core::{Applied, Reconciler, RoomError};
+use catenoid_core::{Applied, Reconciler, RoomError, Signals};
 use catenoid_kernel::{
     cgroup::{self, Hierarchy, Mark},
-    machine, namespace,
+    machine, name, namespace,
     process::{self, TICK_MILLISECONDS},
 };
 use catenoid_schema::{
@@ -22,7 +22,7 @@ use catenoid_schema::{
 };
 
 use crate::{
-    Observed, Paths, Planning, Step, exit,
+    Desired, Observed, Paths, Planning, Step, exit,
     log::{Follower, Tail},
     observe,
     order::{Answer, Failure, LaunchOrder, Request, Stage},
@@ -248,6 +248,11 @@ impl Reconciler for Containers {
     type Planner = Planning;
     type Error = Error;
 
+    /// A container that ended, by what PID 1 writes down, and by its leaf that became empty; one that was frozen by hand.
+    fn signals(&self, _: &Desired, observed: &Observed) -> Signals {
+        Signals { files: files(&self.shared.paths, observed), ..Signals::default() }
+    }
+
     async fn observe(&self) -> Result<Observed, Error> {
         let observed = self.blocking(|shared| {
             let mut waited = shared.waited.lock().unwrap_or_else(PoisonError::into_inner);
@@ -412,6 +417,18 @@ impl Shared {
     }
 }
 
+/// The files and folders of what was `observed`, also of those that are not in the manifest any more, and end.
+fn files(paths: &Paths, observed: &Observed) -> BTreeSet<PathBuf> {
+    let groups = paths.cgroup.join(name::CGROUP);
+    let mut files = BTreeSet::from([paths.exits()]);
+    for (container, there) in &observed.containers {
+        let group = groups.join(container.as_str());
+        files.extend(there.runs.keys().map(|launch| group.join(name::leaf(launch))));
+        files.insert(group);
+    }
+    files
+}
+
 /// signal(7).
 fn number(signal: StopSignal) -> i32 {
     match signal {
@@ -419,5 +436,39 @@ fn number(signal: StopSignal) -> i32 {
         StopSignal::Quit => 3,
         StopSignal::Kill => 9,
         StopSignal::Term => 15,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Container, Run, State};
+
+    /// Also one of which nothing is shown as a fact: its first process is gone, and its end is to wake the pass.
+    #[test]
+    fn every_leaf_that_was_observed_is_watched() {
+        let run = |state| Run {
+            leaf: 7,
+            state,
+            frozen: false,
+            astray: false,
+            outdated: false,
+            stop: None,
+            ends: 0,
+            steady: false,
+            stopping: None,
+            ending: false,
+        };
+        let running = State::Running { pid: 70, started: 5, since: None };
+        let runs = [("00000000000000aa", run(running)), ("00000000000000bb", run(State::Headless))];
+        let runs = runs.map(|(launch, run)| (launch.to_owned(), run)).into();
+        let name = |text: &str| text.parse::<Name>().unwrap();
+        let (web, db) = (Container { runs, last_exit: None }, Container::default());
+        let observed = Observed { containers: [(name("web"), web), (name("db"), db)].into() };
+        let files = files(&Paths::default(), &observed);
+        let groups = Path::new("/sys/fs/cgroup/catenoid");
+        let found: Vec<_> = files.iter().filter_map(|path| path.strip_prefix(groups).ok()?.to_str()).collect();
+        assert_eq!(found, ["db", "web", "web/run.00000000000000aa", "web/run.00000000000000bb"]);
+        assert!(files.contains(&Paths::default().exits()));
     }
 }

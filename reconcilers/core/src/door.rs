@@ -4,7 +4,7 @@ use std::pin::Pin;
 
 use catenoid_schema::status::Blame;
 
-use crate::{Applied, Planner, Reconciler, RoomError};
+use crate::{Applied, Planner, Reconciler, RoomError, Signals};
 
 /// A future of a trait that has values of many types.
 pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
@@ -23,6 +23,9 @@ pub trait Door<P: Planner> {
     /// As [`Reconciler::observe`], after [`Reconciler::look_for`].
     fn observe<'a>(&'a self, desired: &'a P::Desired) -> Boxed<'a, Result<P::Observed, Fault>>;
 
+    /// As [`Reconciler::signals`].
+    fn signals(&self, desired: &P::Desired, observed: &P::Observed) -> Signals;
+
     /// As [`Reconciler::apply`].
     fn apply<'a>(&'a self, step: &'a P::Step) -> Boxed<'a, Result<Applied, Fault>>;
 }
@@ -33,6 +36,10 @@ impl<P: Planner, R: Reconciler<Planner = P>> Door<P> for R {
             self.look_for(desired);
             Reconciler::observe(self).await.map_err(|error| fault(&error))
         })
+    }
+
+    fn signals(&self, desired: &P::Desired, observed: &P::Observed) -> Signals {
+        Reconciler::signals(self, desired, observed)
     }
 
     fn apply<'a>(&'a self, step: &'a P::Step) -> Boxed<'a, Result<Applied, Fault>> {

@@ -8,6 +8,7 @@
 mod door;
 mod plan;
 mod retry;
+mod signal;
 mod slot;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -15,6 +16,7 @@ pub mod testing;
 pub use door::{Boxed, Door, Fault, chain};
 pub use plan::{Plan, simulate};
 pub use retry::{Retries, Setback, Waiting};
+pub use signal::{Readiness, Signals, Source};
 pub use slot::{Room, Slot, Task};
 
 use std::{collections::BTreeMap, fmt, future::Future, path::PathBuf, sync::Arc, time::Duration};
@@ -137,6 +139,15 @@ pub trait Reconciler {
     /// Learns what is wanted, before it looks: a room that may hold more than can be listed looks for that.
     fn look_for(&self, _desired: &<Self::Planner as Planner>::Desired) {}
 
+    /// What tells of changes in this room from now on, with what is wanted of it and was observed last.
+    fn signals(
+        &self,
+        _desired: &<Self::Planner as Planner>::Desired,
+        _observed: &<Self::Planner as Planner>::Observed,
+    ) -> Signals {
+        Signals::default()
+    }
+
     /// Reads the kernel; changes nothing.
     fn observe(&self) -> impl Future<Output = Result<<Self::Planner as Planner>::Observed, Self::Error>>;
 
@@ -163,6 +174,14 @@ impl<R: Reconciler> Reconciler for Arc<R> {
 
     fn look_for(&self, desired: &<Self::Planner as Planner>::Desired) {
         R::look_for(self, desired);
+    }
+
+    fn signals(
+        &self,
+        desired: &<Self::Planner as Planner>::Desired,
+        observed: &<Self::Planner as Planner>::Observed,
+    ) -> Signals {
+        R::signals(self, desired, observed)
     }
 
     fn observe(&self) -> impl Future<Output = Result<<Self::Planner as Planner>::Observed, Self::Error>> {

@@ -7,7 +7,7 @@ use catenoid_schema::{
     status::{Subject, SubjectStatus},
 };
 
-use crate::{Applied, Boxed, Door, Fault, Plan, Planner, Setback, Step as _};
+use crate::{Applied, Boxed, Door, Fault, Plan, Planner, Setback, Signals, Step as _};
 
 /// The room `P`, between what is asked of it and what it holds. Its plan is made once from these, and again when one of them
 /// changed.
@@ -87,6 +87,9 @@ pub trait Room {
 
     /// [`Planner::status`].
     fn status(&self) -> Vec<SubjectStatus>;
+
+    /// [`crate::Reconciler::signals`]; none without a door.
+    fn signals(&self) -> Signals;
 }
 
 impl<'a, P: Planner> Slot<'a, P> {
@@ -215,5 +218,9 @@ impl<P: Planner> Room for Slot<'_, P> {
 
     fn status(&self) -> Vec<SubjectStatus> {
         P::status(&self.desired, &self.observed)
+    }
+
+    fn signals(&self) -> Signals {
+        self.door.map(|door| door.signals(self.asked, &self.observed)).unwrap_or_default()
     }
 }

@@ -2,15 +2,19 @@
 
 use std::{
     collections::BTreeSet,
+    io,
+    os::fd::{AsFd, BorrowedFd},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
-use catenoid_core::{Applied, Reconciler, RoomError};
+use catenoid_core::{Applied, Readiness, Reconciler, RoomError, Signals, Source};
 use catenoid_kernel::{
+    changes::MountTable,
     files::{self, Folder},
     loop_device::{self, LoopDevice},
     mount::{self, mount_image, unmount_all},
+    uevent,
     verity::{self, DeviceMapper},
     wait::Bell,
 };
@@ -169,6 +173,49 @@ struct Doors {
     /// Blobs that are looked up by their names.
     wanted: Mutex<BTreeSet<Digest>>,
     readings: Readings,
+    /// What announces devices and mounts, once it was asked for.
+    heard: Mutex<Option<[Arc<dyn Source>; 2]>>,
+}
+
+/// A device came or went, or was mapped anew; dm-verity found a block that is not what was signed.
+#[derive(Debug)]
+struct Devices(uevent::Announcements);
+
+impl AsFd for Devices {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Source for Devices {
+    fn drain(&self) -> io::Result<()> {
+        self.0.drain().map(drop)
+    }
+}
+
+/// Something was mounted or unmounted.
+#[derive(Debug)]
+struct Mounts(MountTable);
+
+impl AsFd for Mounts {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Source for Mounts {
+    fn drain(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// The kernel remembers what this open file was told of.
+    fn readiness(&self) -> Readiness {
+        Readiness::Exception
+    }
+}
+
+fn listen() -> io::Result<[Arc<dyn Source>; 2]> {
+    Ok([Arc::new(Devices(uevent::Announcements::listen()?)), Arc::new(Mounts(MountTable::open()?))])
 }
 
 impl Guests {
@@ -176,7 +223,8 @@ impl Guests {
     #[must_use]
     pub fn new(paths: &Paths, generation: Generation, bell: Bell) -> Self {
         let (data, mounts) = (paths.data.clone(), paths.run.join("guests"));
-        let doors = Doors { data, mounts, generation, wanted: Mutex::default(), readings: Readings::new(bell) };
+        let (wanted, heard, readings) = (Mutex::default(), Mutex::default(), Readings::new(bell));
+        let doors = Doors { data, mounts, generation, wanted, readings, heard };
         Self { doors: Arc::new(doors) }
     }
 
@@ -195,6 +243,16 @@ impl Reconciler for Guests {
         let images = desired.guests.values().map(|wanted| wanted.image);
         let wanted = images.chain(desired.guests.keys().copied()).chain(desired.unread.iter().copied()).collect();
         *self.doors.wanted.lock().unwrap_or_else(PoisonError::into_inner) = wanted;
+    }
+
+    fn signals(&self, _: &Desired, _: &Observed) -> Signals {
+        let files = [self.doors.data.clone(), self.doors.data.join("blobs")].into();
+        let mut heard = self.doors.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let (sources, unheard) = match heard.clone().map_or_else(listen, Ok) {
+            Ok(sources) => (heard.insert(sources).to_vec(), Vec::new()),
+            Err(error) => (Vec::new(), vec![format!("devices and mounts: {error}")]),
+        };
+        Signals { files, sources, unheard }
     }
 
     async fn observe(&self) -> Result<Observed, Error> {

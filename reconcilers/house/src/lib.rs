@@ -19,7 +19,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 pub use catenoid_core::Paths;
 #[cfg(feature = "testing")]
 use catenoid_core::testing::{Modelled, Record};
-use catenoid_core::{Asked, Door, Planner, Room, Slot};
+use catenoid_core::{Asked, Door, Planner, Room, Signals, Slot};
 use catenoid_schema::{
     digest::Digest,
     guest::Guest,
@@ -80,6 +80,14 @@ impl House<'_> {
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.rooms().iter().all(|room| room.is_idle())
+    }
+
+    /// What tells of changes in any room.
+    #[must_use]
+    pub fn signals(&self) -> Signals {
+        let mut all = Signals::default();
+        self.rooms().iter().for_each(|room| all.join(room.signals()));
+        all
     }
 
     /// What the rooms tell of every subject, each room for itself.

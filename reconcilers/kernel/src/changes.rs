@@ -64,10 +64,22 @@ impl AsFd for Changes {
     }
 }
 
-/// The mount table of this process, as a file that has an exceptional condition (`POLLPRI`) after each change.
-///
-/// # Errors
-/// If procfs is not mounted.
-pub fn mount_table() -> io::Result<File> {
-    File::open(PathBuf::from("/proc/self/mountinfo"))
+/// The mount table of this process, which has an exceptional condition (`POLLPRI`) after each change, until it is looked at.
+#[derive(Debug)]
+pub struct MountTable(File);
+
+impl MountTable {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// If procfs is not mounted.
+    pub fn open() -> io::Result<Self> {
+        File::open(PathBuf::from("/proc/self/mountinfo")).map(Self)
+    }
+}
+
+impl AsFd for MountTable {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
 }

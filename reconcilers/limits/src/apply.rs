@@ -1,12 +1,18 @@
 //! Makes, limits and removes groups.
 
-use std::{io, path::Path};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
-use catenoid_core::{Applied, Reconciler, RoomError};
-use catenoid_kernel::cgroup::{self, Hierarchy};
+use catenoid_core::{Applied, Reconciler, RoomError, Signals};
+use catenoid_kernel::{
+    cgroup::{self, Hierarchy},
+    name,
+};
 use catenoid_schema::status::Blame;
 
-use crate::{Control, Observed, Planning, Step, Value, observe};
+use crate::{Control, Desired, Observed, Planning, Step, Value, observe};
 
 /// Microseconds in which a container may use up its share of processors: the kernel's own default.
 const PERIOD: u64 = 100_000;
@@ -78,6 +84,8 @@ impl RoomError for Error {
 #[derive(Debug)]
 pub struct Limits {
     hierarchy: Hierarchy,
+    /// The folder of the containers' groups.
+    groups: PathBuf,
 }
 
 impl Limits {
@@ -89,13 +97,19 @@ impl Limits {
     pub fn open(base: &Path) -> Result<Self, Error> {
         let hierarchy = Hierarchy::open(base).map_err(Error::Prepare)?;
         hierarchy.prepare().map_err(Error::Prepare)?;
-        Ok(Self { hierarchy })
+        Ok(Self { hierarchy, groups: base.join(name::CGROUP) })
     }
 }
 
 impl Reconciler for Limits {
     type Planner = Planning;
     type Error = Error;
+
+    /// The files of a group tell of a limit that was changed by hand.
+    fn signals(&self, desired: &Desired, _: &Observed) -> Signals {
+        let groups = desired.containers.keys().map(|container| self.groups.join(container.as_str()));
+        Signals { files: groups.chain([self.groups.clone()]).collect(), ..Signals::default() }
+    }
 
     // [req->APS-04]
     async fn observe(&self) -> Result<Observed, Error> {

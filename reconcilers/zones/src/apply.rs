@@ -1,12 +1,14 @@
 //! Does the steps.
 
 use std::{
-    os::fd::{AsFd as _, OwnedFd},
+    collections::BTreeMap,
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use catenoid_core::{Applied, Reconciler, RoomError};
+use catenoid_core::{Applied, Reconciler, RoomError, Signals, Source, chain};
 use catenoid_kernel::{
     firewall,
     namespace::{self, inside},
@@ -112,17 +114,36 @@ impl RoomError for Error {
     }
 }
 
-/// What the kernel announces inside of a container's network namespace.
+/// What the kernel announces in one network namespace, of interfaces or of the firewall.
 #[derive(Debug)]
-pub struct Inside {
-    /// The number of the namespace.
-    pub namespace: u64,
-    /// Of its interfaces, and of its firewall.
-    pub announcements: [Announcements; 2],
+struct Heard {
+    announcements: Announcements,
+    /// Whether a container causes it.
+    inside: bool,
 }
 
-fn listen(net: &OwnedFd) -> Result<[Announcements; 2], Error> {
-    let open = || Ok([Announcements::of_links()?, Announcements::of_firewall()?]);
+impl AsFd for Heard {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.announcements.as_fd()
+    }
+}
+
+impl Source for Heard {
+    fn drain(&self) -> io::Result<()> {
+        self.announcements.drain().map(drop)
+    }
+
+    fn is_shaken(&self) -> bool {
+        self.inside
+    }
+}
+
+/// Of both.
+type Both = [Arc<Heard>; 2];
+
+fn listen(net: &OwnedFd, within: bool) -> Result<Both, Error> {
+    let heard = |announcements| Arc::new(Heard { announcements, inside: within });
+    let open = || Ok([heard(Announcements::of_links()?), heard(Announcements::of_firewall()?)]);
     inside(net.as_fd(), open).map_err(Error::Observe)?.map_err(Error::Links)
 }
 
@@ -137,6 +158,10 @@ struct Ground {
     run: PathBuf,
     /// The root network namespace.
     root: OwnedFd,
+    /// What is announced in it.
+    heard: Both,
+    /// What is announced in those of containers that can change theirs, with the number of the namespace. It keeps that alive.
+    inside: Mutex<BTreeMap<Name, (u64, Both)>>,
     known: Mutex<observe::Known>,
 }
 
@@ -145,34 +170,11 @@ impl Zones {
     /// private mount) for the folder that keeps the containers' namespaces: `<container>/user` and `<container>/net`.
     ///
     /// # Errors
-    /// [`Error::Observe`].
+    /// [`Error::Observe`], [`Error::Links`].
     pub fn open(run: &Path) -> Result<Self, Error> {
         let root = namespace::current().map_err(Error::Observe)?;
-        Ok(Self(Arc::new(Ground { run: run.to_owned(), root, known: Mutex::default() })))
-    }
-
-    /// Sockets on which the kernel announces changes of the root namespace's interfaces and firewall, for whoever wakes the
-    /// pass.
-    ///
-    /// # Errors
-    /// [`Error::Links`].
-    pub fn watch(&self) -> Result<[Announcements; 2], Error> {
-        listen(&self.0.root)
-    }
-
-    /// The same inside of the namespace that `container` has now; none if it has none. `held`, from before, is given back
-    /// if that is still the same namespace. It keeps the namespace alive as long as it is held.
-    ///
-    /// # Errors
-    /// [`Error::Observe`], [`Error::Links`].
-    pub fn watch_inside(&self, container: &Name, held: Option<Inside>) -> Result<Option<Inside>, Error> {
-        let folder = self.0.run.join(container.as_str());
-        let Some(net) = namespace::net(&folder).map_err(Error::Observe)? else { return Ok(None) };
-        let namespace = namespace::number(&net).map_err(Error::Observe)?;
-        if let Some(held) = held.filter(|held| held.namespace == namespace) {
-            return Ok(Some(held));
-        }
-        Ok(Some(Inside { namespace, announcements: listen(&net)? }))
+        let (heard, run) = (listen(&root, false)?, run.to_owned());
+        Ok(Self(Arc::new(Ground { run, root, heard, inside: Mutex::default(), known: Mutex::default() })))
     }
 
     /// The work blocks and changes namespaces, so it is not done on the threads that carry the agent.
@@ -193,6 +195,24 @@ impl Reconciler for Zones {
         self.0.known().are_free(&desired.free);
     }
 
+    /// Of the root namespace, and of those whose containers can change them by themselves.
+    fn signals(&self, desired: &Desired, _: &Observed) -> Signals {
+        let mut inside = lock(&self.0.inside);
+        let mut before = std::mem::take(&mut *inside);
+        let mut signals = Signals { sources: sources(&self.0.heard), ..Signals::default() };
+        for container in &desired.free {
+            match self.0.listen_inside(container, before.remove(container)) {
+                Ok(None) => {}
+                Ok(Some((number, both))) => {
+                    signals.sources.extend(sources(&both));
+                    inside.insert(container.clone(), (number, both));
+                }
+                Err(error) => signals.unheard.push(format!("the namespace of `{container}`: {}", chain(&error))),
+            }
+        }
+        signals
+    }
+
     async fn observe(&self) -> Result<Observed, Error> {
         self.blocking(|ground| observe::observe(&ground.run, &ground.root, &mut ground.known())).await
     }
@@ -203,9 +223,27 @@ impl Reconciler for Zones {
     }
 }
 
+fn sources(both: &Both) -> Vec<Arc<dyn Source>> {
+    both.iter().map(|heard| Arc::clone(heard) as Arc<dyn Source>).collect()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Ground {
     fn known(&self) -> MutexGuard<'_, observe::Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.known)
+    }
+
+    /// Listens in the namespace that `container` has now; none if it has none. What is `held` goes on if that is still the same.
+    fn listen_inside(&self, container: &Name, held: Option<(u64, Both)>) -> Result<Option<(u64, Both)>, Error> {
+        let Some(net) = namespace::net(&self.folder(container)).map_err(Error::Observe)? else { return Ok(None) };
+        let number = namespace::number(&net).map_err(Error::Observe)?;
+        match held.filter(|(before, _)| *before == number) {
+            Some(held) => Ok(Some(held)),
+            None => Ok(Some((number, listen(&net, true)?))),
+        }
     }
 
     fn apply(&self, step: &Step) -> Result<(), Error> {

@@ -46,7 +46,7 @@ mod settings;
 mod status;
 
 #[cfg(feature = "kernel")]
-pub use apply::{Error, Inside, Zones};
+pub use apply::{Error, Zones};
 pub use desired::{Desired, Joint, Uplink, desired};
 pub use plan::{
     ADVERTISED_MOST, Advertised, Bridge, Inner, Interface, Namespaces, Observed, Place, Planning, Port, Step,

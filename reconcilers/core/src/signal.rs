@@ -1,0 +1,51 @@
+//! What tells that something in a room may have changed. It only wakes the pass; the pass looks.
+
+use std::{collections::BTreeSet, fmt, io, os::fd::AsFd, path::PathBuf, sync::Arc};
+
+/// All that tells of changes in a room. What none of it tells of is found by the pass's timer.
+#[derive(Debug, Clone, Default)]
+pub struct Signals {
+    /// Files, and folders: what is written to them or to what lies in them, and what is made, moved or removed there.
+    pub files: BTreeSet<PathBuf>,
+    /// What is announced. One that was there before is the same one again.
+    pub sources: Vec<Arc<dyn Source>>,
+    /// What could not be listened to, for people.
+    pub unheard: Vec<String>,
+}
+
+/// A descriptor that is ready when it has something to tell.
+pub trait Source: AsFd + fmt::Debug + Send + Sync {
+    /// Forgets what it told.
+    ///
+    /// # Errors
+    /// If it is broken.
+    fn drain(&self) -> io::Result<()>;
+
+    /// By what it is ready.
+    fn readiness(&self) -> Readiness {
+        Readiness::Input
+    }
+
+    /// Whether a container can have it tell without end.
+    fn is_shaken(&self) -> bool {
+        false
+    }
+}
+
+/// When a descriptor has something to tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    /// There is something to read.
+    Input,
+    /// It has an exceptional condition (`POLLPRI`), which looking at it clears.
+    Exception,
+}
+
+impl Signals {
+    /// With all that tells of another room.
+    pub fn join(&mut self, other: Self) {
+        self.files.extend(other.files);
+        self.sources.extend(other.sources);
+        self.unheard.extend(other.unheard);
+    }
+}
