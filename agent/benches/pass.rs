@@ -19,6 +19,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use catenoid_containers::{Containers, Paths, Planning as Containing};
 use catenoid_core::{Planner, Reconciler};
 use catenoid_house::{Observed, Wanted, forecast, imagine};
+use catenoid_kernel::wait::Bell;
 use catenoid_limits::{Limits, Planning as Limiting};
 use catenoid_schema::digest::Digest;
 use catenoid_schema::guest::Guest;
@@ -181,7 +182,7 @@ async fn kernel(rounds: usize, sizes: &[usize]) -> Result<()> {
         let (run, cgroup) = (device.paths.run.clone(), device.paths.cgroup.clone());
         let zones = Zones::open(&run.join("namespaces"))?;
         let limits = Limits::open(&cgroup)?;
-        let containers = Containers::open(device.paths.clone(), Path::new("/nowhere"))?;
+        let containers = Containers::open(device.paths.clone(), Path::new("/nowhere"), Bell::new()?)?;
         let wanted = device.wanted();
         let started = Instant::now();
         let zones_steps = carry_out(&zones, &wanted.zones).await?;

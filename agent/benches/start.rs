@@ -23,6 +23,7 @@ use catenoid_containers::{Containers, Paths};
 use catenoid_core::Reconciler as _;
 use catenoid_kernel::cgroup::Hierarchy;
 use catenoid_kernel::seccomp::calls::{TABLE, Verdict};
+use catenoid_kernel::wait::Bell;
 use catenoid_kernel::{namespace, process};
 use catenoid_limits::{Control, Limits, Value};
 use catenoid_schema::digest::Digest;
@@ -127,7 +128,7 @@ impl Ours {
         let launcher = folder.join("catenoid-launcher");
         let zones = Zones::open(&paths.run.join("namespaces"))?;
         let limits = Limits::open(&paths.cgroup)?;
-        let containers = Containers::open(paths.clone(), &launcher)?;
+        let containers = Containers::open(paths.clone(), &launcher, Bell::new()?)?;
         let hierarchy = Hierarchy::open(&paths.cgroup)?;
         let order = order(&paths, folder, "again")?;
         namespace::make(BASE, 65_536)?.keep(&paths.run.join("namespaces/again"))?;
@@ -139,7 +140,7 @@ impl Ours {
     /// As on each start after the first: the pair of namespaces and the group are there.
     fn launch(&self) -> Result<Started> {
         let launch = self.order.id();
-        let request = serde_json::to_vec(&Request { launch: launch.clone(), order: self.order.clone() })?;
+        let request = serde_json::to_vec(&Request { launch: launch.clone(), order: self.order.clone(), check: None })?;
         let mut output = output(&self.order)?;
         self.hierarchy.make_leaf("again", &launch)?;
         let began = now()?;
@@ -173,6 +174,7 @@ impl Ours {
             order: Box::new(order),
             stop: Stop::default(),
             ends: 0,
+            checked: false,
         };
         self.containers.apply(&start).await?;
         let started = Started::read(began, &mut output)?;

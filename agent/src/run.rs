@@ -136,7 +136,7 @@ pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
         // There is no factory's manifest either that could stand in.
         intake.go_on();
     }
-    let containers = Arc::new(Containers::open(Paths::default(), Path::new(LAUNCHER))?);
+    let containers = Arc::new(Containers::open(Paths::default(), Path::new(LAUNCHER), bell.clone())?);
     let doors = rooms::open(containers.clone(), generation, bell.clone())?;
     let pass = Pass::new(doors, audit.clone(), gate);
     let (told, snapshot) = watch::channel(Arc::new(Snapshot::default()));

@@ -49,7 +49,7 @@ impl Agent {
         );
         store.settle().into_iter().map(storage::unsettled).for_each(|told| audit.note(told));
         let paths = Paths { run: data.to_owned(), cgroup: data.to_owned() };
-        let containers = Arc::new(Containers::open(paths, Path::new("/nowhere"))?);
+        let containers = Arc::new(Containers::open(paths, Path::new("/nowhere"), Bell::new()?)?);
         let (_, snapshot) = watch::channel(Arc::default());
         let text = || "fuzz".to_owned();
         let device = status::Device { serial, boot_id: text(), agent: text(), kernel: text() };

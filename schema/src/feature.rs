@@ -37,6 +37,23 @@ pub const FEATURES: &[Feature] =
             in_manifest: |manifest| manifest.containers.values().any(|container| !container.permits.is_empty()),
             in_guest: |guest| !guest.needs.is_empty(),
         },
+        Feature {
+            name: "health",
+            fields: &[
+                "Container.health",
+                "HealthCheck.exec",
+                "HealthCheck.tcp",
+                "HealthCheck.http",
+                "HealthCheck.every",
+                "HealthCheck.timeout",
+                "HealthCheck.failures",
+                "HealthCheck.start",
+                "HttpCheck.port",
+                "HttpCheck.path",
+            ],
+            in_manifest: |manifest| manifest.containers.values().any(|container| container.health.is_some()),
+            in_guest: |_| false,
+        },
     ];
 
 /// The most features that a document can require: far over what there will be.

@@ -133,7 +133,7 @@ impl Pass {
         let (mut snapshot, as_it_is_to_be) = self.report(target, held_back, own, seen);
         snapshot.keep_since(&self.snapshot, Some(target.manifest.metadata.sequence));
         let ended = self.ended(&snapshot, done);
-        self.recovered(&snapshot).for_each(|recovered| self.audit.note(recovered));
+        self.turned(&snapshot).for_each(|turned| self.audit.note(turned));
         self.snapshot = snapshot.clone();
         Turn { snapshot, as_it_is_to_be, ended, signals, again: self.again().into_iter().chain(look).min() }
     }

@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use catenoid_core::{HELD_BACK, RECOVERED};
+use catenoid_core::{HELD_BACK, TURNS};
 use catenoid_house::{House, Observed, Wanted, forecast};
 use catenoid_schema::{
     control::PlannedStep,
@@ -133,13 +133,16 @@ impl Pass {
         (done > 0 || !same).then(told)
     }
 
-    /// What was seen in the last pass, and had not recovered yet.
-    pub(super) fn recovered<'a>(&'a self, snapshot: &'a Snapshot) -> impl Iterator<Item = Happening> + 'a {
-        let told = |status: &'a SubjectStatus| status.conditions.iter().find(|condition| condition.reason == RECOVERED);
-        snapshot.subjects.iter().filter_map(move |status| {
-            let condition = told(status)?;
-            let is_new = self.snapshot.subject(&status.subject).is_some_and(|before| told(before).is_none());
-            is_new.then(|| Happening::by_device(RECOVERED, Some(status.subject.clone()), condition.message.clone()))
+    /// What was seen in the last pass already, and has failed or recovered since.
+    pub(super) fn turned<'a>(&'a self, snapshot: &'a Snapshot) -> impl Iterator<Item = Happening> + 'a {
+        fn told<'a>(status: &'a SubjectStatus, turn: &str) -> Option<&'a Condition> {
+            status.conditions.iter().find(|condition| condition.reason == turn)
+        }
+        let turns = |status: &'a SubjectStatus| TURNS.into_iter().map(move |turn| (status, turn));
+        snapshot.subjects.iter().flat_map(turns).filter_map(|(status, turn)| {
+            let condition = told(status, turn)?;
+            let is_new = self.snapshot.subject(&status.subject).is_some_and(|before| told(before, turn).is_none());
+            is_new.then(|| Happening::by_device(turn, Some(status.subject.clone()), condition.message.clone()))
         })
     }
 }

@@ -18,14 +18,23 @@ const QUICK: &str = "  quick:
     command: [/bin/sh, -c, \"trap 'exit 0' TERM; while :; do busybox sleep 1; done\"]
     limits: { memory: 16MiB, cpu: 0.25, pids: 16 }
 ";
+/// It is asked whether it works, and does not answer.
+const SILENT: &str = "  silent:
+    guest: tiny
+    command: [/bin/sh, -c, \"while :; do busybox sleep 1; done\"]
+    restart: never
+    limits: { memory: 16MiB, cpu: 0.25, pids: 16 }
+    health: { exec: [/bin/sh, -c, \"busybox sleep 1000\"], every: 1s, timeout: 30s, failures: 1, start: 0s }
+";
 /// Milliseconds by which c0 may start later beside a container that ends than beside none: far less than that one's grace. It ended
 /// twice in a row by then, for which there is a pause of half a second, and the machine may have more to do.
 const LATER_MS: u64 = 5_000;
 /// The last lines of the audit log that cover the end of c0 and its next start.
 const LINES: usize = 60;
 
-/// A container that ignores what it is asked, for its grace of 60 s: c0's end heals in its usual time meanwhile, another manifest
-/// is accepted and starts what it has, and who is asked to end does not run under the next manifest as if nothing was.
+/// A container that ignores what it is asked, for its grace of 60 s, and one whose health checks get no answer: c0's end heals in its
+/// usual time meanwhile, another manifest is accepted and starts what it has, and who is asked to end does not run under the next
+/// manifest as if nothing was.
 ///
 /// [req->CR-7.2]
 #[test]
@@ -41,7 +50,7 @@ fn vm_long_steps_hold_nobody() -> Result<()> {
     let usual = end_of_c0(&mut bench)?;
 
     let since = bench.status()?.last_event;
-    apply(&bench, &sign(&bench, 2, "")?, "")?;
+    apply(&bench, &sign(&bench, 2, SILENT)?, "")?;
     bench.event(since, "it is asked", |event| {
         event.message == "containers: ask container `stubborn` to end with SIGTERM"
     })?;
@@ -52,7 +61,7 @@ fn vm_long_steps_hold_nobody() -> Result<()> {
     ensure!(meanwhile <= usual + LATER_MS, "c0 waits for another container");
 
     let since = bench.status()?.last_event;
-    apply(&bench, &sign(&bench, 3, QUICK)?, "")?;
+    apply(&bench, &sign(&bench, 3, &(SILENT.to_owned() + QUICK))?, "")?;
     bench.event(since, "it starts", |event| event.message.starts_with("containers: start container `quick`"))?;
     let now = bench.processes()?;
     ensure!(now.get("stubborn") == before.get("stubborn"), "its time is not over: {now:?}");

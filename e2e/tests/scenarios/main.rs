@@ -17,6 +17,7 @@ mod disk_holder;
 mod drift;
 mod exhaustion;
 mod first_manifest;
+mod health;
 mod hostile_c0;
 mod long_steps;
 mod network;

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -13,6 +13,7 @@ use catenoid_kernel::{
     cgroup::{self, Hierarchy, Mark},
     machine, name, namespace,
     process::{self, TICK_MILLISECONDS},
+    wait::Bell,
 };
 use catenoid_schema::{
     manifest::{Stop, StopSignal},
@@ -22,7 +23,9 @@ use catenoid_schema::{
 };
 
 use crate::{
-    Desired, Observed, Paths, Planning, Step, exit,
+    Desired, Observed, Paths, Planning, Step,
+    check::Checks,
+    exit,
     log::{Follower, Tail},
     observe,
     order::{Answer, Failure, LaunchOrder, Request, Stage},
@@ -168,6 +171,10 @@ pub struct Containers {
     shared: Arc<Shared>,
     /// Who reads the output of what runs.
     followers: Mutex<BTreeMap<Name, Follower>>,
+    /// Who asks what runs whether it works.
+    checks: Mutex<Checks>,
+    /// What is wanted, as it was told last.
+    wanted: Mutex<Desired>,
 }
 
 #[derive(Debug)]
@@ -194,19 +201,20 @@ enum Ending {
 }
 
 impl Containers {
-    /// Opens the hierarchy of control groups; `launcher` is the path of the launcher.
+    /// Opens the hierarchy of control groups; `launcher` is the path of the launcher, `bell` wakes the pass.
     ///
     /// # Errors
     /// [`Error::Open`].
-    pub fn open(paths: Paths, launcher: &Path) -> Result<Self, Error> {
+    pub fn open(paths: Paths, launcher: &Path, bell: Bell) -> Result<Self, Error> {
         let hierarchy = Hierarchy::open(&paths.cgroup).map_err(Error::Open)?;
         let up = i64::try_from(process::ticks_since_boot() * TICK_MILLISECONDS / 1000).unwrap_or_default();
         let now = exit::now();
         let booted = Timestamp::from_seconds(now.seconds() - up).unwrap_or(now);
         let waited = Mutex::default();
         let (identity, launcher) = (process::program(launcher), launcher.to_owned());
-        let shared = Shared { hierarchy, paths, launcher, identity, booted, waited };
-        Ok(Self { shared: Arc::new(shared), followers: Mutex::default() })
+        let checks = Checks::new(Hierarchy::open(&paths.cgroup).map_err(Error::Open)?, launcher.clone(), bell);
+        let shared = Arc::new(Shared { hierarchy, paths, launcher, identity, booted, waited });
+        Ok(Self { shared, followers: Mutex::default(), checks: Mutex::new(checks), wanted: Mutex::default() })
     }
 
     /// The last part of what `container` wrote to its standard output and error, since the agent started; `None` if it
@@ -230,8 +238,8 @@ impl Containers {
         Ok(())
     }
 
-    fn followers(&self) -> std::sync::MutexGuard<'_, BTreeMap<Name, Follower>> {
-        self.followers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn followers(&self) -> MutexGuard<'_, BTreeMap<Name, Follower>> {
+        lock(&self.followers)
     }
 
     /// Does blocking work on a thread for that, so that the agent keeps answering.
@@ -247,6 +255,13 @@ impl Containers {
 impl Reconciler for Containers {
     type Planner = Planning;
     type Error = Error;
+
+    fn look_for(&self, desired: &Desired) {
+        let mut wanted = lock(&self.wanted);
+        if *wanted != *desired {
+            wanted.clone_from(desired);
+        }
+    }
 
     /// A container that ended, by what PID 1 writes down, and by its leaf that became empty; one that was frozen by hand.
     fn signals(&self, _: &Desired, observed: &Observed) -> Signals {
@@ -266,6 +281,7 @@ impl Reconciler for Containers {
         });
         let observed = observed.await?;
         self.follow(&observed)?;
+        lock(&self.checks).follow(&lock(&self.wanted), &observed);
         Ok(observed)
     }
 
@@ -287,7 +303,7 @@ impl Reconciler for Containers {
                     .remove_leaf(container.as_str(), &launch)
                     .map_err(|source| Error::End { container, source }),
                 Step::Agree { container, launch, stop } => shared.agree(&container, &launch, stop),
-                Step::Start { launch, order, stop, ends } => shared.start(launch, *order, stop, ends),
+                Step::Start { launch, order, stop, ends, .. } => shared.start(launch, *order, stop, ends),
             }
             .map(|()| Applied::Done)
         })
@@ -393,7 +409,7 @@ impl Shared {
             marked.map_err(|source| Error::MakeLeaf { container: container.clone(), source })?;
         }
         self.agree(&container, &launch, stop)?;
-        let request = Request { launch, order };
+        let request = Request { launch, order, check: None };
         let answer = self.launch(&request, &container);
         if answer.is_err() {
             // An empty leaf would tell of a run that never was. If it cannot be removed it tells of what is left in it.
@@ -412,9 +428,13 @@ impl Shared {
         match serde_json::from_slice(&output.stdout) {
             Ok(Answer::Started { .. }) => Ok(()),
             Ok(Answer::Failed(failure)) => Err(Error::Start { container: container(), failure }),
-            Err(_) => Err(Error::NoAnswer { container: container() }),
+            Ok(Answer::Checked { .. }) | Err(_) => Err(Error::NoAnswer { container: container() }),
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The files and folders of what was `observed`, also of those that are not in the manifest any more, and end.
@@ -458,6 +478,7 @@ mod tests {
             steady: false,
             stopping: None,
             ending: false,
+            checked: None,
         };
         let running = State::Running { pid: 70, started: 5, since: None };
         let runs = [("00000000000000aa", run(running)), ("00000000000000bb", run(State::Headless))];

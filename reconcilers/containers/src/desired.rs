@@ -7,7 +7,7 @@ use catenoid_schema::{
     allocate,
     digest::Digest,
     guest::{Guest, Root},
-    manifest::{Capability, Container, ContainerRole, Manifest, Restart, Stop},
+    manifest::{Capability, Container, ContainerRole, HealthCheck, Manifest, Restart, Stop},
     name::Name,
     status::{Kind, Subject},
 };
@@ -64,6 +64,9 @@ pub struct Launch {
     pub restart: Restart,
     /// How it is asked to end.
     pub stop: Stop,
+    /// How it is asked whether it works.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthCheck>,
 }
 
 impl Desired {
@@ -113,7 +116,8 @@ pub fn desired(manifest: &Manifest, guests: &BTreeMap<Name, (Digest, Guest)>, pa
             return waiting("there is no id range left".to_owned());
         };
         let order = order(name, container, *digest, guest, *base, paths);
-        Wanted::Ready(Box::new(Launch { id: order.id(), order, restart: container.restart, stop: container.stop }))
+        let (id, health) = (order.id(), container.health.clone());
+        Wanted::Ready(Box::new(Launch { id, order, restart: container.restart, stop: container.stop, health }))
     };
     Desired { containers: manifest.containers.iter().map(|(name, c)| (name.clone(), wanted(name, c))).collect() }
 }

@@ -1,6 +1,7 @@
 //! How often in a row a container failed, and for how long its next start waits.
 //!
-//! A run fails when it ends in any way but by itself with 0, or sooner than [`EARLY`] after its start. The count is written
+//! A run fails when it ends in any way but by itself with 0, or sooner than [`EARLY`] after its start, or when its health checks fail
+//! and it is started again for that. The count is written
 //! down with each run as it is started (an attribute of its leaf), so it is observed, and outlives the agent. It is of one
 //! launch: another version of the container, one that was ordered to end, and a device that was booted begin anew. So does a
 //! run that lasted for [`STEADY`].
@@ -13,8 +14,8 @@ use catenoid_schema::units::Span;
 use crate::{
     Desired, Launch, Observed, Run, State, Wanted,
     exit::{End, Exit},
-    plan::rests,
-    status::{subject, words},
+    plan::{failed, rests},
+    status::{subject, unhealthy, words},
 };
 
 /// A container that ends sooner than this after its start did not work, whatever it says: as docker has it.
@@ -31,21 +32,29 @@ const LONGEST: Duration = Duration::from_secs(300);
 /// The same of a core container, by which alone the device can be spoken to.
 const LONGEST_OF_CORE: Duration = Duration::from_secs(10);
 
-/// The failures in a row once `run` is over.
-pub(crate) fn after(run: &Run) -> u32 {
+/// The failures in a row once `run`, which is of `launch`, is over.
+pub(crate) fn after(launch: &Launch, run: &Run) -> u32 {
     match &run.state {
+        // Also while it ends: that is why it was asked to.
+        _ if failed(launch, run) => {
+            if run.steady {
+                1
+            } else {
+                run.ends.saturating_add(1)
+            }
+        }
         // On purpose, too: however it ended.
         _ if run.stopping.is_some() => 0,
         // It is replaced, on purpose.
         State::Running { .. } => 0,
         State::Headless => run.ends.saturating_add(1),
-        State::Ended { exit } if !failed(exit.as_ref()) => 0,
+        State::Ended { exit } if !ended_ill(exit.as_ref()) => 0,
         State::Ended { exit: Some(exit) } if exit.ran >= STEADY => 1,
         State::Ended { .. } => run.ends.saturating_add(1),
     }
 }
 
-fn failed(exit: Option<&Exit>) -> bool {
+fn ended_ill(exit: Option<&Exit>) -> bool {
     exit.is_none_or(|exit| exit.end != End::Code(0) || exit.ran < EARLY)
 }
 
@@ -67,14 +76,15 @@ pub(crate) fn setbacks(desired: &Desired, observed: &Observed) -> Vec<Setback> {
         let run = observed.containers.get(name).and_then(|container| container.runs.get(&launch.id));
         let Some(run) = run.filter(|run| run.stopping.is_none()) else { continue };
         let what = match &run.state {
+            State::Running { .. } if failed(launch, run) => unhealthy(run.checked.as_ref()),
             State::Running { .. } => continue,
-            State::Ended { exit } if rests(launch.restart, exit.as_ref()) || !failed(exit.as_ref()) => continue,
+            State::Ended { exit } if rests(launch.restart, exit.as_ref()) || !ended_ill(exit.as_ref()) => continue,
             State::Ended { exit } => words(exit.as_ref()),
             State::Headless if run.ending => continue,
             // Whose end takes long fails like any other.
             State::Headless => "its first process ended, and others of it did not".to_owned(),
         };
-        let failures = after(run);
+        let failures = after(launch, run);
         let message = format!("{what}; {}", counted(failures));
         setbacks.push(Setback { subject: subject(name), id: run.leaf, pause: pause(launch, failures), message });
     }

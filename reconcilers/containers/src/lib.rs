@@ -13,6 +13,8 @@
 
 #[cfg(feature = "kernel")]
 mod apply;
+#[cfg(feature = "kernel")]
+mod check;
 mod desired;
 pub mod exit;
 mod history;
@@ -30,4 +32,4 @@ pub use catenoid_core::Paths;
 pub use desired::{Desired, Launch, Wanted, desired};
 #[cfg(feature = "kernel")]
 pub use log::Tail;
-pub use plan::{Container, Observed, Planning, Run, State, Step, Stopping};
+pub use plan::{Checked, Container, Observed, Planning, Run, State, Step, Stopping};

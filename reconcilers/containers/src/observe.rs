@@ -74,8 +74,8 @@ pub(crate) fn observe(
                 State::Headless | State::Ended { .. } => false,
             };
             // Of one without a mark nothing is known: a version before marks started it.
-            let marks = [Mark::Launcher, Mark::Stop, Mark::Ends, Mark::Deadline];
-            let [started_by, stop, ends, deadline] = hierarchy.marked(&group, &leaf.launch_id, marks)?;
+            let marks = [Mark::Launcher, Mark::Stop, Mark::Ends, Mark::Deadline, Mark::Checked];
+            let [started_by, stop, ends, deadline, checked] = hierarchy.marked(&group, &leaf.launch_id, marks)?;
             let outdated = matches!(state, State::Running { .. }) && started_by.is_some_and(|mark| mark != launcher);
             let stop = stop.and_then(|mark| serde_json::from_str(&mark).ok());
             let ends = ends.and_then(|mark| mark.parse().ok()).unwrap_or_default();
@@ -83,7 +83,8 @@ pub(crate) fn observe(
             let stopping = deadline
                 .and_then(|mark| mark.parse().ok())
                 .map(|milliseconds: u64| Stopping { until: after(booted, milliseconds) });
-            let run = Run { leaf: id, state, frozen, astray, outdated, stop, ends, steady, stopping, ending };
+            let checked = checked.and_then(|mark| serde_json::from_str(&mark).ok());
+            let run = Run { leaf: id, state, frozen, astray, outdated, stop, ends, steady, stopping, ending, checked };
             runs.insert(leaf.launch_id, run);
         }
         let last_exit = exit::read(&paths.exits(), &name)?;

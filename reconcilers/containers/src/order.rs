@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
 };
 
-use catenoid_schema::{cbor, digest::Digest, guest::Need, name::Name, units::ByteSize};
+use catenoid_schema::{cbor, digest::Digest, guest::Need, manifest::HealthCheck, name::Name, units::ByteSize};
 use serde::{Deserialize, Serialize};
 
 /// The most bytes of a request: command and environment have 64 KiB each in descriptor and manifest, which JSON can
@@ -91,8 +91,23 @@ impl LaunchOrder {
 pub struct Request {
     /// The name of the launch and so of the leaf.
     pub launch: String,
-    /// What to start.
+    /// What to start, or what was started.
     pub order: LaunchOrder,
+    /// Whether it is not to be started but asked whether it works.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<Check>,
+}
+
+/// What to ask a container that runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Check {
+    /// The pid of its first process.
+    pub pid: u32,
+    /// When that started, in clock ticks after boot.
+    pub started: u64,
+    /// In which way.
+    pub health: HealthCheck,
 }
 
 /// What the launcher writes, as one line of JSON, on its standard output.
@@ -104,8 +119,15 @@ pub enum Answer {
         /// The container's first process.
         pid: u32,
     },
-    /// It was not, and nothing of the container is left.
+    /// It was not, and nothing of the container is left; or it could not be asked.
     Failed(Failure),
+    /// It was asked whether it works.
+    Checked {
+        /// Whether it does.
+        passed: bool,
+        /// What it said, or how it failed.
+        said: String,
+    },
 }
 
 /// Where and why a launch ended.
@@ -136,6 +158,8 @@ pub enum Stage {
     Confine,
     /// Inside: the program.
     Execute,
+    /// The way into a container that runs.
+    Join,
 }
 
 impl std::fmt::Display for Stage {
@@ -147,6 +171,7 @@ impl std::fmt::Display for Stage {
             Self::Mount => "mount",
             Self::Confine => "confine",
             Self::Execute => "execute",
+            Self::Join => "join",
         })
     }
 }

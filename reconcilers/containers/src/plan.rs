@@ -71,6 +71,27 @@ pub struct Run {
     /// Whether its first process is gone, all others were killed with it, and are not gone yet.
     #[serde(default, skip_serializing_if = "is_false")]
     pub ending: bool,
+    /// What came of asking it whether it works.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checked: Option<Checked>,
+}
+
+/// What came of the checks of a run so far, as it is written down with its leaf.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Checked {
+    /// Whether one passed.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub passed: bool,
+    /// How many failed since then, of those that count.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub failures: u32,
+    /// After how many failures, of a run that did not work any more, the last one passed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub recovered: u32,
+    /// What the last one that failed said.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub said: String,
 }
 
 /// A run that was asked to end.
@@ -171,6 +192,9 @@ pub enum Step {
         stop: Stop,
         /// How often in a row the runs before it failed.
         ends: u32,
+        /// Whether it is asked whether it works.
+        #[serde(skip_serializing_if = "is_false")]
+        checked: bool,
     },
 }
 
@@ -203,12 +227,15 @@ impl catenoid_core::Step for Step {
                     run.stop = Some(*stop);
                 }
             }
-            Self::Start { launch, stop, ends, .. } => {
+            Self::Start { launch, stop, ends, checked, .. } => {
                 // The kernel will say which pid, leaf and moment.
                 let state = State::Running { pid: 0, started: 0, since: None };
                 let (frozen, astray, outdated, steady) = (false, false, false, false);
                 let (leaf, stop, ends, stopping) = (0, Some(*stop), *ends, None);
-                let run = Run { leaf, state, frozen, astray, outdated, stop, ends, steady, stopping, ending: false };
+                // As if it worked: that is what it is started for.
+                let checked = checked.then(|| Checked { passed: true, ..Checked::default() });
+                let ending = false;
+                let run = Run { leaf, state, frozen, astray, outdated, stop, ends, steady, stopping, ending, checked };
                 container.runs.insert(launch.clone(), run);
             }
         }
@@ -327,7 +354,7 @@ impl Planner for Planning {
         for (name, launch) in ready {
             let run = observed.containers.get(name).and_then(|container| container.runs.get(&launch.id));
             match run {
-                Some(run) if over(launch, run) => establish.push(start(launch, history::after(run))),
+                Some(run) if over(launch, run) => establish.push(start(launch, history::after(launch, run))),
                 None => establish.push(start(launch, 0)),
                 Some(run @ Run { state: State::Running { .. }, .. }) => {
                     let (container, id) = (name.clone(), launch.id.clone());
@@ -348,10 +375,22 @@ impl Planner for Planning {
         if of == GUESTS { desired.needs() } else { Vec::new() }
     }
 
-    /// Containers that end: what comes then is not known yet.
-    fn lacking(_: &Desired, observed: &Observed) -> BTreeMap<String, String> {
-        let ends = observed.containers.iter().filter(|(_, container)| container.runs.values().any(|run| run.ending));
-        ends.map(|(name, _)| (name.to_string(), format!("container `{name}` ends"))).collect()
+    /// Containers that end, for what comes then is not known yet; and those that run, and do not work or did not show it yet.
+    fn lacking(desired: &Desired, observed: &Observed) -> BTreeMap<String, String> {
+        let lacks = |name: &Name, container: &Container| {
+            if container.runs.values().any(|run| run.ending) {
+                return Some(format!("container `{name}` ends"));
+            }
+            let Some(Wanted::Ready(launch)) = desired.containers.get(name) else { return None };
+            let run = container.runs.get(&launch.id).filter(|run| matches!(run.state, State::Running { .. }))?;
+            match health(launch, run) {
+                Works::Yes => None,
+                Works::NotYet => Some(format!("container `{name}` has not passed its health check yet")),
+                Works::No => Some(format!("container `{name}` fails its health check")),
+            }
+        };
+        let containers = observed.containers.iter();
+        containers.filter_map(|(name, container)| Some((name.to_string(), lacks(name, container)?))).collect()
     }
 
     fn let_wait(desired: &mut Desired, subject: &Subject, reason: &str) {
@@ -374,9 +413,7 @@ impl Planner for Planning {
 /// Whether `run`, which is of `launch`, is all that is wanted.
 pub(crate) fn fits(launch: &Launch, run: &Run) -> bool {
     match &run.state {
-        State::Running { .. } => {
-            !run.frozen && !run.astray && !run.outdated && run.stopping.is_none() && agrees(launch, run)
-        }
+        State::Running { .. } => !run.frozen && !over(launch, run) && agrees(launch, run),
         State::Headless => false,
         State::Ended { exit } => run.stopping.is_none() && rests(launch.restart, exit.as_ref()),
     }
@@ -391,10 +428,37 @@ fn agrees(launch: &Launch, run: &Run) -> bool {
 /// is nothing that its manifest says, however it ended.
 fn over(launch: &Launch, run: &Run) -> bool {
     match &run.state {
-        State::Running { .. } => run.astray || run.outdated || run.stopping.is_some(),
+        State::Running { .. } => run.astray || run.outdated || run.stopping.is_some() || failed(launch, run),
         State::Headless => !run.ending,
         State::Ended { exit } => run.stopping.is_some() || !rests(launch.restart, exit.as_ref()),
     }
+}
+
+/// Whether a container that runs works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Works {
+    /// It does, as far as it is asked.
+    Yes,
+    /// No check of it passed yet.
+    NotYet,
+    /// As many checks in a row failed as its manifest says.
+    No,
+}
+
+/// What the checks of `run`, which is of `launch`, have come to.
+pub(crate) fn health(launch: &Launch, run: &Run) -> Works {
+    match (&launch.health, &run.checked) {
+        (None, _) => Works::Yes,
+        (Some(health), Some(checked)) if checked.failures >= health.failures => Works::No,
+        (Some(_), Some(checked)) if checked.passed => Works::Yes,
+        (Some(_), _) => Works::NotYet,
+    }
+}
+
+/// Whether `run`, which is of `launch`, does not work and is to be started again for that: as systemd has it with what its
+/// watchdog finds.
+pub(crate) fn failed(launch: &Launch, run: &Run) -> bool {
+    launch.restart != Restart::Never && health(launch, run) == Works::No
 }
 
 /// Whether a container that ended by itself stays so. An end that nobody recorded is no success.
@@ -407,7 +471,8 @@ pub(crate) fn rests(restart: Restart, exit: Option<&Exit>) -> bool {
 }
 
 fn start(launch: &Launch, ends: u32) -> Step {
-    Step::Start { launch: launch.id.clone(), order: Box::new(launch.order.clone()), stop: launch.stop, ends }
+    let (id, order, checked) = (launch.id.clone(), Box::new(launch.order.clone()), launch.health.is_some());
+    Step::Start { launch: id, order, stop: launch.stop, ends, checked }
 }
 
 /// Everything is asked to end before anything is waited for, so that several end at the same time.

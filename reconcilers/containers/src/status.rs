@@ -1,6 +1,6 @@
 //! What to tell about each container.
 
-use catenoid_core::{HELD_BACK, RECOVERED};
+use catenoid_core::{HELD_BACK, RECOVERED, UNHEALTHY};
 use catenoid_schema::{
     name::Name,
     status::{Blame, Condition, Facts, Health, Kind, Subject, SubjectStatus, Sync},
@@ -8,10 +8,10 @@ use catenoid_schema::{
 };
 
 use crate::{
-    Container, Desired, Launch, Observed, State, Stopping, Wanted,
+    Checked, Container, Desired, Launch, Observed, Run, State, Stopping, Wanted,
     exit::{End, Exit},
     history::{self, LOOP, STEADY, counted},
-    plan::{fits, rests},
+    plan::{Works, failed, fits, health, rests},
 };
 
 /// The subject that `container` is told under.
@@ -64,7 +64,12 @@ fn ready(name: &Name, launch: &Launch, container: &Container) -> SubjectStatus {
             (Health::Suspended, Condition::new("Frozen", "its processes are frozen, not running".to_owned(), None))
         }
         State::Running { pid, .. } => {
-            let health = if run.ends >= LOOP && !run.steady { Health::Degraded } else { Health::Healthy };
+            let health = match health(launch, run) {
+                Works::No => Health::Degraded,
+                _ if run.ends >= LOOP && !run.steady => Health::Degraded,
+                Works::NotYet => Health::Progressing,
+                Works::Yes => Health::Healthy,
+            };
             (health, Condition::new("Running", format!("it runs as process {pid}"), None))
         }
         State::Headless if run.ending => {
@@ -78,12 +83,15 @@ fn ready(name: &Name, launch: &Launch, container: &Container) -> SubjectStatus {
         State::Ended { exit } => ended(launch, exit.as_ref()),
     };
     let mut conditions = vec![first];
+    if matches!(run.state, State::Running { .. }) {
+        conditions.extend(checked(launch, run));
+    }
     if matches!(run.state, State::Running { .. })
         && let Some(exit) = &container.last_exit
     {
         conditions.push(Condition::new("LastExit", format!("the run before {}", ran(exit)), None));
     }
-    let failures = if matches!(run.state, State::Running { .. }) { run.ends } else { history::after(run) };
+    let failures = if matches!(run.state, State::Running { .. }) { run.ends } else { history::after(launch, run) };
     if run.steady && failures > 0 {
         let message = format!("it has run for {STEADY}, after {}", counted(failures));
         conditions.push(Condition::new(RECOVERED, message, None));
@@ -92,6 +100,38 @@ fn ready(name: &Name, launch: &Launch, container: &Container) -> SubjectStatus {
         conditions.push(Condition::new("CrashLoop", message, Some(Blame::ManifestAuthor)));
     }
     told(name, sync, health, conditions, container)
+}
+
+/// What the health checks of a run have come to, where there is something to tell.
+fn checked(launch: &Launch, run: &Run) -> Option<Condition> {
+    launch.health.as_ref()?;
+    let nothing = Checked::default();
+    let checked = run.checked.as_ref().unwrap_or(&nothing);
+    match health(launch, run) {
+        Works::No => {
+            let again = if failed(launch, run) { "; it is to be started again" } else { "" };
+            let message = format!("{}{again}", unhealthy(Some(checked)));
+            Some(Condition::new(UNHEALTHY, message, Some(Blame::ManifestAuthor)))
+        }
+        Works::NotYet => {
+            let said = if checked.said.is_empty() { String::new() } else { format!(": {}", checked.said) };
+            let message = format!("its health check has not passed yet{said}");
+            Some(Condition::new("NotReady", message, None))
+        }
+        Works::Yes if checked.failures > 0 => Some(Condition::new("HealthCheckFailed", unhealthy(Some(checked)), None)),
+        Works::Yes if checked.recovered > 0 => {
+            let message = format!("its health check passes again, after {}", counted(checked.recovered));
+            Some(Condition::new(RECOVERED, message, None))
+        }
+        Works::Yes => None,
+    }
+}
+
+/// `its health check failed 3 times in a row: it exited with code 1`.
+pub(crate) fn unhealthy(checked: Option<&Checked>) -> String {
+    let (failures, said) = checked.map_or((0, ""), |checked| (checked.failures, checked.said.as_str()));
+    let times = if failures == 1 { "once".to_owned() } else { format!("{failures} times in a row") };
+    format!("its health check failed {times}: {said}")
 }
 
 fn ended(launch: &Launch, exit: Option<&Exit>) -> (Health, Condition) {

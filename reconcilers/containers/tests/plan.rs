@@ -3,14 +3,14 @@
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use catenoid_containers::{
-    Container, Desired, Launch, Observed, Planning, Run, State, Step, Stopping, Wanted,
+    Checked, Container, Desired, Launch, Observed, Planning, Run, State, Step, Stopping, Wanted,
     exit::{End, Exit},
     order::{LaunchOrder, Namespaces, RootMode},
 };
 use catenoid_core::{Planner, simulate, testing};
 use catenoid_schema::{
     digest::Digest,
-    manifest::{Restart, Stop, StopSignal},
+    manifest::{HealthCheck, Restart, Stop, StopSignal},
     name::Name,
     status::{Health, Sync},
     units::{Span, Timestamp},
@@ -60,13 +60,28 @@ fn wanted(name: &Name) -> impl Strategy<Value = Wanted> + use<> {
     let order = order(name);
     let restart = sample::select(vec![Restart::Always, Restart::OnFailure, Restart::Never]);
     let signal = sample::select(vec![StopSignal::Term, StopSignal::Kill]);
-    let ready = (launch_id(), restart, signal).prop_map(move |(id, restart, signal)| {
+    let ready = (launch_id(), restart, signal, any::<bool>()).prop_map(move |(id, restart, signal, health)| {
         let stop = Stop { signal, grace: Span::from_milliseconds(1000) };
-        Wanted::Ready(Box::new(Launch { id, order: order.clone(), restart, stop }))
+        Wanted::Ready(Box::new(Launch { id, order: order.clone(), restart, stop, health: health.then(check) }))
     });
     let waiting = Wanted::Waiting { reason: "guest `web` is not there".to_owned() };
     let held_back = Wanted::HeldBack { reason: "it took too much".to_owned(), stop: Stop::default() };
     prop_oneof![4 => ready, 1 => Just(waiting), 1 => Just(held_back)]
+}
+
+/// A container that is checked does not work after two failures.
+fn check() -> HealthCheck {
+    serde_json::from_str(r#"{"tcp": 80, "failures": 2}"#).expect("it is a check")
+}
+
+fn checked() -> impl Strategy<Value = Checked> {
+    let said = "it exited with code 1".to_owned();
+    (any::<bool>(), 0..4u32, 0..3u32).prop_map(move |(passed, failures, recovered)| Checked {
+        passed,
+        failures,
+        recovered,
+        said: said.clone(),
+    })
 }
 
 fn desired() -> impl Strategy<Value = Desired> {
@@ -96,7 +111,7 @@ fn run() -> impl Strategy<Value = Run> {
     let seldom = || proptest::bool::weighted(0.2);
     let signal = sample::select(vec![StopSignal::Term, StopSignal::Kill]);
     let stop = proptest::option::of(signal.prop_map(|signal| Stop { signal, grace: Span::from_milliseconds(1000) }));
-    let history = (0..5u32, seldom(), seldom(), seldom());
+    let history = (0..5u32, seldom(), seldom(), seldom(), proptest::option::of(checked()));
     (state, seldom(), seldom(), seldom(), stop, history).prop_map(|(state, frozen, astray, outdated, stop, history)| {
         // A leaf in which nothing lives is not frozen, and who is not there is not outside.
         let frozen = frozen && !matches!(state, State::Ended { .. });
@@ -105,7 +120,7 @@ fn run() -> impl Strategy<Value = Run> {
         let (ends, steady) = (history.0, history.1 && matches!(state, State::Running { .. }));
         let stopping = history.2.then_some(Stopping { until: None });
         let ending = history.3 && state == State::Headless;
-        Run { leaf: 7, state, frozen, astray, outdated, stop, ends, steady, stopping, ending }
+        Run { leaf: 7, state, frozen, astray, outdated, stop, ends, steady, stopping, ending, checked: history.4 }
     })
 }
 
@@ -144,7 +159,8 @@ proptest! {
     #[test]
     fn what_is_satisfied_is_told_as_synced_and_nothing_else((desired, observed) in states()) {
         let waits = desired.containers.values().any(|wanted| !matches!(wanted, Wanted::Ready(_)));
-        let ends = !Planning::lacking(&desired, &observed).is_empty();
+        // Who runs and does not work is lacking, and yet as it is wanted.
+        let ends = observed.containers.values().any(|container| container.runs.values().any(|run| run.ending));
         let synced = Planning::status(&desired, &observed).iter().all(|subject| subject.sync == Sync::Synced);
         prop_assert_eq!(synced, Planning::satisfied(&desired, &observed) && !waits && !ends);
     }
@@ -179,7 +195,8 @@ fn web() -> Name {
 }
 
 fn web_is(restart: Restart) -> Desired {
-    let launch = Launch { id: LAUNCHES[0].to_owned(), order: order(&web()), restart, stop: Stop::default() };
+    let (id, stop) = (LAUNCHES[0].to_owned(), Stop::default());
+    let launch = Launch { id, order: order(&web()), restart, stop, health: None };
     Desired { containers: BTreeMap::from([(web(), Wanted::Ready(Box::new(launch)))]) }
 }
 
@@ -204,6 +221,7 @@ fn ended(end: End, ran: u64) -> Observed {
         steady: false,
         stopping: None,
         ending: false,
+        checked: None,
     };
     let runs = BTreeMap::from([(LAUNCHES[0].to_owned(), run)]);
     Observed { containers: BTreeMap::from([(web(), Container { runs, last_exit: Some(exit) })]) }
@@ -394,4 +412,46 @@ fn a_history_ends_with_a_new_version_an_order_and_a_long_run() {
     assert_eq!(Planning::setbacks(&Desired { containers: [(web(), held_back)].into() }, &over), []);
     let gone = Planning::plan(&desired, &Observed::default());
     assert!(matches!(gone.establish.as_slice(), [Step::Start { ends: 0, .. }]));
+}
+
+/// Row by row: what the checks of a run came to, what is told of it, and whether it is started again.
+#[test]
+fn a_health_check_is_told_and_its_failure_ends_the_run() {
+    let said = || "it exited with code 1".to_owned();
+    let checked = |passed, failures, recovered| Some(Checked { passed, failures, recovered, said: said() });
+    let (well, ill, coming) = (Health::Healthy, Health::Degraded, Health::Progressing);
+    for (restart, checked, health, reason, again) in [
+        (Restart::Always, None, coming, Some("NotReady"), false),
+        (Restart::Always, checked(false, 0, 0), coming, Some("NotReady"), false),
+        (Restart::Always, checked(false, 1, 0), coming, Some("NotReady"), false),
+        (Restart::Always, checked(true, 0, 0), well, None, false),
+        (Restart::Always, checked(true, 1, 0), well, Some("HealthCheckFailed"), false),
+        (Restart::Always, checked(true, 2, 0), ill, Some("Unhealthy"), true),
+        (Restart::OnFailure, checked(false, 2, 0), ill, Some("Unhealthy"), true),
+        (Restart::Never, checked(true, 7, 0), ill, Some("Unhealthy"), false),
+        (Restart::Never, checked(true, 0, 7), well, Some("Recovered"), false),
+    ] {
+        let mut desired = web_is(restart);
+        let Some(Wanted::Ready(launch)) = desired.containers.get_mut(&web()) else { panic!("it is ready") };
+        launch.health = Some(check());
+        let mut observed = step_on(&desired, &Observed::default());
+        assert_eq!(told(&desired, &observed), (well, vec!["Running".to_owned()]), "a start is for what works");
+        run_of(&mut observed).checked = checked.clone();
+        let reasons: Vec<_> = ["Running"].into_iter().chain(reason).map(ToOwned::to_owned).collect();
+        assert_eq!(told(&desired, &observed), (health, reasons), "{restart:?} {checked:?}");
+        let works = health == well;
+        assert_eq!(Planning::lacking(&desired, &observed).is_empty(), works, "{restart:?} {checked:?}");
+        assert_eq!(!Planning::plan(&desired, &observed).is_empty(), again, "{restart:?} {checked:?}");
+        let setbacks = Planning::setbacks(&desired, &observed);
+        let messages: Vec<_> = setbacks.into_iter().map(|setback| setback.message).collect();
+        let message = "its health check failed 2 times in a row: it exited with code 1; 1 failure in a row";
+        assert_eq!(messages, if again { vec![message] } else { vec![] });
+        if again {
+            let mut asked = observed.clone();
+            run_of(&mut asked).stopping = Some(Stopping { until: None });
+            for before in [observed, asked] {
+                assert_eq!(run_of(&mut step_on(&desired, &before)).ends, 1, "also while it ends");
+            }
+        }
+    }
 }

@@ -35,6 +35,11 @@ pub const HELD_BACK: &str = "HeldBack";
 /// The reason of the condition of a subject that failed in a row, and works.
 pub const RECOVERED: &str = "Recovered";
 
+/// The reason of the condition of a subject that is there and does not work.
+pub const UNHEALTHY: &str = "Unhealthy";
+/// The reasons of conditions that are told as an event when they are new, though nothing has to be done about them.
+pub const TURNS: [&str; 2] = [RECOVERED, UNHEALTHY];
+
 /// What every room makes its desired state from.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked<'a> {

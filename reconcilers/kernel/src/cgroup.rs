@@ -111,6 +111,8 @@ pub enum Mark {
     Deadline,
     /// When it was killed first.
     Killed,
+    /// What its health checks have come to.
+    Checked,
 }
 
 impl Mark {
@@ -121,6 +123,7 @@ impl Mark {
             Self::Ends => "trusted.catenoid.ends",
             Self::Deadline => "trusted.catenoid.deadline",
             Self::Killed => "trusted.catenoid.killed",
+            Self::Checked => "trusted.catenoid.checked",
         }
     }
 }
@@ -128,7 +131,7 @@ impl Mark {
 /// The attribute of a container's group that says whether it is held still.
 const STILL: &str = "trusted.catenoid.still";
 /// The most bytes of a mark.
-const MARK_BYTES: usize = 64;
+pub const MARK_BYTES: usize = 512;
 
 /// A control file of a container's group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

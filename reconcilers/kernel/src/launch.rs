@@ -11,6 +11,7 @@ use std::{
     io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
+    time::Instant,
 };
 
 use nix::sched::CloneFlags;
@@ -23,7 +24,13 @@ use rustix::{
     },
 };
 
-use crate::{fault::at, files, seccomp};
+use crate::{
+    fault::{at, look},
+    files,
+    process::{self, End},
+    seccomp,
+    wait::{For, wait},
+};
 
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +99,14 @@ pub enum Error {
     Enter {
         /// Which.
         path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The namespaces of a process could not be entered.
+    #[error("failed to enter the namespaces of process {pid}")]
+    Join {
+        /// Whose.
+        pid: u32,
         /// Why.
         source: io::Error,
     },
@@ -535,17 +550,154 @@ pub enum Side {
     Container,
 }
 
+/// A process that runs in a container, whose namespaces can be entered.
+#[derive(Debug)]
+pub struct Inmate {
+    process: OwnedFd,
+    pid: u32,
+}
+
+impl Inmate {
+    /// Opens the process `pid` that started at the tick `started`. None if it is gone.
+    ///
+    /// # Errors
+    /// [`Error::Join`].
+    pub fn open(pid: u32, started: u64) -> Result<Option<Self>, Error> {
+        let failed = |source: io::Error| Error::Join { pid, source };
+        let Some(raw) = rustix::process::Pid::from_raw(pid.cast_signed()) else { return Ok(None) };
+        let process = match rustix::process::pidfd_open(raw, rustix::process::PidfdFlags::empty()) {
+            Err(rustix::io::Errno::SRCH) => return Ok(None),
+            opened => opened.map_err(|errno| failed(errno.into()))?,
+        };
+        // Looked at once it is held: what it says is of that process.
+        let identity = process::identity(pid).map_err(|error| failed(io::Error::other(error)))?;
+        Ok(identity.filter(|identity| identity.started == started).map(|_| Self { process, pid }))
+    }
+
+    /// Enters its user and network namespaces; children are born in its pid and time namespaces.
+    ///
+    /// # Errors
+    /// [`Error::Join`].
+    pub fn approach(&self) -> Result<(), Error> {
+        // `nix` has no name for CLONE_NEWTIME.
+        let time = CloneFlags::from_bits_retain(0x80);
+        self.enter(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWPID | time)
+    }
+
+    /// Enters its file systems and all else: for a child of a process that approached it.
+    ///
+    /// # Errors
+    /// [`Error::Join`].
+    pub fn join(&self) -> Result<(), Error> {
+        let (mounts, ipc) = (CloneFlags::CLONE_NEWNS, CloneFlags::CLONE_NEWIPC);
+        self.enter(mounts | ipc | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWCGROUP)
+    }
+
+    fn enter(&self, namespaces: CloneFlags) -> Result<(), Error> {
+        let entered = look("launch.join", || nix::sched::setns(&self.process, namespaces));
+        entered.map_err(|errno| Error::Join { pid: self.pid, source: errno.into() })
+    }
+}
+
+/// Nobody may look into this process from now on, nor trace it: until it executes a program.
+///
+/// # Errors
+/// [`Error::Set`].
+pub fn hide() -> Result<(), Error> {
+    nix::sys::prctl::set_dumpable(false).map_err(|e| set("that it cannot be looked into", e))
+}
+
+/// This process is killed once its parent is gone.
+///
+/// # Errors
+/// [`Error::Set`].
+pub fn end_with_parent() -> Result<(), Error> {
+    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)
+        .map_err(|e| set("the signal of its parent's end", e))
+}
+
+/// What a child did.
+#[derive(Debug)]
+pub struct Deed {
+    /// How it ended; nothing if it did not in time, and was killed.
+    pub end: Option<End>,
+    /// The last part of what it wrote.
+    pub output: Vec<u8>,
+}
+
+/// Waits for the end of the child `pid`, which leads a session, and reads `output`, of which the last `most` bytes are kept. At
+/// `until` it is killed, with what it started and did not send away.
+///
+/// # Errors
+/// [`Error::Set`].
+pub fn observe_child(pid: u32, output: OwnedFd, most: usize, until: Instant) -> Result<Deed, Error> {
+    let failed = |source: io::Error| Error::Set { what: "the child's end", source };
+    let raw =
+        rustix::process::Pid::from_raw(pid.cast_signed()).ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
+    let child = rustix::process::pidfd_open(raw, rustix::process::PidfdFlags::empty()).map_err(|e| failed(e.into()))?;
+    rustix::io::ioctl_fionbio(&output, true).map_err(|e| failed(e.into()))?;
+    let (mut kept, mut open) = (Vec::new(), true);
+    let mut ended = false;
+    while !ended && Instant::now() < until {
+        let sources = [(child.as_fd(), For::Input), (output.as_fd(), For::Input)];
+        let woke = wait(&sources[..1 + usize::from(open)], until).map_err(failed)?;
+        ended = woke[0];
+        open = open && read_last(&output, most, &mut kept).map_err(failed)?;
+    }
+    if !ended {
+        // Itself, as it may be no leader yet, and whoever is of its session's group.
+        let _ = rustix::process::kill_process(raw, rustix::process::Signal::KILL);
+    }
+    let _ = rustix::process::kill_process_group(raw, rustix::process::Signal::KILL);
+    let status = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid.cast_signed()), None);
+    let end = match status.map_err(|errno| failed(errno.into()))? {
+        _ if !ended => None,
+        nix::sys::wait::WaitStatus::Exited(_, code) => Some(End::Code(code)),
+        nix::sys::wait::WaitStatus::Signaled(_, signal, _) => Some(End::Signal(signal as i32)),
+        _ => None,
+    };
+    Ok(Deed { end, output: kept })
+}
+
+/// Reads what is there now, a pipe's worth at most; whether more may come.
+fn read_last(from: &OwnedFd, most: usize, kept: &mut Vec<u8>) -> io::Result<bool> {
+    let mut buffer = [0; 4096];
+    for _ in 0..16 {
+        match rustix::io::read(from, &mut buffer) {
+            Ok(0) => return Ok(false),
+            Ok(count) => {
+                kept.extend_from_slice(&buffer[..count]);
+                kept.drain(..kept.len().saturating_sub(most));
+            }
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return Ok(true),
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(true)
+}
+
 /// Clones this process into `leaf` (a cgroup opened with `O_PATH`), with mount, pid, ipc and uts namespaces of its own
 /// that belong to the user namespace it is in.
 ///
 /// # Errors
 /// [`Error::Threads`], [`Error::Clone`].
 pub fn clone_into(leaf: &Place) -> Result<Side, Error> {
+    clone(leaf, libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS)
+}
+
+/// Clones this process into `leaf`, beside what runs there.
+///
+/// # Errors
+/// [`Error::Threads`], [`Error::Clone`].
+pub fn clone_beside(leaf: &Place) -> Result<Side, Error> {
+    clone(leaf, 0)
+}
+
+fn clone(leaf: &Place, namespaces: libc::c_int) -> Result<Side, Error> {
     let error = |source: io::Error| Error::Clone { path: leaf.path.clone(), source };
     if at("launch.clone", threads).map_err(error)? != 1 {
         return Err(Error::Threads);
     }
-    let namespaces = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
     // SAFETY: all zeros is a valid `clone_args`: no stack, no tid pointers, no pidfd.
     let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
     arguments.flags = u64::from(namespaces.cast_unsigned()) | CLONE_INTO_CGROUP;

@@ -23,6 +23,7 @@ pub mod process;
 pub mod seccomp;
 pub mod settings;
 pub mod shortage;
+pub mod tcp;
 pub mod uevent;
 pub mod verity;
 pub mod wait;

@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::{Addressing, CORE, Capability, ContainerRole, Manifest, ROOT, Zone};
-use crate::{allocate, feature::REQUIRES_LIMIT, foreign::listed, guest::Guest, name::Name};
+use crate::{allocate, feature::REQUIRES_LIMIT, foreign::listed, guest::Guest, name::Name, units::Span};
 
 /// The most containers in one manifest: what `allocate` has id ranges for with room, and what the pass is measured at.
 pub const CONTAINERS_LIMIT: usize = 1000;
@@ -37,6 +37,17 @@ pub const COUNT_MOST: u64 = 1 << 53;
 pub const PIDS_MOST: u32 = 4 * 1024 * 1024;
 /// The longest grace in milliseconds: what takes the place of a container waits for its end.
 pub const GRACE_LIMIT: u64 = 10 * 60 * 1000;
+
+/// From one check of health to the next, in milliseconds: less is work without end, more is no check.
+pub const EVERY: std::ops::RangeInclusive<u64> = 1000..=60 * 60 * 1000;
+/// How long a check may take, in milliseconds.
+pub const TIMEOUT: std::ops::RangeInclusive<u64> = 100..=30 * 1000;
+/// For how long after a start failures may not count, in milliseconds.
+pub const START_LIMIT: u64 = 60 * 60 * 1000;
+/// The most failures in a row of a container that works.
+pub const FAILURES_MOST: u32 = 100;
+/// What is asked for by HTTP: nothing that could end the line it stands in.
+pub const HTTP_PATH: &str = "^/[!-~]{0,1023}$";
 
 /// Words of ours that stand where the names of one kind stand: a kind, a word, and what it stands for. None of that kind is
 /// called so. All else that is named after something of a manifest has a place of its own: a control group (the kernel's
@@ -375,6 +386,9 @@ fn containers(manifest: &Manifest, found: &mut Found) {
         }
         process(&path, container, found);
         limits(&path, container, found);
+        if let Some(check) = &container.health {
+            health(&format!("{path}.health"), check, found);
+        }
         membership(manifest, &path, container, found);
     }
     for (zone, missing) in allocate::unplaced(manifest) {
@@ -388,9 +402,11 @@ fn process(path: &str, container: &super::Container, found: &mut Found) {
         found.add(format!("{path}.command"), "does not begin with an absolute path");
     }
     let environment = &container.environment;
-    let bytes =
-        command.iter().map(String::len).chain(environment.iter().map(|(k, v)| k.len() + v.len())).sum::<usize>();
-    if bytes > PROCESS_LIMIT || command.len() > ENTRIES_LIMIT || environment.len() > ENTRIES_LIMIT {
+    let checked = container.health.as_ref().and_then(|check| check.exec.as_deref()).unwrap_or_default();
+    let texts = command.iter().chain(checked).map(String::len);
+    let bytes = texts.chain(environment.iter().map(|(k, v)| k.len() + v.len())).sum::<usize>();
+    let entries = [command.len(), checked.len(), environment.len()];
+    if bytes > PROCESS_LIMIT || entries.into_iter().any(|entries| entries > ENTRIES_LIMIT) {
         found.add(path, format!("command and environment are over {PROCESS_LIMIT} bytes or {ENTRIES_LIMIT} entries"));
     }
     if command.iter().chain(environment.values()).any(|text| text.contains('\0')) {
@@ -426,6 +442,44 @@ fn limits(path: &str, container: &super::Container, found: &mut Found) {
     }
     if container.stop.grace.milliseconds() > GRACE_LIMIT {
         found.add(format!("{path}.stop.grace"), format!("`{}` is longer than 10m", container.stop.grace));
+    }
+}
+
+fn health(path: &str, check: &super::HealthCheck, found: &mut Found) {
+    let ways = [check.exec.is_some(), check.tcp.is_some(), check.http.is_some()];
+    if ways.into_iter().filter(|way| *way).count() != 1 {
+        found.hint(
+            path,
+            "has not exactly one of `exec`, `tcp` and `http`",
+            "a container is checked in one way; `exec` can do several things",
+        );
+    }
+    if let Some(command) = &check.exec {
+        if !command.first().is_some_and(|program| program.starts_with('/')) {
+            found.add(format!("{path}.exec"), "does not begin with an absolute path");
+        }
+        if command.iter().any(|text| text.contains('\0')) {
+            found.add(format!("{path}.exec"), "has a NUL");
+        }
+    }
+    if let Some(http) = &check.http {
+        let fits =
+            http.path.len() <= 1024 && http.path.starts_with('/') && http.path.bytes().all(|b| b.is_ascii_graphic());
+        if !fits {
+            let path = format!("{path}.http.path");
+            found.hint(path, "is no path of HTTP", "it begins with `/`, and has 1024 printed ASCII characters at most");
+        }
+    }
+    for (name, span, range) in
+        [("every", check.every, EVERY), ("timeout", check.timeout, TIMEOUT), ("start", check.start, 0..=START_LIMIT)]
+    {
+        if !range.contains(&span.milliseconds()) {
+            let [least, most] = [*range.start(), *range.end()].map(Span::from_milliseconds);
+            found.add(format!("{path}.{name}"), format!("`{span}` is not from {least} to {most}"));
+        }
+    }
+    if check.failures == 0 || check.failures > FAILURES_MOST {
+        found.add(format!("{path}.failures"), format!("`{}` is not from 1 to {FAILURES_MOST}", check.failures));
     }
 }
 

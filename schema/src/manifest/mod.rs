@@ -9,7 +9,7 @@ pub mod check;
 mod container;
 mod zone;
 
-pub use container::{Capability, Container, ContainerRole, Limits, Restart, Stop, StopSignal};
+pub use container::{Capability, Container, ContainerRole, HealthCheck, HttpCheck, Limits, Restart, Stop, StopSignal};
 pub use zone::{Addressing, CORE, Flow, Interface, MacAddress, Port, Zone};
 
 use std::collections::{BTreeMap, BTreeSet};

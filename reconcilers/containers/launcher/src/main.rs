@@ -1,4 +1,5 @@
-//! Starts one container: reads one finished order on standard input, clones, mounts, pivots, drops, executes.
+//! Starts one container: reads one finished order on standard input, clones, mounts, pivots, drops, executes. Or asks one that runs
+//! whether it works ([`check`]).
 //!
 //! Runs as root of the device, with a single thread, once for each start, so that nothing of the agent (its memory, its
 //! descriptors, its threads) is near when a container is made. Everything that needs the device's privileges is done
@@ -6,6 +7,7 @@
 //! ([`inside`]) tells by a pipe that closes on `exec` how far it came. Answers with one line of JSON and the exit code:
 //! 0 when the program runs, 1 when nothing does.
 
+mod check;
 mod confine;
 mod inside;
 mod prepare;
@@ -28,15 +30,16 @@ const READY: u8 = b'+';
 const REPORT_LIMIT: u64 = 16 * 1024;
 
 fn main() -> ExitCode {
-    let answer = match read_request().and_then(|request| start(&request)) {
-        Ok(pid) => Answer::Started { pid },
-        Err(failure) => Answer::Failed(failure),
-    };
+    let answered = read_request().and_then(|request| match &request.check {
+        None => start(&request).map(|pid| Answer::Started { pid }),
+        Some(check) => check::check(&request, check),
+    });
+    let answer = answered.unwrap_or_else(Answer::Failed);
     let line = serde_json::to_string(&answer).expect("an answer has only text keys");
     // An agent that is gone asks the kernel what runs when it is back.
     let _ = writeln!(io::stdout(), "{line}");
     match answer {
-        Answer::Started { .. } => ExitCode::SUCCESS,
+        Answer::Started { .. } | Answer::Checked { .. } => ExitCode::SUCCESS,
         Answer::Failed(_) => ExitCode::FAILURE,
     }
 }

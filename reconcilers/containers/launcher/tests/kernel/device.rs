@@ -115,7 +115,7 @@ impl Device {
     pub(crate) fn launch(&self, order: &LaunchOrder) -> Answer {
         let launch = order.id();
         let _ = self.hierarchy.make_leaf(order.container.as_str(), &launch).unwrap();
-        let request = serde_json::to_vec(&Request { launch, order: order.clone() }).unwrap();
+        let request = serde_json::to_vec(&Request { launch, order: order.clone(), check: None }).unwrap();
         let output = process::run(&launcher(), &request).unwrap();
         let answer = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(output.status.success(), matches!(answer, Answer::Started { .. }), "{answer:?}");
@@ -127,7 +127,7 @@ impl Device {
         let mut log = self.log(order);
         match self.launch(order) {
             Answer::Started { .. } => {}
-            Answer::Failed(failure) => panic!("{failure:?}"),
+            other => panic!("{other:?}"),
         }
         self.ended(order);
         let mut text = Vec::new();

@@ -15,7 +15,7 @@ use catenoid_containers::{
     order::LaunchOrder,
 };
 use catenoid_core::{Applied, Planner, Reconciler, RoomError, Step as _, simulate};
-use catenoid_kernel::{namespace, process};
+use catenoid_kernel::{namespace, process, wait::Bell};
 use catenoid_schema::{
     manifest::{Restart, Stop, StopSignal},
     name::Name,
@@ -26,7 +26,7 @@ use catenoid_schema::{
 use crate::device::{Device, launcher};
 
 fn room(device: &Device) -> Containers {
-    Containers::open(paths(device), &launcher()).unwrap()
+    Containers::open(paths(device), &launcher(), Bell::new().unwrap()).unwrap()
 }
 
 fn paths(device: &Device) -> Paths {
@@ -35,7 +35,7 @@ fn paths(device: &Device) -> Paths {
 
 fn launch(order: &LaunchOrder, restart: Restart, grace: u64) -> (Name, Wanted) {
     let stop = Stop { signal: StopSignal::Term, grace: Span::from_milliseconds(grace) };
-    let launch = Launch { id: order.id(), order: order.clone(), restart, stop };
+    let launch = Launch { id: order.id(), order: order.clone(), restart, stop, health: None };
     (order.container.clone(), Wanted::Ready(Box::new(launch)))
 }
 
