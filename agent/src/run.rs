@@ -321,7 +321,7 @@ fn reconcile(
             turn.ended.into_iter().for_each(|ended| upkeep.audit.note(ended));
             again = turn.again.into_iter().chain(upkeep.holds.next()).min();
             // What happened before it was listened to woke nobody: then the next pass looks at once.
-            if turn.signals.is_some_and(|signals| wake.hear(signals)) {
+            if wake.hear(turn.signals) {
                 continue;
             }
         }

@@ -50,6 +50,8 @@ pub(crate) struct Wake {
     clock: ClockSet,
     /// Of the rooms; what containers can shake comes last.
     sources: Vec<Arc<dyn Source>>,
+    /// What could not be listened to, as it was told last.
+    unheard: Vec<String>,
 }
 
 impl Wake {
@@ -59,21 +61,28 @@ impl Wake {
     /// If a source cannot be opened.
     pub(crate) fn listen(bell: Bell) -> io::Result<Self> {
         let (files, clock) = (Changes::new()?, ClockSet::listen()?);
-        Ok(Self { bell, files, watched: BTreeSet::new(), clock, sources: Vec::new() })
+        let (watched, sources, unheard) = (BTreeSet::new(), Vec::new(), Vec::new());
+        let mut wake = Self { bell, files, watched, clock, sources, unheard };
+        // The ledger's folder is watched whatever becomes of the rooms.
+        wake.hear(Signals::default());
+        Ok(wake)
     }
 
     /// Listens to these from now on, and to nothing else of rooms; whether there is one that was not listened to before. What
     /// cannot be listened to is left to the timer.
     pub(crate) fn hear(&mut self, signals: Signals) -> bool {
-        let Signals { files, mut sources, unheard } = signals;
-        unheard.into_iter().for_each(|what| tracing::warn!(what, "not listened to; the timer looks at it"));
+        let Signals { files, mut sources, mut unheard } = signals;
         let mut watched = BTreeSet::new();
         for path in files.into_iter().chain([Path::new(DATA).join("ledger")]) {
             match self.files.watch(&path) {
                 Ok(true) => drop(watched.insert(path)),
                 Ok(false) => {}
-                Err(error) => tracing::warn!(path = %path.display(), %error, "not watched; the timer looks at it"),
+                Err(error) => unheard.push(format!("`{}`: {error}", path.display())),
             }
+        }
+        if unheard != self.unheard {
+            unheard.iter().for_each(|what| tracing::warn!(what, "not listened to; the timer looks at it"));
+            self.unheard = unheard;
         }
         sources.sort_by_key(|source| source.is_shaken());
         let is_new = |source: &Arc<dyn Source>| !self.sources.iter().any(|before| Arc::ptr_eq(before, source));

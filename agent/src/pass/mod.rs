@@ -83,8 +83,8 @@ pub(crate) struct Turn {
     pub as_it_is_to_be: bool,
     /// What to tell once the snapshot is published.
     pub ended: Option<Happening>,
-    /// What tells of changes from now on; nothing new where not everything could be seen.
-    pub signals: Option<Signals>,
+    /// What tells of changes from now on, also where not everything could be seen.
+    pub signals: Signals,
     /// When the next one is due at the latest, if a subject waits or something goes on by itself.
     pub again: Option<Instant>,
 }
@@ -128,7 +128,7 @@ impl Pass {
             steps.recovered(OBSERVE);
         }
         let (done, look) = steps.end();
-        let signals = went.is_ok().then(|| house.signals());
+        let signals = house.signals();
         let seen = went.is_ok().then(|| Seen::of(house, &wanted));
         let (mut snapshot, as_it_is_to_be) = self.report(target, held_back, own, seen);
         snapshot.keep_since(&self.snapshot, Some(target.manifest.metadata.sequence));

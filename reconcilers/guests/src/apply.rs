@@ -174,7 +174,7 @@ struct Doors {
     wanted: Mutex<BTreeSet<Digest>>,
     readings: Readings,
     /// What announces devices and mounts, once it was asked for.
-    heard: Mutex<Option<[Arc<dyn Source>; 2]>>,
+    heard: Mutex<[Option<Arc<dyn Source>>; SOURCES.len()]>,
 }
 
 /// A device came or went, or was mapped anew; dm-verity found a block that is not what was signed.
@@ -214,9 +214,13 @@ impl Source for Mounts {
     }
 }
 
-fn listen() -> io::Result<[Arc<dyn Source>; 2]> {
-    Ok([Arc::new(Devices(uevent::Announcements::listen()?)), Arc::new(Mounts(MountTable::open()?))])
-}
+type Open = fn() -> io::Result<Arc<dyn Source>>;
+
+/// What is listened to, and how that is opened.
+const SOURCES: [(&str, Open); 2] = [
+    ("devices", || Ok(Arc::new(Devices(uevent::Announcements::listen()?)))),
+    ("mounts", || Ok(Arc::new(Mounts(MountTable::open()?)))),
+];
 
 impl Guests {
     /// The room at `paths`. `generation` is the one of the store that blobs are pushed to; `bell` rings when an image was read.
@@ -248,11 +252,14 @@ impl Reconciler for Guests {
     fn signals(&self, _: &Desired, _: &Observed) -> Signals {
         let files = [self.doors.data.clone(), self.doors.data.join("blobs")].into();
         let mut heard = self.doors.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        let (sources, unheard) = match heard.clone().map_or_else(listen, Ok) {
-            Ok(sources) => (heard.insert(sources).to_vec(), Vec::new()),
-            Err(error) => (Vec::new(), vec![format!("devices and mounts: {error}")]),
-        };
-        Signals { files, sources, unheard }
+        let mut unheard = Vec::new();
+        for (place, (what, open)) in heard.iter_mut().zip(SOURCES).filter(|(place, _)| place.is_none()) {
+            match open() {
+                Ok(source) => *place = Some(source),
+                Err(error) => unheard.push(format!("{what}: {error}")),
+            }
+        }
+        Signals { files, sources: heard.iter().flatten().cloned().collect(), unheard }
     }
 
     async fn observe(&self) -> Result<Observed, Error> {
