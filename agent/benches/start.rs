@@ -174,7 +174,7 @@ impl Ours {
             order: Box::new(order),
             stop: Stop::default(),
             ends: 0,
-            checked: false,
+            check: None,
         };
         self.containers.apply(&start).await?;
         let started = Started::read(began, &mut output)?;

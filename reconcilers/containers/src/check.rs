@@ -7,7 +7,7 @@
 use std::{
     collections::BTreeMap,
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -29,6 +29,8 @@ use crate::{
 const AT_ONCE: usize = 4;
 /// From one check to the next of a container that has passed none yet.
 const BEFORE_THE_FIRST: Duration = Duration::from_secs(1);
+/// From one time that checks wake the pass to the next: containers decide how often they pass and fail.
+const PACE: Duration = Duration::from_millis(500);
 /// The most bytes that are kept of what a failed check said: with the rest they fit into a mark, each as an escape of JSON.
 const SAID_LIMIT: usize = 200;
 
@@ -38,6 +40,8 @@ struct Subject {
     container: Name,
     launch: String,
     leaf: u64,
+    /// [`crate::Launch::check`].
+    name: String,
     check: Check,
     order: LaunchOrder,
 }
@@ -54,13 +58,36 @@ struct Ground {
     hierarchy: Hierarchy,
     launcher: PathBuf,
     bell: Bell,
+    /// When it is rung, or was last.
+    rung: Mutex<Option<Instant>>,
     turns: Semaphore,
+}
+
+impl Ground {
+    /// Wakes the pass, in a moment if it was woken just now.
+    fn wake(&self) {
+        let now = Instant::now();
+        let mut rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
+        if rung.is_some_and(|at| at > now) {
+            // It will be rung for all that was written down by then.
+            return;
+        }
+        let at = rung.map_or(now, |at| now.max(at + PACE));
+        *rung = Some(at);
+        let bell = self.bell.clone();
+        tokio::spawn(async move {
+            #[expect(clippy::disallowed_methods, reason = "what containers can do without end has a pace")]
+            tokio::time::sleep(at.saturating_duration_since(now)).await;
+            bell.ring();
+        });
+    }
 }
 
 impl Checks {
     /// By this launcher; `bell` wakes the pass.
     pub(crate) fn new(hierarchy: Hierarchy, launcher: PathBuf, bell: Bell) -> Self {
-        let ground = Arc::new(Ground { hierarchy, launcher, bell, turns: Semaphore::new(AT_ONCE) });
+        let (rung, turns) = (Mutex::default(), Semaphore::new(AT_ONCE));
+        let ground = Arc::new(Ground { hierarchy, launcher, bell, rung, turns });
         Self { ground, going_on: BTreeMap::new() }
     }
 
@@ -93,12 +120,12 @@ impl Drop for Checks {
 fn subjects(wanted: &Desired, observed: &Observed) -> impl Iterator<Item = (Name, Subject)> {
     wanted.containers.iter().filter_map(|(name, wanted)| {
         let Wanted::Ready(launch) = wanted else { return None };
-        let health = launch.health.clone()?;
+        let (health, check_name) = (launch.health.clone()?, launch.check.clone()?);
         let run = observed.containers.get(name)?.runs.get(&launch.id)?;
         let Run { state: State::Running { pid, started, .. }, leaf, stopping: None, .. } = run else { return None };
         let check = Check { pid: *pid, started: *started, health };
-        let (container, order) = (name.clone(), launch.order.clone());
-        Some((name.clone(), Subject { container, launch: launch.id.clone(), leaf: *leaf, check, order }))
+        let (container, launch, order) = (name.clone(), launch.id.clone(), launch.order.clone());
+        Some((name.clone(), Subject { container, launch, leaf: *leaf, name: check_name, check, order }))
     })
 }
 
@@ -110,17 +137,26 @@ async fn again_and_again(ground: Arc<Ground>, subject: Subject) {
         #[expect(clippy::disallowed_methods, reason = "a check is due by time, and by nothing else")]
         tokio::time::sleep(pause).await;
         let Ok(turn) = ground.turns.acquire().await else { return };
-        let (ground, subject) = (Arc::clone(&ground), Arc::clone(&subject));
         let begun = Instant::now();
-        let checked = tokio::task::spawn_blocking(move || once(&ground, &subject)).await;
+        let checked = tokio::task::spawn_blocking({
+            let (ground, subject) = (Arc::clone(&ground), Arc::clone(&subject));
+            move || once(&ground, &subject)
+        });
+        let checked = checked.await;
         drop(turn);
-        let Ok(Some(next)) = checked else { return };
-        pause = next.saturating_sub(begun.elapsed());
+        let Ok(Some((next, is_news))) = checked else { return };
+        if is_news {
+            ground.wake();
+        }
+        // Whoever takes long leaves as much time to others.
+        let took = begun.elapsed();
+        pause = next.saturating_sub(took).max(took);
     }
 }
 
-/// One check; the time from its begin to that of the next. Nothing once the run is over.
-fn once(ground: &Ground, subject: &Subject) -> Option<Duration> {
+/// One check; the time from its begin to that of the next, and whether it came to something else than before. Nothing once the run is
+/// over, or asked to end.
+fn once(ground: &Ground, subject: &Subject) -> Option<(Duration, bool)> {
     let (container, launch) = (subject.container.as_str(), subject.launch.as_str());
     // Nothing where another run has the leaf's name by now.
     let frozen = || {
@@ -130,59 +166,68 @@ fn once(ground: &Ground, subject: &Subject) -> Option<Duration> {
         let leaf = leaves.into_iter().find(|leaf| leaf.launch_id == launch && leaf.populated)?;
         Some(leaf.frozen)
     };
+    let written = || {
+        let [checked, deadline] = ground.hierarchy.marked(container, launch, [Mark::Checked, Mark::Deadline]).ok()?;
+        deadline.is_none().then_some(checked)
+    };
     let health = &subject.check.health;
-    let before = read(&ground.hierarchy, container, launch)?;
+    let soon = BEFORE_THE_FIRST.min(health.every.duration());
+    let mark = written()?;
     // Who is held still can neither answer nor help it.
     if frozen()? {
-        return Some(BEFORE_THE_FIRST.min(health.every.duration()));
+        return Some((soon, false));
     }
+    let (passed, said) = ask(ground, subject);
+    if frozen()? || written()? != mark {
+        return Some((soon, false));
+    }
+    let ran = process::ticks_since_boot().saturating_sub(subject.check.started) * TICK_MILLISECONDS;
+    let before = read(mark.as_deref(), &subject.name);
+    let after = next(health, &before, (passed, said), Duration::from_millis(ran));
+    if after != before || mark.is_none() {
+        let text = serde_json::to_string(&after).expect("a record has only text keys");
+        // What cannot be written is found again by the next one.
+        let _ = ground.hierarchy.mark(container, launch, Mark::Checked, &text);
+    }
+    // Other words alone wake nobody.
+    let shown = |checked: &Checked| (checked.passed, checked.failures > 0, checked.failures >= health.failures);
+    let is_clear = after.passed || after.failures >= health.failures;
+    Some((if is_clear { health.every.duration() } else { soon }, shown(&after) != shown(&before)))
+}
+
+/// Asks by the launcher; whether the check passed, and what it said.
+fn ask(ground: &Ground, subject: &Subject) -> (bool, String) {
     let request =
         Request { launch: subject.launch.clone(), order: subject.order.clone(), check: Some(subject.check.clone()) };
     let text = serde_json::to_vec(&request).expect("a request has only text keys");
-    let (passed, said) =
-        match process::run(&ground.launcher, &text).map(|output| serde_json::from_slice(&output.stdout)) {
-            Ok(Ok(Answer::Checked { passed, said })) => (passed, said),
-            Ok(Ok(Answer::Failed(failure))) => (false, format!("it could not be asked: {}", failure.message)),
-            Ok(Ok(Answer::Started { .. }) | Err(_)) => {
-                (false, "it could not be asked: the launcher gave no answer".to_owned())
-            }
-            Err(error) => (false, format!("it could not be asked: {error}")),
-        };
-    if frozen()? {
-        return Some(BEFORE_THE_FIRST.min(health.every.duration()));
+    let failed = |why: &str| (false, format!("it could not be asked: {why}"));
+    match process::run(&ground.launcher, &text).map(|output| serde_json::from_slice(&output.stdout)) {
+        Ok(Ok(Answer::Checked { passed, said })) => (passed, said),
+        Ok(Ok(Answer::Failed(failure))) => failed(&failure.message),
+        Ok(Ok(Answer::Started { .. }) | Err(_)) => failed("the launcher gave no answer"),
+        Err(error) => failed(&error.to_string()),
     }
-    let ran = process::ticks_since_boot().saturating_sub(subject.check.started) * TICK_MILLISECONDS;
-    let after = next(health, &before, (passed, said), Duration::from_millis(ran));
-    if after != before {
-        let text = serde_json::to_string(&after).expect("a record has only text keys");
-        // What cannot be written is found again by the next one. Other words alone wake nobody.
-        let written = ground.hierarchy.mark(container, launch, Mark::Checked, &text);
-        if written.is_ok()
-            && (Checked { said: String::new(), ..after.clone() }) != (Checked { said: String::new(), ..before })
-        {
-            ground.bell.ring();
-        }
-    }
-    Some(if after.passed { health.every.duration() } else { BEFORE_THE_FIRST.min(health.every.duration()) })
 }
 
-/// What was written down of a run. Nothing if the run is over.
-pub(crate) fn read(hierarchy: &Hierarchy, container: &str, launch: &str) -> Option<Checked> {
-    let [mark] = hierarchy.marked(container, launch, [Mark::Checked]).ok()?;
-    Some(mark.and_then(|mark| serde_json::from_str(&mark).ok()).unwrap_or_default())
+/// What was written down of a run, if it is of the check of this name.
+fn read(mark: Option<&str>, name: &str) -> Checked {
+    let written = mark.and_then(|mark| serde_json::from_str(mark).ok());
+    let of_now = written.filter(|checked: &Checked| checked.check == name);
+    of_now.unwrap_or_else(|| Checked { check: name.to_owned(), ..Checked::default() })
 }
 
 /// What the checks of a run that has `run` for so long have come to, with one more.
 fn next(health: &HealthCheck, before: &Checked, (passed, said): (bool, String), ran: Duration) -> Checked {
+    let check = before.check.clone();
     if passed {
         let failed = before.failures >= health.failures;
         let recovered = if failed { before.failures } else { before.recovered };
-        return Checked { passed: true, failures: 0, recovered, said: String::new() };
+        return Checked { check, passed: true, failures: 0, recovered, said: String::new() };
     }
     let counts = before.passed || ran >= health.start.duration();
-    let failures = before.failures.saturating_add(u32::from(counts));
+    let failures = before.failures.saturating_add(u32::from(counts)).min(health.failures);
     let recovered = if failures >= health.failures { 0 } else { before.recovered };
-    Checked { passed: before.passed, failures, recovered, said: cut(said) }
+    Checked { check, passed: before.passed, failures, recovered, said: cut(said) }
 }
 
 /// As much of it as is kept.
@@ -195,7 +240,7 @@ fn cut(said: String) -> String {
     said
 }
 
-const _: () = assert!(SAID_LIMIT + 150 < MARK_BYTES, "a record fits into a mark");
+const _: () = assert!(SAID_LIMIT + 200 < MARK_BYTES, "a record fits into a mark");
 
 #[cfg(test)]
 mod tests {
@@ -221,14 +266,15 @@ mod tests {
             (14, true, (true, 0, 2, "")),
             (15, false, (true, 1, 2, "no")),
             (16, false, (true, 2, 0, "no")),
-            (17, false, (true, 3, 0, "no")),
-            (18, true, (true, 0, 3, "")),
+            // It is known.
+            (17, false, (true, 2, 0, "no")),
+            (18, true, (true, 0, 2, "")),
         ]
         .into_iter()
         .enumerate()
         {
             checked = next(&health, &checked, (passed, "no".to_owned()), Duration::from_secs(ran));
-            let Checked { passed, failures, recovered, said } = &checked;
+            let Checked { passed, failures, recovered, said, .. } = &checked;
             assert_eq!((*passed, *failures, *recovered, said.as_str()), expected, "row {row}");
         }
         let early = next(&health, &Checked::default(), (true, String::new()), Duration::ZERO);
@@ -237,9 +283,19 @@ mod tests {
     }
 
     #[test]
+    fn what_came_of_another_check_says_nothing() {
+        let of = |check: &str| Checked { check: check.to_owned(), ..Checked::default() };
+        let text = serde_json::to_string(&Checked { passed: true, failures: 2, ..of("a") }).unwrap();
+        assert_eq!(read(Some(&text), "a").failures, 2);
+        assert_eq!(read(Some(&text), "b"), of("b"));
+        assert_eq!((read(Some("{"), "a"), read(None, "a")), (of("a"), of("a")));
+    }
+
+    #[test]
     fn a_record_fits_into_a_mark_whatever_is_said() {
         for said in ["\u{1}".repeat(5000), "ä".repeat(5000), "\"".repeat(300), "short".to_owned()] {
-            let checked = Checked { passed: true, failures: u32::MAX, recovered: u32::MAX, said: cut(said) };
+            let (check, most) = ("0123456789abcdef".to_owned(), u32::MAX);
+            let checked = Checked { check, passed: true, failures: most, recovered: most, said: cut(said) };
             assert!(serde_json::to_string(&checked).unwrap().len() < MARK_BYTES);
         }
         assert_eq!(cut("short".to_owned()), "short");

@@ -67,6 +67,19 @@ pub struct Launch {
     /// How it is asked whether it works.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<HealthCheck>,
+    /// What names that way: another one begins anew, in the same run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<String>,
+}
+
+impl Launch {
+    /// By `order`.
+    #[must_use]
+    pub fn new(order: LaunchOrder, restart: Restart, stop: Stop, health: Option<HealthCheck>) -> Self {
+        let text = |health: &HealthCheck| serde_json::to_vec(health).expect("a check has only text keys");
+        let check = health.as_ref().map(|health| Digest::of(&text(health)).short());
+        Self { id: order.id(), order, restart, stop, health, check }
+    }
 }
 
 impl Desired {
@@ -116,8 +129,7 @@ pub fn desired(manifest: &Manifest, guests: &BTreeMap<Name, (Digest, Guest)>, pa
             return waiting("there is no id range left".to_owned());
         };
         let order = order(name, container, *digest, guest, *base, paths);
-        let (id, health) = (order.id(), container.health.clone());
-        Wanted::Ready(Box::new(Launch { id, order, restart: container.restart, stop: container.stop, health }))
+        Wanted::Ready(Box::new(Launch::new(order, container.restart, container.stop, container.health.clone())))
     };
     Desired { containers: manifest.containers.iter().map(|(name, c)| (name.clone(), wanted(name, c))).collect() }
 }

@@ -14,7 +14,7 @@ use catenoid_schema::units::Span;
 use crate::{
     Desired, Launch, Observed, Run, State, Wanted,
     exit::{End, Exit},
-    plan::{failed, rests},
+    plan::{checked, failed, rests},
     status::{subject, unhealthy, words},
 };
 
@@ -34,15 +34,12 @@ const LONGEST_OF_CORE: Duration = Duration::from_secs(10);
 
 /// The failures in a row once `run`, which is of `launch`, is over.
 pub(crate) fn after(launch: &Launch, run: &Run) -> u32 {
+    let worked = checked(launch, run).is_some_and(|checked| checked.passed);
+    let steady = run.steady || matches!(&run.state, State::Ended { exit: Some(exit) } if exit.ran >= STEADY);
     match &run.state {
         // Also while it ends: that is why it was asked to.
-        _ if failed(launch, run) => {
-            if run.steady {
-                1
-            } else {
-                run.ends.saturating_add(1)
-            }
-        }
+        _ if failed(launch, run) && steady && worked => 1,
+        _ if failed(launch, run) => run.ends.saturating_add(1),
         // On purpose, too: however it ended.
         _ if run.stopping.is_some() => 0,
         // It is replaced, on purpose.
@@ -76,7 +73,7 @@ pub(crate) fn setbacks(desired: &Desired, observed: &Observed) -> Vec<Setback> {
         let run = observed.containers.get(name).and_then(|container| container.runs.get(&launch.id));
         let Some(run) = run.filter(|run| run.stopping.is_none()) else { continue };
         let what = match &run.state {
-            State::Running { .. } if failed(launch, run) => unhealthy(run.checked.as_ref()),
+            State::Running { .. } if failed(launch, run) => unhealthy(checked(launch, run)),
             State::Running { .. } => continue,
             State::Ended { exit } if rests(launch.restart, exit.as_ref()) || !ended_ill(exit.as_ref()) => continue,
             State::Ended { exit } => words(exit.as_ref()),

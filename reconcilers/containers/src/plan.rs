@@ -80,10 +80,13 @@ pub struct Run {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Checked {
+    /// Which check it was ([`Launch::check`]): what came of another one says nothing.
+    #[serde(default)]
+    pub check: String,
     /// Whether one passed.
     #[serde(default, skip_serializing_if = "is_false")]
     pub passed: bool,
-    /// How many failed since then, of those that count.
+    /// How many failed since then, of those that count, up to so many that it does not work.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub failures: u32,
     /// After how many failures, of a run that did not work any more, the last one passed.
@@ -192,9 +195,9 @@ pub enum Step {
         stop: Stop,
         /// How often in a row the runs before it failed.
         ends: u32,
-        /// Whether it is asked whether it works.
-        #[serde(skip_serializing_if = "is_false")]
-        checked: bool,
+        /// By which check it is asked whether it works.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        check: Option<String>,
     },
 }
 
@@ -227,13 +230,14 @@ impl catenoid_core::Step for Step {
                     run.stop = Some(*stop);
                 }
             }
-            Self::Start { launch, stop, ends, checked, .. } => {
+            Self::Start { launch, stop, ends, check, .. } => {
                 // The kernel will say which pid, leaf and moment.
                 let state = State::Running { pid: 0, started: 0, since: None };
                 let (frozen, astray, outdated, steady) = (false, false, false, false);
                 let (leaf, stop, ends, stopping) = (0, Some(*stop), *ends, None);
                 // As if it worked: that is what it is started for.
-                let checked = checked.then(|| Checked { passed: true, ..Checked::default() });
+                let works = |check: &String| Checked { check: check.clone(), passed: true, ..Checked::default() };
+                let checked = check.as_ref().map(works);
                 let ending = false;
                 let run = Run { leaf, state, frozen, astray, outdated, stop, ends, steady, stopping, ending, checked };
                 container.runs.insert(launch.clone(), run);
@@ -445,9 +449,14 @@ pub(crate) enum Works {
     No,
 }
 
+/// What came of the checks of `run`, which is of `launch`, as far as they were those of now.
+pub(crate) fn checked<'a>(launch: &Launch, run: &'a Run) -> Option<&'a Checked> {
+    run.checked.as_ref().filter(|checked| launch.check.as_ref() == Some(&checked.check))
+}
+
 /// What the checks of `run`, which is of `launch`, have come to.
 pub(crate) fn health(launch: &Launch, run: &Run) -> Works {
-    match (&launch.health, &run.checked) {
+    match (&launch.health, checked(launch, run)) {
         (None, _) => Works::Yes,
         (Some(health), Some(checked)) if checked.failures >= health.failures => Works::No,
         (Some(_), Some(checked)) if checked.passed => Works::Yes,
@@ -471,8 +480,8 @@ pub(crate) fn rests(restart: Restart, exit: Option<&Exit>) -> bool {
 }
 
 fn start(launch: &Launch, ends: u32) -> Step {
-    let (id, order, checked) = (launch.id.clone(), Box::new(launch.order.clone()), launch.health.is_some());
-    Step::Start { launch: id, order, stop: launch.stop, ends, checked }
+    let (id, order, check) = (launch.id.clone(), Box::new(launch.order.clone()), launch.check.clone());
+    Step::Start { launch: id, order, stop: launch.stop, ends, check }
 }
 
 /// Everything is asked to end before anything is waited for, so that several end at the same time.

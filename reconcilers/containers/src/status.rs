@@ -11,7 +11,7 @@ use crate::{
     Checked, Container, Desired, Launch, Observed, Run, State, Stopping, Wanted,
     exit::{End, Exit},
     history::{self, LOOP, STEADY, counted},
-    plan::{Works, failed, fits, health, rests},
+    plan::{self, Works, checked, failed, fits, rests},
 };
 
 /// The subject that `container` is told under.
@@ -64,7 +64,7 @@ fn ready(name: &Name, launch: &Launch, container: &Container) -> SubjectStatus {
             (Health::Suspended, Condition::new("Frozen", "its processes are frozen, not running".to_owned(), None))
         }
         State::Running { pid, .. } => {
-            let health = match health(launch, run) {
+            let health = match plan::health(launch, run) {
                 Works::No => Health::Degraded,
                 _ if run.ends >= LOOP && !run.steady => Health::Degraded,
                 Works::NotYet => Health::Progressing,
@@ -84,7 +84,7 @@ fn ready(name: &Name, launch: &Launch, container: &Container) -> SubjectStatus {
     };
     let mut conditions = vec![first];
     if matches!(run.state, State::Running { .. }) {
-        conditions.extend(checked(launch, run));
+        conditions.extend(of_checks(launch, run));
     }
     if matches!(run.state, State::Running { .. })
         && let Some(exit) = &container.last_exit
@@ -92,7 +92,7 @@ fn ready(name: &Name, launch: &Launch, container: &Container) -> SubjectStatus {
         conditions.push(Condition::new("LastExit", format!("the run before {}", ran(exit)), None));
     }
     let failures = if matches!(run.state, State::Running { .. }) { run.ends } else { history::after(launch, run) };
-    if run.steady && failures > 0 {
+    if run.steady && failures > 0 && plan::health(launch, run) == Works::Yes {
         let message = format!("it has run for {STEADY}, after {}", counted(failures));
         conditions.push(Condition::new(RECOVERED, message, None));
     } else if failures >= LOOP && !matches!(&run.state, State::Ended { exit } if rests(launch.restart, exit.as_ref())) {
@@ -103,11 +103,11 @@ fn ready(name: &Name, launch: &Launch, container: &Container) -> SubjectStatus {
 }
 
 /// What the health checks of a run have come to, where there is something to tell.
-fn checked(launch: &Launch, run: &Run) -> Option<Condition> {
+fn of_checks(launch: &Launch, run: &Run) -> Option<Condition> {
     launch.health.as_ref()?;
     let nothing = Checked::default();
-    let checked = run.checked.as_ref().unwrap_or(&nothing);
-    match health(launch, run) {
+    let checked = checked(launch, run).unwrap_or(&nothing);
+    match plan::health(launch, run) {
         Works::No => {
             let again = if failed(launch, run) { "; it is to be started again" } else { "" };
             let message = format!("{}{again}", unhealthy(Some(checked)));

@@ -62,7 +62,7 @@ fn wanted(name: &Name) -> impl Strategy<Value = Wanted> + use<> {
     let signal = sample::select(vec![StopSignal::Term, StopSignal::Kill]);
     let ready = (launch_id(), restart, signal, any::<bool>()).prop_map(move |(id, restart, signal, health)| {
         let stop = Stop { signal, grace: Span::from_milliseconds(1000) };
-        Wanted::Ready(Box::new(Launch { id, order: order.clone(), restart, stop, health: health.then(check) }))
+        Wanted::Ready(Box::new(Launch { id, ..Launch::new(order.clone(), restart, stop, health.then(check)) }))
     });
     let waiting = Wanted::Waiting { reason: "guest `web` is not there".to_owned() };
     let held_back = Wanted::HeldBack { reason: "it took too much".to_owned(), stop: Stop::default() };
@@ -76,7 +76,11 @@ fn check() -> HealthCheck {
 
 fn checked() -> impl Strategy<Value = Checked> {
     let said = "it exited with code 1".to_owned();
-    (any::<bool>(), 0..4u32, 0..3u32).prop_map(move |(passed, failures, recovered)| Checked {
+    let of_now =
+        Launch::new(order(&web()), Restart::Never, Stop::default(), Some(check())).check.expect("it has a check");
+    let names = sample::select(vec![of_now, "another".to_owned()]);
+    (names, any::<bool>(), 0..4u32, 0..3u32).prop_map(move |(check, passed, failures, recovered)| Checked {
+        check,
         passed,
         failures,
         recovered,
@@ -196,7 +200,7 @@ fn web() -> Name {
 
 fn web_is(restart: Restart) -> Desired {
     let (id, stop) = (LAUNCHES[0].to_owned(), Stop::default());
-    let launch = Launch { id, order: order(&web()), restart, stop, health: None };
+    let launch = Launch { id, ..Launch::new(order(&web()), restart, stop, None) };
     Desired { containers: BTreeMap::from([(web(), Wanted::Ready(Box::new(launch)))]) }
 }
 
@@ -418,7 +422,8 @@ fn a_history_ends_with_a_new_version_an_order_and_a_long_run() {
 #[test]
 fn a_health_check_is_told_and_its_failure_ends_the_run() {
     let said = || "it exited with code 1".to_owned();
-    let checked = |passed, failures, recovered| Some(Checked { passed, failures, recovered, said: said() });
+    let checked =
+        |passed, failures, recovered| Some(Checked { passed, failures, recovered, said: said(), ..Checked::default() });
     let (well, ill, coming) = (Health::Healthy, Health::Degraded, Health::Progressing);
     for (restart, checked, health, reason, again) in [
         (Restart::Always, None, coming, Some("NotReady"), false),
@@ -433,10 +438,15 @@ fn a_health_check_is_told_and_its_failure_ends_the_run() {
     ] {
         let mut desired = web_is(restart);
         let Some(Wanted::Ready(launch)) = desired.containers.get_mut(&web()) else { panic!("it is ready") };
-        launch.health = Some(check());
+        **launch =
+            Launch { id: launch.id.clone(), ..Launch::new(launch.order.clone(), restart, launch.stop, Some(check())) };
+        let of = launch.check.clone().expect("it has a check");
         let mut observed = step_on(&desired, &Observed::default());
         assert_eq!(told(&desired, &observed), (well, vec!["Running".to_owned()]), "a start is for what works");
-        run_of(&mut observed).checked = checked.clone();
+        let another = Checked { check: "another".to_owned(), passed: true, failures: 2, ..Checked::default() };
+        run_of(&mut observed).checked = Some(another);
+        assert_eq!(told(&desired, &observed).0, coming, "what came of another check says nothing");
+        run_of(&mut observed).checked = checked.clone().map(|checked| Checked { check: of, ..checked });
         let reasons: Vec<_> = ["Running"].into_iter().chain(reason).map(ToOwned::to_owned).collect();
         assert_eq!(told(&desired, &observed), (health, reasons), "{restart:?} {checked:?}");
         let works = health == well;

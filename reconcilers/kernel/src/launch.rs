@@ -574,23 +574,25 @@ impl Inmate {
         Ok(identity.filter(|identity| identity.started == started).map(|_| Self { process, pid }))
     }
 
-    /// Enters its user and network namespaces; children are born in its pid and time namespaces.
+    /// Enters all its namespaces but that of control groups; only children are in that of processes. So a child, which the container
+    /// can see, never sees more than it. The clocks are the container's from then on.
     ///
     /// # Errors
     /// [`Error::Join`].
     pub fn approach(&self) -> Result<(), Error> {
         // `nix` has no name for CLONE_NEWTIME.
         let time = CloneFlags::from_bits_retain(0x80);
-        self.enter(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWPID | time)
+        let (user, mounts) = (CloneFlags::CLONE_NEWUSER, CloneFlags::CLONE_NEWNS);
+        let others = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS;
+        self.enter(user | mounts | others | CloneFlags::CLONE_NEWPID | time)
     }
 
-    /// Enters its file systems and all else: for a child of a process that approached it.
+    /// Enters that of control groups: for a child that is in its group.
     ///
     /// # Errors
     /// [`Error::Join`].
     pub fn join(&self) -> Result<(), Error> {
-        let (mounts, ipc) = (CloneFlags::CLONE_NEWNS, CloneFlags::CLONE_NEWIPC);
-        self.enter(mounts | ipc | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWCGROUP)
+        self.enter(CloneFlags::CLONE_NEWCGROUP)
     }
 
     fn enter(&self, namespaces: CloneFlags) -> Result<(), Error> {
@@ -682,22 +684,23 @@ fn read_last(from: &OwnedFd, most: usize, kept: &mut Vec<u8>) -> io::Result<bool
 /// # Errors
 /// [`Error::Threads`], [`Error::Clone`].
 pub fn clone_into(leaf: &Place) -> Result<Side, Error> {
+    let error = |source: io::Error| Error::Clone { path: leaf.path.clone(), source };
+    if at("launch.clone", threads).map_err(error)? != 1 {
+        return Err(Error::Threads);
+    }
     clone(leaf, libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS)
 }
 
-/// Clones this process into `leaf`, beside what runs there.
+/// Clones this process into `leaf`, beside what runs there. It has one thread: the kernel lets no other one approach.
 ///
 /// # Errors
-/// [`Error::Threads`], [`Error::Clone`].
+/// [`Error::Clone`].
 pub fn clone_beside(leaf: &Place) -> Result<Side, Error> {
     clone(leaf, 0)
 }
 
 fn clone(leaf: &Place, namespaces: libc::c_int) -> Result<Side, Error> {
     let error = |source: io::Error| Error::Clone { path: leaf.path.clone(), source };
-    if at("launch.clone", threads).map_err(error)? != 1 {
-        return Err(Error::Threads);
-    }
     // SAFETY: all zeros is a valid `clone_args`: no stack, no tid pointers, no pidfd.
     let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
     arguments.flags = u64::from(namespaces.cast_unsigned()) | CLONE_INTO_CGROUP;
@@ -737,9 +740,17 @@ pub fn wait_for(pid: u32) -> Result<(), Error> {
 pub fn open_log(path: &Path, uid: u32, gid: u32) -> Result<OwnedFd, Error> {
     let error = |source: rustix::io::Errno| Error::Open { path: path.to_owned(), source: source.into() };
     let fd = files::open_pipe(path)?.ok_or_else(|| error(rustix::io::Errno::NOENT))?;
-    let (uid, gid) = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
-    rustix::fs::fchown(&fd, Some(uid), Some(gid)).map_err(error)?;
+    give(&fd, uid, gid)?;
     Ok(fd)
+}
+
+/// The owner of an output becomes `uid`:`gid` (of the host), who may open `/dev/stdout` then.
+///
+/// # Errors
+/// [`Error::Set`].
+pub fn give(output: &impl AsFd, uid: u32, gid: u32) -> Result<(), Error> {
+    let (uid, gid) = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
+    rustix::fs::fchown(output, Some(uid), Some(gid)).map_err(|e| set("the owner of the output", e))
 }
 
 /// The kernel adds thousandths of the memory to what a process uses when it looks for one to end (proc(5)).
@@ -813,12 +824,16 @@ pub fn set_ids(uid: u32, gid: u32) -> Result<(), Error> {
     nix::unistd::setresuid(uid, uid, uid).map_err(|e| set("the user", e))
 }
 
-/// The working directory, in the new root.
+/// The working directory, in the new root. No link to a descriptor (`/proc/self/fd/3`) leads there: ours are still open, and some of
+/// them are of the device.
 ///
 /// # Errors
 /// [`Error::Open`].
 pub fn set_working_directory(path: &str) -> Result<(), Error> {
-    rustix::process::chdir(path).map_err(|e| Error::Open { path: path.into(), source: e.into() })
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat2(rustix::fs::CWD, path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS)
+        .and_then(rustix::process::fchdir)
+        .map_err(|e| Error::Open { path: path.into(), source: e.into() })
 }
 
 /// Takes every capability from the bounding set that is not `granted`, also those that this program has no name for.
@@ -904,16 +919,24 @@ pub fn redirect(log: &OwnedFd) -> Result<(), Error> {
     if marked == 0 { Ok(()) } else { Err(set("close-on-exec", io::Error::last_os_error())) }
 }
 
-/// Executes `command`, whose first entry is the path of the program. Returns only if that fails.
+/// Executes `command`, whose first entry is the path of the program. Returns only if that fails. For a child that has nothing to do
+/// then but to say so by `report`: every other descriptor is closed before, so that no path of the program leads to one.
 #[must_use]
-pub fn execute(command: &[String], environment: &[String]) -> Error {
-    match try_execute(command, environment) {
+pub fn execute(command: &[String], environment: &[String], report: BorrowedFd<'_>) -> Error {
+    match try_execute(command, environment, report) {
         Ok(never) => match never {},
         Err(error) => error,
     }
 }
 
-fn try_execute(command: &[String], environment: &[String]) -> Result<std::convert::Infallible, Error> {
+fn try_execute(
+    command: &[String],
+    environment: &[String],
+    report: BorrowedFd<'_>,
+) -> Result<std::convert::Infallible, Error> {
+    let kept = report.as_raw_fd().cast_unsigned();
+    close_from_to(3, kept.saturating_sub(1))?;
+    close_from_to(kept + 1, libc::c_uint::MAX)?;
     let text = |text: &String| CString::new(text.as_str()).map_err(|_| Error::Nul { text: text.clone() });
     let program = command.first().cloned().unwrap_or_default();
     let command = command.iter().map(text).collect::<Result<Vec<_>, _>>()?;
@@ -921,6 +944,15 @@ fn try_execute(command: &[String], environment: &[String]) -> Result<std::conver
     let path = command.first().cloned().unwrap_or_default();
     at("launch.execute", || nix::unistd::execve(&path, &command, &environment))
         .map_err(|e| Error::Execute { program, source: e.into() })
+}
+
+fn close_from_to(first: libc::c_uint, last: libc::c_uint) -> Result<(), Error> {
+    if first > last {
+        return Ok(());
+    }
+    // SAFETY: who had these descriptors executes another program or ends, and uses none of them any more.
+    let closed = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+    if closed == 0 { Ok(()) } else { Err(set("the descriptors", io::Error::last_os_error())) }
 }
 
 fn set(what: &'static str, source: impl Into<io::Error>) -> Error {

@@ -24,6 +24,10 @@ impl Connection {
         let mut first = None;
         for address in addresses() {
             match TcpStream::connect_timeout(&SocketAddr::new(address, port), left(until)?) {
+                // A port that programs get by themselves may have been given to this end, which then speaks to itself.
+                Ok(stream) if stream.local_addr()? == stream.peer_addr()? => {
+                    first = first.or(Some(io::ErrorKind::ConnectionRefused.into()));
+                }
                 Ok(stream) => return Ok(Self { stream, until }),
                 Err(error) => first = first.or(Some(error)),
             }

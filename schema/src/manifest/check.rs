@@ -388,6 +388,13 @@ fn containers(manifest: &Manifest, found: &mut Found) {
         limits(&path, container, found);
         if let Some(check) = &container.health {
             health(&format!("{path}.health"), check, found);
+            if container.limits.pids < 2 {
+                found.hint(
+                    format!("{path}.limits.pids"),
+                    "leaves no process for its health check",
+                    "a check is one more process of the container, and one for each program that it starts",
+                );
+            }
         }
         membership(manifest, &path, container, found);
     }

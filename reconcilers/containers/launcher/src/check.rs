@@ -5,8 +5,9 @@
 //! connection and a question by HTTP are ours, and hold no capability at all.
 
 use std::{
+    fs::File,
     io::{self, Read as _, Write as _},
-    os::fd::OwnedFd,
+    os::fd::{AsFd as _, OwnedFd},
     time::{Duration, Instant},
 };
 
@@ -46,9 +47,11 @@ pub(crate) fn check(request: &Request, check: &Check) -> Result<Answer, Failure>
     let inmate = Inmate::open(check.pid, check.started).map_err(at(Stage::Join))?;
     let inmate = inmate.ok_or_else(|| told("its first process is gone"))?;
     let (output, input) = io::pipe().map_err(|error| told(&format!("failed to make a pipe: {error}")))?;
-    let until = Instant::now() + check.health.timeout.duration();
-    // A process in other namespaces cannot see its own threads.
+    let [user, group] = [order.user, order.group_id].map(|id| order.id_base.saturating_add(id));
+    launch::give(&input, user, group).map_err(at(Stage::Prepare))?;
     inmate.approach().map_err(at(Stage::Join))?;
+    // By the container's clock, as all that follows.
+    let until = Instant::now() + check.health.timeout.duration();
     match launch::clone_beside(&leaf).map_err(at(Stage::Clone))? {
         Side::Container => {
             drop(output);
@@ -99,13 +102,13 @@ fn be_inside(order: &LaunchOrder, health: &HealthCheck, (inmate, output): (&Inma
         (Err(error), _) => Err(failure(Stage::Join, &error).message),
         (Ok(()), Some(command)) => {
             let environment: Vec<_> = order.environment.iter().map(|(key, value)| format!("{key}={value}")).collect();
-            Err(failure(Stage::Execute, &launch::execute(command, &environment)).message)
+            Err(failure(Stage::Execute, &launch::execute(command, &environment, output.as_fd())).message)
         }
         (Ok(()), None) => ask(health, until + LATER).map_err(|error| error.to_string()),
     };
     let Err(message) = outcome else { return 0 };
     // Whoever reads it is the launcher; without it the exit code is left.
-    let _ = io::stdout().write_all(message.as_bytes());
+    let _ = File::from(output).write_all(message.as_bytes());
     1
 }
 

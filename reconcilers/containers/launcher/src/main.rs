@@ -14,6 +14,7 @@ mod prepare;
 
 use std::{
     io::{self, Read as _, Write as _},
+    os::fd::AsFd as _,
     process::ExitCode,
 };
 
@@ -119,7 +120,7 @@ fn become_container(order: &LaunchOrder, prepared: &prepare::Prepared, status: &
         return Failure { stage: Stage::Execute, message, errno: error.raw_os_error() };
     }
     let environment: Vec<_> = order.environment.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    failure(Stage::Execute, &launch::execute(&order.command, &environment))
+    failure(Stage::Execute, &launch::execute(&order.command, &environment, status.as_fd()))
 }
 
 /// Waits until the child executed its program, or told why it could not.

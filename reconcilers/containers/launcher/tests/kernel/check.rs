@@ -34,9 +34,13 @@ fn started(device: &Device, order: &LaunchOrder) -> (u32, u64) {
     (pid, process::identity(pid).unwrap().unwrap().started)
 }
 
-fn ask(order: &LaunchOrder, (pid, started): (u32, u64), health: HealthCheck) -> Answer {
+fn ask(order: &LaunchOrder, process: (u32, u64), health: HealthCheck) -> Answer {
+    ask_in(&order.id(), order, process, health)
+}
+
+fn ask_in(launch: &str, order: &LaunchOrder, (pid, started): (u32, u64), health: HealthCheck) -> Answer {
     let check = Some(Check { pid, started, health });
-    let request = serde_json::to_vec(&Request { launch: order.id(), order: order.clone(), check }).unwrap();
+    let request = serde_json::to_vec(&Request { launch: launch.to_owned(), order: order.clone(), check }).unwrap();
     serde_json::from_slice(&process::run(&launcher(), &request).unwrap().stdout).unwrap()
 }
 
@@ -45,6 +49,37 @@ fn said(answer: Answer) -> (bool, String) {
         Answer::Checked { passed, said } => (passed, said),
         other => panic!("{other:?}"),
     }
+}
+
+/// What the launcher holds open is of the device: a folder of its control groups, for one.
+///
+/// [req->SF-1]
+#[test]
+fn mountns_no_path_of_a_container_leads_to_what_the_launcher_holds() {
+    let mut device = Device::new().with_image(|_| {});
+    let good = device.order("web", "exec sleep 1000");
+    let process = started(&device, &good);
+    let (mut links, mut links_of_check) = (0, 0);
+    for number in 3..24 {
+        let folder = format!("/proc/self/fd/{number}");
+        let file = format!("{folder}/cgroup.procs");
+        let mut order = device.order("db", "exec sleep 1000");
+        order.working_directory = folder.clone();
+        let Answer::Failed(failure) = device.launch(&order) else { panic!("it works in {folder}") };
+        assert!(failure.stage == Stage::Confine && matches!(failure.errno, Some(2 | 40)), "{failure:?}");
+        links += u32::from(failure.errno == Some(40));
+        let within = LaunchOrder { working_directory: folder, ..good.clone() };
+        let (passed, told) = said(ask_in(&good.id(), &within, process, script("pwd")));
+        assert!(!passed && (told.contains("(os error 2)") || told.contains("(os error 40)")), "{told}");
+        links_of_check += u32::from(told.contains("(os error 40)"));
+        // A file that is there and is no program would not be allowed (13).
+        (order.working_directory, order.command) = ("/".to_owned(), vec![file.clone()]);
+        let Answer::Failed(failure) = device.launch(&order) else { panic!("{file} was executed") };
+        assert!(failure.stage == Stage::Execute && matches!(failure.errno, Some(2 | 20)), "{failure:?}");
+        let (passed, told) = said(ask(&good, process, health(json!({ "exec": [file] }))));
+        assert!(!passed && (told.contains("(os error 2)") || told.contains("(os error 20)")), "{told}");
+    }
+    assert!(links > 0 && links_of_check > 0, "it held nothing: {links}, {links_of_check}");
 }
 
 // [req->SF-1] [req->OS-01]
@@ -126,8 +161,7 @@ fn mountns_each_way_of_asking_passes_and_fails() {
 }
 
 fn desired(order: &LaunchOrder, restart: Restart, health: &HealthCheck) -> Desired {
-    let (id, stop, health) = (order.id(), Stop::default(), Some(health.clone()));
-    let launch = Launch { id, order: order.clone(), restart, stop, health };
+    let launch = Launch::new(order.clone(), restart, Stop::default(), Some(health.clone()));
     Desired { containers: BTreeMap::from([(order.container.clone(), Wanted::Ready(Box::new(launch)))]) }
 }
 

@@ -35,7 +35,7 @@ fn paths(device: &Device) -> Paths {
 
 fn launch(order: &LaunchOrder, restart: Restart, grace: u64) -> (Name, Wanted) {
     let stop = Stop { signal: StopSignal::Term, grace: Span::from_milliseconds(grace) };
-    let launch = Launch { id: order.id(), order: order.clone(), restart, stop, health: None };
+    let launch = Launch::new(order.clone(), restart, stop, None);
     (order.container.clone(), Wanted::Ready(Box::new(launch)))
 }
 
