@@ -914,9 +914,8 @@ pub fn redirect(log: &OwnedFd) -> Result<(), Error> {
     nix::unistd::dup2_stdin(&null).map_err(|e| set("standard input", e))?;
     nix::unistd::dup2_stdout(log).map_err(|e| set("standard output", e))?;
     nix::unistd::dup2_stderr(log).map_err(|e| set("standard error", e))?;
-    // SAFETY: only marks descriptors; none is closed before the program is executed.
-    let marked = unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
-    if marked == 0 { Ok(()) } else { Err(set("close-on-exec", io::Error::last_os_error())) }
+    // Only marked: none is closed before the program is executed.
+    close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC)
 }
 
 /// Executes `command`, whose first entry is the path of the program. Returns only if that fails. For a child that has nothing to do
@@ -935,8 +934,8 @@ fn try_execute(
     report: BorrowedFd<'_>,
 ) -> Result<std::convert::Infallible, Error> {
     let kept = report.as_raw_fd().cast_unsigned();
-    close_from_to(3, kept.saturating_sub(1))?;
-    close_from_to(kept + 1, libc::c_uint::MAX)?;
+    close_range(3, kept.saturating_sub(1), 0)?;
+    close_range(kept + 1, libc::c_uint::MAX, 0)?;
     let text = |text: &String| CString::new(text.as_str()).map_err(|_| Error::Nul { text: text.clone() });
     let program = command.first().cloned().unwrap_or_default();
     let command = command.iter().map(text).collect::<Result<Vec<_>, _>>()?;
@@ -946,12 +945,12 @@ fn try_execute(
         .map_err(|e| Error::Execute { program, source: e.into() })
 }
 
-fn close_from_to(first: libc::c_uint, last: libc::c_uint) -> Result<(), Error> {
+fn close_range(first: libc::c_uint, last: libc::c_uint, flags: libc::c_uint) -> Result<(), Error> {
     if first > last {
         return Ok(());
     }
-    // SAFETY: who had these descriptors executes another program or ends, and uses none of them any more.
-    let closed = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+    // SAFETY: descriptors are marked only, or who had them executes another program or ends, and uses none of them any more.
+    let closed = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
     if closed == 0 { Ok(()) } else { Err(set("the descriptors", io::Error::last_os_error())) }
 }
 

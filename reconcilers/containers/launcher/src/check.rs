@@ -25,7 +25,7 @@ use catenoid_schema::{
     manifest::{HealthCheck, HttpCheck},
 };
 
-use crate::{confine, failure};
+use crate::{confine, execute, failure};
 
 /// The last bytes of what a program writes that are told.
 const SAID_LIMIT: usize = 192;
@@ -100,10 +100,7 @@ fn be_inside(order: &LaunchOrder, health: &HealthCheck, (inmate, output): (&Inma
     };
     let outcome = match (ready(), &health.exec) {
         (Err(error), _) => Err(failure(Stage::Join, &error).message),
-        (Ok(()), Some(command)) => {
-            let environment: Vec<_> = order.environment.iter().map(|(key, value)| format!("{key}={value}")).collect();
-            Err(failure(Stage::Execute, &launch::execute(command, &environment, output.as_fd())).message)
-        }
+        (Ok(()), Some(command)) => Err(execute(&order, command, output.as_fd()).message),
         (Ok(()), None) => ask(health, until + LATER).map_err(|error| error.to_string()),
     };
     let Err(message) = outcome else { return 0 };

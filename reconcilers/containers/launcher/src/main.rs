@@ -14,7 +14,7 @@ mod prepare;
 
 use std::{
     io::{self, Read as _, Write as _},
-    os::fd::AsFd as _,
+    os::fd::{AsFd as _, BorrowedFd},
     process::ExitCode,
 };
 
@@ -119,8 +119,13 @@ fn become_container(order: &LaunchOrder, prepared: &prepare::Prepared, status: &
         let message = format!("failed to report: {error}");
         return Failure { stage: Stage::Execute, message, errno: error.raw_os_error() };
     }
+    execute(order, &order.command, status.as_fd())
+}
+
+/// Executes a program of the container with its environment. Returns only if that fails.
+fn execute(order: &LaunchOrder, command: &[String], report: BorrowedFd<'_>) -> Failure {
     let environment: Vec<_> = order.environment.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    failure(Stage::Execute, &launch::execute(&order.command, &environment, status.as_fd()))
+    failure(Stage::Execute, &launch::execute(command, &environment, report))
 }
 
 /// Waits until the child executed its program, or told why it could not.
