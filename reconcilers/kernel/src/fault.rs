@@ -180,8 +180,7 @@ mod armed {
         let state = armed.as_mut()?;
         state.passed += 1;
         if let Some(trace) = &mut state.trace {
-            // What is lost of a trace is missed by the test that reads it.
-            let _ = writeln!(trace, "{program} {} {kind} {point}", state.passed);
+            leave(trace, &format!("{program} {} {kind} {point}\n", state.passed));
         }
         state.left = state.left.checked_sub(1)?;
         let fault = state.fault;
@@ -189,10 +188,16 @@ mod armed {
             return None;
         }
         if let Some(trace) = &mut state.trace {
-            let _ = writeln!(trace, "{program} fault {}", crate::machine::since_boot().as_millis());
+            leave(trace, &format!("{program} fault {}\n", crate::machine::since_boot().as_millis()));
         }
         *armed = None;
         Some(fault)
+    }
+
+    /// Appends a line in one write: others append to the trace as well, and a test reads it meanwhile.
+    fn leave(trace: &mut File, line: &str) {
+        // What is lost of a trace is missed by the test that reads it.
+        let _ = trace.write_all(line.as_bytes());
     }
 
     /// `agent` or `launcher`: the last part of the program's name. PID 1 has no fault points: its end is that of the
