@@ -14,7 +14,7 @@ use std::{
     io::{self, BufRead, BufReader, Read as _, Seek, SeekFrom, Write},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     thread::{self, JoinHandle},
 };
 
@@ -26,7 +26,7 @@ use catenoid_schema::{control::Event, digest::Digest, status::Subject};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
-use crate::{budget::Budget, intake::chain};
+use crate::{budget::Budget, intake::chain, rounds::Rounds};
 
 /// The file that is written.
 const LOG: &str = "audit.jsonl";
@@ -71,10 +71,8 @@ pub(crate) struct Audit {
 
 #[derive(Debug)]
 struct Shared {
-    /// Held for moments, and never while somebody waits for the disk.
-    state: Mutex<State>,
-    /// That the writer is asked for a turn, or has made it.
-    turned: Condvar,
+    /// Held for moments, and never while somebody waits for the disk. In each round the writer tries to write all that waits.
+    state: Rounds<State>,
     live: broadcast::Sender<Arc<Event>>,
     /// Wakes the pass when the log can no longer be written, or can be again.
     bell: Bell,
@@ -91,10 +89,6 @@ struct State {
     next: u64,
     backlog: Past,
     budget: Budget,
-    /// Turns that the writer was asked for, and those that it made. In each it tries to write all that waited when it began.
-    asked: u64,
-    made: u64,
-    closed: bool,
 }
 
 type Waiting = (Arc<Event>, u64);
@@ -164,13 +158,13 @@ impl Audit {
         let (folder, boot_id) = (folder.to_owned(), boot_id.to_owned());
         let log = Log { folder, boot_id, force, file: None, size, torn, previous };
         let (pending, budget) = (VecDeque::new(), Budget::default());
-        let (lost, fault, asked, made, closed) = (0, None, 0, 0, false);
-        let state = State { pending, lost, fault, next, backlog, budget, asked, made, closed };
-        let (state, live) = (Mutex::new(state), broadcast::channel(BACKLOG).0);
-        let shared = Arc::new(Shared { state, turned: Condvar::new(), live, bell });
+        let state = State { pending, lost: 0, fault: None, next, backlog, budget };
+        let (state, live) = (Rounds::new(state), broadcast::channel(BACKLOG).0);
+        let shared = Arc::new(Shared { state, live, bell });
         let writer = thread::Builder::new().name("audit".to_owned()).spawn({
             let shared = shared.clone();
-            move || shared.write_all_that_comes(log)
+            let mut log = log;
+            move || shared.state.work(|| shared.write(&mut log))
         })?;
         let audit = Self { shared, writer: Some(writer) };
         if let Some(message) = unreadable {
@@ -183,10 +177,10 @@ impl Audit {
     /// kept in memory; the device goes on.
     /// Of a source that causes more than its share ([`Budget`]), several are told as one.
     pub(crate) fn note(&self, happening: Happening) {
-        let mut state = self.shared.state();
+        let mut state = self.shared.state.hold();
         let Some(happening) = state.budget.admit(happening, crate::clock::since_boot_ms()) else { return };
         let told = self.shared.tell(&mut state, happening);
-        self.shared.ask_for_turn(&mut state);
+        self.shared.state.ask(&mut state);
         drop(state);
         log(&told);
     }
@@ -200,19 +194,16 @@ impl Audit {
 
     /// Waits until all that was noted is on the disk, or cannot be written for now; why not, if so.
     pub(crate) fn settle(&self) -> Option<String> {
-        let mut state = self.shared.state();
-        let turn = self.shared.ask_for_turn(&mut state);
-        let made = self.shared.turned.wait_while(state, |state| state.made < turn);
-        made.unwrap_or_else(PoisonError::into_inner).fault.clone()
+        self.shared.state.settle().fault.clone()
     }
 
     /// Has written what waits for it or was only counted, and has looked whether the log is still there; why it could not be
     /// written when that was tried last, if so.
     pub(crate) fn look_after(&self) -> Option<String> {
-        let mut state = self.shared.state();
+        let mut state = self.shared.state.hold();
         let counted = state.budget.settle(crate::clock::since_boot_ms());
         let told: Vec<_> = counted.into_iter().map(|happening| self.shared.tell(&mut state, happening)).collect();
-        self.shared.ask_for_turn(&mut state);
+        self.shared.state.ask(&mut state);
         let fault = state.fault.clone();
         drop(state);
         told.iter().for_each(|event| log(event));
@@ -221,7 +212,7 @@ impl Audit {
 
     /// The last event still in memory that is `wanted`: one of the last, or the last of its kind.
     pub(crate) fn find_last(&self, wanted: impl Fn(&Event) -> bool) -> Option<Event> {
-        let state = self.shared.state();
+        let state = self.shared.state.hold();
         let Past { events, of_kinds } = &state.backlog;
         let long_ago = || of_kinds.values().filter(|event| wanted(event)).max_by_key(|event| event.number);
         events.iter().rfind(|event| wanted(event)).or_else(long_ago).map(|event| Event::clone(event))
@@ -229,19 +220,19 @@ impl Audit {
 
     /// The number of the last event; 0 before the first.
     pub(crate) fn last(&self) -> u64 {
-        self.shared.state().next.saturating_sub(1)
+        self.shared.state.hold().next.saturating_sub(1)
     }
 
     /// The events after number `since` that are still in memory, and all that come.
     pub(crate) fn watch(&self, since: u64) -> (Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>) {
-        let state = self.shared.state();
+        let state = self.shared.state.hold();
         let past = state.backlog.events.iter().filter(|event| event.number > since).cloned().collect();
         (past, self.shared.live.subscribe())
     }
 
     /// The last `count` events about `subject`, oldest first.
     pub(crate) fn about(&self, subject: &Subject, count: usize) -> Vec<Event> {
-        let state = self.shared.state();
+        let state = self.shared.state.hold();
         let about = state.backlog.events.iter().rev().filter(|event| event.subject.as_ref() == Some(subject));
         let mut events: Vec<_> = about.take(count).map(|event| Event::clone(event)).collect();
         events.reverse();
@@ -251,25 +242,13 @@ impl Audit {
 
 impl Drop for Audit {
     fn drop(&mut self) {
-        self.shared.state().closed = true;
-        self.shared.turned.notify_all();
+        self.shared.state.close();
         // One that panicked has told so.
         let _ = self.writer.take().map(JoinHandle::join);
     }
 }
 
 impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Which turn it will be.
-    fn ask_for_turn(&self, state: &mut State) -> u64 {
-        state.asked += 1;
-        self.turned.notify_all();
-        state.asked
-    }
-
     /// Gives an event its number, and tells it to all but the console, for which nobody else has to wait.
     #[must_use]
     fn tell(&self, state: &mut State, happening: Happening) -> Arc<Event> {
@@ -282,35 +261,19 @@ impl Shared {
         event
     }
 
-    /// The writer: makes a turn whenever it is asked for one, until the log is closed and nothing is left to try.
-    fn write_all_that_comes(&self, mut log: Log) {
-        loop {
-            let idle = |state: &mut State| state.asked == state.made && !state.closed;
-            let state = self.turned.wait_while(self.state(), idle).unwrap_or_else(PoisonError::into_inner);
-            let turn = state.asked;
-            if turn == state.made {
-                return;
-            }
-            drop(state);
-            self.write(&mut log);
-            self.state().made = turn;
-            self.turned.notify_all();
-        }
-    }
-
     /// Writes all that waits; that this begins to fail, or succeeds again, is an event too.
     fn write(&self, log: &mut Log) {
         if log.is_removed() {
             log.begin_anew();
-            let mut state = self.state();
+            let mut state = self.state.hold();
             let message = format!("the audit log was removed, with all before event {}", state.next);
             let told = self.tell(&mut state, Happening::by_device("AuditLogLost", None, message));
             drop(state);
             self::log(&told);
         }
-        let waiting = self.state().pending.len();
+        let waiting = self.state.hold().pending.len();
         let fault = self.write_pending(log);
-        let mut state = self.state();
+        let mut state = self.state.hold();
         let before = std::mem::replace(&mut state.fault, fault.clone());
         if before.is_some() == fault.is_some() {
             return;
@@ -328,7 +291,7 @@ impl Shared {
         self::log(&told);
         if fault.is_none() {
             let fault = self.write_pending(log);
-            self.state().fault = fault;
+            self.state.hold().fault = fault;
         }
         self.bell.ring();
     }
@@ -336,13 +299,13 @@ impl Shared {
     /// Writes until nothing waits any more; why it cannot, if so.
     fn write_pending(&self, log: &mut Log) -> Option<String> {
         loop {
-            let mut taken = std::mem::take(&mut self.state().pending);
+            let mut taken = std::mem::take(&mut self.state.hold().pending);
             if taken.is_empty() {
                 return None;
             }
             let written = log.append_all(&mut taken);
             let Err(error) = written else { continue };
-            let mut state = self.state();
+            let mut state = self.state.hold();
             taken.append(&mut state.pending);
             state.pending = taken;
             state.let_go_of_the_oldest();
@@ -522,6 +485,8 @@ fn tail(folder: &Path, name: &str) -> io::Result<Tail> {
 /// A disk that is held in the middle of the first write, until it is let go.
 #[cfg(all(test, feature = "testing"))]
 pub(crate) mod held {
+    use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
     use super::*;
 
     /// How often it was forced, and whether it is free.
