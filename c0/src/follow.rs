@@ -137,11 +137,16 @@ async fn follow(
             last.waiting = waiting;
         }
         status = loop {
-            if let News::Lost(absence) = follower.next().await.map_err(error)? {
-                let waiting = vec![format!("the agent to come back ({absence})")];
-                say(&waiting);
-                last.waiting = waiting;
-                continue;
+            match follower.next().await.map_err(error)? {
+                News::Lost(absence) => {
+                    let waiting = vec![format!("the agent to come back ({absence})")];
+                    say(&waiting);
+                    last.waiting = waiting;
+                    continue;
+                }
+                // Status is of the last pass that ended, and this one goes on.
+                News::Event(event) if event.kind == "StepDone" => continue,
+                News::Event(_) | News::Look => {}
             }
             follower.catch_up();
             match client.status().await {

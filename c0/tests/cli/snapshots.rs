@@ -302,7 +302,8 @@ fn dry_run_pushes_nothing() {
 
 /// A device that takes a manifest and then shows one status after the other, with an event between them.
 fn applying(statuses: &[serde_json::Value]) -> Fake {
-    let stream = event(8, "StepDone", "started container `web`");
+    // The first of them asks for nothing: there is a status of that pass when it ends.
+    let stream = event(8, "StepDone", "started container `web`") + &event(9, "Converged", "sequence 12");
     let mut fake = Fake::start()
         .on("GET /v1/version", Answer::json(&json!({ "agent": "0.1.0", "api": "v1" })))
         .on("GET /v1/status", Answer::json(&status(11, Some(11), &[])))
