@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use catenoid_core::{Applied, Fault, Retries, Room, Setback, Task};
+use catenoid_core::{Applied, Fault, Retries, Room, Setback, Task, Whose};
 use catenoid_house::{House, order::Hands};
 use catenoid_schema::{
     control::Phase,
@@ -188,10 +188,10 @@ impl Hands for Steps<'_> {
 
     /// Does the steps in their order, but those of subjects that failed or wait. Those of several subjects are done beside each
     /// other where the room says that their order is of no account.
-    async fn act(&mut self, room: &mut dyn Room, phase: Phase) -> bool {
+    async fn act(&mut self, room: &mut dyn Room, phase: Phase, whose: Whose<'_>) -> bool {
         let name = room.name();
         let beside = if phase == Phase::Establish { room.beside() } else { 1 };
-        let mut rows = rows(room.tasks(phase), beside > 1);
+        let mut rows = rows(room.tasks(phase, whose), beside > 1);
         let (mut begun, mut tried) = (FuturesUnordered::new(), false);
         loop {
             while begun.len() < beside {

@@ -403,6 +403,18 @@ const RULES: &[Rule] = &[
         device.accept(target(4, with(&changes)));
         assert!(device.pass().as_it_is_to_be);
     }),
+    ("the core container runs before anything is set up for others", |device| {
+        let mut containers = base();
+        containers["another"] = json!({});
+        let all = target(2, containers);
+        device.world.put(&stored(&all));
+        device.accept(all);
+        assert!(device.pass().as_it_is_to_be);
+        let steps = device.steps();
+        let start = steps.iter().position(|step| step.contains("start container `core0`")).unwrap();
+        let of_others = |step: &&String| ["`another`", "`db`", "`web`"].iter().any(|name| step.contains(name));
+        assert_eq!(steps[..start].iter().find(of_others), None, "{steps:#?}");
+    }),
     ("an agent that starts finds all as it is", |device| {
         device.restart_agent();
         assert!(device.pass().as_it_is_to_be);

@@ -348,14 +348,8 @@ impl Planner for Planning {
                 }
             }
         }
-        let ready = desired.containers.iter().filter_map(|(name, wanted)| match wanted {
-            Wanted::Ready(launch) => Some((name, launch)),
-            Wanted::Waiting { .. } | Wanted::HeldBack { .. } => None,
-        });
-        let mut ready: Vec<_> = ready.collect();
-        // By the core container the device is spoken to.
-        ready.sort_by_key(|(_, launch)| launch.order.control.is_none());
-        for (name, launch) in ready {
+        for (name, wanted) in &desired.containers {
+            let Wanted::Ready(launch) = wanted else { continue };
             let run = observed.containers.get(name).and_then(|container| container.runs.get(&launch.id));
             match run {
                 Some(run) if over(launch, run) => establish.push(start(launch, history::after(launch, run))),
@@ -373,6 +367,13 @@ impl Planner for Planning {
             }
         }
         Plan { prepare: Vec::new(), retire: retired.steps(), establish }
+    }
+
+    /// By the core container the device is spoken to.
+    fn urgent(desired: &Desired) -> Vec<Subject> {
+        let is_core = |wanted: &Wanted| matches!(wanted, Wanted::Ready(launch) if launch.order.control.is_some());
+        let core = desired.containers.iter().filter(|(_, wanted)| is_core(wanted));
+        core.map(|(name, _)| subject(name)).collect()
     }
 
     fn needs(desired: &Desired, of: &str) -> Vec<(Subject, String)> {

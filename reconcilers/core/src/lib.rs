@@ -17,7 +17,7 @@ pub use door::{Boxed, Door, Fault, chain};
 pub use plan::{Plan, simulate};
 pub use retry::{Retries, Setback, Waiting};
 pub use signal::{Readiness, Signals, Source};
-pub use slot::{Room, Slot, Task};
+pub use slot::{Room, Slot, Task, Whose};
 
 use std::{collections::BTreeMap, fmt, future::Future, path::PathBuf, sync::Arc, time::Duration};
 
@@ -116,6 +116,11 @@ pub trait Planner {
 
     /// What subjects of this room need of the room `of`, one of [`Planner::NEEDS`]: each by the name that room has for it.
     fn needs(_: &Self::Desired, _of: &str) -> Vec<(Subject, String)> {
+        Vec::new()
+    }
+
+    /// Who goes first: what these need is set up before anything that only others of their kind need.
+    fn urgent(_: &Self::Desired) -> Vec<Subject> {
         Vec::new()
     }
 

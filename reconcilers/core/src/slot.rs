@@ -32,6 +32,9 @@ pub struct Task<'a> {
     pub work: Box<dyn FnOnce() -> Boxed<'a, Result<Applied, Fault>> + 'a>,
 }
 
+/// Whose steps are meant.
+pub type Whose<'a> = &'a dyn Fn(&Subject) -> bool;
+
 /// What pass, forecast and status do with any room.
 pub trait Room {
     /// [`Planner::NAME`].
@@ -55,6 +58,9 @@ pub trait Room {
     /// [`Planner::needs`].
     fn needs(&self, of: &str) -> Vec<(Subject, String)>;
 
+    /// [`Planner::urgent`].
+    fn urgent(&self) -> Vec<Subject>;
+
     /// Lets these wait, for these reasons, and nobody else.
     fn let_wait(&mut self, waits: Vec<(Subject, String)>);
 
@@ -71,13 +77,13 @@ pub trait Room {
     fn is_idle(&self) -> bool;
 
     /// The planned steps of `phase`, to be done by the room's door.
-    fn tasks(&self, phase: Phase) -> Vec<Task<'_>>;
+    fn tasks(&self, phase: Phase, whose: Whose<'_>) -> Vec<Task<'_>>;
 
     /// The planned steps of `phase`, for people.
-    fn described(&self, phase: Phase) -> Vec<PlannedStep>;
+    fn described(&self, phase: Phase, whose: Whose<'_>) -> Vec<PlannedStep>;
 
     /// Takes the planned steps of `phase` for done.
-    fn imagine(&mut self, phase: Phase);
+    fn imagine(&mut self, phase: Phase, whose: Whose<'_>);
 
     /// [`Planner::satisfied`].
     fn satisfied(&self) -> bool;
@@ -104,13 +110,13 @@ impl<'a, P: Planner> Slot<'a, P> {
         self.observed.into_owned()
     }
 
-    fn steps(&self, phase: Phase) -> &[P::Step] {
-        let plan = self.plan.as_ref();
-        plan.map_or(&[], |plan| match phase {
+    fn steps(&self, phase: Phase, whose: Whose<'_>) -> impl Iterator<Item = &P::Step> {
+        let steps = self.plan.as_ref().map(|plan| match phase {
             Phase::Prepare => &plan.prepare,
             Phase::Retire => &plan.retire,
             Phase::Establish => &plan.establish,
-        })
+        });
+        steps.into_iter().flatten().filter(move |step| whose(&step.subject()))
     }
 }
 
@@ -141,6 +147,10 @@ impl<P: Planner> Room for Slot<'_, P> {
 
     fn needs(&self, of: &str) -> Vec<(Subject, String)> {
         P::needs(self.asked, of)
+    }
+
+    fn urgent(&self) -> Vec<Subject> {
+        P::urgent(self.asked)
     }
 
     fn let_wait(&mut self, waits: Vec<(Subject, String)>) {
@@ -182,29 +192,28 @@ impl<P: Planner> Room for Slot<'_, P> {
         self.plan.as_ref().is_some_and(Plan::is_empty)
     }
 
-    fn tasks(&self, phase: Phase) -> Vec<Task<'_>> {
+    fn tasks(&self, phase: Phase, whose: Whose<'_>) -> Vec<Task<'_>> {
         let Some(door) = self.door else { return Vec::new() };
-        let steps = self.steps(phase).iter();
-        let tasks = steps.map(|step| {
+        let tasks = self.steps(phase, whose).map(|step| {
             let (subject, description) = (step.subject(), step.to_string());
             Task { subject, description, work: Box::new(move || door.apply(step)) }
         });
         tasks.collect()
     }
 
-    fn described(&self, phase: Phase) -> Vec<PlannedStep> {
+    fn described(&self, phase: Phase, whose: Whose<'_>) -> Vec<PlannedStep> {
         let described = |step: &P::Step| PlannedStep {
             room: P::NAME.to_owned(),
             phase,
             subject: step.subject(),
             description: step.to_string(),
         };
-        self.steps(phase).iter().map(described).collect()
+        self.steps(phase, whose).map(described).collect()
     }
 
-    fn imagine(&mut self, phase: Phase) {
+    fn imagine(&mut self, phase: Phase, whose: Whose<'_>) {
         let mut observed = std::mem::take(&mut self.observed).into_owned();
-        self.steps(phase).iter().for_each(|step| step.effect_on(&mut observed));
+        self.steps(phase, whose).for_each(|step| step.effect_on(&mut observed));
         self.observed = Cow::Owned(observed);
     }
 

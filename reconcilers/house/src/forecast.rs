@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use catenoid_core::Room;
+use catenoid_core::{Room, Whose};
 use catenoid_schema::control::{Phase, PlannedStep};
 use futures::FutureExt as _;
 
@@ -20,11 +20,18 @@ pub fn forecast(wanted: &Wanted, observed: &Observed) -> Vec<PlannedStep> {
 /// The same steps, and what is there after them.
 #[must_use]
 pub fn imagine(wanted: &Wanted, observed: &Observed) -> (Vec<PlannedStep>, Observed) {
-    let (mut house, mut imagined) = (wanted.house(observed), Imagined(Vec::new()));
+    let mut house = wanted.house(observed);
     house.plan();
-    let done = go_through(&mut house, &mut imagined).now_or_never();
+    let steps = imagine_in(&mut house);
+    (steps, house.into_observed())
+}
+
+/// The steps of a pass through `house`, in which all is planned and which has no doors; it is left as they leave it.
+pub fn imagine_in(house: &mut House<'_>) -> Vec<PlannedStep> {
+    let mut imagined = Imagined(Vec::new());
+    let done = go_through(house, &mut imagined).now_or_never();
     let Ok(()) = done.expect("what is imagined waits for nothing");
-    (imagined.0, house.into_observed())
+    imagined.0
 }
 
 /// Hands that do nothing and write down what.
@@ -33,12 +40,12 @@ struct Imagined(Vec<PlannedStep>);
 impl Hands for Imagined {
     type Halt = Infallible;
 
-    async fn act(&mut self, room: &mut dyn Room, phase: Phase) -> bool {
-        let steps = room.described(phase);
+    async fn act(&mut self, room: &mut dyn Room, phase: Phase, whose: Whose<'_>) -> bool {
+        let steps = room.described(phase, whose);
         let any = !steps.is_empty();
         if any {
             self.0.extend(steps);
-            room.imagine(phase);
+            room.imagine(phase, whose);
         }
         any
     }

@@ -27,7 +27,7 @@ use catenoid_schema::{
     name::Name,
     status::{Subject, SubjectStatus},
 };
-pub use forecast::{forecast, imagine};
+pub use forecast::{forecast, imagine, imagine_in};
 use serde::Deserialize as _;
 use serde_json::Value;
 

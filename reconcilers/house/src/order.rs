@@ -1,7 +1,7 @@
 //! The order of a pass among rooms and phases: the only one, which the pass goes with its doors and a forecast with models.
 
-use catenoid_core::Room;
-use catenoid_schema::control::Phase;
+use catenoid_core::{Room, Whose};
+use catenoid_schema::{control::Phase, status::Subject};
 
 use crate::House;
 
@@ -10,8 +10,8 @@ pub trait Hands {
     /// What ends it before its time.
     type Halt;
 
-    /// Does the steps that `room` plans for `phase`; whether any was tried.
-    fn act(&mut self, room: &mut dyn Room, phase: Phase) -> impl Future<Output = bool>;
+    /// Does the steps that `room` plans for `phase`, of those who are meant; whether any was tried.
+    fn act(&mut self, room: &mut dyn Room, phase: Phase, whose: Whose<'_>) -> impl Future<Output = bool>;
 
     /// Sees what is in `room` now.
     fn look(&mut self, room: &mut dyn Room) -> impl Future<Output = Result<(), Self::Halt>>;
@@ -30,6 +30,8 @@ struct Stage {
     backwards: bool,
     /// Which rooms.
     rooms: Which,
+    /// Who has its turn.
+    who: Who,
     /// Whether the rooms that changed are seen and planned anew, before it goes on.
     looks: bool,
 }
@@ -43,12 +45,21 @@ enum Which {
     Last,
 }
 
+enum Who {
+    All,
+    /// All but those of whose kind others are urgent.
+    First,
+    /// Only these.
+    Later,
+}
+
 /// The order.
-const ORDER: [Stage; 4] = [
-    Stage { phase: Phase::Prepare, backwards: false, rooms: Which::All, looks: true },
-    Stage { phase: Phase::Retire, backwards: true, rooms: Which::NotLast, looks: false },
-    Stage { phase: Phase::Establish, backwards: false, rooms: Which::All, looks: true },
-    Stage { phase: Phase::Retire, backwards: true, rooms: Which::Last, looks: true },
+const ORDER: [Stage; 5] = [
+    Stage { phase: Phase::Prepare, backwards: false, rooms: Which::All, who: Who::All, looks: true },
+    Stage { phase: Phase::Retire, backwards: true, rooms: Which::NotLast, who: Who::All, looks: false },
+    Stage { phase: Phase::Establish, backwards: false, rooms: Which::All, who: Who::First, looks: false },
+    Stage { phase: Phase::Establish, backwards: false, rooms: Which::All, who: Who::Later, looks: true },
+    Stage { phase: Phase::Retire, backwards: true, rooms: Which::Last, who: Who::All, looks: true },
 ];
 
 /// Goes through `house`, in which everything was seen and planned. What it leaves behind is so, too.
@@ -57,7 +68,15 @@ const ORDER: [Stage; 4] = [
 /// If a room could not be looked at: what depends on it is left as it is.
 pub async fn go_through<H: Hands>(house: &mut House<'_>, hands: &mut H) -> Result<(), H::Halt> {
     let mut changed: Vec<&str> = Vec::new();
-    for (index, Stage { phase, backwards, rooms: which, looks }) in ORDER.iter().enumerate() {
+    let urgent: Vec<Subject> = house.rooms().iter().flat_map(|room| room.urgent()).collect();
+    let is_later =
+        |subject: &Subject| urgent.iter().any(|first| first.kind() == subject.kind()) && !urgent.contains(subject);
+    for (index, Stage { phase, backwards, rooms: which, who, looks }) in ORDER.iter().enumerate() {
+        let whose = |subject: &Subject| match who {
+            Who::All => true,
+            Who::First => !is_later(subject),
+            Who::Later => is_later(subject),
+        };
         if *which == Which::Last && !(house.lets_go() && hands.may_let_go().await) {
             break;
         }
@@ -67,7 +86,7 @@ pub async fn go_through<H: Hands>(house: &mut House<'_>, hands: &mut H) -> Resul
         }
         for room in rooms {
             let takes_part = *which == Which::All || room.lets_go_last() == (*which == Which::Last);
-            if takes_part && hands.act(room, *phase).await {
+            if takes_part && hands.act(room, *phase, &whose).await {
                 changed.push(room.name());
             }
         }
