@@ -78,7 +78,7 @@ impl Image {
 /// an earlier run of the scenario left is removed.
 pub fn machine(artefacts: &Artefacts, name: &str) -> Result<Builder> {
     let machine = Vm::builder(fresh(artefacts, name)?).disk(Image::Test.disk(artefacts)?);
-    Ok(machine.keys(platform_keys(&artefacts.pki())?).root_shell().one_processor())
+    Ok(machine.keys(platform_keys(&artefacts.pki())?).root_shell().processors(1))
 }
 
 /// The same with any image and a kernel that QEMU loads itself: for scenarios in which firmware has no part.
@@ -119,7 +119,7 @@ fn with_initramfs(artefacts: &Artefacts, image: Image, dir: PathBuf, initramfs: 
         Image::Test | Image::Tomorrow => machine,
         // Yesterday's agent makes the first control group while others run: see `watch_over_agent` in agent/src/boot.rs. Of
         // faults each processor has a share.
-        Image::Yesterday | Image::Faults => machine.one_processor(),
+        Image::Yesterday | Image::Faults => machine.processors(1),
     })
 }
 

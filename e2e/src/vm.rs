@@ -177,10 +177,10 @@ impl Builder {
         self
     }
 
-    /// Has one processor instead of two.
+    /// Has so many processors; two unless told.
     #[must_use]
-    pub fn one_processor(mut self) -> Self {
-        self.processors = 1;
+    pub fn processors(mut self, count: u32) -> Self {
+        self.processors = count;
         self
     }
 

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use catenoid_e2e::device::AGENT;
+use catenoid_e2e::device::{self, AGENT};
 use catenoid_e2e::{Artefacts, Device};
 
 use crate::image::{self, Variant};
@@ -43,7 +43,8 @@ impl Fleet {
         development::demo_guests(artefacts)?;
         let folder = artefacts.state().join("bench").join(name);
         fs::create_dir_all(&folder).with_context(|| format!("failed to make `{}`", folder.display()))?;
-        let device = Device::boot(&format!("bench-{name}"))?;
+        let machine = device::machine(artefacts, &format!("bench-{name}"))?.processors(2);
+        let device = Device::start(artefacts.clone(), machine)?;
         let fleet = Self { device, artefacts: artefacts.clone(), folder, sequence: 1 };
         fleet.deliver()?;
         Ok(fleet)
