@@ -3,6 +3,8 @@
 use anyhow::{Context as _, Result, ensure};
 use catenoid_schema::control::Event;
 
+use serde_json::json;
+
 use crate::bench::author::resequenced;
 use crate::bench::{Bench, converged, subject};
 
@@ -26,15 +28,24 @@ const SILENT: &str = "  silent:
     limits: { memory: 16MiB, cpu: 0.25, pids: 16 }
     health: { exec: [/bin/sh, -c, \"busybox sleep 1000\"], every: 1s, timeout: 30s, failures: 1, start: 0s }
 ";
+/// Its image is read whole before it starts.
+const LARGE: &str = "  large:
+    guest: large
+    limits: { memory: 128MiB, cpu: 0.25, pids: 64 }
+    capabilities: [NET_BIND_SERVICE]
+";
+const LARGE_GUEST: &str = "nginx-1.0.1";
+/// Bytes in a second that the disk gives meanwhile: it takes far longer than all else here, on every machine.
+const SLOW_DISK: u64 = 16 * 1024;
 /// Milliseconds by which c0 may start later beside a container that ends than beside none: far less than that one's grace. It ended
 /// twice in a row by then, for which there is a pause of half a second, and the machine may have more to do.
 const LATER_MS: u64 = 5_000;
 /// The last lines of the audit log that cover the end of c0 and its next start.
 const LINES: usize = 60;
 
-/// A container that ignores what it is asked, for its grace of 60 s, and one whose health checks get no answer: c0's end heals in its
-/// usual time meanwhile, another manifest is accepted and starts what it has, and who is asked to end does not run under the next
-/// manifest as if nothing was.
+/// A container that ignores what it is asked, for its grace of 60 s, one whose health checks get no answer, and an image that a slow
+/// disk gives for minutes: c0's end heals in its usual time meanwhile, another manifest is accepted and starts what it has, and who
+/// is asked to end does not run under the next manifest as if nothing was.
 ///
 /// [req->CR-7.2]
 #[test]
@@ -43,19 +54,25 @@ fn vm_long_steps_hold_nobody() -> Result<()> {
     let folder = bench.folder("documents")?;
     let demo = bench.author.example("demo")?;
     let sequence = bench.status()?.accepted.context("nothing is accepted")?.sequence;
-    let sign =
-        |bench: &Bench, by: u64, more: &str| bench.author.sign(&folder, &(resequenced(&demo, sequence + by)? + more));
+    let with_large = demo.replace("guests:\n", "guests:\n  large: { ref: nginx@1.0.1 }\n") + LARGE;
+    let sign = |bench: &Bench, by: u64, more: &str| {
+        let all = if by == 1 { &demo } else { &with_large };
+        bench.author.sign(&folder, &(resequenced(all, sequence + by)? + more))
+    };
     bench.apply(&sign(&bench, 1, STUBBORN)?)?;
     let before = bench.processes()?;
     let usual = end_of_c0(&mut bench)?;
 
+    bench.deliver(&[LARGE_GUEST])?;
     let since = bench.status()?.last_event;
-    apply(&bench, &sign(&bench, 2, SILENT)?, "")?;
+    limit_disk(&mut bench, SLOW_DISK)?;
+    bench.submit(&sign(&bench, 2, SILENT)?)?;
     bench.event(since, "it is asked", |event| {
         event.message == "containers: ask container `stubborn` to end with SIGTERM"
     })?;
     let status = bench.wait("its end is told", |status| is_stopping(status).unwrap_or(false))?;
     println!("{:?}", subject(&status, "container/stubborn")?.conditions);
+    bench.wait("the large image is read", |status| is_verified(status).is_ok_and(|verified| !verified))?;
     let meanwhile = end_of_c0(&mut bench)?;
     println!("c0 starts {usual} ms after its end, and {meanwhile} ms while another container ends");
     ensure!(meanwhile <= usual + LATER_MS, "c0 waits for another container");
@@ -65,7 +82,12 @@ fn vm_long_steps_hold_nobody() -> Result<()> {
     bench.event(since, "it starts", |event| event.message.starts_with("containers: start container `quick`"))?;
     let now = bench.processes()?;
     ensure!(now.get("stubborn") == before.get("stubborn"), "its time is not over: {now:?}");
-    ensure!(is_stopping(&bench.status()?)?, "it is not asked any more");
+    let status = bench.status()?;
+    ensure!(is_stopping(&status)?, "it is not asked any more");
+    ensure!(!is_verified(&status)?, "the large image was read too soon to show anything");
+    ensure!(!now.contains_key("large"), "nothing runs of an image that was not read");
+
+    limit_disk(&mut bench, 0)?;
 
     // It is wanted again before its end: it ends all the same, and is another one then.
     let last = sign(&bench, 4, STUBBORN)?;
@@ -87,6 +109,22 @@ fn apply(bench: &Bench, envelope: &[u8], wait: &str) -> Result<()> {
 fn is_stopping(status: &catenoid_schema::status::Status) -> Result<bool> {
     let stubborn = subject(status, "container/stubborn")?;
     Ok(stubborn.conditions.iter().any(|condition| condition.reason == "Stopping"))
+}
+
+/// Whether all of the large image was read.
+fn is_verified(status: &catenoid_schema::status::Status) -> Result<bool> {
+    let large = subject(status, "guest/nginx@1.0.1")?;
+    Ok(!large.conditions.iter().any(|condition| condition.reason == "Verifying"))
+}
+
+/// Has the disk give so many bytes in a second from now on; with 0 as many as it can. Images are read past every cache.
+fn limit_disk(bench: &mut Bench, bytes: u64) -> Result<()> {
+    let mut limits = json!({"device": "disk", "bps_rd": bytes});
+    for other in ["bps", "bps_wr", "iops", "iops_rd", "iops_wr"] {
+        limits[other] = json!(0);
+    }
+    bench.device.vm().qmp().call("block_set_io_throttle", &limits)?;
+    Ok(())
 }
 
 /// Ends the first process of c0; after how many milliseconds it is started again.
