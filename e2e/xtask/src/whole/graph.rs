@@ -29,8 +29,6 @@ struct Use {
     name: String,
     /// Only the package's own tests use it.
     tests_only: bool,
-    /// Only some feature of the package uses it.
-    optional: bool,
 }
 
 impl Graph {
@@ -50,8 +48,7 @@ impl Graph {
             let manifest = Path::new(package["manifest_path"].as_str()?).strip_prefix(root).ok()?;
             let uses = package["dependencies"].as_array()?.iter().filter(|one| one["path"].is_string());
             let uses = uses.filter_map(|one| {
-                let (tests_only, optional) = (one["kind"] == "dev", one["optional"] == true);
-                Some(Use { name: one["name"].as_str()?.to_owned(), tests_only, optional })
+                Some(Use { name: one["name"].as_str()?.to_owned(), tests_only: one["kind"] == "dev" })
             });
             let folder = manifest.parent()?.to_str()?.to_owned();
             Some((name, Package { folder, uses: uses.collect() }))
@@ -71,9 +68,7 @@ impl Graph {
                 continue;
             }
             let own = set.packages.contains(&name.as_str());
-            let uses = package.uses.iter().filter(|one| {
-                (own || !one.tests_only) && (set.has_features() || !one.optional) && self.0.contains_key(&one.name)
-            });
+            let uses = package.uses.iter().filter(|one| (own || !one.tests_only) && self.0.contains_key(&one.name));
             next.extend(uses.map(|one| one.name.as_str()));
         }
         Ok(reached)
@@ -128,25 +123,20 @@ mod tests {
     use super::*;
     use crate::whole::sets::Runs;
 
-    /// `tool -> base`, `tool -> door` where a feature asks for it, and the tests of `tool` and `base` have helpers.
+    /// `tool -> base`, `tool -> door`, and the tests of `tool` and `base` have helpers.
     fn graph() -> Graph {
-        let uses = |name: &str, kind: Value, optional: bool| json!({"name": name, "path": "/w/x", "kind": kind, "optional": optional});
-        let other = json!({"name": "serde", "kind": null, "optional": false});
+        let uses = |name: &str, kind: Value| json!({"name": name, "path": "/w/x", "kind": kind});
+        let other = json!({"name": "serde", "kind": null});
         let package = |name: &str, folder: &str, dependencies: Value| json!({"name": name, "manifest_path": format!("/w/{folder}/Cargo.toml"), "dependencies": dependencies});
         let packages = json!([
-            package("base", "base", json!([uses("base-helper", json!("dev"), false)])),
+            package("base", "base", json!([uses("base-helper", json!("dev"))])),
             package("base-helper", "base/helper", json!([])),
             package("door", "door", json!([])),
             package("tool-helper", "helper", json!([])),
             package(
                 "tool",
                 "tool",
-                json!([
-                    other,
-                    uses("base", Value::Null, false),
-                    uses("door", Value::Null, true),
-                    uses("tool-helper", json!("dev"), false)
-                ])
+                json!([other, uses("base", Value::Null), uses("door", Value::Null), uses("tool-helper", json!("dev"))])
             ),
         ]);
         Graph::of(&json!({"workspace_root": "/w", "packages": packages})).unwrap()
@@ -170,9 +160,8 @@ mod tests {
         let all =
             ["tool/src/a.rs", "base/src/a.rs", "base/helper/a.rs", "helper/a.rs", "door/a.rs", "data/x", "database"];
         let all = all.map(str::to_owned);
-        let touching = |runs| graph().touching(&set(runs), &all).unwrap();
-        assert_eq!(touching(Runs::Fuzz), ["tool/src/a.rs", "base/src/a.rs", "helper/a.rs", "door/a.rs", "data/x"]);
-        assert_eq!(touching(Runs::Mutants), ["tool/src/a.rs", "base/src/a.rs", "helper/a.rs", "data/x"]);
+        let touching = graph().touching(&set(Runs::Fuzz), &all).unwrap();
+        assert_eq!(touching, ["tool/src/a.rs", "base/src/a.rs", "helper/a.rs", "door/a.rs", "data/x"]);
     }
 
     #[test]

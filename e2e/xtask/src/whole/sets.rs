@@ -139,12 +139,12 @@ pub(crate) const SETS: &[Set] = &[
     },
     Set {
         name: "mutants",
-        shows: "tests notice each change of a pure function",
+        shows: "tests notice each change of a pure function, and of the agent's pass and intake",
         runs: Runs::Mutants,
-        packages: &["catenoid-schema", "catenoid-envelope", "catenoid-core", "catenoid-house"],
+        packages: &["catenoid-schema", "catenoid-envelope", "catenoid-core", "catenoid-house", "catenoid-agent"],
         paths: &["e2e/xtask/src/whole/mutants.rs"],
         shared: true,
-        resumed: false,
+        resumed: true,
         minutes: 180,
     },
 ];
@@ -174,10 +174,5 @@ impl Set {
     pub(super) fn file(&self) -> Option<String> {
         let Runs::Scenario(test) = self.runs else { return None };
         test.split_once("::").map(|(module, _)| format!("e2e/tests/scenarios/{module}.rs"))
-    }
-
-    /// Whether it is built with every optional dependency. Mutants are of the pure halves, which have none.
-    pub(super) fn has_features(&self) -> bool {
-        self.runs != Runs::Mutants
     }
 }

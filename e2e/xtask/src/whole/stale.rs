@@ -128,13 +128,13 @@ mod tests {
     /// a row.
     const PACKAGES: &[(&str, &[&str])] = &[
         ("catenoid", DEVICE),
-        ("catenoid-agent", DEVICE_AND_FUZZ),
+        ("catenoid-agent", ALL),
         ("catenoid-core", ALL),
         ("catenoid-e2e", DEVICE),
         ("catenoid-envelope", ALL),
         ("catenoid-fuzz", &["fuzz"]),
         ("catenoid-house", ALL),
-        ("catenoid-kernel", DEVICE_AND_FUZZ),
+        ("catenoid-kernel", ALL),
         ("catenoid-launcher", DEVICE),
         ("catenoid-probe", &["hostility", "exhaustion", "neighbours"]),
         ("catenoid-schema", ALL),
