@@ -3,7 +3,6 @@
 use std::{path::Path, sync::Arc};
 
 use catenoid_containers::Containers;
-use catenoid_devices::Devices;
 use catenoid_guests::{Generation, Guests};
 use catenoid_house::Doors;
 use catenoid_kernel::wait::Bell;
@@ -15,9 +14,6 @@ use crate::paths::{CGROUP, DATA, NAMESPACES, RUN};
 /// Why the rooms cannot be entered.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OpenError {
-    /// Devices.
-    #[error(transparent)]
-    Devices(#[from] catenoid_devices::Error),
     /// Limits.
     #[error(transparent)]
     Limits(#[from] catenoid_limits::Error),
@@ -35,7 +31,6 @@ pub(crate) fn open(containers: Arc<Containers>, generation: Generation, bell: Be
     Ok(Doors {
         guests: Box::new(Guests::new(&paths, generation, bell)),
         limits: Box::new(Limits::open(Path::new(CGROUP))?),
-        devices: Box::new(Devices::open(Path::new(RUN))?),
         zones: Box::new(Zones::open(Path::new(NAMESPACES))?),
         containers: Box::new(containers),
     })

@@ -54,12 +54,6 @@ pub const FEATURES: &[Feature] =
             in_manifest: |manifest| manifest.containers.values().any(|container| container.health.is_some()),
             in_guest: |_| false,
         },
-        Feature {
-            name: "devices",
-            fields: &["Container.devices"],
-            in_manifest: |manifest| manifest.containers.values().any(|container| !container.devices.is_empty()),
-            in_guest: |_| false,
-        },
     ];
 
 /// The most features that a document can require: far over what there will be.

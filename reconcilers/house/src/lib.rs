@@ -36,7 +36,6 @@ rooms::rooms! {
     guests: catenoid_guests,
     zones: catenoid_zones,
     limits: catenoid_limits,
-    devices: catenoid_devices,
     containers: catenoid_containers,
 }
 

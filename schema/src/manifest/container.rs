@@ -49,9 +49,6 @@ pub struct Container {
     /// How it is asked whether it works. Without this it does as long as it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<HealthCheck>,
-    /// The devices it has.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub devices: BTreeSet<Name>,
     /// What its guest may need of system calls beyond those of every container.
     #[serde(default, deserialize_with = "units::words", skip_serializing_if = "BTreeSet::is_empty")]
     pub permits: BTreeSet<Need>,
