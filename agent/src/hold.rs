@@ -11,7 +11,7 @@ use std::{
 
 use catenoid_core::HELD_BACK;
 use catenoid_house::Wanted;
-use catenoid_kernel::{machine, wait::Bell};
+use catenoid_kernel::{lock, machine, wait::Bell};
 use catenoid_schema::{
     manifest::ContainerRole,
     name::Name,
@@ -20,7 +20,7 @@ use catenoid_schema::{
 
 use crate::{
     boots::{Boots, Level},
-    intake::{Target, condition, lock},
+    intake::{Target, condition},
 };
 
 /// The first time for which one that took too much is held back; each further one is twice as long, up to the longest.

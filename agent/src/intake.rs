@@ -9,7 +9,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -20,7 +20,10 @@ use catenoid_envelope::{
 };
 use catenoid_guests::Generation;
 use catenoid_house::{Paths, Wanted};
-use catenoid_kernel::files::{self, Entry, Folder};
+use catenoid_kernel::{
+    files::{self, Entry, Folder},
+    lock,
+};
 use catenoid_schema::{
     anchors::Anchors,
     control::{BLOB_LIMIT, Event, MANIFEST_LIMIT, Outcome},
@@ -701,11 +704,6 @@ fn keeps_the_rules(name: &Name, guest: &Guest) -> Result<(), Refused> {
             Err(Refused::GuestDiffers { guest: name.clone(), difference })
         }
     }
-}
-
-/// Locks what nobody leaves half-changed, whatever became of who had it before.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What the ledger lost while the machine was off, if anything: found now, or before and not mended by anybody since,

@@ -4,14 +4,14 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
 use catenoid_core::{Applied, Reconciler, RoomError, Signals};
 use catenoid_kernel::{
     cgroup::{self, Hierarchy, Mark},
-    machine, name, namespace,
+    lock, machine, name, namespace,
     process::{self, TICK_MILLISECONDS},
     wait::Bell,
 };
@@ -270,7 +270,7 @@ impl Reconciler for Containers {
 
     async fn observe(&self) -> Result<Observed, Error> {
         let observed = self.blocking(|shared| {
-            let mut waited = shared.waited.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut waited = lock(&shared.waited);
             observe::observe(&shared.hierarchy, &shared.paths, (shared.booted, &shared.identity), &mut waited).map_err(
                 |error| match error {
                     observe::Error::Groups(source) => Error::ObserveGroups(source),
@@ -431,10 +431,6 @@ impl Shared {
             Ok(Answer::Checked { .. }) | Err(_) => Err(Error::NoAnswer { container: container() }),
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The files and folders of what was `observed`, also of those that are not in the manifest any more, and end.

@@ -7,13 +7,13 @@
 use std::{
     collections::BTreeMap,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use catenoid_kernel::{
     cgroup::{Hierarchy, MARK_BYTES, Mark},
-    name,
+    lock, name,
     process::{self, TICK_MILLISECONDS},
     wait::Bell,
 };
@@ -67,7 +67,7 @@ impl Ground {
     /// Wakes the pass, in a moment if it was woken just now.
     fn wake(&self) {
         let now = Instant::now();
-        let mut rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rung = lock(&self.rung);
         if rung.is_some_and(|at| at > now) {
             // It will be rung for all that was written down by then.
             return;

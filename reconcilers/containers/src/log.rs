@@ -8,11 +8,11 @@ use std::{
     collections::VecDeque,
     io,
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
-use catenoid_kernel::process;
+use catenoid_kernel::{lock, process};
 use tokio::{
     net::unix::pipe::Receiver,
     task::JoinHandle,
@@ -69,7 +69,7 @@ impl Follower {
     /// What came so far.
     #[must_use]
     pub(crate) fn tail(&self) -> Tail {
-        self.tail.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.tail).clone()
     }
 }
 
@@ -92,7 +92,7 @@ async fn read(pipe: Receiver, tail: Arc<Mutex<Tail>>) {
         // Held only while it is needed: of a hundred containers hardly one says something at a time.
         let mut buffer = vec![0; TAIL_LIMIT];
         match pipe.try_read(&mut buffer) {
-            Ok(count) => tail.lock().unwrap_or_else(PoisonError::into_inner).push(&buffer[..count]),
+            Ok(count) => lock(&tail).push(&buffer[..count]),
             // Somebody else was faster; we are told again.
             Err(error) if [io::ErrorKind::WouldBlock, io::ErrorKind::Interrupted].contains(&error.kind()) => {}
             Err(_) => return,

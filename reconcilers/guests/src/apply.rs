@@ -5,13 +5,14 @@ use std::{
     io,
     os::fd::{AsFd, BorrowedFd},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use catenoid_core::{Applied, Readiness, Reconciler, RoomError, Signals, Source};
 use catenoid_kernel::{
     changes::MountTable,
     files::{self, Folder},
+    lock,
     loop_device::{self, LoopDevice},
     mount::{self, mount_image, unmount_all},
     uevent,
@@ -246,12 +247,12 @@ impl Reconciler for Guests {
     fn look_for(&self, desired: &Desired) {
         let images = desired.guests.values().map(|wanted| wanted.image);
         let wanted = images.chain(desired.guests.keys().copied()).chain(desired.unread.iter().copied()).collect();
-        *self.doors.wanted.lock().unwrap_or_else(PoisonError::into_inner) = wanted;
+        *lock(&self.doors.wanted) = wanted;
     }
 
     fn signals(&self, _: &Desired, _: &Observed) -> Signals {
         let files = [self.doors.data.clone(), self.doors.data.join("blobs")].into();
-        let mut heard = self.doors.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut heard = lock(&self.doors.heard);
         let mut unheard = Vec::new();
         for (place, (what, open)) in heard.iter_mut().zip(SOURCES).filter(|(place, _)| place.is_none()) {
             match open() {
@@ -266,7 +267,7 @@ impl Reconciler for Guests {
         let doors = self.doors.clone();
         let observe = move || {
             let folders = store::folders(&doors.data).map_err(Error::Store)?;
-            let wanted = doors.wanted.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let wanted = lock(&doors.wanted).clone();
             let mut observed = observe::observe(&folders, &wanted, &doors.generation, &doors.mounts)?;
             observed.read = doors.readings.progress();
             Ok(observed)

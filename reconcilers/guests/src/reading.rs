@@ -4,13 +4,13 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        Arc, Condvar, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use catenoid_kernel::{files, verity, wait::Bell};
+use catenoid_kernel::{files, lock, verity, wait::Bell};
 
 /// How long a step waits for the end: an image that is read sooner costs no second pass.
 const MOMENT: Duration = Duration::from_millis(250);
@@ -131,8 +131,4 @@ impl Reading {
         let hundredths = self.read.load(Ordering::Relaxed).saturating_mul(100) / self.bytes.max(1);
         u8::try_from(hundredths.min(100)).unwrap_or(100)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

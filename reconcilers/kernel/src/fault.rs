@@ -70,11 +70,12 @@ mod armed {
         io::Write as _,
         path::PathBuf,
         str::FromStr,
-        sync::{Mutex, OnceLock, PoisonError},
+        sync::{Mutex, OnceLock},
         time::Duration,
     };
 
     use super::Failure;
+    use crate::lock;
 
     /// Where a test arms a process: it writes `<what> <n>` (and milliseconds for `delay`) to `<program>.arm`, which the
     /// program takes away when it passes its next point. In `trace`, if a test made that file, every point that an armed
@@ -160,7 +161,7 @@ mod armed {
 
     /// The fault that is due at this point.
     fn due(kind: &str, point: &str) -> Option<Fault> {
-        let mut armed = ARMED.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut armed = lock(&ARMED);
         let program = PROGRAM.get_or_init(program).as_deref()?;
         for folder in [FOLDER, KEPT] {
             let file = PathBuf::from(format!("{folder}/{program}.arm"));

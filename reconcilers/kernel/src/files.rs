@@ -16,7 +16,7 @@ use std::{
         },
     },
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::Mutex,
     time::SystemTime,
 };
 
@@ -31,7 +31,10 @@ use rustix::{
 };
 use sha2::{Digest as _, Sha256};
 
-use crate::fault::{at, look};
+use crate::{
+    fault::{at, look},
+    lock,
+};
 
 /// Bytes that are read at a time.
 const CHUNK: usize = 1024 * 1024;
@@ -53,11 +56,11 @@ static ASIDE: Mutex<Vec<String>> = Mutex::new(Vec::new());
 /// What was put aside by this process, or freed of flags, since this was called last: for people.
 #[must_use]
 pub fn take_notes() -> Vec<String> {
-    std::mem::take(&mut *ASIDE.lock().unwrap_or_else(PoisonError::into_inner))
+    std::mem::take(&mut *lock(&ASIDE))
 }
 
 fn note(text: String) {
-    let mut notes = ASIDE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut notes = lock(&ASIDE);
     if notes.len() < NOTES {
         notes.push(text);
     }

@@ -13,6 +13,7 @@ pub mod files;
 pub mod firewall;
 pub mod init;
 pub mod launch;
+mod lock;
 pub mod loop_device;
 pub mod machine;
 pub mod mount;
@@ -28,3 +29,5 @@ pub mod uevent;
 pub mod verity;
 pub mod wait;
 pub mod watchdog;
+
+pub use lock::lock;

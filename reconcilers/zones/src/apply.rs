@@ -5,12 +5,12 @@ use std::{
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use catenoid_core::{Applied, Reconciler, RoomError, Signals, Source, chain};
 use catenoid_kernel::{
-    firewall,
+    firewall, lock,
     namespace::{self, inside},
     netlink::{self, Announcements, Link, Netlink},
 };
@@ -225,10 +225,6 @@ impl Reconciler for Zones {
 
 fn sources(both: &Both) -> Vec<Arc<dyn Source>> {
     both.iter().map(|heard| Arc::clone(heard) as Arc<dyn Source>).collect()
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Ground {
