@@ -19,6 +19,8 @@ pub(crate) struct Follower<'a> {
     client: &'a Client,
     since: u64,
     events: Option<Events>,
+    /// Whether a manifest was accepted, which is told before the status shows it.
+    accepted: bool,
 }
 
 /// What a follower comes to know.
@@ -34,7 +36,7 @@ pub(crate) enum News {
 impl<'a> Follower<'a> {
     /// Follows the events after number `since`.
     pub(crate) fn new(client: &'a Client, since: u64) -> Self {
-        Self { client, since, events: None }
+        Self { client, since, events: None, accepted: false }
     }
 
     /// Waits for the next news.
@@ -49,7 +51,7 @@ impl<'a> Follower<'a> {
         };
         match events.next().await {
             Ok(Some(Message::Event(event))) => {
-                self.since = self.since.max(event.number);
+                self.came(&event);
                 Ok(News::Event(event))
             }
             Ok(Some(Message::Alive)) => Ok(News::Look),
@@ -67,11 +69,22 @@ impl<'a> Follower<'a> {
 
     /// Leaves out what arrived already: for who reads the whole status after each of many events.
     pub(crate) fn catch_up(&mut self) {
-        for message in self.events.iter_mut().flat_map(Events::take_ready) {
+        let ready: Vec<_> = self.events.iter_mut().flat_map(Events::take_ready).collect();
+        for message in ready {
             if let Message::Event(event) = message {
-                self.since = self.since.max(event.number);
+                self.came(&event);
             }
         }
+    }
+
+    fn came(&mut self, event: &Event) {
+        self.since = self.since.max(event.number);
+        self.accepted |= event.kind == "ManifestAccepted";
+    }
+
+    /// Whether the status is as it was before `event`: that of the last pass that ended, of which none did.
+    fn changes_nothing(&mut self, event: &Event) -> bool {
+        event.kind == "StepDone" && !std::mem::take(&mut self.accepted)
     }
 }
 
@@ -144,8 +157,7 @@ async fn follow(
                     last.waiting = waiting;
                     continue;
                 }
-                // Status is of the last pass that ended, and this one goes on.
-                News::Event(event) if event.kind == "StepDone" => continue,
+                News::Event(event) if follower.changes_nothing(&event) => continue,
                 News::Event(_) | News::Look => {}
             }
             follower.catch_up();
@@ -156,5 +168,29 @@ async fn follow(
                 Err(other) => return Err(error(other)),
             }
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use catenoid_schema::units::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn a_step_is_looked_at_only_after_a_manifest_was_accepted() {
+        let client = Client::new(Path::new("/nowhere")).unwrap();
+        let mut follower = Follower::new(&client, 0);
+        let event = |number, kind: &str| {
+            let (at, actor) = (Timestamp::from_seconds(0).unwrap(), "device".to_owned());
+            Event { number, at, kind: kind.to_owned(), subject: None, actor, message: String::new() }
+        };
+        assert!(follower.changes_nothing(&event(1, "StepDone")));
+        follower.came(&event(2, "ManifestAccepted"));
+        assert!(!follower.changes_nothing(&event(3, "StepDone")), "the status may show it by now, and did not before");
+        assert!(follower.changes_nothing(&event(4, "StepDone")));
+        assert!(!follower.changes_nothing(&event(5, "Converged")));
     }
 }
