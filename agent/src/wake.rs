@@ -75,8 +75,8 @@ impl Wake {
         let mut watched = BTreeSet::new();
         for path in files.into_iter().chain([Path::new(DATA).join("ledger")]) {
             match self.files.watch(&path) {
-                Ok(true) => drop(watched.insert(path)),
-                Ok(false) => {}
+                Ok(Some(_)) => drop(watched.insert(path)),
+                Ok(None) => {}
                 Err(error) => unheard.push(format!("`{}`: {error}", path.display())),
             }
         }

@@ -3,12 +3,13 @@
 use std::{
     io,
     path::{Path, PathBuf},
+    sync::Mutex,
 };
 
 use catenoid_core::{Applied, Reconciler, RoomError, Signals};
 use catenoid_kernel::{
     cgroup::{self, Hierarchy},
-    name,
+    lock, name,
 };
 use catenoid_schema::status::Blame;
 
@@ -23,6 +24,9 @@ pub enum Error {
     /// The hierarchy could not be set up.
     #[error("failed to set up the hierarchy of control groups")]
     Prepare(#[source] cgroup::Error),
+    /// Nothing tells of changes.
+    #[error("failed to listen to control groups")]
+    Listen(#[source] io::Error),
     /// The groups could not be read.
     #[error("failed to read the control groups")]
     Observe(#[source] cgroup::Error),
@@ -71,7 +75,8 @@ impl RoomError for Error {
             {
                 Blame::Us
             }
-            Self::Observe(_)
+            Self::Listen(_)
+            | Self::Observe(_)
             | Self::MakeGroup { .. }
             | Self::SetLimit { .. }
             | Self::RemoveGroup { .. }
@@ -86,6 +91,7 @@ pub struct Limits {
     hierarchy: Hierarchy,
     /// The folder of the containers' groups.
     groups: PathBuf,
+    known: Mutex<observe::Known>,
 }
 
 impl Limits {
@@ -93,11 +99,13 @@ impl Limits {
     /// the kernel lacks fails the steps that need it.
     ///
     /// # Errors
-    /// [`Error::Prepare`].
+    /// [`Error::Prepare`], [`Error::Listen`].
     pub fn open(base: &Path) -> Result<Self, Error> {
         let hierarchy = Hierarchy::open(base).map_err(Error::Prepare)?;
         hierarchy.prepare().map_err(Error::Prepare)?;
-        Ok(Self { hierarchy, groups: base.join(name::CGROUP) })
+        let groups = base.join(name::CGROUP);
+        let known = Mutex::new(observe::Known::new(&groups).map_err(Error::Listen)?);
+        Ok(Self { hierarchy, groups, known })
     }
 }
 
@@ -113,7 +121,7 @@ impl Reconciler for Limits {
 
     // [req->APS-04]
     async fn observe(&self) -> Result<Observed, Error> {
-        observe::observe(&self.hierarchy).map_err(Error::Observe)
+        observe::observe(&self.hierarchy, &mut lock(&self.known)).map_err(Error::Observe)
     }
 
     // [req->APS-04] [req->CR-7.2]
@@ -124,11 +132,20 @@ impl Reconciler for Limits {
                 self.hierarchy.make_group(&container).map_err(|source| Error::MakeGroup { container, source })
             }
             Step::SetLimit { container, control, value, .. } => {
-                // A controller that somebody took away from the groups is given back.
-                self.hierarchy.prepare().map_err(Error::Prepare)?;
-                self.hierarchy
-                    .write_limit(&container, observe::file(control), &text(control, &value))
-                    .map_err(|source| Error::SetLimit { container, control, source })
+                let write = || self.hierarchy.write_limit(&container, observe::file(control), &text(control, &value));
+                if control == Control::Reserve {
+                    // As much as its parent keeps at most.
+                    self.hierarchy.prepare().map_err(Error::Prepare)?;
+                }
+                let written = match write() {
+                    // A controller that somebody took away from the groups is given back.
+                    Err(cgroup::Error::Controller { .. }) => {
+                        self.hierarchy.prepare().map_err(Error::Prepare)?;
+                        write()
+                    }
+                    written => written,
+                };
+                written.map_err(|source| Error::SetLimit { container, control, source })
             }
             Step::RemoveGroup { container } => self.hierarchy.remove_group(&container).map_err(|source| match source {
                 cgroup::Error::Remove { source, .. } if source.kind() == io::ErrorKind::ResourceBusy => {

@@ -1,27 +1,121 @@
 //! Reads the groups and what they are set to.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
-use catenoid_kernel::cgroup::{self, Hierarchy};
+use catenoid_kernel::{
+    cgroup::{self, Hierarchy},
+    changes::{Changes, Watch},
+};
 
 use crate::{Control, Group, Observed, Value};
 
+/// How long what was read of a group of which no file was written is taken for what is there. Who writes through a mount of a
+/// control group namespace may do so untold.
+const LOOK_ANEW: Duration = Duration::from_secs(300);
+/// By how much longer, for one group after the other: so not all are read in one pass.
+const SPREAD: Duration = Duration::from_secs(60);
+/// Groups among which that is spread.
+const SPREAD_AMONG: u32 = 64;
+/// What tells which controls the groups have: taken away and given back, they are what they were at first.
+const CONTROLLERS: &str = "cgroup.subtree_control";
+
+/// What was read, and is read again only where it may have changed.
+#[derive(Debug)]
+pub(crate) struct Known {
+    changes: Changes,
+    /// The folder of all groups.
+    folder: PathBuf,
+    watch: Option<Watch>,
+    groups: BTreeMap<String, Read>,
+    count: u32,
+}
+
+#[derive(Debug)]
+struct Read {
+    watch: Watch,
+    until: Instant,
+    group: Group,
+}
+
+impl Known {
+    /// Nothing yet, of the groups in `folder`.
+    pub(crate) fn new(folder: &Path) -> io::Result<Self> {
+        let (changes, folder) = (Changes::new()?, folder.to_owned());
+        Ok(Self { changes, folder, watch: None, groups: BTreeMap::new(), count: 0 })
+    }
+
+    /// Forgets what may be another by now.
+    fn look(&mut self) {
+        let changed = self.changes.changed().ok().flatten();
+        // It is made anew when it was removed, and is another one then.
+        let watch = self.changes.watch(&self.folder).ok().flatten();
+        let same = watch.is_some() && std::mem::replace(&mut self.watch, watch) == watch;
+        let files = Control::ALL.map(|control| file(control).to_string());
+        let Some(changed) = changed.filter(|_| same) else { return self.groups.clear() };
+        for (of, name) in changed {
+            let name = name.to_string_lossy();
+            if Some(of) != watch {
+                if name.is_empty() || files.iter().any(|file| *file == name) {
+                    self.groups.retain(|_, read| read.watch != of);
+                }
+            } else if name == CONTROLLERS {
+                return self.groups.clear();
+            } else {
+                // It was made or removed.
+                self.groups.remove(&*name);
+            }
+        }
+        let now = Instant::now();
+        self.groups.retain(|_, read| read.until > now);
+    }
+
+    /// Lets go of the groups that are not there any more.
+    fn let_go(&mut self, is_there: impl Fn(&str) -> bool) {
+        for (_, read) in self.groups.extract_if(.., |name, _| !is_there(name)) {
+            self.changes.forget(read.watch);
+        }
+    }
+
+    /// The group `name`, read if it may have changed.
+    fn group(&mut self, hierarchy: &Hierarchy, name: &str) -> Result<Group, cgroup::Error> {
+        if let Some(read) = self.groups.get(name) {
+            return Ok(read.group.clone());
+        }
+        // Before it is read: what is written from now on is told.
+        let watch = self.changes.watch(&self.folder.join(name)).ok().flatten();
+        let mut group = Group::new();
+        for control in Control::ALL {
+            if let Some(text) = hierarchy.read_limit(name, file(control))? {
+                group.insert(control, parse(control, &text));
+            }
+        }
+        if let Some(watch) = watch {
+            self.count = self.count.wrapping_add(1) % SPREAD_AMONG;
+            let until = Instant::now() + LOOK_ANEW + SPREAD * self.count / SPREAD_AMONG;
+            self.groups.insert(name.to_owned(), Read { watch, until, group: group.clone() });
+        }
+        Ok(group)
+    }
+}
+
 /// All groups below `catenoid/`.
-pub(crate) fn observe(hierarchy: &Hierarchy) -> Result<Observed, cgroup::Error> {
+pub(crate) fn observe(hierarchy: &Hierarchy, known: &mut Known) -> Result<Observed, cgroup::Error> {
+    known.look();
     let offered: BTreeSet<Control> = {
         let offered = hierarchy.offered()?;
         Control::ALL.into_iter().filter(|control| offered.contains(&file(*control))).collect()
     };
     let mut observed = Observed { offered, ..Observed::default() };
     for name in hierarchy.groups()? {
-        let mut group = Group::new();
-        for control in Control::ALL {
-            if let Some(text) = hierarchy.read_limit(&name, file(control))? {
-                group.insert(control, parse(control, &text));
-            }
-        }
+        let group = known.group(hierarchy, &name)?;
         observed.groups.insert(name, group);
     }
+    known.let_go(|name| observed.groups.contains_key(name));
     Ok(observed)
 }
 

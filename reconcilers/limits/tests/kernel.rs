@@ -186,3 +186,28 @@ async fn mountns_a_process_too_many_is_refused() {
     assert_ne!(events, "max 0\n");
     fs::write(leaf.join("cgroup.kill"), "1").unwrap();
 }
+
+#[tokio::test]
+#[ignore = "needs the cpu, memory and pids controllers in cgroup v2: runs in vm_rooms_hold_on_the_device_kernel"]
+async fn mountns_a_group_is_read_again_where_it_was_written() {
+    let kernel = Kernel::mounted("limits-known");
+    let room = Limits::open(&kernel.base).unwrap();
+    converge(&room, &desired("web=16MiB,0.5,16,0B")).await;
+    let (groups, web) = (kernel.base.join("catenoid"), kernel.base.join("catenoid/web"));
+    let pids = async || room.observe().await.unwrap().groups["web"][&Control::Pids].clone();
+    assert_eq!((pids().await, pids().await), (Value::At(16), Value::At(16)));
+
+    fs::write(web.join("pids.max"), "7").unwrap();
+    assert_eq!(pids().await, Value::At(7), "somebody wrote to it");
+    fs::remove_dir(&web).unwrap();
+    fs::create_dir(&web).unwrap();
+    assert_eq!(pids().await, Value::Word("max".to_owned()), "it is another one");
+    fs::write(web.join("pids.max"), "9").unwrap();
+    assert_eq!(pids().await, Value::At(9), "which is listened to as well");
+    for change in ["-pids", "+pids"] {
+        fs::write(groups.join("cgroup.subtree_control"), change).unwrap();
+    }
+    assert_eq!(pids().await, Value::Word("max".to_owned()), "its controller was taken away and given back");
+    fs::remove_dir(&web).unwrap();
+    assert!(room.observe().await.unwrap().groups.is_empty());
+}
