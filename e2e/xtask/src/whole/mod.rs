@@ -265,7 +265,7 @@ impl Tree<'_> {
                     scenario(artefacts, test, share, seed, &path)?
                 }
                 Runs::Fuzz => fuzz(artefacts, share, &mut progress)?,
-                Runs::Mutants => mutants::run(artefacts, share, &mut progress)?,
+                Runs::Mutants => mutants::run(artefacts, set, share, &mut progress)?,
             }
         };
         let text = fs::read_to_string(&path).with_context(|| format!("failed to read `{}`", path.display()))?;

@@ -9,6 +9,7 @@ use catenoid_e2e::progress::Progress;
 use catenoid_house::ROOMS;
 use serde_json::Value;
 
+use super::sets::Set;
 use crate::walls::package;
 use crate::{run, setup};
 
@@ -35,6 +36,7 @@ const PURE: [(&str, &[&str]); 4] = [
 ];
 /// Where pass and intake are, and these files of it.
 const AGENT: &str = "catenoid-agent";
+const HOUSE: &str = "catenoid-house";
 const OF_THE_AGENT: [&str; 2] = ["agent/src/pass/*.rs", "agent/src/intake.rs"];
 
 /// What is changed in one run of cargo-mutants.
@@ -46,24 +48,29 @@ struct Part {
     tests: &'static [&'static str],
 }
 
-/// All of them, the packages that build the fastest first.
-fn parts() -> Vec<Part> {
+/// Those of a set: of its packages, and of all rooms if it has the house.
+fn parts(set: &Set) -> Vec<Part> {
     let pure = PURE.map(|(package, tests)| Part { package: package.to_owned(), files: &[], tests });
     let rooms = ROOMS.iter().map(|room| Part { package: package(room), files: &[], tests: &[] });
     let agent = Part { package: AGENT.to_owned(), files: &OF_THE_AGENT, tests: &[] };
-    pure.into_iter().chain(rooms).chain([agent]).collect()
+    let of_set = |part: &Part| {
+        let packages = set.packages;
+        packages.contains(&&*part.package)
+            || packages.contains(&HOUSE) && ROOMS.iter().any(|room| package(room) == part.package)
+    };
+    pure.into_iter().chain(rooms).chain([agent]).filter(of_set).collect()
 }
 
 /// Runs a share; whether each mutant was noticed. One that was not is a case that failed. What a run that was stopped did
 /// of a part is done again.
-pub(super) fn run(artefacts: &Artefacts, share: (usize, usize), progress: &mut Progress) -> Result<bool> {
+pub(super) fn run(artefacts: &Artefacts, set: &Set, share: (usize, usize), progress: &mut Progress) -> Result<bool> {
     if !setup::has_subcommand("mutants") {
         println!("whole: installing cargo-mutants (some minutes)");
         run::visibly(run::cargo().args(["install", "--locked", CARGO_MUTANTS]))?;
     }
     let folder = artefacts.state().join("whole/mutants");
     fs::create_dir_all(&folder).with_context(|| format!("failed to make `{}`", folder.display()))?;
-    for part in parts() {
+    for part in parts(set) {
         let figure = format!("mutants of {}", part.package);
         if !progress.kept().figures.contains_key(&figure) {
             let count = part.run(artefacts, &folder, share, progress)?;
