@@ -2,11 +2,12 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use catenoid_core::{Planner, simulate, testing};
+use catenoid_core::{Asked, Paths, Planner, simulate, testing};
 use catenoid_guests::{Blob, Desired, Device, Mount, Observed, Planning, Step, Wanted};
 use catenoid_schema::{
     digest::Digest,
-    guest::Verity,
+    guest::{Guest, Verity},
+    name::Name,
     status::{Blame, Health, Sync},
     units::ByteSize,
 };
@@ -217,4 +218,128 @@ fn a_missing_image_is_told_with_its_digest() {
     let message = format!("its image {} is not on the device; push it", Digest::of(b"image"));
     let waiting = vec![("WaitingForBlob".to_owned(), message, Some(Blame::Administrator))];
     assert_eq!(told(&desired, &Observed::default()), (Sync::OutOfSync, Health::Missing, waiting));
+}
+
+/// A descriptor of the guest `name`, version 1.
+fn descriptor(name: &str, image: &[u8]) -> Guest {
+    let (image, root, salt) = (Digest::of(image), Digest::of(b"root"), Digest::of(b"salt"));
+    serde_yaml::from_str(&format!(
+        "{{apiVersion: catenoid.dev/v1, kind: Guest, metadata: {{name: {name}, version: '1'}}, architecture: x86_64,
+          defaults: {{command: [/bin/run]}}, root: readOnly,
+          image: {{digest: '{image}', size: 12KiB, verity: {{rootHash: '{root}', salt: '{salt}', dataBlocks: 1}}}}}}"
+    ))
+    .expect("it is a descriptor")
+}
+
+#[test]
+fn what_a_manifest_asks_is_named_once_and_what_could_not_be_read_is_kept() {
+    let of = |text: &str| Digest::of(text.as_bytes());
+    let named = ["web", "other", "twin", "gone"];
+    let guests: String = named.map(|name| format!("{name}: {{ref: {name}@1, descriptor: '{}'}}", of(name))).join(", ");
+    let manifest = serde_yaml::from_str(&format!(
+        "{{apiVersion: catenoid.dev/v1, kind: Manifest,
+          metadata: {{name: line, sequence: 1, notAfter: 2030-01-01T00:00:00Z}}, target: {{serials: [QEMU-0001]}},
+          guests: {{{guests}}}, zones: {{}}, containers: {{}}}}"
+    ))
+    .expect("it is a manifest");
+    // Two descriptors of one name and version.
+    let read = [("web", "web"), ("other", "other"), ("twin", "other")];
+    let read = read.map(|(name, of_name)| {
+        (name.parse::<Name>().unwrap(), (of(name), descriptor(of_name, format!("image of {name}").as_bytes())))
+    });
+    let (guests, paths) = (BTreeMap::from(read), Paths::default());
+    let desired = Planning::desired(&Asked { manifest: &manifest, guests: &guests, paths: &paths });
+    let labels: BTreeMap<_, _> =
+        desired.guests.iter().map(|(digest, wanted)| (*digest, wanted.label.clone())).collect();
+    let twice = |name: &str| format!("other@1-{}", of(name).short());
+    let wanted = [("web", "web@1".to_owned()), ("other", twice("other")), ("twin", twice("twin"))];
+    assert_eq!(labels, wanted.map(|(name, label)| (of(name), label)).into());
+    assert_eq!(desired.unread, [of("gone")].into());
+    let web = &desired.guests[&of("web")];
+    assert_eq!((web.image, web.size), (of("image of web"), ByteSize::from_bytes(12288)));
+    assert_eq!(web.verity.root_hash, of("root"));
+}
+
+#[test]
+fn a_guest_is_as_wanted_only_if_all_of_it_is() {
+    let (descriptor, desired, stored) = web();
+    let (id, right) = (descriptor.short(), simulate::<Planning>(&Planning::plan(&desired, &stored), &stored));
+    let other = Digest::of(b"another");
+    type Change<'a> = &'a dyn Fn(&mut Observed);
+    let changes: [(&str, Change<'_>); 9] = [
+        ("another image behind it", &|seen| seen.devices.get_mut(&id).unwrap().image = Some(other)),
+        ("another table", &|seen| seen.devices.get_mut(&id).unwrap().verity = None),
+        ("no device", &|seen| seen.devices.clear()),
+        ("no mount", &|seen| seen.mounts.clear()),
+        ("a mount that can be opened", &|seen| seen.mounts.get_mut(&id).unwrap().locked = false),
+        ("a mount of something else", &|seen| seen.mounts.get_mut(&id).unwrap().device = Some(other.short())),
+        ("another guest's mount", &|seen| {
+            seen.mounts.insert(other.short(), Mount { device: None, locked: false });
+        }),
+        ("a blob that nobody needs", &|seen| {
+            seen.blobs.insert(other, Blob { size: 1, fresh: false });
+        }),
+        ("a push that ended", &|seen| {
+            seen.partials.insert(other, false);
+        }),
+    ];
+    assert!(Planning::satisfied(&desired, &right));
+    for (what, change) in changes {
+        let mut seen = right.clone();
+        change(&mut seen);
+        assert!(!Planning::satisfied(&desired, &seen), "{what}");
+        assert_eq!(simulate::<Planning>(&Planning::plan(&desired, &seen), &seen), right, "{what}");
+    }
+    // What was just pushed stays, for the manifest to come, and not for the one after it.
+    let mut seen = right.clone();
+    seen.blobs.insert(other, Blob { size: 1, fresh: true });
+    seen.partials.insert(other, true);
+    assert!(Planning::satisfied(&desired, &seen));
+    seen.settle();
+    assert!(!Planning::satisfied(&desired, &seen));
+    assert_eq!(simulate::<Planning>(&Planning::plan(&desired, &seen), &seen), right);
+}
+
+#[test]
+fn what_is_not_there_yet_is_lacking_and_says_how_far_it_is() {
+    let (descriptor, mut desired, stored) = web();
+    let (id, right) = (descriptor.short(), simulate::<Planning>(&Planning::plan(&desired, &stored), &stored));
+    let other = Digest::of(b"another").short();
+    let activating =
+        |how: &str| vec![("Activating".to_owned(), format!("its image is {how}, not both mapped and mounted"), None)];
+    let lacking = |seen: &Observed, desired: &Desired| Planning::lacking(desired, seen);
+    assert_eq!(lacking(&right, &desired), BTreeMap::new());
+    assert_eq!(
+        told(&desired, &stored),
+        (Sync::OutOfSync, Health::Progressing, activating("not mapped and not mounted"))
+    );
+    let waiting = BTreeMap::from([(descriptor.to_string(), "guest `web@1.0` is not mounted".to_owned())]);
+    assert_eq!(lacking(&stored, &desired), waiting);
+
+    let mut seen = right.clone();
+    seen.mounts.clear();
+    assert_eq!(told(&desired, &seen), (Sync::OutOfSync, Health::Progressing, activating("mapped and not mounted")));
+    seen.read.insert(other.clone(), 10);
+    assert_eq!(told(&desired, &seen).2, activating("mapped and not mounted"), "another one is read");
+    seen.read.insert(id.clone(), 40);
+    let message = "all of its image is read, and compared with what was signed".to_owned();
+    let verifying = vec![("Verifying".to_owned(), message, None)];
+    assert_eq!(told(&desired, &seen), (Sync::OutOfSync, Health::Progressing, verifying));
+    let status = Planning::status(&desired, &seen).remove(0);
+    assert!(status.facts.shown().any(|fact| fact == ("verified", "40 %")));
+    assert_eq!(lacking(&seen, &desired), waiting);
+
+    let mut seen = right.clone();
+    seen.mounts.get_mut(&id).unwrap().locked = false;
+    assert_eq!(told(&desired, &seen).2, activating("mapped and covered by another mount"));
+    assert_eq!(lacking(&seen, &desired), waiting);
+    let mut seen = right.clone();
+    seen.devices.get_mut(&id).unwrap().verity = None;
+    assert_eq!(told(&desired, &seen).2, activating("mapped through another table and mounted"));
+    assert_eq!(lacking(&seen, &desired), waiting);
+
+    let gone = Digest::of(b"gone");
+    desired.unread.insert(gone);
+    let unread = (gone.to_string(), format!("the descriptor {gone} could not be read"));
+    assert_eq!(lacking(&right, &desired), BTreeMap::from([unread]));
 }

@@ -124,3 +124,49 @@ fn limits_are_told_as_they_are_in_force() {
     let facts = [("cpu", "1"), ("memory", "128MiB"), ("pids", "128")];
     assert_eq!(status[0].facts, facts.into_iter().map(|(key, value)| (key, value.to_owned())).collect());
 }
+
+#[test]
+fn a_limit_that_differs_is_mended_and_for_nobody() {
+    let observed = Observed { offered: BTreeSet::from(Control::ALL), groups: BTreeMap::new() };
+    let mut observed = catenoid_core::simulate::<Planning>(&Planning::plan(&web(), &observed), &observed);
+    let group = observed.groups.get_mut("web").expect("it is there");
+    group.insert(Control::Pids, Value::At(7));
+    group.remove(&Control::Memory);
+    let status = Planning::status(&web(), &observed);
+    assert_eq!((status[0].sync, status[0].health), (Sync::OutOfSync, Health::Progressing));
+    let told: Vec<_> = status[0].conditions.iter().map(|c| (c.reason.as_str(), c.message.as_str(), c.blame)).collect();
+    let differs =
+        [("LimitDiffers", "memory is not there, not 128MiB", None), ("LimitDiffers", "pids is 7, not 128", None)];
+    assert_eq!(told, differs);
+}
+
+/// What a manifest asks that has this one container beside another.
+fn asked(container: &str) -> Desired {
+    let text = format!(
+        "{{apiVersion: catenoid.dev/v1, kind: Manifest,
+          metadata: {{name: line, sequence: 1, notAfter: 2030-01-01T00:00:00Z}}, target: {{serials: [QEMU-0001]}},
+          guests: {{}}, zones: {{}}, containers: {{web: {container}, db: {{guest: tiny, zones: []}}}}}}"
+    );
+    let manifest = serde_yaml::from_str(&text).expect("it is a manifest");
+    let (guests, paths) = (BTreeMap::new(), catenoid_core::Paths::default());
+    Planning::desired(&catenoid_core::Asked { manifest: &manifest, guests: &guests, paths: &paths })
+}
+
+#[test]
+fn a_container_has_the_limits_of_the_manifest_and_the_core_one_keeps_half_of_its_memory() {
+    for (role, memory, reserve) in [
+        ("core", "16MiB", "8MiB"),
+        ("core", "192MiB", "64MiB"),
+        ("core", "1GiB", "64MiB"),
+        // Half of it in whole pages.
+        ("core", "4100KiB", "2048KiB"),
+        ("service", "64MiB", "0B"),
+    ] {
+        let text = format!("{{guest: tiny, role: {role}, limits: {{memory: {memory}, cpu: 0.5, pids: 7}}}}");
+        let desired = asked(&text);
+        let (memory, cpu, pids): (ByteSize, _, _) = (memory.parse().unwrap(), Cpu::from_thousandths(500), 7);
+        let wanted = Bounds { memory, cpu, pids, reserve: reserve.parse().unwrap() };
+        assert_eq!(desired.containers[&"web".parse::<Name>().unwrap()], wanted, "{text}");
+        assert_eq!(desired.containers.len(), 2);
+    }
+}
