@@ -214,4 +214,16 @@ mod tests {
         };
         assert_eq!([plain.id(), full.id()], ["c33f2c8671d1383b", "611f90f36cd91cb4"]);
     }
+
+    #[test]
+    fn the_longest_request_fits_and_a_stage_is_called_as_it_is_written() {
+        // 64 KiB each, of bytes that JSON writes as six.
+        let longest = serde_json::to_string(&"\u{1}".repeat(2 * 64 * 1024)).unwrap();
+        assert!(longest.len() as u64 + 4096 < REQUEST_LIMIT);
+        for stage in
+            [Stage::Order, Stage::Prepare, Stage::Clone, Stage::Mount, Stage::Confine, Stage::Execute, Stage::Join]
+        {
+            assert_eq!(serde_json::to_string(&stage).unwrap(), format!("\"{stage}\""));
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use catenoid_containers::{Desired, Launch, Paths, Planning, Wanted, desired};
-use catenoid_core::Planner as _;
+use catenoid_core::{Asked, Planner as _};
 use catenoid_schema::{
     digest::Digest,
     guest::Guest,
@@ -59,7 +59,7 @@ fn of(manifest: &Manifest, descriptor: &[u8]) -> Desired {
     let guest: Guest = serde_yaml::from_str(GUEST).expect("it is a guest");
     let guests =
         BTreeMap::from(["tiny", "core"].map(|guest_name| (name(guest_name), (Digest::of(descriptor), guest.clone()))));
-    desired(manifest, &guests, &Paths::default())
+    Planning::desired(&Asked { manifest, guests: &guests, paths: &Paths::default() })
 }
 
 fn web(desired: &Desired) -> &Launch {

@@ -12,7 +12,7 @@ use catenoid_schema::{
     digest::Digest,
     manifest::{HealthCheck, Restart, Stop, StopSignal},
     name::Name,
-    status::{Health, Sync},
+    status::{Health, Kind, Subject, Sync},
     units::{Span, Timestamp},
 };
 use proptest::{collection, prelude::*, sample};
@@ -416,6 +416,125 @@ fn a_history_ends_with_a_new_version_an_order_and_a_long_run() {
     assert_eq!(Planning::setbacks(&Desired { containers: [(web(), held_back)].into() }, &over), []);
     let gone = Planning::plan(&desired, &Observed::default());
     assert!(matches!(gone.establish.as_slice(), [Step::Start { ends: 0, .. }]));
+}
+
+/// Row by row: a run that was the third failure in a row before, and how many there are once the next one runs.
+#[test]
+fn a_run_that_lasted_begins_a_new_count_only_if_it_worked() {
+    let mut desired = web_is(Restart::Always);
+    let Some(Wanted::Ready(launch)) = desired.containers.get_mut(&web()) else { panic!("it is ready") };
+    **launch = Launch {
+        id: launch.id.clone(),
+        ..Launch::new(launch.order.clone(), Restart::Always, launch.stop, Some(check()))
+    };
+    let check = launch.check.clone().expect("it has a check");
+    let exit = |end, ran| ended(end, ran).containers.remove(&web()).expect("it is there").last_exit;
+    let (running, long) = (step_on(&desired, &Observed::default()), 600_000);
+    let state = run_of(&mut running.clone()).state.clone();
+    for (row, (state, steady, passed, failures, stopping, ends)) in [
+        // Its checks failed.
+        (state.clone(), false, true, 2, false, 4),
+        (state.clone(), true, true, 2, false, 1),
+        (state.clone(), true, false, 2, false, 4),
+        (State::Ended { exit: exit(End::Code(9), long) }, false, true, 2, false, 1),
+        (State::Ended { exit: exit(End::Code(9), long) }, false, false, 2, false, 4),
+        (State::Ended { exit: exit(End::Code(9), long - 1) }, false, true, 2, false, 4),
+        // It ended by itself.
+        (State::Ended { exit: exit(End::Code(9), long) }, false, true, 0, false, 1),
+        (State::Ended { exit: exit(End::Code(9), long - 1) }, false, true, 0, false, 4),
+        (State::Ended { exit: exit(End::Code(0), 10_000) }, false, true, 0, false, 0),
+        (State::Ended { exit: exit(End::Code(0), 9_999) }, false, true, 0, false, 4),
+        (State::Ended { exit: None }, false, true, 0, false, 4),
+        (State::Headless, false, true, 0, false, 4),
+        // It was asked to end.
+        (State::Ended { exit: exit(End::Code(9), 11_000) }, false, true, 0, true, 0),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut observed = running.clone();
+        let run = run_of(&mut observed);
+        (run.state, run.steady, run.ends) = (state, steady, 3);
+        run.stopping = stopping.then_some(Stopping { until: None });
+        run.checked = Some(Checked { check: check.clone(), passed, failures, ..Checked::default() });
+        assert_eq!(run_of(&mut step_on(&desired, &observed)).ends, ends, "row {row}");
+    }
+}
+
+#[test]
+fn who_waits_stays_as_it_is_and_who_is_held_back_ends() {
+    let mut desired = web_is(Restart::Always);
+    let running = step_on(&desired, &Observed::default());
+    let (web, other) = (Subject::new(Kind::Container, "web"), Subject::new(Kind::Container, "other"));
+    for unknown in [&other, &Subject::new(Kind::Zone, "web")] {
+        Planning::let_wait(&mut desired, unknown, "it is not there");
+        Planning::hold_back(&mut desired, unknown, "it took too much");
+    }
+    assert_eq!(desired, web_is(Restart::Always), "who is not wanted is nobody");
+    assert_eq!(Planning::needs(&desired, "guests").len(), 1);
+    assert_eq!(Planning::needs(&desired, "zones"), []);
+
+    Planning::let_wait(&mut desired, &web, "it is not there");
+    assert!(Planning::plan(&desired, &running).is_empty(), "what runs runs");
+    assert!(Planning::plan(&desired, &Observed::default()).is_empty(), "and what does not is not started");
+    assert_eq!(Planning::needs(&desired, "guests"), []);
+    Planning::hold_back(&mut desired, &web, "it took too much");
+    assert!(matches!(Planning::plan(&desired, &running).retire.first(), Some(Step::Ask { .. })));
+    Planning::let_wait(&mut desired, &web, "it is not there");
+    assert!(matches!(desired.containers[&self::web()], Wanted::HeldBack { .. }), "it does not wait for anything");
+}
+
+/// What is not so is not written, and what is not written is not so: an older status says the same for ever.
+#[test]
+fn a_run_is_written_by_what_is_so() {
+    let run = run_of(&mut step_on(&web_is(Restart::Always), &Observed::default())).clone();
+    let bare = Run { stop: None, ..run };
+    let of_checks = Checked { passed: true, failures: 1, recovered: 2, said: "no".to_owned(), check: "a".to_owned() };
+    let full = Run {
+        ends: 3,
+        steady: true,
+        ending: true,
+        outdated: true,
+        checked: Some(of_checks),
+        frozen: true,
+        ..bare.clone()
+    };
+    let empty = Run { checked: Some(Checked::default()), ..bare.clone() };
+    let written = |run: &Run| {
+        let value = serde_json::to_value(run).expect("it can be written");
+        assert_eq!(serde_json::from_value::<Run>(value.clone()).expect("it can be read"), *run);
+        let names = |value: &serde_json::Value| value.as_object().expect("it has fields").keys().cloned().collect();
+        let checked: Vec<String> = value.get("checked").map(names).unwrap_or_default();
+        (names(&value), checked)
+    };
+    let always = ["astray", "frozen", "leaf", "state"];
+    let all = ["astray", "checked", "ending", "ends", "frozen", "leaf", "outdated", "state", "steady"];
+    let checks = ["check", "failures", "passed", "recovered", "said"];
+    let of = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(written(&bare), (of(&always), vec![]));
+    assert_eq!(written(&full), (of(&all), of(&checks)));
+    assert_eq!(written(&empty).1, of(&["check"]));
+}
+
+#[test]
+fn who_is_about_to_end_is_no_failure_yet() {
+    let desired = web_is(Restart::Always);
+    let mut observed = step_on(&desired, &Observed::default());
+    run_of(&mut observed).state = State::Headless;
+    assert_eq!(Planning::setbacks(&desired, &observed).len(), 1);
+    run_of(&mut observed).ending = true;
+    assert_eq!(Planning::setbacks(&desired, &observed), []);
+}
+
+#[test]
+fn the_core_container_is_urgent_wherever_it_stands() {
+    let mut desired = web_is(Restart::Always);
+    assert_eq!(Planning::urgent(&desired), []);
+    let mut core = desired.containers[&web()].clone();
+    let Wanted::Ready(launch) = &mut core else { panic!("it is ready") };
+    launch.order.control = Some("/run/control".into());
+    desired.containers.insert("zoo".parse().expect("it is a name"), core);
+    assert_eq!(Planning::urgent(&desired), [Subject::new(Kind::Container, "zoo")]);
 }
 
 /// Row by row: what the checks of a run came to, what is told of it, and whether it is started again.
