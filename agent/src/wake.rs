@@ -18,7 +18,7 @@
 //! process of its own may), and what is written below `/proc/sys/net`, but for forwarding.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io,
     os::fd::AsFd as _,
     path::{Path, PathBuf},
@@ -28,7 +28,7 @@ use std::{
 
 use catenoid_core::{Readiness, Signals, Source};
 use catenoid_kernel::{
-    changes::Changes,
+    changes::{Changes, Watch},
     wait::{Bell, ClockSet, For, wait},
 };
 
@@ -46,7 +46,7 @@ const PACE_INSIDE: Duration = Duration::from_millis(500);
 pub(crate) struct Wake {
     bell: Bell,
     files: Changes,
-    watched: BTreeSet<PathBuf>,
+    watched: BTreeMap<PathBuf, Watch>,
     clock: ClockSet,
     /// Of the rooms; what containers can shake comes last.
     sources: Vec<Arc<dyn Source>>,
@@ -61,21 +61,21 @@ impl Wake {
     /// If a source cannot be opened.
     pub(crate) fn listen(bell: Bell) -> io::Result<Self> {
         let (files, clock) = (Changes::new()?, ClockSet::listen()?);
-        let (watched, sources, unheard) = (BTreeSet::new(), Vec::new(), Vec::new());
+        let (watched, sources, unheard) = (BTreeMap::new(), Vec::new(), Vec::new());
         let mut wake = Self { bell, files, watched, clock, sources, unheard };
         // The ledger's folder is watched whatever becomes of the rooms.
         wake.hear(Signals::default());
         Ok(wake)
     }
 
-    /// Listens to these from now on, and to nothing else of rooms; whether there is one that was not listened to before. What
-    /// cannot be listened to is left to the timer.
+    /// Listens to these from now on, and to nothing else of rooms; whether something may have been missed: one was not listened to
+    /// before, or what came was forgotten with one that is not any more. What cannot be listened to is left to the timer.
     pub(crate) fn hear(&mut self, signals: Signals) -> bool {
         let Signals { files, mut sources, mut unheard } = signals;
-        let mut watched = BTreeSet::new();
+        let mut watched = BTreeMap::new();
         for path in files.into_iter().chain([Path::new(DATA).join("ledger")]) {
             match self.files.watch(&path) {
-                Ok(Some(_)) => drop(watched.insert(path)),
+                Ok(Some(watch)) => drop(watched.insert(path, watch)),
                 Ok(None) => {}
                 Err(error) => unheard.push(format!("`{}`: {error}", path.display())),
             }
@@ -86,9 +86,19 @@ impl Wake {
         }
         sources.sort_by_key(|source| source.is_shaken());
         let is_new = |source: &Arc<dyn Source>| !self.sources.iter().any(|before| Arc::ptr_eq(before, source));
-        let any_new = !watched.is_subset(&self.watched) || sources.iter().any(is_new);
+        // Under a name that was there before there may be another one.
+        let is_known = |(path, watch): (&PathBuf, &Watch)| self.watched.get(path) == Some(watch);
+        let mut missed = !watched.iter().all(is_known) || sources.iter().any(is_new);
+        // The kernel itself never ends the watch of a control group that is gone.
+        let now: BTreeSet<_> = watched.values().copied().collect();
+        let over: Vec<_> = self.watched.values().copied().filter(|watch| !now.contains(watch)).collect();
+        if !over.is_empty() {
+            over.into_iter().for_each(|watch| self.files.forget(watch));
+            // That a watch ended is told as well, and nobody waits for that.
+            missed |= self.files.drain().is_ok();
+        }
         (self.watched, self.sources) = (watched, sources);
-        any_new
+        missed
     }
 
     /// Waits until something wakes, for `until` at most. All that came until then is one wake-up.
@@ -120,5 +130,51 @@ fn condition(readiness: Readiness) -> For {
     match readiness {
         Readiness::Input => For::Input,
         Readiness::Exception => For::Change,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::fd::AsRawFd as _};
+
+    use super::*;
+
+    #[test]
+    fn what_is_listened_to_no_more_is_let_go_of_and_another_one_of_its_name_is_new() {
+        let folder = tempfile::tempdir().unwrap();
+        let [a, b, aside] = ["a", "b", "aside"].map(|name| folder.path().join(name));
+        fs::create_dir(&a).unwrap();
+        fs::create_dir(&b).unwrap();
+        let mut wake = Wake::listen(Bell::new().unwrap()).unwrap();
+        let watches = |wake: &Wake| {
+            let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", wake.files.as_fd().as_raw_fd())).unwrap();
+            text.lines().filter(|line| line.starts_with("inotify")).count()
+        };
+        let before = watches(&wake);
+        let signals = |paths: &[&PathBuf]| Signals {
+            files: paths.iter().map(|path| (*path).clone()).collect(),
+            ..Signals::default()
+        };
+        assert!(wake.hear(signals(&[&a, &b])));
+        assert!(!wake.hear(signals(&[&a, &b])));
+        assert_eq!(watches(&wake), before + 2);
+
+        // As with a control group, whose watch does not end when it is removed.
+        fs::rename(&a, &aside).unwrap();
+        fs::create_dir(&a).unwrap();
+        assert!(wake.hear(signals(&[&a, &b])), "it is another one");
+        assert!(!wake.hear(signals(&[&a, &b])));
+        assert_eq!(watches(&wake), before + 2);
+        assert!(wake.hear(signals(&[&b])), "what came since was forgotten with it");
+        assert!(!wake.hear(signals(&[&b])));
+        assert_eq!(watches(&wake), before + 1);
+
+        let begun = Instant::now();
+        wake.next(Some(begun + Duration::from_millis(300))).unwrap();
+        assert!(begun.elapsed() >= Duration::from_millis(300), "nobody is woken by what ended");
+        fs::write(b.join("file"), "").unwrap();
+        let begun = Instant::now();
+        wake.next(Some(begun + Duration::from_secs(60))).unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(30));
     }
 }

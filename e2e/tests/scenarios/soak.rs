@@ -56,6 +56,7 @@ const COUNT: &str = r#"
     outside() { readlink $1/exe && ! grep -q ::/catenoid/ $1/cgroup; }
     awk '/^(Rss|Pss):/ { print $1, $2 }' /proc/$agent/smaps_rollup
     echo descriptors: $(echo /proc/$agent/fd/* | wc -w)
+    echo watches: $(cat /proc/$agent/fdinfo/* | grep -c '^inotify ')
     echo processes: $(for p in $all; do outside $p >/dev/null && echo $p; done | wc -l)
     echo mounts: $(wc -l </proc/$agent/mountinfo)
     echo dm: $(ls -d /sys/block/dm-* | wc -l)

@@ -31,13 +31,14 @@ pub(crate) struct Known {
     /// The folder of all groups.
     folder: PathBuf,
     watch: Option<Watch>,
+    /// What is watched of each group.
+    watches: BTreeMap<String, Watch>,
     groups: BTreeMap<String, Read>,
     count: u32,
 }
 
 #[derive(Debug)]
 struct Read {
-    watch: Watch,
     until: Instant,
     group: Group,
 }
@@ -46,7 +47,7 @@ impl Known {
     /// Nothing yet, of the groups in `folder`.
     pub(crate) fn new(folder: &Path) -> io::Result<Self> {
         let (changes, folder) = (Changes::new()?, folder.to_owned());
-        Ok(Self { changes, folder, watch: None, groups: BTreeMap::new(), count: 0 })
+        Ok(Self { changes, folder, watch: None, watches: BTreeMap::new(), groups: BTreeMap::new(), count: 0 })
     }
 
     /// Forgets what may be another by now.
@@ -54,14 +55,16 @@ impl Known {
         let changed = self.changes.changed().ok().flatten();
         // It is made anew when it was removed, and is another one then.
         let watch = self.changes.watch(&self.folder).ok().flatten();
-        let same = watch.is_some() && std::mem::replace(&mut self.watch, watch) == watch;
+        let before = std::mem::replace(&mut self.watch, watch);
+        let is_same = watch.is_some() && watch == before;
+        let Some(changed) = changed.filter(|_| is_same) else { return self.groups.clear() };
         let files = Control::ALL.map(|control| file(control).to_string());
-        let Some(changed) = changed.filter(|_| same) else { return self.groups.clear() };
         for (of, name) in changed {
             let name = name.to_string_lossy();
             if Some(of) != watch {
                 if name.is_empty() || files.iter().any(|file| *file == name) {
-                    self.groups.retain(|_, read| read.watch != of);
+                    let watches = &self.watches;
+                    self.groups.retain(|group, _| watches.get(group) != Some(&of));
                 }
             } else if name == CONTROLLERS {
                 return self.groups.clear();
@@ -72,13 +75,6 @@ impl Known {
         }
         let now = Instant::now();
         self.groups.retain(|_, read| read.until > now);
-    }
-
-    /// Lets go of the groups that are not there any more.
-    fn let_go(&mut self, is_there: impl Fn(&str) -> bool) {
-        for (_, read) in self.groups.extract_if(.., |name, _| !is_there(name)) {
-            self.changes.forget(read.watch);
-        }
     }
 
     /// The group `name`, read if it may have changed.
@@ -95,11 +91,21 @@ impl Known {
             }
         }
         if let Some(watch) = watch {
+            let before = self.watches.insert(name.to_owned(), watch);
+            before.into_iter().filter(|before| *before != watch).for_each(|before| self.changes.forget(before));
             self.count = self.count.wrapping_add(1) % SPREAD_AMONG;
             let until = Instant::now() + LOOK_ANEW + SPREAD * self.count / SPREAD_AMONG;
-            self.groups.insert(name.to_owned(), Read { watch, until, group: group.clone() });
+            self.groups.insert(name.to_owned(), Read { until, group: group.clone() });
         }
         Ok(group)
+    }
+
+    /// Lets go of the groups that are not there any more.
+    fn let_go(&mut self, is_there: impl Fn(&str) -> bool) {
+        for (name, watch) in self.watches.extract_if(.., |name, _| !is_there(name)) {
+            self.changes.forget(watch);
+            self.groups.remove(&name);
+        }
     }
 }
 
