@@ -418,6 +418,44 @@ fn a_history_ends_with_a_new_version_an_order_and_a_long_run() {
     assert!(matches!(gone.establish.as_slice(), [Step::Start { ends: 0, .. }]));
 }
 
+/// Row by row: what becomes of a run, and what is told of it.
+#[test]
+fn every_state_of_a_run_is_told() {
+    let desired = web_is(Restart::Always);
+    let running = step_on(&desired, &Observed::default());
+    type Change = fn(&mut Run);
+    let (well, ill, coming) = (Health::Healthy, Health::Degraded, Health::Progressing);
+    let changes: [(Change, Health, &[&str]); 9] = [
+        (|_| {}, well, &["Running"]),
+        (|run| run.steady = true, well, &["Running"]),
+        (|run| run.ends = 2, well, &["Running"]),
+        (|run| run.stopping = Some(Stopping { until: None }), coming, &["Replacing", "Stopping"]),
+        (|run| run.astray = true, ill, &["Astray"]),
+        (|run| run.outdated = true, ill, &["Outdated"]),
+        (|run| run.frozen = true, Health::Suspended, &["Frozen"]),
+        (|run| run.state = State::Headless, ill, &["Headless"]),
+        (|run| (run.state, run.ending) = (State::Headless, true), coming, &["Ending"]),
+    ];
+    let of = |reasons: &[&str]| reasons.iter().map(ToString::to_string).collect::<Vec<_>>();
+    for (row, (change, health, reasons)) in changes.into_iter().enumerate() {
+        let mut observed = running.clone();
+        change(run_of(&mut observed));
+        assert_eq!(told(&desired, &observed), (health, of(reasons)), "row {row}");
+    }
+    let (mut waits, mut frozen) = (desired.clone(), running.clone());
+    run_of(&mut frozen).frozen = true;
+    Planning::let_wait(&mut waits, &Subject::new(Kind::Container, "web"), "it is not there");
+    for (observed, health) in [(&running, well), (&frozen, Health::Missing), (&Observed::default(), Health::Missing)] {
+        assert_eq!(told(&waits, observed), (health, of(&["Waiting"])));
+    }
+    let mut newer = desired.clone();
+    let Some(Wanted::Ready(launch)) = newer.containers.get_mut(&web()) else { panic!("it is ready") };
+    launch.id = LAUNCHES[1].to_owned();
+    assert_eq!(told(&newer, &running), (coming, of(&["Replacing"])));
+    assert_eq!(told(&newer, &Observed::default()), (Health::Missing, of(&["NotStarted"])));
+    assert_eq!(told(&Desired::default(), &running), (coming, of(&["Superfluous"])));
+}
+
 /// Row by row: a run that was the third failure in a row before, and how many there are once the next one runs.
 #[test]
 fn a_run_that_lasted_begins_a_new_count_only_if_it_worked() {
