@@ -278,6 +278,14 @@ fn an_end_is_told_with_its_reason() {
 }
 
 #[test]
+fn how_long_a_run_lasted_is_told_in_whole_seconds_from_one_on() {
+    for (ran, time) in [(3_999, "3s"), (1_000, "1s"), (999, "999ms")] {
+        let status = Planning::status(&web_is(Restart::Never), &ended(End::Code(1), ran)).remove(0);
+        assert_eq!(status.conditions[0].message, format!("it exited with code 1 after {time}"));
+    }
+}
+
+#[test]
 fn only_a_failure_that_is_to_be_repeated_is_a_setback() {
     for (restart, end, ran, is_one) in [
         (Restart::Always, End::Code(0), 9_999, true),
