@@ -156,14 +156,13 @@ impl Audit {
         // Past the last number, which only somebody else's record can have, it stays: the device goes on.
         let next = backlog.events.back().map_or(1, |event| event.number.saturating_add(1));
         let (folder, boot_id) = (folder.to_owned(), boot_id.to_owned());
-        let log = Log { folder, boot_id, force, file: None, size, torn, previous };
+        let mut log = Log { folder, boot_id, force, file: None, size, torn, previous };
         let (pending, budget) = (VecDeque::new(), Budget::default());
         let state = State { pending, lost: 0, fault: None, next, backlog, budget };
         let (state, live) = (Rounds::new(state), broadcast::channel(BACKLOG).0);
         let shared = Arc::new(Shared { state, live, bell });
         let writer = thread::Builder::new().name("audit".to_owned()).spawn({
             let shared = shared.clone();
-            let mut log = log;
             move || shared.state.work(|| shared.write(&mut log))
         })?;
         let audit = Self { shared, writer: Some(writer) };

@@ -1,7 +1,6 @@
 //! `src/rounds.rs` in every order in which its threads can meet, by loom.
 
 #[path = "../src/rounds.rs"]
-#[allow(dead_code, reason = "what only the agent calls")]
 mod rounds;
 
 /// What `rounds` waits with, here loom's.

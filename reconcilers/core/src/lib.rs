@@ -16,7 +16,7 @@ pub mod testing;
 pub use door::{Boxed, Door, Fault, chain};
 pub use plan::{Plan, simulate};
 pub use retry::{Retries, Setback, Waiting};
-pub use signal::{Readiness, Signals, Source};
+pub use signal::{Readiness, Signals, Source, holds_until};
 pub use slot::{Room, Slot, Task, Whose};
 
 use std::{collections::BTreeMap, fmt, future::Future, path::PathBuf, sync::Arc, time::Duration};

@@ -1,6 +1,18 @@
 //! What tells that something in a room may have changed. It only wakes the pass; the pass looks.
 
-use std::{collections::BTreeSet, fmt, io, os::fd::AsFd, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    fmt, io,
+    os::fd::AsFd,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// How long what was read is taken for what is there, as long as nothing tells of a change: not all changes are told of.
+const HOLDS: Duration = Duration::from_secs(300);
+/// By how many milliseconds longer at most, so that not all is read in one pass.
+const SPREAD: u64 = 60_000;
 
 /// All that tells of changes in a room. What none of it tells of is found by the pass's timer.
 #[derive(Debug, Clone, Default)]
@@ -11,6 +23,12 @@ pub struct Signals {
     pub sources: Vec<Arc<dyn Source>>,
     /// What could not be listened to, for people.
     pub unheard: Vec<String>,
+}
+
+/// Until when what is read now is taken for what is there. `number` tells it from what is read beside it, which has another time.
+#[must_use]
+pub fn holds_until(number: u64) -> Instant {
+    Instant::now() + HOLDS + Duration::from_millis(number.wrapping_mul(7919) % SPREAD)
 }
 
 /// A descriptor that is ready when it has something to tell.

@@ -4,9 +4,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
+use catenoid_core::holds_until;
 use catenoid_kernel::{
     cgroup::{self, Hierarchy},
     changes::{Changes, Watch},
@@ -14,13 +15,6 @@ use catenoid_kernel::{
 
 use crate::{Control, Group, Observed, Value};
 
-/// How long what was read of a group of which no file was written is taken for what is there. Who writes through a mount of a
-/// control group namespace may do so untold.
-const LOOK_ANEW: Duration = Duration::from_secs(300);
-/// By how much longer, for one group after the other: so not all are read in one pass.
-const SPREAD: Duration = Duration::from_secs(60);
-/// Groups among which that is spread.
-const SPREAD_AMONG: u32 = 64;
 /// What tells which controls the groups have: taken away and given back, they are what they were at first.
 const CONTROLLERS: &str = "cgroup.subtree_control";
 
@@ -34,7 +28,7 @@ pub(crate) struct Known {
     /// What is watched of each group.
     watches: BTreeMap<String, Watch>,
     groups: BTreeMap<String, Read>,
-    count: u32,
+    count: u64,
 }
 
 #[derive(Debug)]
@@ -93,8 +87,9 @@ impl Known {
         if let Some(watch) = watch {
             let before = self.watches.insert(name.to_owned(), watch);
             before.into_iter().filter(|before| *before != watch).for_each(|before| self.changes.forget(before));
-            self.count = self.count.wrapping_add(1) % SPREAD_AMONG;
-            let until = Instant::now() + LOOK_ANEW + SPREAD * self.count / SPREAD_AMONG;
+            self.count = self.count.wrapping_add(1);
+            // Who writes through a mount of a control group namespace may do so untold.
+            let until = holds_until(self.count);
             self.groups.insert(name.to_owned(), Read { until, group: group.clone() });
         }
         Ok(group)

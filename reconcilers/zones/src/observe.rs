@@ -4,9 +4,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     path::Path,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
+use catenoid_core::holds_until;
 use catenoid_kernel::{
     firewall,
     namespace::{self, Pair, Visitor},
@@ -32,12 +33,6 @@ const CONTAINER_LISTING: usize = 1024 * 1024;
 
 /// What [`ADVERTISEMENTS`] is set to: who forwards, as the core container, ignores them unless it is told twice.
 pub(crate) const TAKEN: i32 = 2;
-
-/// How long what was read in a container's namespace that announced nothing is taken for what is there. Settings are not
-/// announced, and only root of the device can change them there.
-const LOOK_ANEW: Duration = Duration::from_secs(300);
-/// By how much longer at most, so that not all are read in one pass.
-const SPREAD: u64 = 60_000;
 
 /// What is in one network namespace; addresses and routes by the number of their interface.
 #[derive(Debug, Default)]
@@ -215,7 +210,8 @@ fn look_inside(
     // It may be taken away while it is listed.
     let rules = content.firewall.and_then(|state| listed.rules(pair.net.as_fd(), &place, state).ok());
     let rules = rules.unwrap_or_else(|| Rules::normal([json!({"unreadable": "table"})]));
-    let until = Instant::now() + LOOK_ANEW + Duration::from_millis(number.wrapping_mul(7919) % SPREAD);
+    // Settings are not announced; only root of the device can change them there.
+    let until = holds_until(number);
     Ok(Visited { number, announcements, until, namespaces, content, rules })
 }
 

@@ -50,15 +50,12 @@ struct Part {
 
 /// Those of a set: of its packages, and of all rooms if it has the house.
 fn parts(set: &Set) -> Vec<Part> {
-    let pure = PURE.map(|(package, tests)| Part { package: package.to_owned(), files: &[], tests });
-    let rooms = ROOMS.iter().map(|room| Part { package: package(room), files: &[], tests: &[] });
-    let agent = Part { package: AGENT.to_owned(), files: &OF_THE_AGENT, tests: &[] };
-    let of_set = |part: &Part| {
-        let packages = set.packages;
-        packages.contains(&&*part.package)
-            || packages.contains(&HOUSE) && ROOMS.iter().any(|room| package(room) == part.package)
-    };
-    pure.into_iter().chain(rooms).chain([agent]).filter(of_set).collect()
+    let has = |package: &str| set.packages.contains(&package);
+    let pure = PURE.into_iter().filter(|(package, _)| has(package));
+    let pure = pure.map(|(package, tests)| Part { package: package.to_owned(), files: &[], tests });
+    let rooms = ROOMS.iter().filter(|_| has(HOUSE)).map(|room| Part { package: package(room), files: &[], tests: &[] });
+    let agent = has(AGENT).then(|| Part { package: AGENT.to_owned(), files: &OF_THE_AGENT, tests: &[] });
+    pure.chain(rooms).chain(agent).collect()
 }
 
 /// Runs a share; whether each mutant was noticed. One that was not is a case that failed. What a run that was stopped did
