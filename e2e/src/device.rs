@@ -77,13 +77,13 @@ impl Image {
 /// kernel that patches its own code while it starts, on two of them, was seen to hang in QEMU 7.2 until the watchdog reset it. What
 /// an earlier run of the scenario left is removed.
 pub fn machine(artefacts: &Artefacts, name: &str) -> Result<Builder> {
-    let machine = Vm::builder(fresh(artefacts, name)?).disk(Image::Test.disk(artefacts)?);
+    let machine = Vm::builder(fresh(artefacts, name)?).disk(Image::Test.disk(artefacts)?).disposable();
     Ok(machine.keys(platform_keys(&artefacts.pki())?).root_shell().processors(1))
 }
 
 /// The same with any image and a kernel that QEMU loads itself: for scenarios in which firmware has no part.
 pub fn machine_without_firmware(artefacts: &Artefacts, image: Image, name: &str) -> Result<Builder> {
-    Ok(without_firmware(artefacts, image, fresh(artefacts, name)?)?.disk(image.disk(artefacts)?))
+    Ok(without_firmware(artefacts, image, fresh(artefacts, name)?)?.disk(image.disk(artefacts)?).disposable())
 }
 
 /// A machine with the disk that lies in `dir`, and the kernel, initramfs and command line of the image.

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::artefacts::Artefacts;
 use crate::device::{Device, Image, machine_without_firmware};
-use crate::vm::MEMORY;
+use crate::vm::{MEMORY, Vm};
 
 /// What the saved machine was made of: see [`crate::vm::Builder::identity`]. The last file that is written.
 const MADE_OF: &str = "made-of";
@@ -52,14 +52,26 @@ pub fn restore(
     let machine = machine_without_firmware(artefacts, moment.image, name)?;
     let made_of = folder.join(MADE_OF);
     let identity = machine.identity(moment.files)?;
-    if !fs::read_to_string(&made_of).is_ok_and(|made| made == identity) {
+    let is_made = fs::read_to_string(&made_of).is_ok_and(|made| made == identity);
+    if !is_made {
         make(&saved)?.save()?;
-        fs::write(&made_of, &identity).with_context(|| format!("failed to write `{}`", made_of.display()))?;
     }
     let mut vm = machine.disk(folder.join("disk.img")).memory(folder.join(MEMORY)).start()?;
-    drop(lock);
+    if is_made {
+        drop(lock);
+        set_clock(&mut vm)?;
+    } else {
+        // One that does not answer keeps nobody else from making it again.
+        set_clock(&mut vm)?;
+        fs::write(&made_of, &identity).with_context(|| format!("failed to write `{}`", made_of.display()))?;
+        drop(lock);
+    }
+    Device::of(artefacts.clone(), vm)
+}
+
+/// Sets the clock of the wall to the host's; told before anything else happens, so that no scenario takes it for an event of its own.
+fn set_clock(vm: &mut Vm) -> Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the host's clock is before 1970")?.as_secs();
-    // Told before anything else happens, so that no scenario takes it for an event of its own.
     let set = vm.root(&format!(
         r#"told() {{ grep -c '"kind":"ClockSet"' /data/audit/audit.jsonl; }}
            [ $(({now} - $(date +%s))) -lt {TOLD} ] && exit 0
@@ -67,5 +79,5 @@ pub fn restore(
            until [ $(told) -gt $before ]; do usleep 20000; done"#
     ))?;
     ensure!(set.code == 0, "the clock cannot be set: {}", set.text);
-    Device::of(artefacts.clone(), vm)
+    Ok(())
 }

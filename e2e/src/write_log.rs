@@ -15,6 +15,7 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::FallocateFlags;
 use thiserror::Error;
 
 use crate::chance::Chance;
@@ -171,14 +172,16 @@ impl WriteLog {
 
     /// Does to `disk` what the entry did; of its writes only the first `sectors`.
     fn apply(&self, entry: &Entry, sectors: u64, disk: &File) -> io::Result<()> {
-        let mut chunk = vec![0; CHUNK];
         let (mut done, length) = (0, sectors.min(entry.sectors) * SECTOR);
+        if entry.flags & DISCARD != 0 && length > 0 {
+            // It leaves zeros here, and takes no room; a device may leave anything, and nobody may count on either.
+            let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            return Ok(rustix::fs::fallocate(disk, hole, entry.sector * SECTOR, length)?);
+        }
+        let mut chunk = vec![0; CHUNK];
         while done < length {
             let count = CHUNK.min(usize::try_from(length - done).unwrap_or(CHUNK));
-            // A discard leaves zeros here; a device may leave anything, and nobody may count on either.
-            if entry.flags & DISCARD == 0 {
-                self.file.read_exact_at(&mut chunk[..count], entry.data + done)?;
-            }
+            self.file.read_exact_at(&mut chunk[..count], entry.data + done)?;
             disk.write_all_at(&chunk[..count], entry.sector * SECTOR + done)?;
             done += count as u64;
         }

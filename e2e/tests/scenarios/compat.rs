@@ -44,7 +44,7 @@ fn each_stored_partition_converges(name: &str, image: Image) -> Result<()> {
         let made = artefacts.compat().join(entry.file_name());
         let dir = fresh(&artefacts, name)?;
         let machine = without_firmware_but(&artefacts, image, dir, &made.join("anchors.cpio"))?;
-        let mut vm = machine.disk(made.join("disk.img")).start()?;
+        let mut vm = machine.disk(made.join("disk.img")).disposable().start()?;
         vm.wait_console("kind=\"Converged\"", SOON)?;
         let console = vm.console().text();
         let line = console.lines().find(|line| line.contains("kind=\"Converged\"")).context("the line is not whole")?;
@@ -128,7 +128,7 @@ fn vm_fallback_to_yesterday() -> Result<()> {
     let containers: Vec<_> = bench.processes()?.into_keys().collect();
     let since = bench.status()?.last_event;
     let dir = bench.device.vm().dir().to_owned();
-    bench.device.power_off();
+    let _ = bench.device.off();
 
     let mut bench = boot(&artefacts, Image::Yesterday, dir)?;
     bench.wait("the device is converged under yesterday's image", |status| converged(status) == Some(digest))?;

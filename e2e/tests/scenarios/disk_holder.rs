@@ -291,7 +291,7 @@ fn vm_strange_disk_is_left_alone() -> Result<()> {
     bench.wait("the factory manifest is converged", |status| converged(status).is_some())?;
     let data = bench.device.root("awk '$2 == \"/data\" { print $1 }' /proc/mounts")?;
     ensure!(data.starts_with("/dev/vdb"), "the data partition is `{data}`");
-    Ok(())
+    Ok(fs::remove_file(strange)?)
 }
 
 /// Names of one file among the blobs, of as many files as it takes: in CI and in the whole set.
