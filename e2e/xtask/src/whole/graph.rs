@@ -7,11 +7,13 @@ use anyhow::{Context as _, Result};
 use catenoid_e2e::Artefacts;
 use serde_json::Value;
 
-use super::sets::{ALL, SETS, Set};
+use super::sets::{ALL, Runs, SETS, Set};
 use crate::run;
 
 /// The package of the scenarios, and of what they are made with.
 const TESTS: &str = "catenoid-e2e";
+/// Where a package has what nothing but its own tests and benches is built of.
+const OF_ITS_TESTS: [&str; 3] = ["tests", "benches", "src/pass/tests"];
 
 /// The packages of the workspace and their dependencies on each other.
 #[derive(Debug)]
@@ -80,13 +82,26 @@ impl Graph {
         holders.max_by_key(|(_, package)| package.folder.len()).map(|(name, _)| name.as_str())
     }
 
+    fn is_of_tests(&self, path: &str, owner: &str) -> bool {
+        let folder = &self.0[owner].folder;
+        let inside = path.strip_prefix(folder.as_str()).and_then(|rest| rest.strip_prefix('/'));
+        inside.is_some_and(|rest| OF_ITS_TESTS.iter().any(|tests| rest == *tests || is_below(rest, tests)))
+    }
+
     /// Those of `paths` that the outcome of `set` depends on.
     pub(crate) fn touching(&self, set: &Set, paths: &[String]) -> Result<Vec<String>> {
         let (reached, own) = (self.reach(set)?, set.file());
         let of_another =
             |path: &String| own.as_ref() != Some(path) && SETS.iter().any(|other| other.file().as_ref() == Some(path));
+        // What a device or a fuzz target is made of has none of the tests of its packages.
+        let tests_count = |owner: &str| match set.runs {
+            Runs::Mutants => true,
+            Runs::Scenario(_) => owner == TESTS,
+            Runs::Fuzz => set.packages.contains(&owner),
+        };
+        let built = |path: &str, owner: &str| tests_count(owner) || !self.is_of_tests(path, owner);
         let touches = |path: &&String| {
-            self.owner(path).is_some_and(|owner| reached.contains(owner) && !of_another(path))
+            self.owner(path).is_some_and(|owner| reached.contains(owner) && !of_another(path) && built(path, owner))
                 || ALL.iter().chain(set.paths).any(|folder| *path == folder || is_below(path, folder))
         };
         Ok(paths.iter().filter(touches).cloned().collect())
@@ -121,7 +136,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::whole::sets::Runs;
 
     /// `tool -> base`, `tool -> door`, and the tests of `tool` and `base` have helpers.
     fn graph() -> Graph {
@@ -167,12 +181,28 @@ mod tests {
     #[test]
     fn a_scenario_does_not_depend_on_those_of_other_sets() {
         let folder = "e2e/tests/scenarios";
-        let package = json!({"name": "tool", "manifest_path": "/w/e2e/Cargo.toml", "dependencies": []});
+        let package = json!({"name": TESTS, "manifest_path": "/w/e2e/Cargo.toml", "dependencies": []});
         let graph = Graph::of(&json!({"workspace_root": "/w", "packages": [package]})).unwrap();
         let all = ["soak", "power_cut", "confined", "bench/mod"].map(|name| format!("{folder}/{name}.rs"));
-        let touching = |runs| graph.touching(&set(runs), &all).unwrap();
+        let touching = |runs| graph.touching(&Set { packages: &[TESTS], ..set(runs) }, &all).unwrap();
         assert_eq!(touching(Runs::Scenario("soak::vm_soak")), [&all[..1], &all[2..]].concat());
         assert_eq!(touching(Runs::Fuzz), all[2..]);
+    }
+
+    #[test]
+    fn only_mutants_depend_on_the_tests_of_what_is_built() {
+        let all = [
+            "tool/tests/a.rs",
+            "tool/benches/a.rs",
+            "base/src/pass/tests/a.rs",
+            "base/src/tests.rs",
+            "base/teststand/a",
+        ];
+        let all = all.map(str::to_owned);
+        let touching = |runs| graph().touching(&set(runs), &all).unwrap();
+        assert_eq!(touching(Runs::Mutants), all);
+        assert_eq!(touching(Runs::Fuzz), [&all[..2], &all[3..]].concat());
+        assert_eq!(touching(Runs::Scenario("soak::vm_soak")), all[3..]);
     }
 
     #[test]

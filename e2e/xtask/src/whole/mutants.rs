@@ -1,5 +1,6 @@
 //! Mutants: cargo-mutants changes one function after the other, and a test has to notice.
 
+use std::borrow::Cow;
 use std::fs;
 use std::path::Path;
 
@@ -27,35 +28,39 @@ const EXPLAINED: &[(&str, &str)] = &[];
 const FOUND: [i32; 2] = [2, 3];
 /// Seconds that the tests of a mutant have at least: more than they take beside everything else.
 const PATIENCE: &str = "120";
-/// The packages of the pure halves that are no rooms, and whose tests notice besides their own.
-const PURE: [(&str, &[&str]); 4] = [
-    ("catenoid-schema", &[]),
-    ("catenoid-envelope", &[]),
-    ("catenoid-core", &["catenoid-house", "catenoid-agent"]),
-    ("catenoid-house", &["catenoid-agent"]),
-];
-/// Where pass and intake are, and these files of it.
 const AGENT: &str = "catenoid-agent";
 const HOUSE: &str = "catenoid-house";
-const OF_THE_AGENT: [&str; 2] = ["agent/src/pass/*.rs", "agent/src/intake.rs"];
+/// All but doctests, which take longest to build.
+const TESTS: &[&str] = &["--lib", "--tests"];
+/// The tests beside the code: what else the agent has takes as long again, and is about other files of it.
+const LIB: &[&str] = &["--lib"];
+/// What is no room: the packages of the pure halves, and of the agent pass and intake.
+const PURE: [Part; 6] = [
+    Part::of("catenoid-schema", &[], TESTS, &[]),
+    Part::of("catenoid-envelope", &[], TESTS, &[]),
+    Part::of("catenoid-core", &[], LIB, &[HOUSE, AGENT]),
+    Part::of(HOUSE, &[], LIB, &[AGENT]),
+    Part::of(AGENT, &["agent/src/pass/*.rs"], LIB, &[]),
+    Part::of(AGENT, &["agent/src/intake.rs"], &["--lib", "--test", "disk", "--test", "compat"], &[]),
+];
 
 /// What is changed in one run of cargo-mutants.
 struct Part {
-    package: String,
+    package: Cow<'static, str>,
     /// All files if there is none.
     files: &'static [&'static str],
-    /// Whose tests notice besides its own.
+    /// Which tests have to notice.
     tests: &'static [&'static str],
+    /// Of which packages besides its own.
+    others: &'static [&'static str],
 }
 
 /// Those of a set: of its packages, and of all rooms if it has the house.
 fn parts(set: &Set) -> Vec<Part> {
-    let has = |package: &str| set.packages.contains(&package);
-    let pure = PURE.into_iter().filter(|(package, _)| has(package));
-    let pure = pure.map(|(package, tests)| Part { package: package.to_owned(), files: &[], tests });
-    let rooms = ROOMS.iter().filter(|_| has(HOUSE)).map(|room| Part { package: package(room), files: &[], tests: &[] });
-    let agent = has(AGENT).then(|| Part { package: AGENT.to_owned(), files: &OF_THE_AGENT, tests: &[] });
-    pure.chain(rooms).chain(agent).collect()
+    let pure = PURE.into_iter().filter(|part| set.packages.contains(&&*part.package));
+    let rooms = ROOMS.iter().filter(|_| set.packages.contains(&HOUSE));
+    let rooms = rooms.map(|room| Part { package: package(room).into(), files: &[], tests: TESTS, others: &[] });
+    pure.chain(rooms).collect()
 }
 
 /// Runs a share; whether each mutant was noticed. One that was not is a case that failed. What a run that was stopped did
@@ -68,7 +73,7 @@ pub(super) fn run(artefacts: &Artefacts, set: &Set, share: (usize, usize), progr
     let folder = artefacts.state().join("whole/mutants");
     fs::create_dir_all(&folder).with_context(|| format!("failed to make `{}`", folder.display()))?;
     for part in parts(set) {
-        let figure = format!("mutants of {}", part.package);
+        let figure = format!("mutants of {}", [&[&*part.package], part.files].concat().join(" "));
         if !progress.kept().figures.contains_key(&figure) {
             let count = part.run(artefacts, &folder, share, progress)?;
             progress.figure(&figure, count)?;
@@ -78,6 +83,15 @@ pub(super) fn run(artefacts: &Artefacts, set: &Set, share: (usize, usize), progr
 }
 
 impl Part {
+    const fn of(
+        package: &'static str,
+        files: &'static [&'static str],
+        tests: &'static [&'static str],
+        others: &'static [&'static str],
+    ) -> Self {
+        Self { package: Cow::Borrowed(package), files, tests, others }
+    }
+
     /// How many mutants there were.
     fn run(
         &self,
@@ -90,18 +104,17 @@ impl Part {
         cargo.args(["mutants", "--no-shuffle", "--colors", "never", "--jobs", "2", "--output"]).arg(folder);
         cargo.args(["--minimum-test-timeout", PATIENCE]);
         // It counts shares from 0.
-        cargo.args(["--shard", &format!("{}/{}", share.0 - 1, share.1)]);
-        cargo.args(["--package", &self.package]);
-        let tests = [&[self.package.as_str()], self.tests].concat();
-        cargo.args(tests.iter().flat_map(|package| ["--test-package", package]));
+        cargo.args(["--shard", &*format!("{}/{}", share.0 - 1, share.1)]);
+        cargo.args(["--package", &*self.package]);
+        let tested = [&[&*self.package], self.others].concat();
+        cargo.args(tested.iter().flat_map(|package| ["--test-package", package]));
         if self.package == AGENT {
             cargo.args(["--features", "testing"]);
         }
         cargo.args(self.files.iter().flat_map(|path| ["--file", path]));
         cargo.args(LEFT_OUT.iter().flat_map(|path| ["--exclude", path]));
         cargo.args(FUNCTIONS_WITH_EFFECTS.iter().flat_map(|name| ["--exclude-re", name]));
-        // No doctests, which take longest to build.
-        cargo.args(["--", "--lib", "--tests"]);
+        cargo.arg("--").args(self.tests);
         let status = cargo.current_dir(artefacts.workspace()).status().context("failed to run `cargo mutants`")?;
         if !status.success() && !status.code().is_some_and(|code| FOUND.contains(&code)) {
             bail!("`cargo mutants` of {} failed ({status})", self.package);
