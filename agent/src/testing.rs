@@ -1,12 +1,26 @@
 //! Ways in for fuzz targets: the parts of the agent that take bytes from elsewhere, with a folder for a data partition.
 #![expect(clippy::missing_errors_doc, reason = "whoever calls wants to see all of them alike")]
 
-use std::{collections::BTreeMap, error::Error, io::Read, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    error::Error,
+    io::Read,
+    path::Path,
+    sync::Arc,
+};
 
 use catenoid_containers::{Containers, Paths};
 use catenoid_guests::Store;
 use catenoid_kernel::wait::Bell;
-use catenoid_schema::{anchors::Anchors, cbor, control::Event, digest::Digest, name::Serial, status, units::Timestamp};
+use catenoid_schema::{
+    anchors::Anchors,
+    cbor,
+    control::Event,
+    digest::Digest,
+    name::Serial,
+    status::{self, Blame},
+    units::Timestamp,
+};
 use tokio::{net::UnixStream, sync::watch};
 
 use crate::{
@@ -15,7 +29,7 @@ use crate::{
     clock,
     control::{self, Peer},
     hold::Holds,
-    intake::Intake,
+    intake::{Intake, chain},
     ledger, storage,
 };
 
@@ -25,6 +39,32 @@ const CORE: (&str, u32) = ("core0", 1 << 16);
 /// An agent without a kernel: it takes what comes, and no pass runs.
 pub struct Agent(pub(crate) Arc<control::Agent>);
 
+/// Why a manifest is refused.
+#[derive(Debug)]
+pub struct Refusal {
+    /// For programs.
+    pub name: &'static str,
+    /// Who must act.
+    pub blame: Blame,
+    /// What to do about it.
+    pub hint: Option<&'static str>,
+    /// All of it, for people.
+    pub why: String,
+}
+
+/// What is accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// Of the manifest.
+    pub sequence: u64,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// Its number in the ledger; 0 where it only stands in.
+    pub generation: u64,
+    /// Guests that are known.
+    pub guests: usize,
+}
+
 impl Agent {
     /// Starts on what `data` holds.
     pub fn start(data: &Path, anchors: Anchors, serial: Serial) -> Result<Self, Box<dyn Error>> {
@@ -32,21 +72,24 @@ impl Agent {
         Self::with(audit, data, anchors, serial)
     }
 
-    /// The same with the log `audit`.
+    /// The same after so many unclean boots that the factory's manifest is to stand in.
+    pub fn start_with_factory(data: &Path, anchors: Anchors, serial: Serial) -> Result<Self, Box<dyn Error>> {
+        let audit = Audit::open(&data.join("audit"), "boot", Bell::new()?)?;
+        Self::at(Level::Factory, audit, data, anchors, serial)
+    }
+
+    /// With the log `audit`.
     pub(crate) fn with(audit: Audit, data: &Path, anchors: Anchors, serial: Serial) -> Result<Self, Box<dyn Error>> {
+        Self::at(Level::Everything, audit, data, anchors, serial)
+    }
+
+    fn at(level: Level, audit: Audit, data: &Path, anchors: Anchors, serial: Serial) -> Result<Self, Box<dyn Error>> {
         let audit = Arc::new(audit);
         let store = Store::open(data);
         store.sift().into_iter().map(storage::unsettled).for_each(|told| audit.note(told));
         let (copy, generation) = (data.join("copy"), store.generation());
-        let intake = Intake::open(
-            anchors,
-            serial.clone(),
-            (data, &copy),
-            audit.clone(),
-            generation,
-            Arc::default(),
-            Level::Everything,
-        );
+        let intake =
+            Intake::open(anchors, serial.clone(), (data, &copy), audit.clone(), generation, Arc::default(), level);
         store.settle().into_iter().map(storage::unsettled).for_each(|told| audit.note(told));
         let paths = Paths { run: data.to_owned(), cgroup: data.to_owned() };
         let containers = Arc::new(Containers::open(paths, Path::new("/nowhere"), Bell::new()?)?);
@@ -75,10 +118,46 @@ impl Agent {
         self.0.intake.read_again();
     }
 
+    /// The same with what is known of it.
+    #[must_use]
+    pub fn held(&self) -> Option<Held> {
+        self.0.intake.watch().borrow().as_ref().map(|target| Held {
+            sequence: target.state().sequence,
+            accepted_at: target.accepted_at,
+            generation: target.generation,
+            guests: target.guests.len(),
+        })
+    }
+
+    /// Somebody says that what the ledger holds is to be tried again.
+    pub fn go_on(&self) {
+        self.0.intake.go_on();
+    }
+
+    /// The blobs that the accepted manifest needs and the store has lost.
+    #[must_use]
+    pub fn lost(&self) -> BTreeSet<Digest> {
+        self.0.intake.lost()
+    }
+
+    /// Says that `count` of them were found elsewhere.
+    pub fn found(&self, count: usize) {
+        self.0.intake.found(count);
+    }
+
+    /// Tries to accept a manifest, and audits the refusal.
+    #[must_use]
+    pub fn refusal(&self, envelope: &[u8]) -> Option<Refusal> {
+        let refused = self.0.intake.accept(envelope, "test", || {}).err()?;
+        self.0.intake.refused(&refused, "test");
+        let (name, blame, hint) = (refused.name(), refused.blame(), refused.hint());
+        Some(Refusal { name, blame, hint, why: chain(&refused) })
+    }
+
     /// Guests of the accepted manifest that are known.
     #[must_use]
     pub fn known_guests(&self) -> usize {
-        self.0.intake.watch().borrow().as_ref().map_or(0, |target| target.guests.len())
+        self.held().map_or(0, |held| held.guests)
     }
 
     /// The reasons of what is wrong with the ledger.

@@ -60,6 +60,12 @@ pub struct Fixture {
     pub with_anchors: [Vec<u8>; 2],
     /// The envelope of a manifest that only a later version can read.
     pub newer: Vec<u8>,
+    /// What `descriptor` and the first of `manifests` hold.
+    pub guest: Guest,
+    /// See `guest`.
+    pub manifest: Manifest,
+    operator: Signer,
+    software: Signer,
 }
 
 /// The only one.
@@ -117,10 +123,21 @@ fn make() -> Fixture {
     let under = [operator.certificate.clone(), operator.authority.clone()];
     let with_anchors = [loose.clone(), operator.seal_under(&naming(&loose, 5), &under)];
     let newer = operator.seal_newer(&manifest(7));
-    Fixture { anchors, image, descriptor, manifests, lawless, with_anchors, newer }
+    let manifest = manifest(5);
+    Fixture { anchors, image, descriptor, manifests, lawless, with_anchors, newer, guest, manifest, operator, software }
 }
 
 impl Fixture {
+    /// The envelope of a manifest, and of what passes for one: the operator signs everything.
+    pub fn by_operator<T: Document>(&self, document: &T) -> Vec<u8> {
+        self.operator.seal(document)
+    }
+
+    /// The envelope of a descriptor.
+    pub fn by_software<T: Document>(&self, document: &T) -> Vec<u8> {
+        self.software.seal(document)
+    }
+
     /// An agent on what `data` holds.
     pub fn agent(&self, data: &Path) -> Agent {
         let serial = SERIAL.parse().expect("a serial");

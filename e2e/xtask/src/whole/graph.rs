@@ -14,6 +14,8 @@ use crate::run;
 const TESTS: &str = "catenoid-e2e";
 /// Where a package has what nothing but its own tests and benches is built of.
 const OF_ITS_TESTS: [&str; 3] = ["tests", "benches", "src/pass/tests"];
+/// What no device is built of besides.
+const NOT_ON_A_DEVICE: [&str; 1] = ["src/testing.rs"];
 
 /// The packages of the workspace and their dependencies on each other.
 #[derive(Debug)]
@@ -82,24 +84,21 @@ impl Graph {
         holders.max_by_key(|(_, package)| package.folder.len()).map(|(name, _)| name.as_str())
     }
 
-    fn is_of_tests(&self, path: &str, owner: &str) -> bool {
-        let folder = &self.0[owner].folder;
-        let inside = path.strip_prefix(folder.as_str()).and_then(|rest| rest.strip_prefix('/'));
-        inside.is_some_and(|rest| OF_ITS_TESTS.iter().any(|tests| rest == *tests || is_below(rest, tests)))
-    }
-
     /// Those of `paths` that the outcome of `set` depends on.
     pub(crate) fn touching(&self, set: &Set, paths: &[String]) -> Result<Vec<String>> {
         let (reached, own) = (self.reach(set)?, set.file());
         let of_another =
             |path: &String| own.as_ref() != Some(path) && SETS.iter().any(|other| other.file().as_ref() == Some(path));
         // What a device or a fuzz target is made of has none of the tests of its packages.
-        let tests_count = |owner: &str| match set.runs {
-            Runs::Mutants => true,
-            Runs::Scenario(_) => owner == TESTS,
-            Runs::Fuzz => set.packages.contains(&owner),
+        let is_in = |path: &str, owner: &str, parts: &[&str]| {
+            let inside = path.strip_prefix(self.0[owner].folder.as_str()).and_then(|rest| rest.strip_prefix('/'));
+            inside.is_some_and(|rest| parts.iter().any(|part| rest == *part || is_below(rest, part)))
         };
-        let built = |path: &str, owner: &str| tests_count(owner) || !self.is_of_tests(path, owner);
+        let built = |path: &str, owner: &str| match set.runs {
+            Runs::Mutants => true,
+            Runs::Fuzz => set.packages.contains(&owner) || !is_in(path, owner, &OF_ITS_TESTS),
+            Runs::Scenario(_) => owner == TESTS || !is_in(path, owner, &[&OF_ITS_TESTS[..], &NOT_ON_A_DEVICE].concat()),
+        };
         let touches = |path: &&String| {
             self.owner(path).is_some_and(|owner| reached.contains(owner) && !of_another(path) && built(path, owner))
                 || ALL.iter().chain(set.paths).any(|folder| *path == folder || is_below(path, folder))
@@ -195,6 +194,7 @@ mod tests {
             "tool/tests/a.rs",
             "tool/benches/a.rs",
             "base/src/pass/tests/a.rs",
+            "base/src/testing.rs",
             "base/src/tests.rs",
             "base/teststand/a",
         ];
@@ -202,7 +202,7 @@ mod tests {
         let touching = |runs| graph().touching(&set(runs), &all).unwrap();
         assert_eq!(touching(Runs::Mutants), all);
         assert_eq!(touching(Runs::Fuzz), [&all[..2], &all[3..]].concat());
-        assert_eq!(touching(Runs::Scenario("soak::vm_soak")), all[3..]);
+        assert_eq!(touching(Runs::Scenario("soak::vm_soak")), all[4..]);
     }
 
     #[test]

@@ -152,6 +152,7 @@ mod tests {
         ("docs/figures/whole-soak.json", &[]),
         ("manifests/demo.yaml", DEVICE),
         ("agent/src/pass/tests/rules.rs", &["mutants"]),
+        ("agent/src/testing.rs", &["fuzz", "mutants"]),
         ("reconcilers/zones/tests/plan.rs", &["mutants"]),
         ("e2e/tests/scenarios/bench/mod.rs", DEVICE),
         ("e2e/xtask/src/image/uki.rs", DEVICE),
