@@ -7,6 +7,7 @@ use std::{
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::Poll,
+    time::Duration,
 };
 
 use catenoid_schema::status::Blame;
@@ -14,6 +15,9 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_yaml::Value;
 
 use crate::{Applied, Plan, Planner, Reconciler, RoomError, Step as _, simulate};
+
+/// When what goes on by itself is to be looked at, in a modelled room.
+pub const LOOK_IN: Duration = Duration::from_secs(40);
 
 /// The room `P` on a kernel that holds what the steps' models say. Only what a test asks for goes wrong.
 #[derive(Debug)]
@@ -129,7 +133,7 @@ impl<P: Planner> Reconciler for Modelled<P> {
             return Err(Planted);
         }
         if model.is_slow {
-            return Ok(Applied::Underway { look_in: None });
+            return Ok(Applied::Underway { look_in: Some(LOOK_IN) });
         }
         step.effect_on(&mut model.observed);
         Ok(Applied::Done)

@@ -5,9 +5,10 @@ use std::{
     pin::pin,
     sync::Arc,
     task::{Context, Poll, Waker},
+    time::Instant,
 };
 
-use catenoid_core::{HELD_BACK, RECOVERED};
+use catenoid_core::{HELD_BACK, RECOVERED, testing::LOOK_IN};
 use catenoid_limits::{Control, Value};
 use catenoid_schema::{
     name::Name,
@@ -50,19 +51,21 @@ const RULES: &[Rule] = &[
         assert_eq!(status(&turn, "container/db").health, Health::Healthy);
         assert_eq!(device.told(), ["StepFailed container/web"]);
     }),
+    ("what a failed step of a subject leads to is not begun beside it", |device| {
+        device.accept(target(2, with(&[("web", json!({"guest": "other"}))])));
+        device.world.guests.model().fails = Some("map image");
+        device.pass();
+        let steps = device.steps();
+        assert!(contain(&steps, "map image") && !contain(&steps, "mount guest `other@1`"), "{steps:#?}");
+    }),
     ("what failed is tried again when its pause is over, not before, and told once", |device| {
         device.world.limits.model().fails = Some("of `web`");
         device.accept(target(2, with(&[("web", json!({"limits": {"pids": 99}}))])));
         let (first, subject) = (device.pass(), Subject::new(Kind::Container, "web"));
         assert!(first.again.is_some() && first.snapshot.retries.contains_key(&subject));
         // Until the pause is one that this test does not outlast.
-        while device
-            .pass
-            .retries
-            .waiting(&subject, std::time::Instant::now())
-            .is_none_or(|waiting| waiting.failures < 9)
-        {
-            device.pass.retries.failed(subject.clone(), std::time::Instant::now());
+        while device.pass.retries.waiting(&subject, Instant::now()).is_none_or(|waiting| waiting.failures < 9) {
+            device.pass.retries.failed(subject.clone(), Instant::now());
         }
         device.steps();
         device.pass();
@@ -78,7 +81,7 @@ const RULES: &[Rule] = &[
         device.world.limits.model().fails = Some("of `web`");
         device.accept(target(2, with(&[("web", json!({"limits": {"pids": 99}}))])));
         device.pass();
-        let now = std::time::Instant::now();
+        let now = Instant::now();
         for _ in 0..20 {
             device.pass.retries.failed(Subject::new(Kind::Container, "web"), now);
         }
@@ -214,7 +217,10 @@ const RULES: &[Rule] = &[
         containers["new"] = json!({"guest": "other"});
         device.accept(target(2, containers));
         device.world.guests.model().is_slow = true;
+        let before = Instant::now();
         let turn = device.pass();
+        let looks = before + LOOK_IN..=Instant::now() + LOOK_IN;
+        assert!(turn.again.is_some_and(|again| looks.contains(&again)), "{:?}", turn.again);
         let steps = device.steps();
         assert!(contain(&steps, "guests: map image") && contain(&steps, "pids of `db`"), "{steps:#?}");
         assert!(!contain(&steps, "verify and mount guest") && !contain(&steps, "`web`"), "{steps:#?}");
