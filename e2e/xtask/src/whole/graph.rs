@@ -90,14 +90,12 @@ impl Graph {
         let of_another =
             |path: &String| own.as_ref() != Some(path) && SETS.iter().any(|other| other.file().as_ref() == Some(path));
         // What a device or a fuzz target is made of has none of the tests of its packages.
-        let is_in = |path: &str, owner: &str, parts: &[&str]| {
-            let inside = path.strip_prefix(self.0[owner].folder.as_str()).and_then(|rest| rest.strip_prefix('/'));
-            inside.is_some_and(|rest| parts.iter().any(|part| rest == *part || is_below(rest, part)))
-        };
         let built = |path: &str, owner: &str| match set.runs {
             Runs::Mutants => true,
-            Runs::Fuzz => set.packages.contains(&owner) || !is_in(path, owner, &OF_ITS_TESTS),
-            Runs::Scenario(_) => owner == TESTS || !is_in(path, owner, &[&OF_ITS_TESTS[..], &NOT_ON_A_DEVICE].concat()),
+            Runs::Fuzz => set.packages.contains(&owner) || !self.is_in(path, owner, &OF_ITS_TESTS),
+            Runs::Scenario(_) => {
+                owner == TESTS || !self.is_in(path, owner, &[&OF_ITS_TESTS[..], &NOT_ON_A_DEVICE].concat())
+            }
         };
         let touches = |path: &&String| {
             self.owner(path).is_some_and(|owner| reached.contains(owner) && !of_another(path) && built(path, owner))
@@ -106,10 +104,18 @@ impl Graph {
         Ok(paths.iter().filter(touches).cloned().collect())
     }
 
-    /// Those of them of which what is tested is made: all but the package of the tests.
+    /// Whether a file of the package `owner` is in one of these `parts` of it.
+    fn is_in(&self, path: &str, owner: &str, parts: &[&str]) -> bool {
+        let inside = path.strip_prefix(self.0[owner].folder.as_str()).and_then(|rest| rest.strip_prefix('/'));
+        inside.is_some_and(|rest| parts.iter().any(|part| rest == *part || is_below(rest, part)))
+    }
+
+    /// Those of them of which what is tested is made: all but the tests, with the package of the scenarios.
     pub(crate) fn made_of(&self, set: &Set, paths: &[String]) -> Result<Vec<String>> {
         let mut touching = self.touching(set, paths)?;
-        touching.retain(|path| self.owner(path) != Some(TESTS));
+        touching.retain(|path| {
+            self.owner(path).is_none_or(|owner| owner != TESTS && !self.is_in(path, owner, &OF_ITS_TESTS))
+        });
         Ok(touching)
     }
 
@@ -203,6 +209,7 @@ mod tests {
         assert_eq!(touching(Runs::Mutants), all);
         assert_eq!(touching(Runs::Fuzz), [&all[..2], &all[3..]].concat());
         assert_eq!(touching(Runs::Scenario("soak::vm_soak")), all[4..]);
+        assert_eq!(graph().made_of(&set(Runs::Mutants), &all).unwrap(), all[3..]);
     }
 
     #[test]
