@@ -15,7 +15,7 @@ use catenoid_kernel::wait::Bell;
 use catenoid_schema::{
     anchors::Anchors,
     cbor,
-    control::Event,
+    control::{Event, Outcome},
     digest::Digest,
     name::Serial,
     status::{self, Blame},
@@ -113,9 +113,23 @@ impl Agent {
         Ok(self.0.intake.accept_factory(envelope)?)
     }
 
-    /// Begins a pass, without one.
-    pub fn begin_pass(&self) {
+    /// Begins a pass, without one; what it goes towards.
+    pub fn begin_pass(&self) -> Option<Digest> {
         self.0.intake.read_again();
+        self.0.intake.begin_pass().map(|target| target.digest)
+    }
+
+    /// Accepts a manifest; whether it is new, and how many passes had begun by then.
+    pub fn take(&self, envelope: &[u8]) -> Result<(Outcome, u64), Box<dyn Error>> {
+        let taken = self.0.intake.accept(envelope, "test", || {})?;
+        Ok((taken.outcome, taken.passes))
+    }
+
+    /// Whether whoever waits for another manifest is woken while `what` is done.
+    pub fn wakes<T>(&self, what: impl FnOnce() -> T) -> bool {
+        let watch = self.0.intake.watch();
+        what();
+        watch.has_changed().expect("the agent has the other end")
     }
 
     /// The same with what is known of it.

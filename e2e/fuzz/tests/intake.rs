@@ -10,7 +10,7 @@ use std::{
 use catenoid_agent::testing::{Agent, Refusal, ledger_entry, ledger_slot};
 use catenoid_fuzz::fixture::{FIXTURE, Fixture, SERIAL, folder};
 use catenoid_schema::{
-    control::MANIFEST_LIMIT,
+    control::{MANIFEST_LIMIT, Outcome},
     digest::Digest,
     document::Document as _,
     guest::{Architecture, Guest, Need},
@@ -373,7 +373,71 @@ fn who_brought_what_the_ledger_holds_is_asked_of_the_log() {
     assert_eq!(device.told(&["ManifestFound"]), ["ManifestFound"]);
     let message = device.agent.events().into_iter().find(|event| event.kind == "ManifestFound").unwrap().message;
     assert!(message.starts_with("`small` sequence 5 (sha256:"), "{message}");
-    assert_eq!(device.restarted().told(&["ManifestFound"]), ["ManifestFound"], "once");
+    let device = device.restarted();
+    assert_eq!(device.told(&["ManifestFound"]), ["ManifestFound"], "once");
+    // That another one was accepted says nothing of this one.
+    let at = Timestamp::from_seconds(1_800_000_000).unwrap();
+    fs::write(device.ledger("b"), ledger_slot(&ledger_entry(2, [2, 6], at, &FIXTURE.manifests[1]))).unwrap();
+    let device = device.restarted();
+    assert_eq!((device.agent.held().unwrap().sequence, device.told(&["ManifestFound"]).len()), (6, 2));
+}
+
+#[test]
+fn what_only_a_later_version_reads_is_kept_for_it() {
+    let data = folder();
+    let ledger = data.path().join("ledger");
+    fs::create_dir(&ledger).unwrap();
+    let at = Timestamp::from_seconds(1_800_000_000).unwrap();
+    for (slot, entry) in [("a", (1, 5, &FIXTURE.manifests[0])), ("b", (2, 7, &FIXTURE.newer))] {
+        let (generation, sequence, envelope) = entry;
+        fs::write(ledger.join(slot), ledger_slot(&ledger_entry(generation, [2, sequence], at, envelope))).unwrap();
+    }
+    let agent = FIXTURE.agent(data.path());
+    assert_eq!((agent.held().unwrap().sequence, agent.conditions()), (5, vec!["NewerAgentNeeded".to_owned()]));
+    assert!(agent.keeps_all_blobs());
+    // Until somebody brings one that this version reads.
+    stock(&agent);
+    let mut newest = FIXTURE.manifest.clone();
+    newest.metadata.sequence = 8;
+    agent.accept(&FIXTURE.by_operator(&newest)).unwrap();
+    assert_eq!((agent.conditions(), agent.keeps_all_blobs()), (vec![], false));
+}
+
+#[test]
+fn a_pass_goes_towards_what_is_held_and_is_counted() {
+    let device = Device::stocked();
+    assert_eq!(device.agent.begin_pass(), None);
+    let [first, next] = &FIXTURE.manifests;
+    assert_eq!(device.agent.take(first).unwrap(), (Outcome::Accepted, 0), "a pass towards nothing is none");
+    let held = device.agent.accepted();
+    assert!(held.is_some());
+    assert_eq!([device.agent.begin_pass(), device.agent.begin_pass()], [held, held]);
+    assert_eq!(device.agent.take(first).unwrap(), (Outcome::Unchanged, 2));
+    assert_eq!(device.agent.take(next).unwrap(), (Outcome::Accepted, 2));
+}
+
+/// Who waits for another manifest is woken by one, and by a guest that is known again; not by what is known.
+#[test]
+fn nobody_is_woken_for_what_is_known() {
+    let Device { data, agent } = Device::stocked();
+    let [first, _] = &FIXTURE.manifests;
+    assert!(agent.wakes(|| agent.accept(first).unwrap()));
+    assert!(!agent.wakes(|| agent.accept(first).unwrap()));
+    drop(agent);
+    let blob = data.path().join("blobs").join(Digest::of(&FIXTURE.descriptor).to_hex());
+    fs::rename(&blob, data.path().join("away")).unwrap();
+    let agent = FIXTURE.agent(data.path());
+    assert!(!agent.wakes(|| agent.found(0)), "it lacks as much as before");
+    fs::rename(data.path().join("away"), &blob).unwrap();
+    assert!(agent.wakes(|| agent.found(1)));
+    assert!(!agent.wakes(|| agent.found(0)) && !agent.wakes(|| agent.go_on()));
+    drop(agent);
+    // The same for who brings it again.
+    fs::rename(&blob, data.path().join("away")).unwrap();
+    let agent = FIXTURE.agent(data.path());
+    fs::rename(data.path().join("away"), &blob).unwrap();
+    assert!(agent.wakes(|| agent.accept(first).unwrap()));
+    assert!(!agent.wakes(|| agent.accept(first).unwrap()));
 }
 
 #[test]
@@ -397,6 +461,12 @@ fn an_entry_below_the_security_floor_does_not_run() {
         let told: Vec<_> = told.collect();
         assert!(told[0].starts_with("generation 2: "), "{told:?}");
         assert_eq!(told.get(1).map(String::as_str), wanted.is_none().then_some("generation 1: below epoch 3"));
+        if epochs == [2, 2] {
+            // Its copy remembers that a later sequence was accepted.
+            let remembered = ledger_slot(&ledger_entry(1, [2, 6], at, older));
+            assert_eq!(fs::read(data.path().join("copy")).unwrap(), remembered);
+        }
+        assert!(!agent.conditions().contains(&"NewerAgentNeeded".to_owned()));
         // Whatever stands in, what the floor says counts for the next.
         stock(&agent);
         assert_eq!(agent.refusal(&FIXTURE.manifests[1]).map(|refused| refused.name), Some(next), "{epochs:?}");
