@@ -135,6 +135,18 @@ const ROWS: &[Row] = &[
         "cannot be taken",
     ),
     (
+        "a manifest before the first",
+        |_| {
+            let mut manifest = FIXTURE.manifest.clone();
+            manifest.metadata.sequence = 0;
+            FIXTURE.by_operator(&manifest)
+        },
+        "manifest-breaks-rules",
+        Blame::ManifestAuthor,
+        true,
+        "cannot be taken",
+    ),
+    (
         "a descriptor that nobody pushed",
         |_| FIXTURE.by_operator(&naming(Digest::of(b"not pushed"))),
         "guest-missing",

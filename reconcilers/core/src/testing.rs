@@ -3,6 +3,7 @@
 //! Behind the feature `testing`, which only dev-dependencies turn on.
 
 use std::{
+    collections::BTreeSet,
     fmt,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -46,6 +47,8 @@ pub struct Record(Mutex<Recorded>);
 #[derive(Debug, Default)]
 struct Recorded {
     tried: Vec<String>,
+    /// Those that wait.
+    waiting: BTreeSet<String>,
     /// How many more steps are done before whoever does them is gone.
     left: Option<usize>,
 }
@@ -58,14 +61,24 @@ impl Record {
 
     /// After so many steps whoever does another one waits, as if it had been killed, until this says otherwise.
     pub fn end_after(&self, steps: Option<usize>) {
-        lock(&self.0).left = steps;
+        let mut recorded = lock(&self.0);
+        recorded.left = steps;
+        recorded.waiting.clear();
+    }
+
+    /// Those that wait since then.
+    pub fn waiting(&self) -> BTreeSet<String> {
+        lock(&self.0).waiting.clone()
     }
 
     /// Notes a step; whether it is done.
     fn begin(&self, step: String) -> bool {
         let mut recorded = lock(&self.0);
         match &mut recorded.left {
-            Some(0) => return false,
+            Some(0) => {
+                recorded.waiting.insert(step);
+                return false;
+            }
             Some(left) => *left -= 1,
             None => {}
         }

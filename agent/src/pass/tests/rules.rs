@@ -8,7 +8,8 @@ use std::{
     time::Instant,
 };
 
-use catenoid_core::{HELD_BACK, RECOVERED, testing::LOOK_IN};
+use catenoid_core::{HELD_BACK, Planner, RECOVERED, testing::LOOK_IN};
+use catenoid_house::imagine;
 use catenoid_limits::{Control, Value};
 use catenoid_schema::{
     name::Name,
@@ -57,6 +58,34 @@ const RULES: &[Rule] = &[
         device.pass();
         let steps = device.steps();
         assert!(contain(&steps, "map image") && !contain(&steps, "mount guest `other@1`"), "{steps:#?}");
+        // Nor in a room that does one step after the other.
+        device.world.guests.model().fails = None;
+        device.world.limits.model().fails = Some("of `web`");
+        device.accept(target(3, with(&[("web", json!({"limits": {"pids": 99, "memory": "32MiB"}}))])));
+        device.pass();
+        let steps = device.steps();
+        assert_eq!(steps.iter().filter(|step| step.starts_with("limits: ")).count(), 1, "{steps:#?}");
+    }),
+    ("as many containers start beside each other as the room allows, and no more", |device| {
+        let mut containers = base();
+        (0..40).for_each(|number| containers[format!("more{number}")] = json!({}));
+        device.accept(target(2, containers));
+        // All but the starts is there.
+        let target = device.accepted.borrow().clone().unwrap();
+        let (_, mut observed) = imagine(&target.wanted, &device.world.observed());
+        observed.containers.containers.retain(|name, _| !name.as_str().starts_with("more"));
+        device.world.put(&observed);
+        device.world.record.end_after(Some(0));
+        {
+            let accepted = device.accepted.subscribe();
+            let mut pass = pin!(device.pass.run(&target, &device.holds, Vec::new(), &accepted));
+            let mut context = Context::from_waker(Waker::noop());
+            (0..100).for_each(|_| assert!(pass.as_mut().poll(&mut context).is_pending()));
+        }
+        let beside = <catenoid_containers::Planning as Planner>::BESIDE;
+        let waiting = device.world.record.waiting();
+        assert!(beside > 1 && waiting.len() == beside, "{waiting:#?}");
+        assert_eq!(device.steps(), Vec::<String>::new());
     }),
     ("what failed is tried again when its pause is over, not before, and told once", |device| {
         device.world.limits.model().fails = Some("of `web`");
@@ -68,8 +97,11 @@ const RULES: &[Rule] = &[
             device.pass.retries.failed(subject.clone(), Instant::now());
         }
         device.steps();
-        device.pass();
-        assert_eq!(device.steps(), Vec::<String>::new());
+        // However often others are looked after meanwhile.
+        for _ in 0..3 {
+            device.pass();
+            assert_eq!(device.steps(), Vec::<String>::new());
+        }
         device.pass.retries.reset_all();
         device.world.limits.model().fails = None;
         let turn = device.pass();
