@@ -95,8 +95,8 @@ impl Rules {
         let mut lines: BTreeMap<&str, isize> = BTreeMap::new();
         self.0.iter().for_each(|line| *lines.entry(line).or_default() += 1);
         other.0.iter().for_each(|line| *lines.entry(line).or_default() -= 1);
-        let sum = |sign: isize| lines.values().map(|n| (n * sign).max(0).unsigned_abs()).sum();
-        (sum(1), sum(-1))
+        let sum = |of: fn(isize) -> isize| lines.values().map(|count| of(*count).max(0).unsigned_abs()).sum();
+        (sum(|more| more), sum(|more| -more))
     }
 }
 

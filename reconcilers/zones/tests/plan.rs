@@ -8,7 +8,7 @@ use std::{
 
 use catenoid_core::{Planner, simulate, testing};
 use catenoid_schema::{
-    manifest::{ContainerRole, MacAddress, Manifest},
+    manifest::{Capability, ContainerRole, MacAddress, Manifest},
     name::Name,
     status::{Blame, Health, Sync},
 };
@@ -360,6 +360,184 @@ fn a_changed_rule_is_told_by_counting_lines() {
     let root = status.iter().find(|subject| subject.subject.as_str() == "firewall/root").expect("it is told");
     let message = "1 lines of rules are missing, 1 lines are not ours";
     assert_eq!((root.health, root.conditions[0].message.as_str()), (Health::Progressing, message));
+}
+
+#[test]
+fn rules_differ_by_what_each_has_more() {
+    let rules = |names: &[&str]| {
+        let rule = |name: &&str| json!({"rule": {"family": "ip", "table": "t", "chain": name}});
+        Rules::normal(names.iter().map(rule))
+    };
+    let table = [
+        (rules(&[]), rules(&[]), (0, 0)),
+        (rules(&["a", "a", "b"]), rules(&["a"]), (2, 0)),
+        (rules(&["a"]), rules(&["a", "b", "b", "c"]), (0, 3)),
+        (rules(&["a", "b"]), rules(&["b", "c", "d"]), (1, 2)),
+    ];
+    for (these, others, difference) in table {
+        assert_eq!(these.difference(&others), difference, "{these:?} {others:?}");
+    }
+}
+
+/// A rule may use what stands before it.
+#[test]
+fn rules_stand_behind_what_they_use() {
+    let rule = json!({"rule": {"family": "ip", "table": "t", "chain": "c"}});
+    let kinds = ["table", "set", "chain", "map"].map(|kind| json!({kind: {"name": "x"}}));
+    let all = Rules::normal(std::iter::once(rule).chain(kinds.into_iter().rev())).objects();
+    let order: Vec<_> = all.iter().filter_map(|object| object.as_object()?.keys().next().cloned()).collect();
+    assert_eq!(order, ["table", "set", "chain", "map", "rule"]);
+}
+
+#[test]
+fn only_who_may_change_its_network_is_read_anew_each_time() {
+    let mut manifest = everything();
+    manifest.containers.get_mut(&name("db")).expect("it").capabilities.insert(Capability::NetAdmin);
+    assert_eq!(desired(&manifest).free, ["core0", "db"].map(name).into());
+}
+
+#[test]
+fn names_say_whose_an_interface_is() {
+    assert_eq!(catenoid_zones::name::returned(mac(0xa1)), "enx5254000000a1");
+    let (bridge, port) = (catenoid_zones::name::bridge("plant"), catenoid_zones::name::veth("plant", "web"));
+    for (interface, is_bridge, is_port) in [(&*bridge, true, false), (&port, false, true), ("eth0", false, false)] {
+        assert_eq!(catenoid_zones::name::is_bridge(interface), is_bridge, "{interface}");
+        assert_eq!(catenoid_zones::name::is_port(interface), is_port, "{interface}");
+    }
+}
+
+#[test]
+fn a_place_is_the_root_or_a_containers() {
+    let read = |text: &str| serde_json::from_value::<Place>(json!(text)).ok();
+    assert_eq!(read("root"), Some(Place::Root));
+    assert_eq!(read("container/web"), Some(Place::Container(name("web"))));
+    assert_eq!([read("web"), read("container/"), read("")], [None, None, None]);
+}
+
+/// What an interface of an uplink brings along when it is put right.
+#[test]
+fn an_interface_keeps_what_the_kernel_keeps_of_it() {
+    let wanted = desired(&everything());
+    let whole = converged(&wanted, &fresh());
+    let networks: BTreeSet<IpNet> =
+        ["192.0.2.0/24", "2001:db8::/64"].map(|network| network.parse().expect("a network")).into();
+    let first = BTreeSet::from(["192.0.2.0/24".parse::<IpNet>().expect("a network")]);
+    /// What is done to it; its networks then, and how many routes of routers.
+    type Row<'a> = (&'a str, fn(&mut Interface), &'a BTreeSet<IpNet>, usize);
+    let table: [Row<'_>; 4] = [
+        ("nothing to do", |_| {}, &networks, 3),
+        ("switched off", |interface| interface.up = false, &networks, 3),
+        ("called otherwise", |interface| interface.name = "other".to_owned(), &first, 0),
+        ("elsewhere", |interface| interface.place = Place::Root, &BTreeSet::new(), 0),
+    ];
+    for (what, change, networks_then, advertised_then) in table {
+        let mut observed = whole.clone();
+        let uplink = observed.interfaces.get_mut(&mac(1)).expect("it");
+        (uplink.networks, uplink.advertised) = (networks.clone(), advertised(3));
+        change(uplink);
+        let then = simulate::<Planning>(&Planning::plan(&wanted, &observed), &observed);
+        let uplink = &then.interfaces[&mac(1)];
+        assert_eq!((&uplink.networks, uplink.advertised.len()), (networks_then, advertised_then), "{what}");
+    }
+    // Taken back it brings nothing along either.
+    let mut observed = whole;
+    observed.interfaces.get_mut(&mac(1)).expect("it").networks = networks;
+    let mut manifest = everything();
+    manifest.zones.retain(|zone, _| zone.as_str() != "uplink");
+    let wanted = desired(&manifest);
+    let then = simulate::<Planning>(&Planning::plan(&wanted, &observed), &observed);
+    let uplink = &then.interfaces[&mac(1)];
+    assert_eq!((&uplink.place, &*uplink.name), (&Place::Root, "enx525400000001"));
+    assert!(uplink.networks.is_empty() && !uplink.up);
+}
+
+#[test]
+fn an_interface_has_one_right_place() {
+    let wanted = desired(&everything());
+    let whole = converged(&wanted, &fresh());
+    let satisfied = |change: &dyn Fn(&mut Observed)| {
+        let mut observed = whole.clone();
+        change(&mut observed);
+        let satisfied = Planning::satisfied(&wanted, &observed);
+        assert_eq!(satisfied, Planning::plan(&wanted, &observed).steps().count() == 0);
+        satisfied
+    };
+    let uplink = |change: &dyn Fn(&mut Interface)| {
+        satisfied(&|observed| change(observed.interfaces.get_mut(&mac(1)).expect("it")))
+    };
+    assert!(uplink(&|uplink| uplink.advertised = advertised(ADVERTISED_MOST)));
+    assert!(!uplink(&|uplink| uplink.advertised = advertised(ADVERTISED_MOST + 1)));
+    assert!(!uplink(&|uplink| uplink.up = false));
+    assert!(!uplink(&|uplink| uplink.place = Place::Root));
+    // One that nobody asks for.
+    let other = |place: Place, physical: bool| {
+        satisfied(&|observed| {
+            let mut other = observed.interfaces[&mac(1)].clone();
+            (other.place, other.physical) = (place.clone(), physical);
+            observed.interfaces.insert(mac(9), other);
+        })
+    };
+    let elsewhere = || Place::Container(name("core0"));
+    assert!(other(Place::Root, true) && other(elsewhere(), false));
+    assert!(!other(elsewhere(), true), "hardware is taken back");
+}
+
+#[test]
+fn a_pair_that_leads_elsewhere_is_made_anew_and_another_is_set() {
+    let wanted = desired(&everything());
+    let whole = converged(&wanted, &fresh());
+    let outer = whole.ports.keys().next().expect("a port");
+    let steps = |change: fn(&mut Port)| {
+        let mut observed = whole.clone();
+        change(observed.ports.get_mut(outer).expect("it"));
+        let plan = Planning::plan(&wanted, &observed);
+        let step = |step: &Step| match step {
+            Step::SetPort { .. } => "set",
+            Step::RemovePort { .. } => "remove",
+            Step::MakePort { .. } => "make",
+            _ => "other",
+        };
+        let mut steps: Vec<_> = plan.steps().map(|(_, one)| step(one)).collect();
+        steps.sort_unstable();
+        steps
+    };
+    fn inner(port: &mut Port) -> &mut Inner {
+        port.inner.as_mut().expect("it is whole")
+    }
+    assert_eq!(steps(|port| port.up = false), ["set"]);
+    assert_eq!(steps(|port| inner(port).up = false), ["set"]);
+    assert_eq!(steps(|port| inner(port).name = "other".to_owned()), ["make", "remove"]);
+    assert_eq!(steps(|port| inner(port).mac = mac(7)), ["make", "remove"]);
+    assert_eq!(steps(|port| inner(port).container = name("idle")), ["make", "remove"]);
+    assert_eq!(steps(|port| port.inner = None), ["make", "remove"]);
+}
+
+/// Who is in a network of an uplink may reach the core container, and still nobody behind it.
+#[test]
+fn rules_about_a_subnet_that_is_held_back_stand_elsewhere() {
+    let wanted = desired(&everything());
+    let whole = converged(&wanted, &fresh());
+    let mut observed = whole.clone();
+    let uplink = observed.interfaces.get_mut(&mac(1)).expect("it");
+    uplink.networks.insert("10.20.0.0/24".parse().expect("a network"));
+    let then = simulate::<Planning>(&Planning::plan(&wanted, &observed), &observed);
+    let core = Place::Container(name("core0"));
+    let moved = |object: &serde_json::Value| {
+        object["rule"]["chain"] == "from-standing"
+            && object["rule"]["expr"][0]["match"]["right"] == json!({"prefix": {"addr": "10.20.0.0", "len": 24}})
+    };
+    let objects = whole.firewalls[&core].objects();
+    assert!(
+        objects.iter().any(moved)
+            && objects.iter().any(|object| object["rule"]["chain"] == "from-standing" && !moved(object))
+    );
+    let expected = objects.into_iter().map(|mut object| {
+        if moved(&object) {
+            object["rule"]["chain"] = "from-held".into();
+        }
+        object
+    });
+    assert_eq!(then.firewalls[&core], Rules::normal(expected));
 }
 
 #[test]
