@@ -15,7 +15,7 @@ use catenoid_schema::status::Blame;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_yaml::Value;
 
-use crate::{Applied, Plan, Planner, Reconciler, RoomError, Step as _, simulate};
+use crate::{Applied, Plan, Planner, Reconciler, RoomError, Signals, Step as _, simulate};
 
 /// When what goes on by itself is to be looked at, in a modelled room.
 pub const LOOK_IN: Duration = Duration::from_secs(40);
@@ -125,6 +125,10 @@ impl<P: Planner> Modelled<P> {
 impl<P: Planner> Reconciler for Modelled<P> {
     type Planner = P;
     type Error = Planted;
+
+    fn signals(&self, _: &P::Desired, _: &P::Observed) -> Signals {
+        Signals { files: [P::NAME.into()].into(), ..Signals::default() }
+    }
 
     async fn observe(&self) -> Result<P::Observed, Planted> {
         let model = self.model();

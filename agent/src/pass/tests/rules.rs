@@ -2,6 +2,7 @@
 
 use std::{
     panic::catch_unwind,
+    path::PathBuf,
     pin::pin,
     sync::Arc,
     task::{Context, Poll, Waker},
@@ -9,7 +10,7 @@ use std::{
 };
 
 use catenoid_core::{HELD_BACK, Planner, RECOVERED, testing::LOOK_IN};
-use catenoid_house::imagine;
+use catenoid_house::{ROOMS, imagine};
 use catenoid_limits::{Control, Value};
 use catenoid_schema::{
     name::Name,
@@ -277,6 +278,15 @@ const RULES: &[Rule] = &[
         let start = steps.iter().position(|step| step.contains("start container `core0`")).unwrap();
         let of_others = |step: &&String| ["`another`", "`db`", "`web`"].iter().any(|name| step.contains(name));
         assert_eq!(steps[..start].iter().find(of_others), None, "{steps:#?}");
+    }),
+    ("what tells of changes in each room is known after a pass, also after one that could not see all", |device| {
+        for is_unreadable in [false, true] {
+            device.world.zones.model().is_unreadable = is_unreadable;
+            let files: Vec<_> = device.pass().signals.files.into_iter().collect();
+            let mut rooms = ROOMS.to_vec();
+            rooms.sort_unstable();
+            assert_eq!(files, rooms.into_iter().map(PathBuf::from).collect::<Vec<_>>());
+        }
     }),
     ("an agent that starts finds all as it is", |device| {
         device.restart_agent();
