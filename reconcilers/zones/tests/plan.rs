@@ -14,7 +14,7 @@ use catenoid_schema::{
 };
 use catenoid_zones::{
     ADVERTISED_MOST, Advertised, Bridge, Desired, Differing, Inner, Interface, Namespaces, Observed, Place, Planning,
-    Port, Rules, Step, desired,
+    Port, Rules, SETTINGS, Step, desired,
 };
 use ipnet::IpNet;
 use proptest::{collection, prelude::*, sample};
@@ -389,6 +389,25 @@ fn rules_stand_behind_what_they_use() {
     assert_eq!(order, ["table", "set", "chain", "map", "rule"]);
 }
 
+/// nft lists a set of one as that one: rules that say it otherwise would be drift for ever.
+#[test]
+fn a_core_container_outside_of_all_zones_is_told_by_one_name() {
+    let mut manifest = everything();
+    manifest.containers.get_mut(&name("core0")).expect("it").zones.clear();
+    let objects = desired(&manifest).firewalls[&Place::Container(name("core0"))].objects();
+    let elsewhere = |object: &&serde_json::Value| object["rule"]["expr"][0]["match"]["op"] == "!=";
+    let names: Vec<_> =
+        objects.iter().filter(elsewhere).map(|object| object["rule"]["expr"][0]["match"]["right"].clone()).collect();
+    assert!(names.len() >= 4 && names.iter().all(|name| name == "lo"), "{names:?}");
+}
+
+#[test]
+fn a_setting_has_one_file_for_each_interface() {
+    let paths: BTreeSet<_> = SETTINGS.iter().map(|setting| setting.path("eth7")).collect();
+    assert!(paths.contains("ipv4/conf/eth7/accept_redirects"), "{paths:?}");
+    assert!(paths.iter().all(|path| !path.contains('*')), "{paths:?}");
+}
+
 #[test]
 fn only_who_may_change_its_network_is_read_anew_each_time() {
     let mut manifest = everything();
@@ -595,7 +614,18 @@ fn every_difference_of_the_network_tells_what_is_and_what_is_wanted() {
         changed(&|observed| {
             observed.interfaces.get_mut(&mac(1)).expect("it").advertised = advertised(ADVERTISED_MOST + 1);
         }),
+        changed(&|observed| observed.interfaces.get_mut(&mac(1)).expect("it").place = Place::Root),
+        changed(&|observed| {
+            observed.interfaces.get_mut(&mac(1)).expect("it").place = Place::Container(name("web"));
+        }),
+        changed(&|observed| observed.interfaces.get_mut(&mac(1)).expect("it").name = "eth7".to_owned()),
+        changed(&|observed| observed.interfaces.get_mut(&mac(1)).expect("it").up = false),
+        changed(&|observed| {
+            let uplink = observed.interfaces.get_mut(&mac(1)).expect("it");
+            uplink.advertisements = !uplink.advertisements;
+        }),
     ];
+    assert_eq!(changed(&|_| {}), "");
     insta::assert_snapshot!(told.join("\n"));
 }
 
