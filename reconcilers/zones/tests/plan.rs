@@ -626,6 +626,8 @@ fn every_difference_of_the_network_tells_what_is_and_what_is_wanted() {
         }),
     ];
     assert_eq!(changed(&|_| {}), "");
+    let moved = changed(&|observed| observed.namespaces.values_mut().flatten().for_each(|pair| pair.base += 65_536));
+    assert!(moved.contains("ids"), "{moved}");
     insta::assert_snapshot!(told.join("\n"));
 }
 
