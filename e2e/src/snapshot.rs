@@ -15,7 +15,8 @@ use crate::artefacts::Artefacts;
 use crate::device::{Device, Image, machine_without_firmware};
 use crate::vm::{MEMORY, Vm};
 
-/// What the saved machine was made of: see [`crate::vm::Builder::identity`]. The last file that is written.
+/// What the saved machine was made of: see [`crate::vm::Builder::identity`]. The last file that is written, and removed where
+/// a restored machine does not answer.
 const MADE_OF: &str = "made-of";
 /// A clock that is behind by less, in whole seconds, stays: two more than what the agent does not tell of (agent/src/run.rs), as
 /// both sides cut their seconds off.
@@ -57,15 +58,12 @@ pub fn restore(
         make(&saved)?.save()?;
     }
     let mut vm = machine.disk(folder.join("disk.img")).memory(folder.join(MEMORY)).start()?;
-    if is_made {
-        drop(lock);
-        set_clock(&mut vm)?;
-    } else {
-        // One that does not answer keeps nobody else from making it again.
-        set_clock(&mut vm)?;
+    if !is_made {
         fs::write(&made_of, &identity).with_context(|| format!("failed to write `{}`", made_of.display()))?;
-        drop(lock);
     }
+    drop(lock);
+    // One that does not answer keeps nobody else from making it again: it counts as made no more.
+    set_clock(&mut vm).inspect_err(|_| drop(fs::remove_file(&made_of)))?;
     Device::of(artefacts.clone(), vm)
 }
 

@@ -32,6 +32,8 @@ const QEMU: &str = "qemu-system-x86_64";
 const SWTPM_SOCKET: &str = "swtpm.sock";
 /// Where [`Vm::save`] writes, in a machine's directory.
 pub(crate) const MEMORY: &str = "memory";
+/// How [`Vm::save`] does it: what was saved in another way is another machine.
+const SAVED: &str = "saved standing still";
 /// Debian's OVMF with Secure Boot and SMM (package `ovmf`).
 const FIRMWARE_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd";
 /// The empty variable store that belongs to it.
@@ -256,7 +258,7 @@ impl Builder {
     /// file that was written again is another file, whatever is in it.
     pub fn identity(&self, others: &[PathBuf]) -> Result<String, VmError> {
         let mut version = Command::new(QEMU);
-        let mut lines = vec![run(version.arg("--version"))?, self.qemu_arguments(0).join(" ")];
+        let mut lines = vec![run(version.arg("--version"))?, SAVED.to_owned(), self.qemu_arguments(0).join(" ")];
         let firmware = [FIRMWARE_WITHOUT_KEYS, FIRMWARE_CODE].map(PathBuf::from);
         let loaded = self.kernel.as_ref().map(|kernel| [&kernel.image, &kernel.initramfs]);
         for path in self.disk.iter().chain(loaded.into_iter().flatten()).chain(&firmware).chain(others) {
@@ -634,8 +636,8 @@ impl Vm {
     pub fn save(mut self) -> Result<(), VmError> {
         self.keeps_disk = true;
         let mut qmp = self.qmp.take().expect("a started machine's QMP is connected");
-        // First, and not with the last of its pages: of a machine that ran meanwhile, QEMU 7.2 was seen to save pages that do
-        // not fit together, and what was restored ended with an oops of its kernel.
+        // First, and not with the last of its pages: nothing changes any more while it is saved. One that had run meanwhile was
+        // seen whose kernel ended with an oops as soon as it was restored.
         qmp.call("stop", &json!({}))?;
         self.migrate(&mut qmp, "migrate", &format!("exec:cat >{MEMORY}"))
     }
@@ -659,6 +661,7 @@ impl Vm {
 
     /// Lets the machine run on behind this process; `vm down` ends it by QMP.
     pub fn detach(mut self) {
+        self.keeps_disk = true;
         self.qemu = None;
         self.tpm = None;
     }

@@ -15,7 +15,7 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FallocateFlags;
+use rustix::fs::{FallocateFlags, fallocate};
 use thiserror::Error;
 
 use crate::chance::Chance;
@@ -176,7 +176,7 @@ impl WriteLog {
         if entry.flags & DISCARD != 0 && length > 0 {
             // It leaves zeros here, and takes no room; a device may leave anything, and nobody may count on either.
             let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-            return Ok(rustix::fs::fallocate(disk, hole, entry.sector * SECTOR, length)?);
+            return Ok(fallocate(disk, hole, entry.sector * SECTOR, length)?);
         }
         let mut chunk = vec![0; CHUNK];
         while done < length {
@@ -207,14 +207,15 @@ mod tests {
     use super::*;
     use std::fs;
 
+    fn sector(words: [u64; 4]) -> Vec<u8> {
+        let mut sector = words.map(u64::to_le_bytes).concat();
+        sector.resize(512, 0);
+        sector
+    }
+
     /// A log as QEMU writes it: two writes, a flush, two writes.
     fn log(folder: &Path) -> PathBuf {
         let mut bytes = Vec::new();
-        let sector = |words: [u64; 4]| {
-            let mut sector = words.map(u64::to_le_bytes).concat();
-            sector.resize(512, 0);
-            sector
-        };
         bytes.extend(sector([MAGIC, VERSION, 5, SECTOR]));
         for (at, sectors, byte) in [(1, 1, 1), (2, 2, 2)] {
             bytes.extend(sector([at, sectors, 0, 0]));
@@ -258,5 +259,23 @@ mod tests {
             seen.insert((first[1], first[4]));
         }
         assert_eq!(seen, [(1, 0), (1, 4), (3, 0), (3, 4)].into(), "of the others any can be lost");
+    }
+    #[test]
+    fn what_was_discarded_is_zero_and_nothing_beside_it() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (path, disk) = (folder.path().join("writes.log"), folder.path().join("disk"));
+        // The second one reaches beyond the end of the disk.
+        let entries = [[9, 3, DISCARD, 0], [62, 8, DISCARD, 0], [0, 0, FLUSH, 0]];
+        let bytes = [[MAGIC, VERSION, 3, SECTOR]].into_iter().chain(entries).flat_map(sector).collect::<Vec<_>>();
+        fs::write(&path, bytes).expect("a file");
+        fs::write(&disk, vec![9; 64 * 512]).expect("a disk");
+        let log = WriteLog::read(&path).expect("a log");
+        log.cut(3, &mut Chance::of(0), &disk).expect("a cut");
+        let bytes = fs::read(&disk).expect("a disk");
+        assert_eq!(bytes.len(), 64 * 512);
+        for (number, sector) in bytes.chunks(512).enumerate() {
+            let is_discarded = (9..12).contains(&number) || number >= 62;
+            assert!(sector.iter().all(|byte| *byte == if is_discarded { 0 } else { 9 }), "sector {number}");
+        }
     }
 }

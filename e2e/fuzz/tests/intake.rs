@@ -10,7 +10,7 @@ use std::{
 use catenoid_agent::testing::{Agent, Refusal, ledger_entry, ledger_slot};
 use catenoid_fuzz::fixture::{FIXTURE, Fixture, SERIAL, folder};
 use catenoid_schema::{
-    control::{MANIFEST_LIMIT, Outcome},
+    control::{BLOB_LIMIT, MANIFEST_LIMIT, Outcome},
     digest::Digest,
     document::Document as _,
     guest::{Architecture, Guest, Need},
@@ -325,7 +325,7 @@ fn what_was_altered_on_the_disk_is_taken_away_so_that_it_can_be_pushed_again() {
     }
     // One that is larger than any blob is not read to its end.
     let device = Device::stocked();
-    fs::File::create(device.blob(&FIXTURE.image)).unwrap().set_len(1 << 50).unwrap();
+    fs::File::create(device.blob(&FIXTURE.image)).unwrap().set_len(BLOB_LIMIT.bytes() + 1).unwrap();
     assert!(device.agent.refusal(&FIXTURE.manifests[0]).is_some());
     assert!(!device.blob(&FIXTURE.image).exists());
     // What is whole, and was signed otherwise, stays.

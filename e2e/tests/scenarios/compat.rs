@@ -78,7 +78,7 @@ fn vm_agent_of_yesterday() -> Result<()> {
     let dir = fresh(&artefacts, name)?;
     let machine =
         without_firmware_but(&artefacts, Image::Yesterday, dir.clone(), &artefacts.compat().join("agent.cpio"))?;
-    let mut bench = Bench::start(name, machine.disk(Image::Yesterday.disk(&artefacts)?))?;
+    let mut bench = Bench::start(name, machine.disk(Image::Yesterday.disk(&artefacts)?).disposable())?;
     let digest = apply_demo(&mut bench)?;
     let running = bench.processes()?;
     ensure!(features(&bench)?.is_empty(), "yesterday's agent told of no features");

@@ -114,7 +114,8 @@ impl Graph {
     pub(crate) fn made_of(&self, set: &Set, paths: &[String]) -> Result<Vec<String>> {
         let mut touching = self.touching(set, paths)?;
         touching.retain(|path| {
-            self.owner(path).is_none_or(|owner| owner != TESTS && !self.is_in(path, owner, &OF_ITS_TESTS))
+            set.paths.iter().any(|named| path == named || is_below(path, named))
+                || self.owner(path).is_none_or(|owner| owner != TESTS && !self.is_in(path, owner, &OF_ITS_TESTS))
         });
         Ok(touching)
     }

@@ -3,6 +3,7 @@
 //! [`sets`] is the table of them. A run leaves its outcome in `docs/figures` ([`record`], [`page`]); [`stale`] compares it
 //! with what was changed since, by the packages that a set depends on ([`graph`]).
 
+mod explained;
 mod git;
 mod graph;
 mod marks;
@@ -265,7 +266,7 @@ impl Tree<'_> {
                     scenario(artefacts, test, share, seed, &path)?
                 }
                 Runs::Fuzz => fuzz(artefacts, share, &mut progress)?,
-                Runs::Mutants => mutants::run(artefacts, set, share, &mut progress)?,
+                Runs::Mutants => mutants::run(artefacts, set, resume, &mut progress)?,
             }
         };
         let text = fs::read_to_string(&path).with_context(|| format!("failed to read `{}`", path.display()))?;

@@ -5,12 +5,12 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use catenoid_e2e::Artefacts;
 use catenoid_e2e::progress::Progress;
 use catenoid_house::ROOMS;
-use serde_json::Value;
 
+use super::explained::EXPLAINED;
 use super::sets::Set;
 use crate::walls::package;
 use crate::{run, setup};
@@ -23,17 +23,9 @@ const LEFT_OUT: &[&str] =
     &["reconcilers/*/src/{apply,observe,log,reading,store,check}.rs", "reconcilers/core/src/testing.rs"];
 /// The same in files that have both halves, by the names of their functions.
 const FUNCTIONS_WITH_EFFECTS: &[&str] = &["record::", "Rules::bytes", "Step::changes", "Place::container"];
-/// Mutants that no test can notice, by a part of their names, and why.
-const EXPLAINED: &[(&str, &str)] = &[
-    (
-        "replace begin_no_more with ()",
-        "from then on no step is begun in this process, those of other tests included; devices that go off show it",
-    ),
-    ("replace Reconciler::signals -> Signals with Default::default()", "that is what it gives"),
-];
 /// What cargo-mutants ends with when mutants were missed, or took too long.
 const FOUND: [i32; 2] = [2, 3];
-/// Seconds that the tests of a mutant have: more than they take beside everything else.
+/// Seconds that the tests of a mutant have at least: more than they take beside everything else.
 const PATIENCE: &str = "120";
 const AGENT: &str = "catenoid-agent";
 const HOUSE: &str = "catenoid-house";
@@ -42,7 +34,7 @@ const TESTS: &[&str] = &["--lib", "--tests"];
 /// The tests beside the code: what else the agent has takes as long again, and is about other files of it.
 const LIB: &[&str] = &["--lib"];
 /// Those of intake: they have a fleet that signs.
-const OF_INTAKE: &[&str] = &["--test", "disk", "--test", "intake"];
+const OF_INTAKE: &[&str] = &["--test", "intake"];
 /// Cases of each property: a mutant that so many do not notice is one that a rule has to tell of.
 const CASES: &str = "48";
 /// What is no room: the packages of the pure halves, and of the agent pass and intake.
@@ -74,15 +66,15 @@ fn parts(set: &Set) -> Vec<Part> {
     pure.chain(rooms).collect()
 }
 
-/// Runs a share. A mutant that no test noticed ends it without an outcome: once it has a test or a row in [`EXPLAINED`], a run
-/// that goes on tries it again, and what was noticed is not tried again.
-pub(super) fn run(artefacts: &Artefacts, set: &Set, share: (usize, usize), progress: &mut Progress) -> Result<bool> {
+/// Runs the set. A mutant that no test noticed ends it without an outcome: once it has a test or a row in [`EXPLAINED`], a run
+/// that `resumes` tries it again, and what was noticed is not tried again.
+pub(super) fn run(artefacts: &Artefacts, set: &Set, resumes: bool, progress: &mut Progress) -> Result<bool> {
     if !setup::has_subcommand("mutants") {
         println!("whole: installing cargo-mutants (some minutes)");
         run::visibly(run::cargo().args(["install", "--locked", CARGO_MUTANTS]))?;
     }
-    let folder = artefacts.state().join("whole").join(format!("{}-{}-of-{}", set.name, share.0, share.1));
-    if progress.kept().ended.is_empty() && folder.exists() {
+    let folder = artefacts.state().join("whole").join(set.name);
+    if !resumes && folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| format!("failed to remove `{}`", folder.display()))?;
     }
     let mut missed = Vec::new();
@@ -94,18 +86,22 @@ pub(super) fn run(artefacts: &Artefacts, set: &Set, share: (usize, usize), progr
         let folder = folder.join(number.to_string());
         fs::create_dir_all(&folder).with_context(|| format!("failed to make `{}`", folder.display()))?;
         let before = missed.len();
-        part.run(artefacts, &folder, share, progress, &mut missed)?;
+        part.run(artefacts, &folder, progress, &mut missed)?;
+        let all = run::output(part.cargo_mutants(artefacts).arg("--list"))?;
+        let left =
+            all.lines().filter(|mutant| !progress.has(mutant) && !missed.iter().any(|one| one == mutant)).count();
+        ensure!(left == 0, "{left} mutants of {} were not tried (hint: `--resume`)", part.package);
         if missed.len() == before {
-            progress.figure(&figure, part.count(artefacts, share)?)?;
+            progress.figure(&figure, all.lines().count())?;
         }
     }
-    if !missed.is_empty() {
-        bail!(
-            "no test notices {} mutants (hint: give each a test or a row in `EXPLAINED`, then `--resume`):\n{}",
-            missed.len(),
-            missed.join("\n")
-        );
-    }
+    ensure!(
+        missed.is_empty(),
+        "no test notices {} mutants (hint: give each a test in a folder `tests`, or a row in `explained.rs`; then \
+         `--resume`):\n{}",
+        missed.len(),
+        missed.join("\n")
+    );
     Ok(true)
 }
 
@@ -124,41 +120,29 @@ impl Part {
         &self,
         artefacts: &Artefacts,
         folder: &Path,
-        share: (usize, usize),
         progress: &mut Progress,
         missed: &mut Vec<String>,
     ) -> Result<()> {
-        // First the tests as they are. cargo-mutants would do so too, but with those of its package alone.
+        // First all tests as they are: cargo-mutants does so with those of its package alone.
         let mut tests = run::cargo();
         tests.arg("test").args(self.tested("--package")).args(self.features()).args(self.tests);
         run::visibly(tests.current_dir(artefacts.workspace()))?;
-        let outcomes = folder.join("mutants.out/outcomes.json");
-        let mut cargo = self.cargo_mutants(artefacts, share);
-        if outcomes.exists() {
-            take_in(&outcomes, progress, &mut Vec::new())?;
-            cargo.arg("--iterate");
-        }
-        cargo.args(["--colors", "never", "--jobs", "2", "--baseline", "skip", "--timeout", PATIENCE, "--output"]);
+        let outcomes = folder.join("mutants.out");
+        take_in(&outcomes, progress, &mut Vec::new())?;
+        let mut cargo = self.cargo_mutants(artefacts);
+        cargo.args(["--iterate", "--colors", "never", "--jobs", "2", "--minimum-test-timeout", PATIENCE, "--output"]);
         cargo.arg(folder).args(self.tested("--test-package")).env("PROPTEST_CASES", CASES);
         let status = cargo.arg("--").args(self.tests).status().context("failed to run `cargo mutants`")?;
         if !status.success() && !status.code().is_some_and(|code| FOUND.contains(&code)) {
             bail!("`cargo mutants` of {} failed ({status})", self.package);
         }
-        // A share of few mutants can have none.
-        if outcomes.exists() { take_in(&outcomes, progress, missed) } else { Ok(()) }
-    }
-
-    /// How many mutants a share has.
-    fn count(&self, artefacts: &Artefacts, share: (usize, usize)) -> Result<usize> {
-        Ok(run::output(self.cargo_mutants(artefacts, share).arg("--list"))?.lines().count())
+        take_in(&outcomes, progress, missed)
     }
 
     /// That names its mutants.
-    fn cargo_mutants(&self, artefacts: &Artefacts, share: (usize, usize)) -> Command {
+    fn cargo_mutants(&self, artefacts: &Artefacts) -> Command {
         let mut cargo = run::cargo();
-        // It counts shares from 0.
-        cargo.args(["mutants", "--no-shuffle", "--shard", &format!("{}/{}", share.0 - 1, share.1)]);
-        cargo.args(["--package", &*self.package]).args(self.features());
+        cargo.args(["mutants", "--no-shuffle", "--package", &*self.package]).args(self.features());
         cargo.args(self.files.iter().flat_map(|path| ["--file", path]));
         cargo.args(LEFT_OUT.iter().flat_map(|path| ["--exclude", path]));
         cargo.args(FUNCTIONS_WITH_EFFECTS.iter().flat_map(|name| ["--exclude-re", name]));
@@ -177,54 +161,63 @@ impl Part {
     }
 }
 
+/// What cargo-mutants writes while it runs, a mutant in a line of one of them, and what each means.
+const OUTCOMES: [(&str, Option<&str>); 5] = [
+    ("caught.txt", Some("noticed")),
+    ("unviable.txt", Some("not compiled")),
+    // It does not end: whoever waits for it notices.
+    ("timeout.txt", Some("noticed by the time it took")),
+    // Or not compiled, in a run that was stopped.
+    ("previously_caught.txt", Some("noticed")),
+    ("missed.txt", None),
+];
+
 /// Takes in what came of mutants; those that no test noticed are added to `missed`.
-fn take_in(path: &Path, progress: &mut Progress, missed: &mut Vec<String>) -> Result<()> {
-    let text = fs::read_to_string(path).with_context(|| format!("failed to read `{}`", path.display()))?;
-    let outcomes: Value = serde_json::from_str(&text).with_context(|| format!("`{}` is no JSON", path.display()))?;
-    for (mutant, outcome) in mutants(&outcomes) {
-        if progress.has(&mutant) {
-            continue;
-        }
-        match outcome {
-            "CaughtMutant" => progress.done(&mutant, "noticed")?,
-            "Unviable" => progress.done(&mutant, "not compiled")?,
-            // It does not end: whoever waits for it notices.
-            "Timeout" => progress.done(&mutant, "noticed by the time it took")?,
-            _ if EXPLAINED.iter().any(|(part, _)| mutant.contains(part)) => progress.done(&mutant, "explained")?,
-            _ => missed.push(mutant),
+fn take_in(folder: &Path, progress: &mut Progress, missed: &mut Vec<String>) -> Result<()> {
+    for (file, means) in OUTCOMES {
+        // There is none before the first run.
+        let text = fs::read_to_string(folder.join(file)).unwrap_or_default();
+        for mutant in text.lines() {
+            if progress.has(mutant) {
+                continue;
+            }
+            match means {
+                Some(kind) => progress.done(mutant, kind)?,
+                None if EXPLAINED.iter().any(|(part, _)| mutant.contains(part)) => {
+                    progress.done(mutant, "explained")?
+                }
+                None => missed.push(mutant.to_owned()),
+            }
         }
     }
     Ok(())
 }
 
-/// Each mutant with its outcome, as `outcomes.json` has them. The run of the tests without a mutant is none.
-fn mutants(outcomes: &Value) -> Vec<(String, &str)> {
-    let all = outcomes["outcomes"].as_array().map(Vec::as_slice).unwrap_or_default();
-    all.iter()
-        .filter_map(|outcome| {
-            Some((outcome["scenario"]["Mutant"]["name"].as_str()?.to_owned(), outcome["summary"].as_str()?))
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
-    fn mutants_are_read_and_the_run_without_one_is_none() {
-        let mutant = |name: &str| json!({"Mutant": {"name": name}});
-        let outcomes = json!({"outcomes": [
-            {"scenario": "Baseline", "summary": "Success"},
-            {"scenario": mutant("a.rs:1:2: replace f with 0"), "summary": "MissedMutant"},
-            {"scenario": mutant("a.rs:1:2: replace f with 1"), "summary": "CaughtMutant"},
-        ]});
-        let wanted = [
-            ("a.rs:1:2: replace f with 0".to_owned(), "MissedMutant"),
-            ("a.rs:1:2: replace f with 1".to_owned(), "CaughtMutant"),
-        ];
-        assert_eq!(mutants(&outcomes), wanted);
+    fn what_came_of_mutants_is_taken_in_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |file: &str, lines: &str| fs::write(folder.path().join(file), lines).unwrap();
+        let mut progress = Progress::of(&folder.path().join("progress")).unwrap();
+        let take = |progress: &mut Progress| {
+            let mut missed = Vec::new();
+            take_in(folder.path(), progress, &mut missed).unwrap();
+            missed
+        };
+        assert_eq!(take(&mut progress), Vec::<String>::new(), "nothing ran yet");
+        write("caught.txt", "a.rs:1:2: replace f with 0\n");
+        write("unviable.txt", "a.rs:1:2: replace f with 1\n");
+        write("missed.txt", &format!("a.rs:1:2: replace f with 2\na.rs:3:4: {}\n", EXPLAINED[0].0));
+        assert_eq!(take(&mut progress), ["a.rs:1:2: replace f with 2"]);
+        // It has a test now.
+        write("previously_caught.txt", "a.rs:1:2: replace f with 0\na.rs:1:2: replace f with 1\n");
+        write("caught.txt", "a.rs:1:2: replace f with 2\n");
+        write("missed.txt", "");
+        assert_eq!(take(&mut progress), Vec::<String>::new());
+        let kinds: Vec<_> = progress.kept().kinds.iter().map(|(kind, count)| (kind.as_str(), *count)).collect();
+        assert_eq!(kinds, [("explained", 1), ("not compiled", 1), ("noticed", 2)]);
     }
 }
