@@ -72,7 +72,7 @@ impl Agent {
         Self::with(audit, data, anchors, serial)
     }
 
-    /// The same after so many unclean boots that the factory's manifest is to stand in.
+    /// Starts after so many unclean boots that the factory's manifest is to stand in.
     pub fn start_with_factory(data: &Path, anchors: Anchors, serial: Serial) -> Result<Self, Box<dyn Error>> {
         let audit = Audit::open(&data.join("audit"), "boot", Bell::new()?)?;
         Self::at(Level::Factory, audit, data, anchors, serial)
@@ -132,7 +132,7 @@ impl Agent {
         watch.has_changed().expect("the agent has the other end")
     }
 
-    /// The same with what is known of it.
+    /// The manifest that was accepted last, with what is known of it.
     #[must_use]
     pub fn held(&self) -> Option<Held> {
         self.0.intake.watch().borrow().as_ref().map(|target| Held {

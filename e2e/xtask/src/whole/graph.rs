@@ -99,7 +99,8 @@ impl Graph {
         };
         let touches = |path: &&String| {
             self.owner(path).is_some_and(|owner| reached.contains(owner) && !of_another(path) && built(path, owner))
-                || ALL.iter().chain(set.paths).any(|folder| *path == folder || is_below(path, folder))
+                || is_in_one_of(path, ALL)
+                || is_in_one_of(path, set.paths)
         };
         Ok(paths.iter().filter(touches).cloned().collect())
     }
@@ -107,14 +108,14 @@ impl Graph {
     /// Whether a file of the package `owner` is in one of these `parts` of it.
     fn is_in(&self, path: &str, owner: &str, parts: &[&str]) -> bool {
         let inside = path.strip_prefix(self.0[owner].folder.as_str()).and_then(|rest| rest.strip_prefix('/'));
-        inside.is_some_and(|rest| parts.iter().any(|part| rest == *part || is_below(rest, part)))
+        inside.is_some_and(|rest| is_in_one_of(rest, parts))
     }
 
     /// Those of them of which what is tested is made: all but the tests, with the package of the scenarios.
     pub(crate) fn made_of(&self, set: &Set, paths: &[String]) -> Result<Vec<String>> {
         let mut touching = self.touching(set, paths)?;
         touching.retain(|path| {
-            set.paths.iter().any(|named| path == named || is_below(path, named))
+            is_in_one_of(path, set.paths)
                 || self.owner(path).is_none_or(|owner| owner != TESTS && !self.is_in(path, owner, &OF_ITS_TESTS))
         });
         Ok(touching)
@@ -131,6 +132,11 @@ impl Graph {
     pub(super) fn file(&self, package: &str) -> String {
         format!("{}/src/any.rs", self.0[package].folder)
     }
+}
+
+/// Whether it is one of these files, or lies below one of these folders.
+fn is_in_one_of(path: &str, places: &[&str]) -> bool {
+    places.iter().any(|place| path == *place || is_below(path, place))
 }
 
 fn is_below(path: &str, folder: &str) -> bool {
