@@ -83,12 +83,14 @@ pub fn machine(artefacts: &Artefacts, name: &str) -> Result<Builder> {
 
 /// The same with any image and a kernel that QEMU loads itself: for scenarios in which firmware has no part.
 pub fn machine_without_firmware(artefacts: &Artefacts, image: Image, name: &str) -> Result<Builder> {
-    Ok(without_firmware(artefacts, image, fresh(artefacts, name)?)?.disk(image.disk(artefacts)?).disposable())
+    let machine = Vm::builder(fresh(artefacts, name)?).disk(image.disk(artefacts)?).disposable();
+    without_firmware(artefacts, image, machine)
 }
 
-/// A machine with the disk that lies in `dir`, and the kernel, initramfs and command line of the image.
-pub fn without_firmware(artefacts: &Artefacts, image: Image, dir: PathBuf) -> Result<Builder> {
-    with_initramfs(artefacts, image, dir, image.folder(artefacts).join(INITRAMFS))
+/// The machine with the kernel, initramfs and command line of the image, whatever it had: also one that went
+/// [off](Device::off) under another.
+pub fn without_firmware(artefacts: &Artefacts, image: Image, machine: Builder) -> Result<Builder> {
+    with_initramfs(artefacts, image, machine, image.folder(artefacts).join(INITRAMFS))
 }
 
 /// The same with an archive behind the image's initramfs: its files join those of the image, or take their places.
@@ -99,7 +101,7 @@ pub fn without_firmware_but(artefacts: &Artefacts, image: Image, dir: PathBuf, a
     fs::create_dir_all(&dir)
         .and_then(|()| fs::write(&path, together))
         .with_context(|| format!("failed to write `{}`", path.display()))?;
-    with_initramfs(artefacts, image, dir, path)
+    with_initramfs(artefacts, image, Vm::builder(dir), path)
 }
 
 /// An initramfs and an archive behind it, which the kernel looks for at a multiple of four bytes only (init/initramfs.c).
@@ -110,13 +112,13 @@ fn joined(mut initramfs: Vec<u8>, archive: &[u8]) -> Vec<u8> {
 }
 
 /// All images have the kernel and the command line of the test image.
-fn with_initramfs(artefacts: &Artefacts, image: Image, dir: PathBuf, initramfs: PathBuf) -> Result<Builder> {
+fn with_initramfs(artefacts: &Artefacts, image: Image, machine: Builder, initramfs: PathBuf) -> Result<Builder> {
     let path = Image::Test.folder(artefacts).join("cmdline");
     let words = fs::read_to_string(&path).with_context(|| format!("failed to read `{}`", path.display()))?;
     let words = format!("{} {BOOT_PARTITION}", words.trim_end_matches('\0').trim());
-    let machine = Vm::builder(dir).kernel(artefacts.rooms().join("kernel"), initramfs, words).root_shell();
+    let machine = machine.kernel(artefacts.rooms().join("kernel"), initramfs, words).root_shell();
     Ok(match image {
-        Image::Test | Image::Tomorrow => machine,
+        Image::Test | Image::Tomorrow => machine.processors(2),
         // Yesterday's agent makes the first control group while others run: see `watch_over_agent` in agent/src/boot.rs. Of
         // faults each processor has a share.
         Image::Yesterday | Image::Faults => machine.processors(1),

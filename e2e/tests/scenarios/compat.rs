@@ -4,10 +4,10 @@
 //! both are built by `cargo xtask test` (`e2e/xtask/src/trees.rs`). What every earlier version left lies in `schema/compat`.
 
 use std::fs;
-use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 use catenoid_e2e::device::{AGENT, Image, fresh, without_firmware, without_firmware_but};
+use catenoid_e2e::vm::Builder;
 use catenoid_e2e::{Artefacts, Device};
 use catenoid_schema::control::Event;
 use catenoid_schema::digest::Digest;
@@ -76,8 +76,7 @@ const ANEW: [&str; 3] = [
 fn vm_agent_of_yesterday() -> Result<()> {
     let (artefacts, name) = (Artefacts::new(), "agent-of-yesterday");
     let dir = fresh(&artefacts, name)?;
-    let machine =
-        without_firmware_but(&artefacts, Image::Yesterday, dir.clone(), &artefacts.compat().join("agent.cpio"))?;
+    let machine = without_firmware_but(&artefacts, Image::Yesterday, dir, &artefacts.compat().join("agent.cpio"))?;
     let mut bench = Bench::start(name, machine.disk(Image::Yesterday.disk(&artefacts)?).disposable())?;
     let digest = apply_demo(&mut bench)?;
     let running = bench.processes()?;
@@ -98,8 +97,8 @@ fn vm_agent_of_yesterday() -> Result<()> {
     assert_eq!(bench.processes()?, running);
 
     // What a boot takes under yesterday's image, and under today's: the same but for that.
-    let steps = |image| -> Result<Vec<String>> {
-        let bench = boot(&artefacts, image, dir.clone())?;
+    let steps = |image, machine| -> Result<(Vec<String>, Builder)> {
+        let bench = boot(&artefacts, image, machine)?;
         bench.wait("the device is converged after its boot", |status| converged(status) == Some(digest))?;
         let events = bench.events(0)?;
         let begin = events.iter().rposition(|event| event.kind == "AgentStarted").context("no start of an agent")?;
@@ -108,11 +107,10 @@ fn vm_agent_of_yesterday() -> Result<()> {
         let changes = events[begin..].iter().filter(|event| is_one_of(event, &CHANGES));
         let mut steps: Vec<_> = changes.map(told_as).collect();
         steps.sort();
-        bench.device.power_off();
-        Ok(steps)
+        Ok((steps, bench.device.off()))
     };
-    bench.device.power_off();
-    let (mut before, after) = (steps(Image::Yesterday)?, steps(Image::Test)?);
+    let (mut before, machine) = steps(Image::Yesterday, bench.device.off())?;
+    let (after, _) = steps(Image::Test, machine)?;
     before.extend(NEWER.map(str::to_owned));
     before.sort();
     assert_eq!(before, after);
@@ -127,10 +125,8 @@ fn vm_fallback_to_yesterday() -> Result<()> {
     let digest = apply_demo(&mut bench)?;
     let containers: Vec<_> = bench.processes()?.into_keys().collect();
     let since = bench.status()?.last_event;
-    let dir = bench.device.vm().dir().to_owned();
-    let _ = bench.device.off();
 
-    let mut bench = boot(&artefacts, Image::Yesterday, dir)?;
+    let mut bench = boot(&artefacts, Image::Yesterday, bench.device.off())?;
     bench.wait("the device is converged under yesterday's image", |status| converged(status) == Some(digest))?;
     ensure!(features(&bench)?.is_empty(), "this is not yesterday's agent");
     let events = bench.events(since)?;
@@ -147,9 +143,9 @@ fn apply_demo(bench: &mut Bench) -> Result<Digest> {
     author::digest(&demo)
 }
 
-/// Switches the device in `dir` on with another image.
-fn boot(artefacts: &Artefacts, image: Image, dir: PathBuf) -> Result<Bench> {
-    let device = Device::start(artefacts.clone(), without_firmware(artefacts, image, dir)?)?;
+/// Switches the device on again with another image.
+fn boot(artefacts: &Artefacts, image: Image, machine: Builder) -> Result<Bench> {
+    let device = Device::start(artefacts.clone(), without_firmware(artefacts, image, machine)?)?;
     Ok(Bench { device, artefacts: artefacts.clone(), author: Author::new(artefacts) })
 }
 

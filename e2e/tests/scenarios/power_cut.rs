@@ -217,7 +217,7 @@ fn moment(steps: &[Step], log: &WriteLog, at: usize) -> &'static str {
 /// Boots what a cut left; the sequence that it came back with. With `last`, also what becomes of what no manifest needs.
 fn check(artefacts: &Artefacts, dir: &Path, steps: &[Step], held: &[usize], last: Option<&Last>) -> Result<u64> {
     // Firmware has no part in this; it is left out for speed.
-    let mut vm = without_firmware(artefacts, Image::Test, dir.to_owned())?.disk_is_thrown_away().start()?;
+    let mut vm = without_firmware(artefacts, Image::Test, Vm::builder(dir))?.disk_is_thrown_away().start()?;
     let converged = "kind=\"Converged\"";
     vm.wait_console(converged, SOON)?;
     println!("the device is ready after {:.1} s", vm.uptime().as_secs_f32());
