@@ -73,12 +73,6 @@ impl Artefacts {
         &self.target
     }
 
-    /// What cargo built: `target/<profile>/<name>`. The `dev` profile's directory is `debug`.
-    #[must_use]
-    pub fn binary(&self, profile: &str, name: &str) -> PathBuf {
-        self.target.join(profile).join(name)
-    }
-
     /// A program of [`STATIC_TARGET`], linked statically: `target/<target>/device/<name>`.
     #[must_use]
     pub fn static_binary(&self, name: &str) -> PathBuf {

@@ -122,7 +122,7 @@ impl Desk<'_> {
         let archive = self.work.join("beside.cpio");
         let files = initramfs::beside(&[
             ("/etc/catenoid/anchors.cbor", &self.work.join("pki/anchors.cbor")),
-            ("/run/probe/tools/usr/bin/catenoid", &self.artefacts.binary("device", "catenoid")),
+            ("/run/probe/tools/usr/bin/catenoid", &self.artefacts.static_binary("catenoid")),
         ])?;
         fs::write(&archive, files).with_context(|| format!("failed to write `{}`", archive.display()))?;
         let boot = self.artefacts.image().join("test/signed.efi");
@@ -206,7 +206,7 @@ impl Desk<'_> {
     }
 
     fn tool(&self) -> Command {
-        let mut command = Command::new(self.artefacts.binary("device", "catenoid-sign"));
+        let mut command = Command::new(self.artefacts.static_binary("catenoid-sign"));
         command.current_dir(self.artefacts.workspace());
         command
     }

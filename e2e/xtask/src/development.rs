@@ -44,11 +44,10 @@ const SECOND: Recipe = Recipe {
 const CORE: Recipe = Recipe { name: "catenoid-core", version: "0.1.0", path: "c0/guest/recipe.yaml", files: &[] };
 
 /// Builds `catenoid` and `catenoid-sign` in one go, apart from the device's programs: built together, features would be
-/// united and the signing tool would get the kernel's doors.
+/// united and the signing tool would get the kernel's doors. They are static as those are, so that what all are made of is
+/// built once.
 pub(crate) fn tools(artefacts: &Artefacts) -> Result<()> {
-    let mut cargo = run::cargo();
-    cargo.args(["build", "--quiet", "--profile", "device", "-p", "catenoid", "-p", "catenoid-sign"]);
-    run::visibly(cargo.current_dir(artefacts.workspace()))
+    run::visibly(run::cargo_static(artefacts)?.args(["-p", "catenoid", "-p", "catenoid-sign"]))
 }
 
 /// Everything that the image needs besides the device's programs.
@@ -58,7 +57,7 @@ pub(crate) fn prepare(artefacts: &Artefacts) -> Result<()> {
         run::output(sign(artefacts).args(["pki", "init", "--dir"]).arg(artefacts.pki()))?;
     }
     ssh_key(&artefacts.ssh_key())?;
-    let catenoid = format!("/usr/bin/catenoid={}", artefacts.binary("device", "catenoid").display());
+    let catenoid = format!("/usr/bin/catenoid={}", artefacts.static_binary("catenoid").display());
     let operator = format!("/root/.ssh/authorized_keys={}", artefacts.ssh_key().with_extension("pub").display());
     guest(artefacts, &CORE, &[catenoid, operator])?;
     let manifest = manifest(artefacts, "factory")?;
@@ -128,7 +127,7 @@ fn credentials(command: &mut Command, pki: &Path, role: &str) {
 }
 
 fn sign(artefacts: &Artefacts) -> Command {
-    let mut command = Command::new(artefacts.binary("device", "catenoid-sign"));
+    let mut command = Command::new(artefacts.static_binary("catenoid-sign"));
     command.current_dir(artefacts.workspace());
     command
 }

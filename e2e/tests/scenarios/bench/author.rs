@@ -70,7 +70,7 @@ impl Author {
     }
 
     fn tool(&self) -> Command {
-        let mut command = Command::new(self.artefacts.binary("device", "catenoid-sign"));
+        let mut command = Command::new(self.artefacts.static_binary("catenoid-sign"));
         command.current_dir(self.artefacts.workspace());
         command
     }

@@ -70,7 +70,7 @@ impl Fleet {
         let text = manifest(self.sequence, wish);
         fs::write(&yaml, text).with_context(|| format!("failed to write `{}`", yaml.display()))?;
         let pki = self.artefacts.pki();
-        let mut sign = Command::new(self.artefacts.binary("device", "catenoid-sign"));
+        let mut sign = Command::new(self.artefacts.static_binary("catenoid-sign"));
         sign.arg("sign").arg("--guests").arg(self.artefacts.guests());
         sign.arg("--key").arg(pki.join("operator/signer.key.pem"));
         sign.arg("--chain").arg(pki.join("operator/signer.chain.pem"));
