@@ -91,7 +91,7 @@ impl Graph {
             |path: &String| own.as_ref() != Some(path) && SETS.iter().any(|other| other.file().as_ref() == Some(path));
         // What a device or a fuzz target is made of has none of the tests of its packages.
         let built = |path: &str, owner: &str| match set.runs {
-            Runs::Mutants => true,
+            Runs::Mutants | Runs::MutantsOfRooms => true,
             Runs::Fuzz => set.packages.contains(&owner) || !self.is_in(path, owner, &OF_ITS_TESTS),
             Runs::Scenario(_) => {
                 owner == TESTS || !self.is_in(path, owner, &[&OF_ITS_TESTS[..], &NOT_ON_A_DEVICE].concat())

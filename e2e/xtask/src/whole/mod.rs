@@ -266,7 +266,7 @@ impl Tree<'_> {
                     scenario(artefacts, test, share, seed, &path)?
                 }
                 Runs::Fuzz => fuzz(artefacts, share, &mut progress)?,
-                Runs::Mutants => mutants::run(artefacts, set, resume, &mut progress)?,
+                Runs::Mutants | Runs::MutantsOfRooms => mutants::run(artefacts, set, resume, &mut progress)?,
             }
         };
         let text = fs::read_to_string(&path).with_context(|| format!("failed to read `{}`", path.display()))?;

@@ -11,7 +11,7 @@ use catenoid_e2e::progress::Progress;
 use catenoid_house::ROOMS;
 
 use super::explained::EXPLAINED;
-use super::sets::Set;
+use super::sets::{Runs, Set};
 use crate::walls::package;
 use crate::{run, setup};
 
@@ -58,12 +58,15 @@ struct Part {
     others: &'static [&'static str],
 }
 
-/// Those of a set: of its packages, and of all rooms if it has the house.
+/// Those of a set.
 fn parts(set: &Set) -> Vec<Part> {
-    let pure = PURE.into_iter().filter(|part| set.packages.contains(&&*part.package));
-    let rooms = ROOMS.iter().filter(|_| set.packages.contains(&HOUSE));
-    let rooms = rooms.map(|room| Part { package: package(room).into(), files: &[], tests: TESTS, others: &[] });
-    pure.chain(rooms).collect()
+    let room = |room: &&str| Part { package: package(room).into(), files: &[], tests: TESTS, others: &[] };
+    match set.runs {
+        Runs::MutantsOfRooms => ROOMS.iter().map(room).collect(),
+        Runs::Mutants | Runs::Scenario(_) | Runs::Fuzz => {
+            PURE.into_iter().filter(|part| set.packages.contains(&&*part.package)).collect()
+        }
+    }
 }
 
 /// Runs the set. A mutant that no test noticed ends it without an outcome: once it has a test or a row in [`EXPLAINED`], a run

@@ -29,6 +29,8 @@ pub(crate) enum Runs {
     Fuzz,
     /// A mutant of every function of the packages, which their tests have to notice.
     Mutants,
+    /// The same of every room's pure half.
+    MutantsOfRooms,
 }
 
 /// What is on the device, what makes it, and what boots it.
@@ -140,14 +142,24 @@ pub(crate) const SETS: &[Set] = &[
     },
     Set {
         name: "mutants",
-        shows: "tests notice each change of a room's planner, of the house and of the agent's pass and intake",
+        shows: "tests notice each change of what all rooms share, of the house and of the agent's pass and intake",
         runs: Runs::Mutants,
         // The last one has the fleet that signs for the tests of intake.
         packages: &["catenoid-core", "catenoid-house", "catenoid-agent", "catenoid-fuzz"],
         paths: &["e2e/xtask/src/whole/mutants.rs"],
         shared: false,
         resumed: true,
-        minutes: 120,
+        minutes: 90,
+    },
+    Set {
+        name: "mutants-rooms",
+        shows: "tests notice each change of a room's planner",
+        runs: Runs::MutantsOfRooms,
+        packages: &["catenoid-house"],
+        paths: &["e2e/xtask/src/whole/mutants.rs"],
+        shared: false,
+        resumed: true,
+        minutes: 60,
     },
     Set {
         name: "mutants-documents",
@@ -171,7 +183,7 @@ impl Set {
     pub(crate) fn scenario(&self) -> Option<&'static str> {
         match self.runs {
             Runs::Scenario(test) => Some(test.rsplit("::").next().unwrap_or(test)),
-            Runs::Fuzz | Runs::Mutants => None,
+            Runs::Fuzz | Runs::Mutants | Runs::MutantsOfRooms => None,
         }
     }
 
