@@ -1,6 +1,8 @@
 //! What every room relies on, seen from outside: a door behind a shared pointer, signals, plans, pauses, names of folders.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod slot;
+
 use std::{
     collections::BTreeSet,
     fmt,
