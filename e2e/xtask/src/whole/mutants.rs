@@ -138,7 +138,9 @@ impl Part {
         rounds.dedup();
         for packages in rounds {
             let mut cargo = self.cargo_mutants(artefacts);
-            cargo.args(["--iterate", "--colors", "never", "--jobs", "2", "--minimum-test-timeout", PATIENCE]);
+            // With what the tests above built, which is not built again in each copy of the tree.
+            cargo.args(["--copy-target", "true", "--iterate", "--colors", "never", "--jobs", "2"]);
+            cargo.args(["--minimum-test-timeout", PATIENCE]);
             cargo.arg("--output").arg(folder).args(named("--test-package", packages)).env("PROPTEST_CASES", CASES);
             let status = cargo.arg("--").args(self.tests).status().context("failed to run `cargo mutants`")?;
             if !status.success() && !status.code().is_some_and(|code| FOUND.contains(&code)) {
@@ -146,6 +148,9 @@ impl Part {
             }
             last.clear();
             take_in(&outcomes, progress, &mut last)?;
+            if last.is_empty() {
+                break;
+            }
         }
         missed.append(&mut last);
         Ok(())
