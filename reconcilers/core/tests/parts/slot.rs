@@ -139,6 +139,7 @@ fn a_slot_says_what_its_planner_says() {
     let slot = Slot::<Numbers>::new(&5, Cow::Owned(4), None);
     assert_eq!((slot.name(), slot.needs_rooms(), slot.affected_by()), ("numbers", &["letters"][..], &["words"][..]));
     assert_eq!((slot.beside(), slot.lets_go_last()), (3, true));
+    assert!(!Slot::<crate::Numbers>::new(&5, Cow::Owned(4), None).lets_go_last());
     assert_eq!(slot.lacking(), [("5".to_owned(), "4".to_owned())].into());
     assert_eq!((slot.needs("letters"), slot.urgent()), (vec![(number(5), "letters".to_owned())], vec![number(5)]));
     assert_eq!((slot.setbacks(), slot.status()), (Numbers::setbacks(&5, &4), Numbers::status(&5, &4)));
