@@ -16,16 +16,16 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use catenoid_containers::{Containers, Paths, Planning as Containing};
+use catenoid_containers::{Containers, ContainersPlanner, Paths};
 use catenoid_core::{Planner, Reconciler};
-use catenoid_house::{Observed, Wanted, forecast, imagine, imagine_in};
-use catenoid_kernel::wait::Bell;
-use catenoid_limits::{Limits, Planning as Limiting};
+use catenoid_house::{DesiredState, Observed, forecast, imagine, imagine_in};
+use catenoid_kernel::wait::Notify;
+use catenoid_limits::{Limits, LimitsPlanner};
 use catenoid_schema::digest::Digest;
 use catenoid_schema::guest::Guest;
 use catenoid_schema::manifest::Manifest;
 use catenoid_schema::name::Name;
-use catenoid_zones::{Planning as Zoning, Zones};
+use catenoid_zones::{Zones, ZonesPlanner};
 use nix::time::ClockId;
 use serde_json::json;
 
@@ -106,8 +106,8 @@ impl Device {
         Ok(Self { manifest, guests, paths: Paths::default() })
     }
 
-    fn wanted(&self) -> Wanted {
-        Wanted::new(&self.manifest, &self.guests, &self.paths)
+    fn wanted(&self) -> DesiredState {
+        DesiredState::new(&self.manifest, &self.guests, &self.paths)
     }
 
     /// What is seen once everything was done: the rooms' own models of their steps say.
@@ -129,7 +129,7 @@ impl Device {
 
 /// What the rooms work out in one pass on a device that stood as it was wanted, between what it reads and what it publishes;
 /// the steps' effects are their models'. Gives how many steps there were.
-fn pass(wanted: &Wanted, seen: &Observed) -> usize {
+fn pass(wanted: &DesiredState, seen: &Observed) -> usize {
     let mut house = wanted.house(seen);
     house.plan();
     black_box(house.satisfied());
@@ -138,7 +138,7 @@ fn pass(wanted: &Wanted, seen: &Observed) -> usize {
     steps
 }
 
-fn told<P: Planner>(desired: &P::Desired, observed: &P::Observed) {
+fn measure_status<P: Planner>(desired: &P::Desired, observed: &P::Observed) {
     black_box(P::status(desired, observed));
 }
 
@@ -157,12 +157,16 @@ fn pure(rounds: usize, sizes: &[usize]) -> Result<()> {
             let changed = after.wanted();
             let steps = sample(&format!("single-change pass, pure halves, {size}"), || pass(&changed, seen));
             ensure!(steps == 1, "{steps} steps to change one limit");
-            sample(&format!("zones plan, {size}"), || Zoning::plan(&wanted.zones, &seen.zones));
-            sample(&format!("limits plan, {size}"), || Limiting::plan(&wanted.limits, &seen.limits));
-            sample(&format!("containers plan, {size}"), || Containing::plan(&wanted.containers, &seen.containers));
-            sample(&format!("zones told, {size}"), || told::<Zoning>(&wanted.zones, &seen.zones));
-            sample(&format!("limits told, {size}"), || told::<Limiting>(&wanted.limits, &seen.limits));
-            sample(&format!("containers told, {size}"), || told::<Containing>(&wanted.containers, &seen.containers));
+            sample(&format!("zones plan, {size}"), || ZonesPlanner::plan(&wanted.zones, &seen.zones));
+            sample(&format!("limits plan, {size}"), || LimitsPlanner::plan(&wanted.limits, &seen.limits));
+            sample(&format!("containers plan, {size}"), || {
+                ContainersPlanner::plan(&wanted.containers, &seen.containers)
+            });
+            sample(&format!("zones told, {size}"), || measure_status::<ZonesPlanner>(&wanted.zones, &seen.zones));
+            sample(&format!("limits told, {size}"), || measure_status::<LimitsPlanner>(&wanted.limits, &seen.limits));
+            sample(&format!("containers told, {size}"), || {
+                measure_status::<ContainersPlanner>(&wanted.containers, &seen.containers)
+            });
             sample(&format!("forecast, {size}"), || forecast(&wanted, seen));
         }
     }
@@ -176,12 +180,12 @@ async fn kernel(rounds: usize, sizes: &[usize]) -> Result<()> {
         let (run, cgroup) = (device.paths.run.clone(), device.paths.cgroup.clone());
         let zones = Zones::open(&run.join("namespaces"))?;
         let limits = Limits::open(&cgroup)?;
-        let containers = Containers::open(device.paths.clone(), Path::new("/nowhere"), Bell::new()?)?;
+        let containers = Containers::open(device.paths.clone(), Path::new("/nowhere"), Notify::new()?)?;
         let wanted = device.wanted();
         let started = Instant::now();
         let zones_steps = carry_out(&zones, &wanted.zones).await?;
         println!("sample {} ns zones steps from nothing ({zones_steps}), {size}", started.elapsed().as_nanos());
-        for (_, step) in Limiting::plan(&wanted.limits, &limits.observe().await?).steps() {
+        for (_, step) in LimitsPlanner::plan(&wanted.limits, &limits.observe().await?).steps() {
             // A kernel without the controllers refuses the limits; the groups are what is observed.
             if let (Err(error), catenoid_limits::Step::MakeGroup { .. }) = (limits.apply(step).await, step) {
                 return Err(error.into());

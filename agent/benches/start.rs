@@ -18,12 +18,12 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use catenoid_containers::order::{Answer, LaunchOrder, Namespaces, Request, RootMode};
+use catenoid_containers::order::{LaunchAnswer, LaunchOrder, Namespaces, Request, RootMode};
 use catenoid_containers::{Containers, Paths};
 use catenoid_core::Reconciler as _;
 use catenoid_kernel::cgroup::Hierarchy;
 use catenoid_kernel::seccomp::calls::{TABLE, Verdict};
-use catenoid_kernel::wait::Bell;
+use catenoid_kernel::wait::Notify;
 use catenoid_kernel::{namespace, process};
 use catenoid_limits::{Control, Limits, Value};
 use catenoid_schema::digest::Digest;
@@ -128,7 +128,7 @@ impl Ours {
         let launcher = folder.join("catenoid-launcher");
         let zones = Zones::open(&paths.run.join("namespaces"))?;
         let limits = Limits::open(&paths.cgroup)?;
-        let containers = Containers::open(paths.clone(), &launcher, Bell::new()?)?;
+        let containers = Containers::open(paths.clone(), &launcher, Notify::new()?)?;
         let hierarchy = Hierarchy::open(&paths.cgroup)?;
         let order = order(&paths, folder, "again")?;
         namespace::make(BASE, 65_536)?.keep(&paths.run.join("namespaces/again"))?;
@@ -145,8 +145,8 @@ impl Ours {
         self.hierarchy.make_leaf("again", &launch)?;
         let began = now()?;
         let answer = process::run(&self.launcher, &request)?;
-        let answer: Answer = serde_json::from_slice(&answer.stdout)?;
-        ensure!(matches!(answer, Answer::Started { .. }), "{answer:?}");
+        let answer: LaunchAnswer = serde_json::from_slice(&answer.stdout)?;
+        ensure!(matches!(answer, LaunchAnswer::Started { .. }), "{answer:?}");
         let started = Started::read(began, &mut output)?;
         self.ended("again", &launch)?;
         Ok(started)

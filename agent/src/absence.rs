@@ -4,21 +4,21 @@
 use std::fmt;
 
 use catenoid_core::{Planner as _, Step as _};
-use catenoid_guests::{Planning, Step};
+use catenoid_guests::{GuestsPlanner, Step};
 use catenoid_schema::{control::Event, digest::Digest, units::Timestamp};
 
 use crate::{
-    audit::{Audit, Happening},
+    audit::{Audit, NewEvent},
     pass,
 };
 
-/// The kind of the event that tells of a push. Its message begins with the blob's digest.
+/// The kind of the event that reports a push. Its message begins with the blob's digest.
 pub(crate) const PUSHED: &str = "BlobPushed";
 
 /// Why a blob is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Absence {
-    /// The last events do not tell of it.
+    /// The last events do not report it.
     Unknown,
     /// What was accepted did not need it when the device made room.
     LetGo(Timestamp),
@@ -29,7 +29,7 @@ pub(crate) enum Absence {
 }
 
 impl Absence {
-    /// What the events in memory tell of `blob`, which is not there.
+    /// What the events in memory report of `blob`, which is not there.
     pub(crate) fn of(blob: Digest, audit: &Audit) -> Self {
         let done = step_done(&Step::RemoveBlob { blob });
         let let_go =
@@ -53,8 +53,8 @@ impl Absence {
 }
 
 /// What is told once `step` was done.
-fn step_done(step: &Step) -> Happening {
-    pass::step_done(Planning::NAME, step.subject(), &step.to_string())
+fn step_done(step: &Step) -> NewEvent {
+    pass::step_done(GuestsPlanner::NAME, step.subject(), &step.to_string())
 }
 
 impl fmt::Display for Absence {
@@ -70,14 +70,14 @@ impl fmt::Display for Absence {
 
 #[cfg(test)]
 mod tests {
-    use catenoid_kernel::wait::Bell;
+    use catenoid_kernel::wait::Notify;
 
     use super::*;
 
     #[test]
     fn a_blob_that_was_let_go_was_pushed_once() {
         let blob = Digest::of(b"image");
-        let pushed = |digest: Digest| Happening {
+        let pushed = |digest: Digest| NewEvent {
             kind: PUSHED,
             subject: None,
             actor: "container/core0 user 0".to_owned(),
@@ -103,14 +103,14 @@ mod tests {
         .enumerate()
         {
             let folder = tempfile::tempdir().unwrap();
-            let audit = Audit::open(folder.path(), "boot", Bell::new().unwrap()).unwrap();
+            let audit = Audit::open(folder.path(), "boot", Notify::new().unwrap()).unwrap();
             events.into_iter().for_each(|event| audit.note(event));
             let absence = Absence::of(blob, &audit);
-            let told = match absence {
+            let reported = match absence {
                 Absence::LetGo(at) | Absence::Lost(at) => absence.to_string().replace(&at.to_string(), "T"),
                 Absence::Unknown | Absence::Altered => absence.to_string(),
             };
-            assert_eq!(told, expected, "row {index}");
+            assert_eq!(reported, expected, "row {index}");
         }
     }
 }

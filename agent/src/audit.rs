@@ -20,7 +20,7 @@ use std::{
 
 use catenoid_kernel::{
     files::{self, Folder},
-    wait::Bell,
+    wait::Notify,
 };
 use catenoid_schema::{control::Event, digest::Digest, status::Subject};
 use serde::{Deserialize, Serialize};
@@ -75,7 +75,7 @@ struct Shared {
     state: Rounds<State>,
     live: broadcast::Sender<Arc<Event>>,
     /// Wakes the pass when the log can no longer be written, or can be again.
-    bell: Bell,
+    notify: Notify,
 }
 
 #[derive(Debug)]
@@ -113,7 +113,7 @@ struct Log {
 
 /// What happened, before it has a number.
 #[derive(Debug, Clone)]
-pub(crate) struct Happening {
+pub(crate) struct NewEvent {
     /// As in [`Event::kind`].
     pub kind: &'static str,
     /// As in [`Event::subject`].
@@ -124,7 +124,7 @@ pub(crate) struct Happening {
     pub message: String,
 }
 
-impl Happening {
+impl NewEvent {
     /// Something the device did by itself.
     pub(crate) fn by_device(kind: &'static str, subject: Option<Subject>, message: impl Into<String>) -> Self {
         Self { kind, subject, actor: DEVICE.to_owned(), message: message.into() }
@@ -133,15 +133,15 @@ impl Happening {
 
 impl Audit {
     /// Goes on with the log in `folder`, which is made if it is not there. What cannot be read or written is no reason not to
-    /// begin: events wait until it can. `bell` is rung when that begins or ends.
+    /// begin: events wait until it can. `notify` is notified when that begins or ends.
     ///
     /// # Errors
     /// If there is no thread for the writer.
-    pub(crate) fn open(folder: &Path, boot_id: &str, bell: Bell) -> io::Result<Self> {
-        Self::forced_by(File::sync_data, folder, boot_id, bell)
+    pub(crate) fn open(folder: &Path, boot_id: &str, notify: Notify) -> io::Result<Self> {
+        Self::forced_by(File::sync_data, folder, boot_id, notify)
     }
 
-    pub(crate) fn forced_by(force: Force, folder: &Path, boot_id: &str, bell: Bell) -> io::Result<Self> {
+    pub(crate) fn forced_by(force: Force, folder: &Path, boot_id: &str, notify: Notify) -> io::Result<Self> {
         let read = tail(folder, LOG).and_then(|tail| match tail {
             // Cut off between putting the full file aside and the first record of the next.
             Tail { past, whole, .. } if past.events.is_empty() => {
@@ -160,14 +160,14 @@ impl Audit {
         let (pending, budget) = (VecDeque::new(), Budget::default());
         let state = State { pending, lost: 0, fault: None, next, backlog, budget };
         let (state, live) = (Rounds::new(state), broadcast::channel(BACKLOG).0);
-        let shared = Arc::new(Shared { state, live, bell });
+        let shared = Arc::new(Shared { state, live, notify });
         let writer = thread::Builder::new().name("audit".to_owned()).spawn({
             let shared = shared.clone();
             move || shared.state.work(|| shared.write(&mut log))
         })?;
         let audit = Self { shared, writer: Some(writer) };
         if let Some(message) = unreadable {
-            audit.note(Happening::by_device("AuditLogUnreadable", None, message));
+            audit.note(NewEvent::by_device("AuditLogUnreadable", None, message));
         }
         Ok(audit)
     }
@@ -175,19 +175,19 @@ impl Audit {
     /// Tells everyone who watches of an event, and has it written. That it could not be written is itself an event, told and
     /// kept in memory; the device goes on.
     /// Of a source that causes more than its share ([`Budget`]), several are told as one.
-    pub(crate) fn note(&self, happening: Happening) {
+    pub(crate) fn note(&self, new_event: NewEvent) {
         let mut state = self.shared.state.hold();
-        let Some(happening) = state.budget.admit(happening, crate::clock::since_boot_ms()) else { return };
-        let told = self.shared.tell(&mut state, happening);
+        let Some(new_event) = state.budget.admit(new_event, crate::clock::since_boot_ms()) else { return };
+        let event = self.shared.publish(&mut state, new_event);
         self.shared.state.ask(&mut state);
         drop(state);
-        log(&told);
+        log(&event);
     }
 
     /// The same for what is answered as done: it is on the disk when this returns, or cannot be written for now. Waits for
     /// the disk.
-    pub(crate) fn record(&self, happening: Happening) {
-        self.note(happening);
+    pub(crate) fn record(&self, new_event: NewEvent) {
+        self.note(new_event);
         self.settle();
     }
 
@@ -201,11 +201,11 @@ impl Audit {
     pub(crate) fn look_after(&self) -> Option<String> {
         let mut state = self.shared.state.hold();
         let counted = state.budget.settle(crate::clock::since_boot_ms());
-        let told: Vec<_> = counted.into_iter().map(|happening| self.shared.tell(&mut state, happening)).collect();
+        let events: Vec<_> = counted.into_iter().map(|new_event| self.shared.publish(&mut state, new_event)).collect();
         self.shared.state.ask(&mut state);
         let fault = state.fault.clone();
         drop(state);
-        told.iter().for_each(|event| log(event));
+        events.iter().for_each(|event| log(event));
         fault
     }
 
@@ -250,8 +250,8 @@ impl Drop for Audit {
 impl Shared {
     /// Gives an event its number, and tells it to all but the console, for which nobody else has to wait.
     #[must_use]
-    fn tell(&self, state: &mut State, happening: Happening) -> Arc<Event> {
-        let event = Arc::new(state.event(happening));
+    fn publish(&self, state: &mut State, new_event: NewEvent) -> Arc<Event> {
+        let event = Arc::new(state.event(new_event));
         state.backlog.push(event.clone());
         state.pending.push_back((event.clone(), crate::clock::since_boot_ms()));
         state.let_go_of_the_oldest();
@@ -266,9 +266,9 @@ impl Shared {
             log.begin_anew();
             let mut state = self.state.hold();
             let message = format!("the audit log was removed, with all before event {}", state.next);
-            let told = self.tell(&mut state, Happening::by_device("AuditLogLost", None, message));
+            let event = self.publish(&mut state, NewEvent::by_device("AuditLogLost", None, message));
             drop(state);
-            self::log(&told);
+            self::log(&event);
         }
         let waiting = self.state.hold().pending.len();
         let fault = self.write_pending(log);
@@ -277,22 +277,22 @@ impl Shared {
         if before.is_some() == fault.is_some() {
             return;
         }
-        let happening = if let Some(fault) = &fault {
+        let new_event = if let Some(fault) = &fault {
             let message = format!("events wait in memory until they can be written: {fault}");
-            Happening::by_device("AuditLogUnwritable", None, message)
+            NewEvent::by_device("AuditLogUnwritable", None, message)
         } else {
             let lost = std::mem::take(&mut state.lost);
             let message = format!("{waiting} events were written late, {lost} were lost");
-            Happening::by_device("AuditLogWritten", None, message)
+            NewEvent::by_device("AuditLogWritten", None, message)
         };
-        let told = self.tell(&mut state, happening);
+        let event = self.publish(&mut state, new_event);
         drop(state);
-        self::log(&told);
+        self::log(&event);
         if fault.is_none() {
             let fault = self.write_pending(log);
             self.state.hold().fault = fault;
         }
-        self.bell.ring();
+        self.notify.notify();
     }
 
     /// Writes until nothing waits any more; why it cannot, if so.
@@ -327,8 +327,8 @@ fn log(event: &Event) {
 }
 
 impl State {
-    fn event(&mut self, happening: Happening) -> Event {
-        let Happening { kind, subject, actor, mut message } = happening;
+    fn event(&mut self, new_event: NewEvent) -> Event {
+        let NewEvent { kind, subject, actor, mut message } = new_event;
         cut(&mut message, MESSAGE_LIMIT);
         let number = self.next;
         self.next = self.next.saturating_add(1);
@@ -397,12 +397,12 @@ impl Log {
     }
 
     fn reopen(&mut self) -> io::Result<()> {
-        let folder = Folder::open(&self.folder).map_err(told)?;
-        if folder.entry(LOG).map_err(told)?.is_some_and(|held| held.size > FILE_LIMIT) {
-            folder.rename(LOG, &folder, BEFORE).map_err(told)?;
+        let folder = Folder::open(&self.folder).map_err(with_causes)?;
+        if folder.entry(LOG).map_err(with_causes)?.is_some_and(|held| held.size > FILE_LIMIT) {
+            folder.rename(LOG, &folder, BEFORE).map_err(with_causes)?;
             self.torn = false;
         }
-        let mut file = folder.append(LOG).map_err(told)?;
+        let mut file = folder.append(LOG).map_err(with_causes)?;
         let held = file.seek(SeekFrom::End(0))?;
         if self.torn && held > self.size {
             // What did not fit on a full disk: the next record must not be written behind it.
@@ -455,7 +455,7 @@ impl Default for Tail {
 
 /// An error with its causes, for who writes the log.
 #[allow(clippy::needless_pass_by_value, reason = "for `map_err`")]
-fn told(error: files::Error) -> io::Error {
+fn with_causes(error: files::Error) -> io::Error {
     io::Error::other(chain(&error))
 }
 
@@ -464,7 +464,7 @@ fn told(error: files::Error) -> io::Error {
 fn tail(folder: &Path, name: &str) -> io::Result<Tail> {
     let Tail { mut past, mut previous, mut whole } = Tail::default();
     let file = Folder::find(folder).and_then(|folder| folder.map_or(Ok(None), |folder| folder.find_file(name)));
-    let Some(file) = file.map_err(told)? else { return Ok(Tail::default()) };
+    let Some(file) = file.map_err(with_causes)? else { return Ok(Tail::default()) };
     let (mut held, mut line) = (0, Vec::new());
     let mut reader = BufReader::new(file.take(FILE_LIMIT + RECORD_LIMIT));
     while reader.by_ref().take(RECORD_LIMIT).read_until(b'\n', &mut line)? > 0 {
@@ -534,11 +534,11 @@ mod tests {
     use super::*;
 
     fn open(folder: &Path, boot_id: &str) -> Audit {
-        Audit::open(folder, boot_id, Bell::new().unwrap()).unwrap()
+        Audit::open(folder, boot_id, Notify::new().unwrap()).unwrap()
     }
 
     fn note(audit: &Audit, message: &str) {
-        audit.record(Happening::by_device("Test", Some(Subject::new(Kind::Container, "web")), message));
+        audit.record(NewEvent::by_device("Test", Some(Subject::new(Kind::Container, "web")), message));
     }
 
     fn look(audit: &Audit) -> Option<String> {
@@ -576,7 +576,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let audit = open(folder.path(), "boot-1");
         let actor = || "container/core0 user 0".to_owned();
-        let accepted = |actor, message: &str| Happening {
+        let accepted = |actor, message: &str| NewEvent {
             kind: "ManifestAccepted",
             subject: None,
             actor,
@@ -587,7 +587,7 @@ mod tests {
         // On a slow disk the oldest of what waits in memory would be let go.
         audit.settle();
         for number in 0..=BACKLOG {
-            audit.note(Happening { kind: "Test", subject: None, actor: format!("{number}"), message: String::new() });
+            audit.note(NewEvent { kind: "Test", subject: None, actor: format!("{number}"), message: String::new() });
         }
         assert!(audit.watch(0).0.iter().all(|event| event.kind == "Test"));
         let remembers = |audit: &Audit| {
@@ -604,11 +604,11 @@ mod tests {
     fn whoever_lets_go_of_the_log_has_all_of_it_written() {
         let folder = tempfile::tempdir().unwrap();
         let audit = open(folder.path(), "boot-1");
-        (0..500).for_each(|number| audit.note(Happening::by_device("Test", None, format!("{number}"))));
+        (0..500).for_each(|number| audit.note(NewEvent::by_device("Test", None, format!("{number}"))));
         drop(audit);
         let events = tail(folder.path(), LOG).unwrap().past.events;
-        let told: Vec<_> = events.iter().map(|event| (event.number, event.message.parse().unwrap())).collect();
-        assert_eq!(told, (1..).zip(0..500).collect::<Vec<(u64, u64)>>());
+        let recorded: Vec<_> = events.iter().map(|event| (event.number, event.message.parse().unwrap())).collect();
+        assert_eq!(recorded, (1..).zip(0..500).collect::<Vec<(u64, u64)>>());
     }
 
     #[test]
@@ -637,8 +637,8 @@ mod tests {
         file.write_all(&long).unwrap();
         note(&open(folder.path(), "boot-3"), "three");
         let events = tail(folder.path(), LOG).unwrap().past.events;
-        let told: Vec<_> = events.iter().map(|event| (event.number, event.message.as_str())).collect();
-        assert_eq!(told, [(1, "one"), (2, "two"), (3, "three")]);
+        let recorded: Vec<_> = events.iter().map(|event| (event.number, event.message.as_str())).collect();
+        assert_eq!(recorded, [(1, "one"), (2, "two"), (3, "three")]);
     }
 
     #[test]
@@ -706,21 +706,21 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit.jsonl");
         fs::create_dir(&path).unwrap();
-        let bell = Bell::new().unwrap();
-        let audit = Audit::open(folder.path(), "boot-1", bell.clone()).unwrap();
+        let notify = Notify::new().unwrap();
+        let audit = Audit::open(folder.path(), "boot-1", notify.clone()).unwrap();
         assert!(audit.settle().is_some());
-        let rung = || wait(&[(bell.as_fd(), For::Input)], Instant::now()).unwrap().contains(&true);
-        assert!(rung(), "the pass is to tell of it");
-        bell.hush();
+        let is_notified = || wait(&[(notify.as_fd(), For::Input)], Instant::now()).unwrap().contains(&true);
+        assert!(is_notified(), "the pass is to tell of it");
+        notify.clear();
         note(&audit, "one");
         assert!(look(&audit).is_some());
         fs::remove_dir(&path).unwrap();
         assert_eq!(look(&audit), None);
-        assert!(rung(), "the pass is to tell that it is over");
+        assert!(is_notified(), "the pass is to tell that it is over");
         let events = tail(folder.path(), LOG).unwrap().past.events;
-        let told: Vec<_> = events.iter().map(|event| (event.number, event.kind.as_str())).collect();
+        let recorded: Vec<_> = events.iter().map(|event| (event.number, event.kind.as_str())).collect();
         let kinds = ["AuditLogUnreadable", "AuditLogUnwritable", "Test", "AuditLogWritten"];
-        assert_eq!(told, (1..).zip(kinds).collect::<Vec<_>>());
+        assert_eq!(recorded, (1..).zip(kinds).collect::<Vec<_>>());
     }
 
     #[test]
@@ -735,8 +735,8 @@ mod tests {
         note(&audit, "two");
         let text = fs::read_to_string(path.join("audit.jsonl")).unwrap();
         let records: Vec<Record> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
-        let told: Vec<_> = records.iter().map(|r| (r.event.number, r.event.kind.as_str())).collect();
-        assert_eq!(told, [(2, "AuditLogLost"), (3, "Test")]);
+        let recorded: Vec<_> = records.iter().map(|r| (r.event.number, r.event.kind.as_str())).collect();
+        assert_eq!(recorded, [(2, "AuditLogLost"), (3, "Test")]);
         assert_eq!(records[0].previous, Digest::of(last.trim_end().as_bytes()));
     }
 
@@ -756,9 +756,9 @@ mod tests {
         assert_eq!(look(&audit), None);
         let text = fs::read_to_string(path.join("audit.jsonl")).unwrap();
         let records: Vec<Record> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
-        let told: Vec<_> = records.iter().map(|r| (r.event.number, r.event.kind.as_str())).collect();
+        let recorded: Vec<_> = records.iter().map(|r| (r.event.number, r.event.kind.as_str())).collect();
         let kinds = ["Test", "AuditLogLost", "AuditLogUnwritable", "Test", "AuditLogWritten"];
-        assert_eq!(told, (2..).zip(kinds).collect::<Vec<_>>());
+        assert_eq!(recorded, (2..).zip(kinds).collect::<Vec<_>>());
         assert_eq!(records[4].event.message, "4 events were written late, 0 were lost");
     }
 }

@@ -18,7 +18,7 @@ use catenoid_containers::{
 use catenoid_kernel::{
     cgroup::{self, Hierarchy},
     files,
-    init::{self, Signals, Told},
+    init::{self, Signals, Wakeup},
     machine, process, settings,
     watchdog::{self, Signs, Watchdogs},
 };
@@ -37,10 +37,10 @@ const SELF: &str = "/init";
 /// What the agent and the tools that it runs may use of the machine's memory: docs/operate.md says where it comes from.
 /// One that uses more is ended alone and started again, instead of a container that did nothing wrong.
 const AGENT_MEMORY: ByteSize = ByteSize::from_mebibytes(256);
-/// Of the files that nobody signed, so many are told by name.
-const FOREIGN_TOLD: usize = 8;
+/// Of the files that nobody signed, so many are reported by name.
+const FOREIGN_NAMED: usize = 8;
 /// How the agent's allocator works (mallopt(3)): one arena for its few threads, and what is no longer used goes back to the
-/// kernel at once. By itself it keeps what a pass or a manifest once needed: docs/performance.md tells how much that is.
+/// kernel at once. By itself it keeps what a pass or a manifest once needed: docs/performance.md shows how much that is.
 const ALLOCATOR: &str = "glibc.malloc.arena_max=1:glibc.malloc.mmap_threshold=65536:glibc.malloc.trim_threshold=65536";
 /// An agent that lived shorter than this is restarted after a pause.
 const SHORT_LIFE: Duration = Duration::from_secs(2);
@@ -110,15 +110,15 @@ pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
         let mut foreign = init::move_root_to_memory()?;
         if !foreign.is_empty() {
             // A serial line is slow, and nobody watches over PID 1 yet.
-            let more = foreign.len().saturating_sub(FOREIGN_TOLD);
-            foreign.truncate(FOREIGN_TOLD);
+            let more = foreign.len().saturating_sub(FOREIGN_NAMED);
+            foreign.truncate(FOREIGN_NAMED);
             if more > 0 {
                 foreign.push(format!("{more} more"));
             }
-            let told = serde_json::to_string(&foreign).expect("a list of texts");
-            say(&format!("the boot image did not bring these, and nobody signed them; they are left out: {told}"));
-            // Nobody has looked at `/run` yet. What cannot be written is told on the console at least.
-            let _ = process::write_record(Path::new(FOREIGN), &told);
+            let names = serde_json::to_string(&foreign).expect("a list of texts");
+            say(&format!("the boot image did not bring these, and nobody signed them; they are left out: {names}"));
+            // Nobody has looked at `/run` yet. What cannot be written is reported on the console at least.
+            let _ = process::write_record(Path::new(FOREIGN), &names);
         }
         return Err(Error::Again(Command::new(SELF).exec()));
     }
@@ -152,10 +152,10 @@ struct Vigil {
 impl Vigil {
     fn begin() -> Self {
         let dogs = Watchdogs::arm(WATCHDOG);
-        dogs.told.iter().for_each(|told| say(told));
+        dogs.findings.iter().for_each(|findings| say(findings));
         if dogs.has_reset {
             say(WATCHDOG_RESET);
-            // What cannot be written is told on the console at least.
+            // What cannot be written is reported on the console at least.
             let _ = process::write_record(Path::new(RESET), WATCHDOG_RESET);
         }
         Self { dogs, fed: Instant::now(), last_sign: Instant::now() }
@@ -223,8 +223,8 @@ fn watch_over_agent(signals: &mut Signals, mut vigil: Vigil) -> Result<std::conv
         say(&format!("the agent {end} and is started again in {} ms", pause.as_millis()));
         let again = Instant::now() + pause;
         while Instant::now() < again {
-            let told = signals.wait(None, vigil.keep().min(again.saturating_duration_since(Instant::now())))?;
-            act(told, signals, &mut vigil);
+            let wakeup = signals.wait(None, vigil.keep().min(again.saturating_duration_since(Instant::now())))?;
+            act(wakeup, signals, &mut vigil);
         }
     }
 }
@@ -293,8 +293,8 @@ fn until_it_ends(
             // It fails only if it has ended.
             let _ = agent.kill();
         }
-        let told = signals.wait(signs.as_ref(), if silent { vigil.keep() } else { vigil.keep().min(left) })?;
-        if told == Told::Sign {
+        let wakeup = signals.wait(signs.as_ref(), if silent { vigil.keep() } else { vigil.keep().min(left) })?;
+        if wakeup == Wakeup::Sign {
             if signs.as_mut().is_some_and(Signs::take) {
                 vigil.last_sign = Instant::now();
                 alive_until = Instant::now() + SILENCE;
@@ -302,22 +302,22 @@ fn until_it_ends(
                 signs = None;
             }
         }
-        if let Some((_, end)) = act(told, signals, vigil).into_iter().find(|(pid, _)| *pid == agent.id()) {
+        if let Some((_, end)) = act(wakeup, signals, vigil).into_iter().find(|(pid, _)| *pid == agent.id()) {
             return Ok((end, silent));
         }
     }
 }
 
 /// Does what a signal tells; the processes that were reaped.
-fn act(told: Told, signals: &mut Signals, vigil: &mut Vigil) -> Vec<(u32, process::End)> {
-    match told {
-        Told::ChildEnded | Told::Sign | Told::TimeUp => reap(),
-        Told::Restart | Told::PowerOff => {
+fn act(wakeup: Wakeup, signals: &mut Signals, vigil: &mut Vigil) -> Vec<(u32, process::End)> {
+    match wakeup {
+        Wakeup::ChildEnded | Wakeup::Sign | Wakeup::TimeUp => reap(),
+        Wakeup::Restart | Wakeup::PowerOff => {
             say("going down");
             vigil.hand_over();
             init::end_all_processes(signals, GRACE);
             boots::ended_in_order(Path::new(DATA), Path::new(RUN));
-            let error = init::end_machine(Path::new(DATA), told == Told::Restart);
+            let error = init::end_machine(Path::new(DATA), wakeup == Wakeup::Restart);
             say(&format!("the machine does not go down: {error}"));
             Vec::new()
         }

@@ -73,7 +73,7 @@ impl Level {
         }
     }
 
-    /// What is told of it.
+    /// What is reported of it.
     pub(crate) fn reason(self) -> Option<String> {
         let (times, starts) = match self {
             Self::Everything => return None,

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::audit::{DEVICE, Happening};
+use crate::audit::{DEVICE, NewEvent};
 
 /// Never counted instead of told: it changes what the device does, and nobody can cause it without a signature.
 const ALWAYS: &str = "ManifestAccepted";
@@ -49,47 +49,47 @@ struct Purse {
 struct Counted {
     count: u64,
     since_ms: u64,
-    last: Happening,
+    last: NewEvent,
 }
 
 impl Budget {
     /// What is to be told now that this happened: it, or with it all that was counted before, or nothing.
-    pub(crate) fn admit(&mut self, happening: Happening, now_ms: u64) -> Option<Happening> {
-        if happening.kind == ALWAYS {
-            return Some(happening);
+    pub(crate) fn admit(&mut self, new_event: NewEvent, now_ms: u64) -> Option<NewEvent> {
+        if new_event.kind == ALWAYS {
+            return Some(new_event);
         }
-        let share = if happening.actor == DEVICE { SUBJECT } else { PEER };
-        let subject = happening.subject.as_ref().map(|subject| subject.as_str().to_owned());
-        let source = (happening.actor.clone(), subject, happening.kind);
+        let share = if new_event.actor == DEVICE { SUBJECT } else { PEER };
+        let subject = new_event.subject.as_ref().map(|subject| subject.as_str().to_owned());
+        let source = (new_event.actor.clone(), subject, new_event.kind);
         let full = Purse { share, left: share.most, filled_ms: now_ms, counted: None };
         let purse = self.purses.entry(source).or_insert(full);
         purse.fill(now_ms);
         match &mut purse.counted {
             Some(counted) => {
                 counted.count += 1;
-                counted.last = happening;
-                purse.tell_counted(now_ms)
+                counted.last = new_event;
+                purse.take_counted(now_ms)
             }
             None if purse.left > 0 => {
                 purse.left -= 1;
-                Some(happening)
+                Some(new_event)
             }
             None => {
-                purse.counted = Some(Counted { count: 1, since_ms: now_ms, last: happening });
+                purse.counted = Some(Counted { count: 1, since_ms: now_ms, last: new_event });
                 None
             }
         }
     }
 
     /// What was counted and may be told by now, though nothing happened since. Purses that are full are forgotten.
-    pub(crate) fn settle(&mut self, now_ms: u64) -> Vec<Happening> {
-        let mut told = Vec::new();
+    pub(crate) fn settle(&mut self, now_ms: u64) -> Vec<NewEvent> {
+        let mut due = Vec::new();
         self.purses.retain(|_, purse| {
             purse.fill(now_ms);
-            told.extend(purse.tell_counted(now_ms));
+            due.extend(purse.take_counted(now_ms));
             purse.left < purse.share.most
         });
-        told
+        due
     }
 }
 
@@ -100,7 +100,7 @@ impl Purse {
         self.filled_ms += coins * self.share.every_ms;
     }
 
-    fn tell_counted(&mut self, now_ms: u64) -> Option<Happening> {
+    fn take_counted(&mut self, now_ms: u64) -> Option<NewEvent> {
         if self.left == 0 {
             return None;
         }
@@ -110,8 +110,8 @@ impl Purse {
             return Some(last);
         }
         let (more, seconds) = (count - 1, now_ms.saturating_sub(since_ms) / 1000);
-        let message = format!("{} (and {more} more of these in {seconds} s, which are not told)", last.message);
-        Some(Happening { message, ..last })
+        let message = format!("{} (and {more} more of these in {seconds} s, which are not recorded)", last.message);
+        Some(NewEvent { message, ..last })
     }
 }
 
@@ -120,41 +120,41 @@ mod tests {
     use super::*;
     use catenoid_schema::status::{Kind, Subject};
 
-    fn refused(number: u64) -> Happening {
+    fn refused(number: u64) -> NewEvent {
         let actor = "container/core0 user 0".to_owned();
-        Happening { kind: "ManifestRefused", subject: None, actor, message: format!("number {number}") }
+        NewEvent { kind: "ManifestRefused", subject: None, actor, message: format!("number {number}") }
     }
 
     /// The events that a message stands for.
-    fn stands_for(told: &Happening) -> u64 {
-        let more = told.message.split_once("(and ").and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
+    fn stands_for(event: &NewEvent) -> u64 {
+        let more = event.message.split_once("(and ").and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
         1 + more.unwrap_or(0)
     }
 
     #[test]
-    fn a_flood_is_told_once_a_minute_and_every_event_of_it_is_counted() {
+    fn a_flood_is_recorded_once_a_minute_and_every_event_of_it_is_counted() {
         let mut budget = Budget::default();
         // An hour of a thousand a second.
-        let told: Vec<_> = (0..3_600_000).filter_map(|number| budget.admit(refused(number), number)).collect();
-        assert_eq!(told.len() as u64, PEER.most + 59);
-        assert_eq!(told[0].message, "number 0");
-        let shown = "number 60000 (and 59744 more of these in 59 s, which are not told)";
-        assert_eq!(told[usize::try_from(PEER.most).unwrap()].message, shown);
+        let admitted: Vec<_> = (0..3_600_000).filter_map(|number| budget.admit(refused(number), number)).collect();
+        assert_eq!(admitted.len() as u64, PEER.most + 59);
+        assert_eq!(admitted[0].message, "number 0");
+        let shown = "number 60000 (and 59744 more of these in 59 s, which are not recorded)";
+        assert_eq!(admitted[usize::try_from(PEER.most).unwrap()].message, shown);
         let rest = budget.settle(3_600_000 + PEER.every_ms);
         assert_eq!(rest.len(), 1);
-        assert_eq!(told.iter().chain(&rest).map(stands_for).sum::<u64>(), 3_600_000);
+        assert_eq!(admitted.iter().chain(&rest).map(stands_for).sum::<u64>(), 3_600_000);
     }
 
     #[test]
-    fn what_was_counted_is_told_though_nothing_happens_any_more() {
+    fn what_was_counted_is_recorded_though_nothing_happens_any_more() {
         let mut budget = Budget::default();
-        let told = (0..PEER.most + 3).filter(|number| budget.admit(refused(*number), 5).is_some()).count();
-        assert_eq!(told as u64, PEER.most);
+        let admitted = (0..PEER.most + 3).filter(|number| budget.admit(refused(*number), 5).is_some()).count();
+        assert_eq!(admitted as u64, PEER.most);
         assert!(budget.settle(PEER.every_ms).is_empty(), "not before there is something in the purse");
         let rest = budget.settle(PEER.every_ms + 5);
         assert_eq!(
-            rest.iter().map(|told| told.message.as_str()).collect::<Vec<_>>(),
-            ["number 258 (and 2 more of these in 60 s, which are not told)"]
+            rest.iter().map(|event| event.message.as_str()).collect::<Vec<_>>(),
+            ["number 258 (and 2 more of these in 60 s, which are not recorded)"]
         );
         assert!(budget.settle(PEER.every_ms * 2).is_empty());
     }
@@ -164,13 +164,13 @@ mod tests {
         let mut budget = Budget::default();
         while budget.admit(refused(0), 0).is_some() {}
         let device =
-            |subject: &str| Happening::by_device("StepDone", Some(Subject::new(Kind::Container, subject)), "done");
+            |subject: &str| NewEvent::by_device("StepDone", Some(Subject::new(Kind::Container, subject)), "done");
         assert!(budget.admit(device("web"), 0).is_some());
         while budget.admit(device("web"), 0).is_some() {}
         assert!(budget.admit(device("db"), 0).is_some());
-        let other = Happening { actor: "container/other user 0".to_owned(), ..refused(0) };
+        let other = NewEvent { actor: "container/other user 0".to_owned(), ..refused(0) };
         assert!(budget.admit(other, 0).is_some());
-        let accepted = Happening { kind: ALWAYS, ..refused(0) };
+        let accepted = NewEvent { kind: ALWAYS, ..refused(0) };
         assert!((0..=PEER.most).all(|_| budget.admit(accepted.clone(), 0).is_some()), "always told");
     }
 

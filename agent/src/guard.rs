@@ -18,7 +18,7 @@ use catenoid_kernel::{
     cgroup::{self, Hierarchy},
     namespace,
     shortage::{self, Locks, Memory, Pressure},
-    wait::{Bell, For, wait},
+    wait::{For, Notify, wait},
 };
 use catenoid_schema::{
     manifest::{ContainerRole, Restart},
@@ -28,9 +28,9 @@ use catenoid_schema::{
 use tokio::sync::watch;
 
 use crate::{
-    audit::{Audit, Happening},
+    audit::{Audit, NewEvent},
     hold::Holds,
-    intake::{Target, chain},
+    intake::{AcceptedManifest, chain},
     paths::{CGROUP, NAMESPACES},
 };
 
@@ -104,9 +104,9 @@ struct Look {
 pub(crate) struct Guard {
     hierarchy: Hierarchy,
     pressure: Pressure,
-    /// Rung by who finds little memory by chance.
-    alarm: Bell,
-    accepted: watch::Receiver<Option<Arc<Target>>>,
+    /// Notified by who finds little memory by chance.
+    alarm: Notify,
+    accepted: watch::Receiver<Option<Arc<AcceptedManifest>>>,
     holds: Arc<Holds>,
     audit: Arc<Audit>,
     /// When it last ended somebody.
@@ -166,10 +166,10 @@ impl Guard {
     /// # Errors
     /// What is missing, for people.
     pub(crate) fn open(
-        accepted: watch::Receiver<Option<Arc<Target>>>,
+        accepted: watch::Receiver<Option<Arc<AcceptedManifest>>>,
         holds: Arc<Holds>,
         audit: Arc<Audit>,
-        alarm: Bell,
+        alarm: Notify,
     ) -> Result<Self, String> {
         let hierarchy = Hierarchy::open(Path::new(CGROUP)).map_err(|error| chain(&error))?;
         let pressure = Pressure::listen().map_err(|error| format!("the kernel does not tell of pressure: {error}"))?;
@@ -201,7 +201,7 @@ impl Guard {
             if let Err(error) = wait(&sources, until) {
                 return format!("the kernel does not tell of pressure any more: {error}");
             }
-            self.alarm.hush();
+            self.alarm.clear();
             if let Err(error) = self.look() {
                 tracing::warn!(error = chain(&error), "the guard could not act");
             }
@@ -387,7 +387,7 @@ impl Guard {
         let released = self.hierarchy.hold_still(name, false);
         self.ended.set(Some(Instant::now()));
         let subject = Some(Subject::new(Kind::Container, &suspect.name));
-        self.audit.note(Happening::by_device("ContainerEndedByGuard", subject, message));
+        self.audit.note(NewEvent::by_device("ContainerEndedByGuard", subject, message));
         killed.and(released)
     }
 }
@@ -506,22 +506,22 @@ mod tests {
             suspect("small", ContainerRole::Service, &[2]),
             suspect("taker", ContainerRole::Service, &[3, 4]),
         ];
-        let told = |locks: &Locks, queued: &dyn Fn(u32) -> Option<u64>| {
+        let blamed = |locks: &Locks, queued: &dyn Fn(u32) -> Option<u64>| {
             blame(&all, locks, queued, 100).map(|(suspect, evidence)| (suspect.name.to_string(), evidence))
         };
         let by = |name: &str, evidence| Some((name.to_owned(), evidence));
         let none = Locks::default();
-        assert_eq!(told(&none, &|_| Some(99)), None);
+        assert_eq!(blamed(&none, &|_| Some(99)), None);
         // The first process of `taker` has ended.
         let queued = |pid| [None, Some(900), Some(100), None, Some(200)][pid as usize];
-        assert_eq!(told(&none, &queued), by("taker", Evidence::Queued(200)));
-        assert_eq!(told(&none, &|pid| (pid == 1).then_some(900)), by("core0", Evidence::Queued(900)));
+        assert_eq!(blamed(&none, &queued), by("taker", Evidence::Queued(200)));
+        assert_eq!(blamed(&none, &|pid| (pid == 1).then_some(900)), by("core0", Evidence::Queued(900)));
 
         let locks = |more| Locks { by_process: [(2, 10), (3, 30), (4, 40)].into(), listed: 100, more };
-        assert_eq!(told(&locks(true), &|_| None), by("taker", Evidence::Locks(70)));
-        assert_eq!(told(&locks(true), &queued), by("taker", Evidence::Locks(70)));
-        assert_eq!(told(&locks(false), &|_| None), None, "all are listed: they are few");
+        assert_eq!(blamed(&locks(true), &|_| None), by("taker", Evidence::Locks(70)));
+        assert_eq!(blamed(&locks(true), &queued), by("taker", Evidence::Locks(70)));
+        assert_eq!(blamed(&locks(false), &|_| None), None, "all are listed: they are few");
         let others = Locks { listed: 141, ..locks(true) };
-        assert_eq!(told(&others, &|_| None), None, "most are somebody else's");
+        assert_eq!(blamed(&others, &|_| None), None, "most are somebody else's");
     }
 }

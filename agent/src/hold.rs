@@ -10,8 +10,8 @@ use std::{
 };
 
 use catenoid_core::HELD_BACK;
-use catenoid_house::Wanted;
-use catenoid_kernel::{lock, machine, wait::Bell};
+use catenoid_house::DesiredState;
+use catenoid_kernel::{lock, machine, wait::Notify};
 use catenoid_schema::{
     manifest::ContainerRole,
     name::Name,
@@ -20,7 +20,7 @@ use catenoid_schema::{
 
 use crate::{
     boots::{Boots, Level},
-    intake::{Target, condition},
+    intake::{AcceptedManifest, condition},
 };
 
 /// The first time for which one that took too much is held back; each further one is twice as long, up to the longest.
@@ -41,7 +41,7 @@ impl Taker {
         self.until.is_none_or(|until| until > now)
     }
 
-    fn told(&self) -> String {
+    fn reason_and_pause(&self) -> String {
         match self.until {
             Some(_) => format!("{}; it is held back for {} min", self.reason, self.pause.as_secs() / 60),
             None => format!("{}; it is not to be started again", self.reason),
@@ -56,13 +56,13 @@ pub(crate) struct Holds {
     boots: Mutex<Boots>,
     takers: Mutex<BTreeMap<Name, Taker>>,
     /// Wakes the pass when it is over.
-    bell: Bell,
+    notify: Notify,
 }
 
 impl Holds {
     /// With the records in the folders `data` and `run`.
-    pub(crate) fn open(data: &Path, run: &Path, bell: Bell) -> Self {
-        Self { boots: Mutex::new(Boots::open(data, run)), takers: Mutex::default(), bell }
+    pub(crate) fn open(data: &Path, run: &Path, notify: Notify) -> Self {
+        Self { boots: Mutex::new(Boots::open(data, run)), takers: Mutex::default(), notify }
     }
 
     /// What is started in this boot.
@@ -71,11 +71,11 @@ impl Holds {
     }
 
     /// What `target` asks of the rooms, without what is held back; whether anything is.
-    pub(crate) fn apply<'a>(&self, target: &'a Target) -> (Cow<'a, Wanted>, bool) {
+    pub(crate) fn apply<'a>(&self, target: &'a AcceptedManifest) -> (Cow<'a, DesiredState>, bool) {
         let now = Instant::now();
         let mut held: BTreeMap<Name, String> = BTreeMap::new();
         for (name, taker) in self.takers().iter().filter(|(_, taker)| taker.is_held(now)) {
-            held.insert(name.clone(), taker.told());
+            held.insert(name.clone(), taker.reason_and_pause());
         }
         if let Some(reason) = self.level().reason() {
             let containers = target.manifest.containers.iter();
@@ -98,7 +98,7 @@ impl Holds {
         let until = (!once).then(|| Instant::now() + pause);
         takers.insert(container.clone(), Taker { reason, until, pause });
         drop(takers);
-        self.bell.ring();
+        self.notify.notify();
     }
 
     /// When the next one is no longer held back.
@@ -112,8 +112,8 @@ impl Holds {
         self.boots().look(as_it_is_to_be, machine::since_boot());
     }
 
-    /// What is told of the device as a whole.
-    pub(crate) fn told(&self) -> Option<Condition> {
+    /// What is reported of the device as a whole.
+    pub(crate) fn boot_condition(&self) -> Option<Condition> {
         self.level().reason().map(|reason| condition(HELD_BACK, reason))
     }
 
@@ -127,14 +127,14 @@ impl Holds {
         let mut takers = self.takers();
         let held = takers.iter_mut().filter(|(_, taker)| taker.is_held(now));
         // The next time is longer all the same.
-        let told = held.map(|(name, taker)| {
+        let released = held.map(|(name, taker)| {
             taker.until = Some(now);
             format!("container/{name}: {}", taker.reason)
         });
-        let told = was.into_iter().chain(told).collect();
+        let released = was.into_iter().chain(released).collect();
         drop(takers);
-        self.bell.ring();
-        told
+        self.notify.notify();
+        released
     }
 
     /// There will be another manifest, once it is written: the boots before it do not count for the next one.
@@ -146,7 +146,7 @@ impl Holds {
     pub(crate) fn begin_anew(&self) {
         self.boots().begin_anew();
         self.takers().clear();
-        self.bell.ring();
+        self.notify.notify();
     }
 
     fn boots(&self) -> MutexGuard<'_, Boots> {

@@ -19,7 +19,7 @@ use catenoid_envelope::{
     Admitted, DeviceFacts, NEWER_AGENT_NEEDED, Reading, Unverified, Verified, admit, meant_for, open_as,
 };
 use catenoid_guests::Generation;
-use catenoid_house::{Paths, Wanted};
+use catenoid_house::{DesiredState, Paths};
 use catenoid_kernel::{
     files::{self, Entry, Folder},
     lock,
@@ -39,7 +39,7 @@ use tokio::sync::watch;
 
 use crate::{
     absence::Absence,
-    audit::{Audit, Happening},
+    audit::{Audit, NewEvent},
     boots::Level,
     clock,
     ledger::{self, Ledger},
@@ -50,7 +50,7 @@ const DESCRIPTOR_LIMIT: u64 = (Guest::LIMITS.bytes + 256 * 1024) as u64;
 
 /// An accepted manifest with all that was verified for it.
 #[derive(Debug)]
-pub(crate) struct Target {
+pub(crate) struct AcceptedManifest {
     /// The manifest.
     pub manifest: Manifest,
     /// Digest of its content.
@@ -63,10 +63,10 @@ pub(crate) struct Target {
     /// accepted is not here; its containers wait.
     pub guests: BTreeMap<Name, (Digest, Guest)>,
     /// What all of that asks of the rooms.
-    pub wanted: Wanted,
+    pub wanted: DesiredState,
 }
 
-impl Target {
+impl AcceptedManifest {
     /// What names it in status.
     pub(crate) fn state(&self) -> ManifestState {
         let metadata = &self.manifest.metadata;
@@ -175,7 +175,7 @@ impl Refused {
 /// A manifest that may be accepted.
 pub(crate) struct Candidate {
     /// What it is.
-    pub target: Target,
+    pub target: AcceptedManifest,
     /// Whether it is what is held already.
     pub outcome: Outcome,
     envelope: Vec<u8>,
@@ -188,20 +188,20 @@ pub(crate) struct Intake {
     blobs: PathBuf,
     ledger: Mutex<Ledger>,
     /// What the ledger lost while nobody looked, as a condition of it, until somebody brings the newest manifest again.
-    doubt: Mutex<Option<Condition>>,
+    ledger_warning: Mutex<Option<Condition>>,
     /// That the newest entry of the ledger was written for a later version: an older one, or the factory's manifest, stands in.
     newer: Mutex<Option<Condition>>,
     /// That the factory's manifest is to stand in after too many unclean boots, until somebody says otherwise.
     stand_in: AtomicBool,
-    /// Guests of the accepted manifest that are there and could not be read, with what was told of each: they are read again.
+    /// Guests of the accepted manifest that are there and could not be read, with what was reported of each: they are read again.
     unread: Mutex<BTreeMap<Name, String>>,
-    /// Why the ledger cannot be written again, when that was told last.
+    /// Why the ledger cannot be written again, when that was reported last.
     unwritable: Mutex<Option<String>>,
     generation: Generation,
     /// Held while a manifest is looked at and accepted, and while the pass removes blobs: what a manifest was found to
     /// need is not removed before it is accepted.
     gate: std::sync::Arc<tokio::sync::Mutex<()>>,
-    accepted: watch::Sender<Option<std::sync::Arc<Target>>>,
+    accepted: watch::Sender<Option<std::sync::Arc<AcceptedManifest>>>,
     /// Passes that began. Counted and read under the lock of `accepted`.
     passes: AtomicU64,
     audit: std::sync::Arc<Audit>,
@@ -210,7 +210,7 @@ pub(crate) struct Intake {
 /// A manifest that was taken.
 pub(crate) struct Taken {
     /// What the device is to be.
-    pub target: std::sync::Arc<Target>,
+    pub target: std::sync::Arc<AcceptedManifest>,
     /// Whether that is new.
     pub outcome: Outcome,
     /// Passes that had begun by then: those after them go towards it.
@@ -237,7 +237,7 @@ impl Intake {
             serial,
             blobs: data.join("blobs"),
             ledger: Mutex::new(ledger),
-            doubt: Mutex::new(doubt(&held, &audit)),
+            ledger_warning: Mutex::new(ledger_warning(&held, &audit)),
             newer: Mutex::new(None),
             stand_in: AtomicBool::new(level == Level::Factory),
             unread: Mutex::default(),
@@ -250,7 +250,7 @@ impl Intake {
         };
         intake.generation.begin(held.entries.first().map_or(0, |newest| newest.generation));
         if level != Level::Factory {
-            intake.take_up(held);
+            intake.load_from_ledger(held);
         }
         intake
     }
@@ -260,16 +260,16 @@ impl Intake {
         let _gate = self.gate.blocking_lock();
         if self.stand_in.swap(false, Ordering::Relaxed) {
             let held = self.ledger().read();
-            self.take_up(held);
+            self.load_from_ledger(held);
         }
     }
 
-    fn take_up(&self, held: ledger::Held) {
+    fn load_from_ledger(&self, held: ledger::LedgerContent) {
         let floor = held.floor();
         for entry in held.entries {
             // One that is older was superseded; below the security floor it must not run, whatever became of the newer.
             if entry.floor.epoch < floor.epoch {
-                self.tell(
+                self.note(
                     "LedgerEntryRefused",
                     format!("generation {}: below epoch {}", entry.generation, floor.epoch),
                 );
@@ -284,10 +284,10 @@ impl Intake {
                     if let Err(error) = self.ledger().remember(&remembered) {
                         tracing::warn!(error = chain(&error), "the ledger has no copy for now");
                     }
-                    self.tell_found(&target);
+                    self.record_found(&target);
                     self.accepted.send_if_modified(|held| {
                         // Taken up again, it wakes nobody for what is known.
-                        let known = |held: &std::sync::Arc<Target>| {
+                        let known = |held: &std::sync::Arc<AcceptedManifest>| {
                             held.digest == target.digest && held.guests.len() == target.guests.len()
                         };
                         let is_new = !held.as_ref().is_some_and(known);
@@ -304,25 +304,26 @@ impl Intake {
                         let stays = "it is kept for when the device's system is updated";
                         *lock(&self.newer) = Some(condition("NewerAgentNeeded", format!("{message}; {stays}")));
                     }
-                    self.tell("LedgerEntryRefused", message);
+                    self.note("LedgerEntryRefused", message);
                 }
             }
         }
     }
 
     /// The agent may have ended between the ledger and the log.
-    fn tell_found(&self, target: &Target) {
+    fn record_found(&self, target: &AcceptedManifest) {
         let state = target.state();
         let digest = state.digest.to_string();
-        let told = |event: &Event| [ACCEPTED, FOUND].contains(&event.kind.as_str()) && event.message.contains(&digest);
-        if self.audit.find_last(told).is_none() {
+        let is_recorded =
+            |event: &Event| [ACCEPTED, FOUND].contains(&event.kind.as_str()) && event.message.contains(&digest);
+        if self.audit.find_last(is_recorded).is_none() {
             let found = "is in the ledger, and the last events do not say who brought it";
-            self.tell(FOUND, format!("`{}` sequence {} ({digest}) {found}", state.name, state.sequence));
+            self.note(FOUND, format!("`{}` sequence {} ({digest}) {found}", state.name, state.sequence));
         }
     }
 
     /// What the accepted manifest needs and the store has lost, as far as that is known.
-    pub(crate) fn lost(&self) -> BTreeSet<Digest> {
+    pub(crate) fn missing_blobs(&self) -> BTreeSet<Digest> {
         let Some(target) = self.accepted.borrow().clone() else { return BTreeSet::new() };
         let descriptors = target.manifest.guests.values().filter_map(|reference| reference.descriptor);
         let images = target.guests.values().map(|(_, guest)| guest.image.digest);
@@ -331,15 +332,15 @@ impl Intake {
     }
 
     /// Looks for the guests of the accepted manifest once more, after `count` blobs that were lost were found elsewhere.
-    pub(crate) fn found(&self, count: usize) {
-        self.tell("BlobsRestored", format!("{count} of the blobs that were lost are in the factory bundle"));
+    pub(crate) fn recover_blobs(&self, count: usize) {
+        self.note("BlobsRestored", format!("{count} of the blobs that were lost are in the factory bundle"));
         // No other manifest is accepted between the look into the ledger and what comes of it.
         let _gate = self.gate.blocking_lock();
         // Descriptors that are known stay so, also where the disk has lost them.
-        let knows_all = |target: &std::sync::Arc<Target>| target.guests.len() == target.manifest.guests.len();
+        let knows_all = |target: &std::sync::Arc<AcceptedManifest>| target.guests.len() == target.manifest.guests.len();
         if !self.accepted.borrow().as_ref().is_some_and(knows_all) {
             let held = self.ledger().read();
-            self.take_up(held);
+            self.load_from_ledger(held);
         }
     }
 
@@ -349,12 +350,12 @@ impl Intake {
         if !lock(&self.unread).is_empty() {
             let _gate = self.gate.blocking_lock();
             let held = self.ledger().read();
-            self.take_up(held);
+            self.load_from_ledger(held);
         }
     }
 
     /// What a pass that begins now goes towards.
-    pub(crate) fn begin_pass(&self) -> Option<std::sync::Arc<Target>> {
+    pub(crate) fn begin_pass(&self) -> Option<std::sync::Arc<AcceptedManifest>> {
         let accepted = self.accepted.borrow();
         self.passes.fetch_add(u64::from(accepted.is_some()), Ordering::Relaxed);
         accepted.clone()
@@ -366,7 +367,7 @@ impl Intake {
     }
 
     /// The accepted manifest, and a call for whoever wants to know of the next.
-    pub(crate) fn watch(&self) -> watch::Receiver<Option<std::sync::Arc<Target>>> {
+    pub(crate) fn watch(&self) -> watch::Receiver<Option<std::sync::Arc<AcceptedManifest>>> {
         self.accepted.subscribe()
     }
 
@@ -388,13 +389,13 @@ impl Intake {
             if held.as_ref().is_some_and(|held| holds(envelope, held.digest)) { Reading::Again } else { Reading::New };
         let verified = self.believe(envelope, at, reading)?;
         let accepted = match &held {
-            Some(target) => Some(catenoid_envelope::Held {
+            Some(target) => Some(catenoid_envelope::AcceptedFacts {
                 sequence: floor.sequence.max(target.manifest.metadata.sequence),
                 epoch: floor.epoch.max(target.manifest.metadata.epoch),
                 digest: target.digest,
             }),
             // Nothing that is held is believed any more: the factory's sequence may do then, but no epoch below the floor.
-            None => (floor.epoch > 0).then_some(catenoid_envelope::Held {
+            None => (floor.epoch > 0).then_some(catenoid_envelope::AcceptedFacts {
                 sequence: 0,
                 epoch: floor.epoch,
                 digest: Digest::of(b""),
@@ -429,7 +430,7 @@ impl Intake {
     pub(crate) fn accept(&self, envelope: &[u8], actor: &str, forget_boots: impl FnOnce()) -> Result<Taken, Refused> {
         let taken = self.take(envelope, actor, forget_boots)?;
         // Somebody knows which manifest is the newest.
-        *lock(&self.doubt) = None;
+        *lock(&self.ledger_warning) = None;
         self.restore();
         Ok(taken)
     }
@@ -452,7 +453,7 @@ impl Intake {
         if outcome == Outcome::Unchanged {
             let target = std::sync::Arc::new(target);
             // A guest that was lost may have been pushed again.
-            let found = |held: &std::sync::Arc<Target>| held.guests.len() < target.guests.len();
+            let found = |held: &std::sync::Arc<AcceptedManifest>| held.guests.len() < target.guests.len();
             let mut passes = 0;
             self.accepted.send_if_modified(|held| {
                 let more = held.as_ref().is_some_and(found);
@@ -482,7 +483,7 @@ impl Intake {
         let target = std::sync::Arc::new(target);
         let state = target.state();
         // Whoever is answered that it was taken finds it in the log too, whatever becomes of the device.
-        self.audit.record(Happening {
+        self.audit.record(NewEvent {
             kind: ACCEPTED,
             subject: None,
             actor: actor.to_owned(),
@@ -499,7 +500,7 @@ impl Intake {
     /// Audits a refusal. Waits for the disk.
     pub(crate) fn refused(&self, refused: &Refused, actor: &str) {
         let message = format!("{}: {}", refused.name(), chain(refused));
-        self.audit.record(Happening { kind: "ManifestRefused", subject: None, actor: actor.to_owned(), message });
+        self.audit.record(NewEvent { kind: "ManifestRefused", subject: None, actor: actor.to_owned(), message });
     }
 
     /// Looks whether the ledger still holds what is accepted, and writes what it lost; what is wrong with it.
@@ -509,20 +510,20 @@ impl Intake {
             condition("LedgerUnwritable", message)
         });
         let newer = lock(&self.newer).clone();
-        lock(&self.doubt).clone().into_iter().chain(newer).chain(unwritable).collect()
+        lock(&self.ledger_warning).clone().into_iter().chain(newer).chain(unwritable).collect()
     }
 
     /// Writes what the ledger lost again; why it cannot, if so.
     fn restore(&self) -> Option<String> {
         // The factory's manifest that only stands in is in no slot.
         let target = self.accepted.borrow().clone().filter(|target| target.generation > 0)?;
-        let over_corrupt = lock(&self.doubt).is_none();
+        let over_corrupt = lock(&self.ledger_warning).is_none();
         let restored = self.ledger().restore(target.generation, over_corrupt);
         let failed = restored.as_ref().err().map(|error| chain(error));
-        let told = std::mem::replace(&mut *lock(&self.unwritable), failed.clone());
+        let reported = std::mem::replace(&mut *lock(&self.unwritable), failed.clone());
         match (restored, &failed) {
-            (Ok(Some(done)), _) => self.tell(RESTORED, done),
-            (_, Some(message)) if told.is_none() => self.tell("LedgerUnwritable", message.clone()),
+            (Ok(Some(done)), _) => self.note(RESTORED, done),
+            (_, Some(message)) if reported.is_none() => self.note("LedgerUnwritable", message.clone()),
             _ => {}
         }
         failed
@@ -532,8 +533,8 @@ impl Intake {
         lock(&self.ledger)
     }
 
-    fn tell(&self, kind: &'static str, message: String) {
-        self.audit.note(Happening::by_device(kind, None, message));
+    fn note(&self, kind: &'static str, message: String) {
+        self.audit.note(NewEvent::by_device(kind, None, message));
     }
 
     fn believe(&self, envelope: &[u8], at: Timestamp, reading: Reading) -> Result<Verified<Manifest>, Refused> {
@@ -546,19 +547,19 @@ impl Intake {
     /// Takes up an entry of the ledger again, as of the moment when it was accepted: its signatures and its target count, and
     /// no rule. Those were asked then, and a later version may have tightened them. What no version ever accepted, and would
     /// harm the device, was put there by somebody else: [`check::bounds`] are never tightened.
-    fn replay(&self, entry: &ledger::Entry) -> Result<Target, Refused> {
+    fn replay(&self, entry: &ledger::Entry) -> Result<AcceptedManifest, Refused> {
         let verified = self.believe(&entry.envelope, entry.accepted_at, Reading::Again)?;
         meant_for(verified.document(), &self.serial)?;
         let bounds = check::bounds(verified.document());
         if let Some(violation) = bounds {
             return Err(catenoid_envelope::Refusal::Violations { violations: vec![violation] }.into());
         }
-        let told = std::mem::take(&mut *lock(&self.unread));
+        let reported = std::mem::take(&mut *lock(&self.unread));
         let again = Reading::Again;
         self.complete(verified, entry.accepted_at, entry.generation, again, |_, _| Ok(()), &mut |name, refused| {
             let message = format!("`{name}`: {}", chain(&refused));
-            if told.get(name) != Some(&message) {
-                self.tell("GuestBroken", message.clone());
+            if reported.get(name) != Some(&message) {
+                self.note("GuestBroken", message.clone());
             }
             if matches!(refused, Refused::Blob { .. }) {
                 lock(&self.unread).insert(name.clone(), message);
@@ -577,7 +578,7 @@ impl Intake {
         reading: Reading,
         rules: fn(&Name, &Guest) -> Result<(), Refused>,
         broken: &mut dyn FnMut(&Name, Refused) -> Result<(), Refused>,
-    ) -> Result<Target, Refused> {
+    ) -> Result<AcceptedManifest, Refused> {
         let digest = verified.digest();
         let manifest = verified.into_document();
         let mut guests = BTreeMap::new();
@@ -588,8 +589,8 @@ impl Intake {
                 Err(refused) => broken(name, refused)?,
             }
         }
-        let wanted = Wanted::new(&manifest, &guests, &Paths::default());
-        Ok(Target { manifest, digest, accepted_at, generation, guests, wanted })
+        let wanted = DesiredState::new(&manifest, &guests, &Paths::default());
+        Ok(AcceptedManifest { manifest, digest, accepted_at, generation, guests, wanted })
     }
 
     /// Reads and verifies a descriptor.
@@ -681,7 +682,7 @@ impl Intake {
     /// Takes away a blob that was altered on the disk: as long as it is there, nobody can push it again.
     fn discard(&self, digest: Digest) -> Result<(), Refused> {
         self.in_store(digest, |blobs, name| blobs.remove(name).map(Some))?;
-        self.tell(
+        self.note(
             "BlobAltered",
             format!("`{digest}` was altered on the disk and was removed; it has to be pushed again"),
         );
@@ -708,34 +709,35 @@ fn keeps_the_rules(name: &Name, guest: &Guest) -> Result<(), Refused> {
 
 /// What the ledger lost while the machine was off, if anything: found now, or before and not mended by anybody since,
 /// which the audit log remembers.
-fn doubt(held: &ledger::Held, audit: &Audit) -> Option<Condition> {
+fn ledger_warning(held: &ledger::LedgerContent, audit: &Audit) -> Option<Condition> {
     let by_others = |event: &Event| event.kind == ACCEPTED && event.actor != FACTORY;
-    let told =
-        audit.find_last(|event| DOUBTS.contains(&event.kind.as_str()) || event.kind == RESTORED || by_others(event));
-    if let Some(told) = told.filter(|told| DOUBTS.contains(&told.kind.as_str())) {
-        return Some(condition(&told.kind, told.message));
+    let last = audit.find_last(|event| {
+        LEDGER_WARNINGS.contains(&event.kind.as_str()) || event.kind == RESTORED || by_others(event)
+    });
+    if let Some(last) = last.filter(|last| LEDGER_WARNINGS.contains(&last.kind.as_str())) {
+        return Some(condition(&last.kind, last.message));
     }
-    let tell = |kind: &'static str, message: String| {
-        audit.note(Happening::by_device(kind, None, message.clone()));
+    let warn = |kind: &'static str, message: String| {
+        audit.note(NewEvent::by_device(kind, None, message.clone()));
         condition(kind, message)
     };
     let corrupt: Vec<_> = held.corrupt.iter().map(|corrupt| chain(corrupt)).collect();
     if !corrupt.is_empty() && !held.entries.is_empty() {
-        let found = tell("LedgerSlotCorrupt", format!("{}; {BRING}", corrupt.join("; ")));
+        let found = warn("LedgerSlotCorrupt", format!("{}; {BRING}", corrupt.join("; ")));
         // While the machine was on, the copy knows which entry is the newest: the slot is written again.
         return (!held.copied).then_some(found);
     }
     let was_accepted = audit.find_last(by_others).is_some();
     (held.entries.is_empty() && (was_accepted || !corrupt.is_empty())).then(|| {
         let lost = if corrupt.is_empty() { "both slots of the ledger are gone".to_owned() } else { corrupt.join("; ") };
-        tell("LedgerLost", format!("{lost}; the factory's manifest stands in; {BRING}"))
+        warn("LedgerLost", format!("{lost}; the factory's manifest stands in; {BRING}"))
     })
 }
 
 /// What the administrator is to do about a ledger that lost something.
 const BRING: &str = "what was accepted last may be lost: apply the newest manifest again";
 /// The kinds of events that leave a doubt about what was accepted last.
-const DOUBTS: [&str; 2] = ["LedgerSlotCorrupt", "LedgerLost"];
+const LEDGER_WARNINGS: [&str; 2] = ["LedgerSlotCorrupt", "LedgerLost"];
 const ACCEPTED: &str = "ManifestAccepted";
 const FOUND: &str = "ManifestFound";
 const RESTORED: &str = "LedgerRestored";

@@ -27,7 +27,7 @@ const SLOTS: [&str; 2] = ["a", "b"];
 /// An envelope with room for what an entry adds to it.
 const SLOT_LIMIT: u64 = MANIFEST_LIMIT.bytes() + 64 * 1024;
 /// The four fields are far below; the rest is room for what a later version adds.
-const ENTRY_LIMITS: cbor::Limits = cbor::Limits { bytes: 2 * 1024 * 1024 + 64 * 1024, depth: 8, items: 1024 };
+const ENTRY_LIMITS: cbor::InputLimits = cbor::InputLimits { bytes: 2 * 1024 * 1024 + 64 * 1024, depth: 8, items: 1024 };
 
 /// The highest sequence and epoch that were ever accepted. Kept apart from the manifest, so that a manifest that cannot be
 /// verified any more does not take them with it.
@@ -147,7 +147,7 @@ pub(crate) enum Corrupt {
 
 /// What the two slots and the copy hold.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct LedgerContent {
     /// The entries, newest first, each once.
     pub entries: Vec<Entry>,
     /// The slots that are there and hold none.
@@ -158,7 +158,7 @@ pub(crate) struct Held {
     stored: Vec<u64>,
 }
 
-impl Held {
+impl LedgerContent {
     /// What no manifest may be below.
     pub(crate) fn floor(&self) -> Floor {
         self.entries.iter().map(|entry| entry.floor).fold(Floor::default(), Floor::max)
@@ -179,8 +179,8 @@ impl Ledger {
     }
 
     /// Reads both slots and the copy. That a slot cannot be read or holds nonsense is part of the answer.
-    pub(crate) fn read(&self) -> Held {
-        let mut answer = Held { entries: Vec::new(), corrupt: Vec::new(), copied: false, stored: Vec::new() };
+    pub(crate) fn read(&self) -> LedgerContent {
+        let mut answer = LedgerContent { entries: Vec::new(), corrupt: Vec::new(), copied: false, stored: Vec::new() };
         for slot in SLOTS {
             match read(&self.folder.join(slot)) {
                 None => {}

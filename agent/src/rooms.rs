@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use catenoid_containers::Containers;
 use catenoid_guests::{Generation, Guests};
 use catenoid_house::Doors;
-use catenoid_kernel::wait::Bell;
+use catenoid_kernel::wait::Notify;
 use catenoid_limits::Limits;
 use catenoid_zones::Zones;
 
@@ -22,14 +22,14 @@ pub(crate) enum OpenError {
     Zones(#[from] catenoid_zones::Error),
 }
 
-/// Enters the rooms; `bell` wakes the pass. To be called on a thread whose network namespace is the root one.
+/// Enters the rooms; `notify` wakes the pass. To be called on a thread whose network namespace is the root one.
 ///
 /// # Errors
 /// The first room that cannot be entered.
-pub(crate) fn open(containers: Arc<Containers>, generation: Generation, bell: Bell) -> Result<Doors, OpenError> {
+pub(crate) fn open(containers: Arc<Containers>, generation: Generation, notify: Notify) -> Result<Doors, OpenError> {
     let paths = catenoid_guests::Paths { data: DATA.into(), run: RUN.into() };
     Ok(Doors {
-        guests: Box::new(Guests::new(&paths, generation, bell)),
+        guests: Box::new(Guests::new(&paths, generation, notify)),
         limits: Box::new(Limits::open(Path::new(CGROUP))?),
         zones: Box::new(Zones::open(Path::new(NAMESPACES))?),
         containers: Box::new(containers),

@@ -25,9 +25,9 @@ struct State<T> {
 }
 
 /// The shared value, held for a moment: nobody waits for anything meanwhile.
-pub(crate) struct Held<'a, T>(MutexGuard<'a, State<T>>);
+pub(crate) struct SharedGuard<'a, T>(MutexGuard<'a, State<T>>);
 
-impl<T> Deref for Held<'_, T> {
+impl<T> Deref for SharedGuard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -35,7 +35,7 @@ impl<T> Deref for Held<'_, T> {
     }
 }
 
-impl<T> DerefMut for Held<'_, T> {
+impl<T> DerefMut for SharedGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         &mut self.0.shared
     }
@@ -49,19 +49,19 @@ impl<T> Rounds<T> {
     }
 
     /// Holds the shared value.
-    pub(crate) fn hold(&self) -> Held<'_, T> {
-        Held(self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    pub(crate) fn hold(&self) -> SharedGuard<'_, T> {
+        SharedGuard(self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Asks for a round that handles what is there now; its number.
-    pub(crate) fn ask(&self, held: &mut Held<'_, T>) -> u64 {
+    pub(crate) fn ask(&self, held: &mut SharedGuard<'_, T>) -> u64 {
         held.0.asked += 1;
         self.changed.notify_all();
         held.0.asked
     }
 
     /// Waits until a round has ended that handled what is there now.
-    pub(crate) fn settle(&self) -> Held<'_, T> {
+    pub(crate) fn settle(&self) -> SharedGuard<'_, T> {
         let mut held = self.hold();
         let round = self.ask(&mut held);
         self.wait_while(held, |state| state.ended < round)
@@ -88,11 +88,11 @@ impl<T> Rounds<T> {
         }
     }
 
-    fn wait_while<'a>(&self, held: Held<'a, T>, is_so: impl Fn(&State<T>) -> bool) -> Held<'a, T> {
-        let Held(mut state) = held;
+    fn wait_while<'a>(&self, held: SharedGuard<'a, T>, is_so: impl Fn(&State<T>) -> bool) -> SharedGuard<'a, T> {
+        let SharedGuard(mut state) = held;
         while is_so(&state) {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        Held(state)
+        SharedGuard(state)
     }
 }

@@ -15,7 +15,7 @@ use std::{
 use catenoid_containers::{Containers, Paths, exit::End};
 use catenoid_core::HELD_BACK;
 use catenoid_guests::Store;
-use catenoid_kernel::{init, machine, process, wait::Bell, watchdog::Life};
+use catenoid_kernel::{init, machine, process, wait::Notify, watchdog::Life};
 use catenoid_schema::{
     allocate,
     anchors::Anchors,
@@ -31,17 +31,17 @@ use tokio::{
 };
 
 use crate::{
-    audit::{Audit, Happening},
+    audit::{Audit, NewEvent},
     boot::AgentEnd,
     clock, console, control,
     guard::{self, Guard},
     hold::Holds,
-    intake::{Intake, Target, chain},
+    intake::{AcceptedManifest, Intake, chain},
     pass::{self, Pass},
     paths::{AGENT_END, ANCHORS, CONTROL, DATA, FOREIGN, LAUNCHER, LEDGER_COPY, RESET, RUN},
     rooms,
     status::Snapshot,
-    storage::{self, Restock},
+    storage::{self, FactoryRestore},
     upkeep::Upkeep,
     wake::{LOOK_ANYWAY, Wake},
 };
@@ -110,56 +110,57 @@ pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
     let device = device()?;
     let data = Path::new(DATA);
     let moved = storage::make_way(data);
-    let bell = Bell::new().map_err(|source| Error::Runtime { what: "no bell for the pass", source })?;
-    let audit = Audit::open(&data.join("audit"), &device.boot_id, bell.clone());
+    let notify = Notify::new().map_err(|source| Error::Runtime { what: "nothing to notify the pass by", source })?;
+    let audit = Audit::open(&data.join("audit"), &device.boot_id, notify.clone());
     let audit = Arc::new(audit.map_err(|source| Error::Runtime { what: "no thread for the audit log", source })?);
     let mut records = Records::of_pid_1();
-    records.look().into_iter().chain(moved).for_each(|told| audit.note(told));
-    audit.note(Happening::by_device("AgentStarted", None, format!("version {}", device.agent)));
-    let holds = Arc::new(Holds::open(data, Path::new(RUN), bell.clone()));
-    if let Some(condition) = holds.told() {
-        audit.note(Happening::by_device(HELD_BACK, None, condition.message));
+    records.look().into_iter().chain(moved).for_each(|event| audit.note(event));
+    audit.note(NewEvent::by_device("AgentStarted", None, format!("version {}", device.agent)));
+    let holds = Arc::new(Holds::open(data, Path::new(RUN), notify.clone()));
+    if let Some(condition) = holds.boot_condition() {
+        audit.note(NewEvent::by_device(HELD_BACK, None, condition.message));
     }
     let store = Arc::new(Store::open(data));
-    store.sift().into_iter().map(storage::unsettled).for_each(|told| audit.note(told));
+    store.sift().into_iter().map(storage::unsettled).for_each(|event| audit.note(event));
     let generation = store.generation();
     let gate = Arc::new(tokio::sync::Mutex::new(()));
     let (serial, state) = (device.serial.clone(), (data, Path::new(LEDGER_COPY)));
     let intake =
         Intake::open(anchors()?, serial, state, audit.clone(), generation.clone(), gate.clone(), holds.level());
     let intake = Arc::new(intake);
-    store.settle().into_iter().map(storage::unsettled).for_each(|told| audit.note(told));
-    storage::put_aside().for_each(|told| audit.note(told));
-    let mut restock = Restock::default();
-    restock.look(&intake, &store, &audit);
+    store.settle().into_iter().map(storage::unsettled).for_each(|event| audit.note(event));
+    storage::put_aside().for_each(|event| audit.note(event));
+    let mut factory_restore = FactoryRestore::default();
+    factory_restore.look(&intake, &store, &audit);
     if intake.watch().borrow().is_none() {
         // There is no factory's manifest either that could stand in.
         intake.go_on();
     }
-    let containers = Arc::new(Containers::open(Paths::default(), Path::new(LAUNCHER), bell.clone())?);
-    let doors = rooms::open(containers.clone(), generation, bell.clone())?;
+    let containers = Arc::new(Containers::open(Paths::default(), Path::new(LAUNCHER), notify.clone())?);
+    let doors = rooms::open(containers.clone(), generation, notify.clone())?;
     let pass = Pass::new(doors, audit.clone(), gate);
-    let (told, snapshot) = watch::channel(Arc::new(Snapshot::default()));
+    let (publisher, snapshot) = watch::channel(Arc::new(Snapshot::default()));
     let accepted = intake.watch();
     let upkeep = Upkeep { intake: intake.clone(), store: store.clone(), holds: holds.clone(), audit: audit.clone() };
-    let alarm = Bell::new().map_err(|source| Error::Runtime { what: "no bell for the guard", source })?;
+    let alarm = Notify::new().map_err(|source| Error::Runtime { what: "nothing to notify the guard by", source })?;
     stand_guard(accepted.clone(), holds.clone(), audit.clone(), alarm.clone());
     let log = audit.clone();
     let agent = control::Agent { intake, store, containers, holds, audit, snapshot, device, started };
     let passes = std::thread::Builder::new().name("pass".to_owned());
-    let (targets, rung) = (accepted.clone(), bell.clone());
-    let (turning, turns) = watch::channel(());
-    let left = (records, restock);
-    let passing = passes.spawn(move || reconcile(pass, &upkeep, left, &targets, (&told, &turning, &alarm), rung));
+    let (targets, notify_pass) = (accepted.clone(), notify.clone());
+    let (passes_ended, turns) = watch::channel(());
+    let left = (records, factory_restore);
+    let passing = passes
+        .spawn(move || reconcile(pass, &upkeep, left, &targets, (&publisher, &passes_ended, &alarm), notify_pass));
     let passing = passing.map_err(|source| Error::Runtime { what: "no thread for the pass", source })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| Error::Runtime { what: "no runtime", source })?;
     runtime.block_on(async {
         let ended = tokio::task::spawn_blocking(move || passing.join());
         tokio::select! {
-            never = serve(Arc::new(agent), accepted, &bell) => match never {},
+            never = serve(Arc::new(agent), accepted, &notify) => match never {},
             never = show_life(life, turns) => match never {},
-            told = end_when_told(log) => match told? {},
+            ended = end_when_asked(log) => match ended? {},
             ended = ended => match ended {
                 Ok(Ok(Err(error))) => Err(error),
                 _ => Err(Error::Runtime { what: "the pass ended", source: io::ErrorKind::Other.into() }),
@@ -169,7 +170,7 @@ pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
 }
 
 /// Ends the agent when PID 1 asks everybody to end, once what happened is written down. PID 1 does not wait for ever.
-async fn end_when_told(audit: Arc<Audit>) -> Result<std::convert::Infallible, Error> {
+async fn end_when_asked(audit: Arc<Audit>) -> Result<std::convert::Infallible, Error> {
     let failed = |source| Error::Runtime { what: "it would not hear that it is to end", source };
     let mut asked = signal(SignalKind::terminate()).map_err(failed)?;
     asked.recv().await;
@@ -185,23 +186,23 @@ struct Records(Vec<Record>);
 struct Record {
     path: PathBuf,
     /// What is told of it; nothing once that was done.
-    told: Option<Told>,
+    event_of: Option<EventOf>,
 }
 
-type Told = fn(&str) -> Option<Happening>;
+type EventOf = fn(&str) -> Option<NewEvent>;
 
 impl Records {
     fn of_pid_1() -> Self {
-        let all: [(_, Told); 3] = [(AGENT_END, how_the_last_ended), (FOREIGN, left_out), (RESET, was_reset)];
-        Self(all.into_iter().map(|(path, told)| Record { path: path.into(), told: Some(told) }).collect())
+        let all: [(_, EventOf); 3] = [(AGENT_END, how_the_last_ended), (FOREIGN, left_out), (RESET, was_reset)];
+        Self(all.into_iter().map(|(path, event_of)| Record { path: path.into(), event_of: Some(event_of) }).collect())
     }
 
     /// What is told now.
-    fn look(&mut self) -> Vec<Happening> {
+    fn look(&mut self) -> Vec<NewEvent> {
         let mut happened = Vec::new();
-        self.0.retain_mut(|Record { path, told }| match process::read_record(path) {
+        self.0.retain_mut(|Record { path, event_of }| match process::read_record(path) {
             Ok(Some(text)) => {
-                happened.extend(told.take().and_then(|told| told(&text)));
+                happened.extend(event_of.take().and_then(|event_of| event_of(&text)));
                 process::remove_record(path).is_err()
             }
             Ok(None) => false,
@@ -211,21 +212,21 @@ impl Records {
     }
 }
 
-fn how_the_last_ended(record: &str) -> Option<Happening> {
+fn how_the_last_ended(record: &str) -> Option<NewEvent> {
     let end: AgentEnd = serde_json::from_str(record).ok()?;
     let kind = if end.end == End::OutOfMemory { "AgentOutOfMemory" } else { "AgentEnded" };
-    Some(Happening::by_device(kind, None, format!("the agent before this one {end}")))
+    Some(NewEvent::by_device(kind, None, format!("the agent before this one {end}")))
 }
 
 /// What lay beside the boot image and is nowhere now.
-fn left_out(files: &str) -> Option<Happening> {
+fn left_out(files: &str) -> Option<NewEvent> {
     let message = format!("files that nobody signed lay beside the boot image and were left out: {files}");
-    Some(Happening::by_device("BootFilesForeign", None, message))
+    Some(NewEvent::by_device("BootFilesForeign", None, message))
 }
 
 /// That the watchdog ended the boot before this one.
-fn was_reset(record: &str) -> Option<Happening> {
-    Some(Happening::by_device("WatchdogReset", None, record.to_owned()))
+fn was_reset(record: &str) -> Option<NewEvent> {
+    Some(NewEvent::by_device("WatchdogReset", None, record.to_owned()))
 }
 
 fn device() -> Result<Device, Error> {
@@ -245,23 +246,29 @@ fn anchors() -> Result<Anchors, Error> {
 }
 
 /// Starts the guard. A device without one still runs, and says so.
-fn stand_guard(accepted: watch::Receiver<Option<Arc<Target>>>, holds: Arc<Holds>, audit: Arc<Audit>, alarm: Bell) {
-    let told = audit.clone();
-    let tell = move |message| told.note(Happening::by_device("GuardMissing", None, message));
+fn stand_guard(
+    accepted: watch::Receiver<Option<Arc<AcceptedManifest>>>,
+    holds: Arc<Holds>,
+    audit: Arc<Audit>,
+    alarm: Notify,
+) {
+    let log = audit.clone();
+    let record_missing = move |message| log.note(NewEvent::by_device("GuardMissing", None, message));
     match Guard::open(accepted, holds, audit, alarm) {
         Ok(guard) => {
-            let failed = tell.clone();
-            let watching = std::thread::Builder::new().name("guard".to_owned()).spawn(move || tell(guard.watch()));
+            let failed = record_missing.clone();
+            let watching =
+                std::thread::Builder::new().name("guard".to_owned()).spawn(move || record_missing(guard.watch()));
             if let Err(error) = watching {
                 failed(format!("no thread for the guard: {error}"));
             }
         }
-        Err(message) => tell(message),
+        Err(message) => record_missing(message),
     }
 }
 
 /// Told when the thread of the passes has nothing left to do.
-type Turns = watch::Sender<()>;
+type PassesEnded = watch::Sender<()>;
 
 /// Shows PID 1 that both threads live: this one by showing it, the other one by its turns. One that ends in its first pass,
 /// again and again, has shown no life.
@@ -288,10 +295,10 @@ async fn show_life(mut life: Option<Life>, mut turns: watch::Receiver<()>) -> st
 fn reconcile(
     mut pass: Pass,
     upkeep: &Upkeep,
-    (mut records, mut restock): (Records, Restock),
-    accepted: &watch::Receiver<Option<Arc<Target>>>,
-    (told, turns, alarm): (&watch::Sender<Arc<Snapshot>>, &Turns, &Bell),
-    bell: Bell,
+    (mut records, mut factory_restore): (Records, FactoryRestore),
+    accepted: &watch::Receiver<Option<Arc<AcceptedManifest>>>,
+    (publisher, turns, alarm): (&watch::Sender<Arc<Snapshot>>, &PassesEnded, &Notify),
+    notify: Notify,
 ) -> Result<std::convert::Infallible, Error> {
     let broken = |what| move |source| Error::Runtime { what, source };
     // With a worker, so that containers' output is read while this thread waits for something to do.
@@ -299,29 +306,29 @@ fn reconcile(
     // The thread that does a pass's work is there for the next: its end would wake an agent that has nothing to do.
     runtime.worker_threads(1).thread_keep_alive(2 * LOOK_ANYWAY).enable_all();
     let runtime = runtime.build().map_err(broken("no runtime for the pass"))?;
-    let mut wake = Wake::listen(bell).map_err(broken("nothing can wake the pass"))?;
+    let mut wake = Wake::listen(notify).map_err(broken("nothing can wake the pass"))?;
     let mut wall = clock::ahead_of_boot();
     loop {
         let ahead = clock::ahead_of_boot();
         let jump = ahead - std::mem::replace(&mut wall, ahead);
         if jump.abs() > NO_JUMP {
             let way = if jump > 0 { "forward" } else { "back" };
-            upkeep.audit.note(Happening::by_device("ClockSet", None, format!("{} s {way}", jump.abs())));
+            upkeep.audit.note(NewEvent::by_device("ClockSet", None, format!("{} s {way}", jump.abs())));
         }
-        records.look().into_iter().for_each(|told| upkeep.audit.note(told));
+        records.look().into_iter().for_each(|event| upkeep.audit.note(event));
         upkeep.intake.read_again();
-        restock.look(&upkeep.intake, &upkeep.store, &upkeep.audit);
-        storage::put_aside().for_each(|told| upkeep.audit.note(told));
+        factory_restore.look(&upkeep.intake, &upkeep.store, &upkeep.audit);
+        storage::put_aside().for_each(|event| upkeep.audit.note(event));
         let target = upkeep.intake.begin_pass();
         let mut again = None;
         if let Some(target) = &target {
-            let turn = runtime.block_on(pass.run(target, &upkeep.holds, upkeep.look(), accepted));
-            upkeep.holds.look(turn.as_it_is_to_be);
-            told.send_replace(Arc::new(turn.snapshot));
-            turn.ended.into_iter().for_each(|ended| upkeep.audit.note(ended));
-            again = turn.again.into_iter().chain(upkeep.holds.next()).min();
+            let outcome = runtime.block_on(pass.run(target, &upkeep.holds, upkeep.look(), accepted));
+            upkeep.holds.look(outcome.as_it_is_to_be);
+            publisher.send_replace(Arc::new(outcome.snapshot));
+            outcome.ended.into_iter().for_each(|ended| upkeep.audit.note(ended));
+            again = outcome.again.into_iter().chain(upkeep.holds.next()).min();
             // What happened before it was listened to woke nobody: then the next pass looks at once.
-            if wake.hear(turn.signals) {
+            if wake.hear(outcome.signals) {
                 continue;
             }
         }
@@ -330,7 +337,7 @@ fn reconcile(
         }
         turns.send_replace(());
         if guard::is_low() {
-            alarm.ring();
+            alarm.notify();
         }
         wake.next(again).map_err(broken("what wakes the pass broke"))?;
     }
@@ -339,33 +346,33 @@ fn reconcile(
 /// Keeps one socket for each core container of the accepted manifest, and wakes the pass when another is accepted.
 async fn serve(
     agent: Arc<control::Agent>,
-    mut accepted: watch::Receiver<Option<Arc<Target>>>,
-    bell: &Bell,
+    mut accepted: watch::Receiver<Option<Arc<AcceptedManifest>>>,
+    notify: &Notify,
 ) -> std::convert::Infallible {
     let mut sockets: BTreeMap<(Name, u32), JoinHandle<()>> = BTreeMap::new();
     loop {
         let target = accepted.borrow_and_update().clone();
-        let wanted = target.map(|target| speakers(&target)).unwrap_or_default();
-        sockets.retain(|speaker, served| {
-            let stays = wanted.contains(speaker) && !served.is_finished();
+        let wanted = target.map(|target| control_clients(&target)).unwrap_or_default();
+        sockets.retain(|client, served| {
+            let stays = wanted.contains(client) && !served.is_finished();
             if !stays {
                 served.abort();
             }
             stays
         });
-        for speaker in wanted {
-            sockets.entry(speaker.clone()).or_insert_with(|| tokio::spawn(socket(agent.clone(), speaker)));
+        for client in wanted {
+            sockets.entry(client.clone()).or_insert_with(|| tokio::spawn(socket(agent.clone(), client)));
         }
         if accepted.changed().await.is_err() {
             // The intake lives as long as `agent`, which this function holds.
             std::future::pending::<()>().await;
         }
-        bell.ring();
+        notify.notify();
     }
 }
 
 /// The containers that may speak to us, with the id that their root has out here.
-fn speakers(target: &Target) -> Vec<(Name, u32)> {
+fn control_clients(target: &AcceptedManifest) -> Vec<(Name, u32)> {
     let ranges = allocate::id_ranges(&target.manifest);
     let core = target.manifest.containers.iter().filter(|(_, container)| container.role == ContainerRole::Core);
     core.filter_map(|(name, _)| Some((name.clone(), *ranges.get(name)?))).collect()
@@ -376,7 +383,7 @@ async fn socket(agent: Arc<control::Agent>, (container, owner): (Name, u32)) {
     loop {
         if let Err(error) = control::serve(agent.clone(), &socket, container.as_str(), owner).await {
             let message = format!("`{container}`: {}", chain(&error));
-            agent.audit.note(Happening::by_device("ControlSocketFailed", None, message));
+            agent.audit.note(NewEvent::by_device("ControlSocketFailed", None, message));
         }
         #[expect(clippy::disallowed_methods, reason = "nobody announces that a socket can be made again")]
         tokio::time::sleep(SOCKET_PAUSE).await;
@@ -388,18 +395,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_could_not_be_read_at_the_start_is_told_later_and_once() {
+    fn what_could_not_be_read_at_the_start_is_recorded_later_and_once() {
         let folder = tempfile::tempdir().unwrap();
-        let record = |name: &str| Record { path: folder.path().join(name), told: Some(was_reset) };
+        let record = |name: &str| Record { path: folder.path().join(name), event_of: Some(was_reset) };
         let mut records = Records(vec![record("late"), record("there"), record("none")]);
         std::fs::write(folder.path().join("there"), "it was reset").unwrap();
         std::fs::create_dir(folder.path().join("late")).unwrap();
-        let told = |records: &mut Records| records.look().into_iter().map(|told| told.message).collect::<Vec<_>>();
-        assert_eq!(told(&mut records), ["it was reset"]);
+        let messages =
+            |records: &mut Records| records.look().into_iter().map(|messages| messages.message).collect::<Vec<_>>();
+        assert_eq!(messages(&mut records), ["it was reset"]);
         assert!(!folder.path().join("there").exists());
         std::fs::remove_dir(folder.path().join("late")).unwrap();
         std::fs::write(folder.path().join("late"), "and late").unwrap();
-        assert_eq!(told(&mut records), ["and late"]);
-        assert_eq!((told(&mut records).len(), records.0.len()), (0, 0));
+        assert_eq!(messages(&mut records), ["and late"]);
+        assert_eq!((messages(&mut records).len(), records.0.len()), (0, 0));
     }
 }

@@ -16,7 +16,7 @@ use catenoid_kernel::{
 use catenoid_schema::{control::MANIFEST_LIMIT, digest::Digest, feature};
 
 use crate::{
-    audit::{Audit, Happening},
+    audit::{Audit, NewEvent},
     intake::{Intake, Refused, chain},
     paths::{DATA, DATA_LABEL, FACTORY_LABEL},
 };
@@ -124,24 +124,24 @@ const OURS: [(&str, bool); 13] = [
 
 /// Puts aside what has one of these names and is something else: a link, a pipe, a folder in the place of a file. Only
 /// somebody with the disk in hand can have put it there. What was done, and what could not be.
-pub(crate) fn make_way(data: &Path) -> Vec<Happening> {
+pub(crate) fn make_way(data: &Path) -> Vec<NewEvent> {
     let failed = OURS.iter().filter_map(|(name, folder)| files::make_way(&data.join(name), *folder).err());
     let failed: Vec<_> = failed.map(|error| foreign(chain(&error))).collect();
     put_aside().chain(failed).collect()
 }
 
 /// What was put aside since this was asked last, as nobody could go on with it.
-pub(crate) fn put_aside() -> impl Iterator<Item = Happening> {
+pub(crate) fn put_aside() -> impl Iterator<Item = NewEvent> {
     files::take_notes().into_iter().map(foreign)
 }
 
 /// What the store could not settle. It goes on: what a disk does not take now, it may hold for the guests to start.
-pub(crate) fn unsettled(error: catenoid_guests::StoreError) -> Happening {
-    Happening::by_device("StoreUnsettled", None, chain(&error))
+pub(crate) fn unsettled(error: catenoid_guests::StoreError) -> NewEvent {
+    NewEvent::by_device("StoreUnsettled", None, chain(&error))
 }
 
-fn foreign(message: String) -> Happening {
-    Happening::by_device("ForeignFile", None, message)
+fn foreign(message: String) -> NewEvent {
+    NewEvent::by_device("ForeignFile", None, message)
 }
 
 /// Waits until the kernel announces the partition.
@@ -165,18 +165,18 @@ fn wait_for_partition(label: &'static str) -> Result<PathBuf, Error> {
 
 /// Takes from the factory bundle what the device has not: a first manifest, or blobs that the store has lost.
 #[derive(Debug, Default)]
-pub(crate) struct Restock {
+pub(crate) struct FactoryRestore {
     /// What was lost at the last try and is not in the bundle: it is not looked for again.
     sought: BTreeSet<Digest>,
     /// Why the last try failed.
     refused: Option<String>,
 }
 
-impl Restock {
+impl FactoryRestore {
     /// Looks whether anything is missing and tries to get it. Without any manifest it tries each time.
     pub(crate) fn look(&mut self, intake: &Intake, store: &Store, audit: &Audit) {
         let holds_nothing = intake.watch().borrow().is_none();
-        let lost = intake.lost();
+        let lost = intake.missing_blobs();
         if !holds_nothing && lost.is_subset(&self.sought) {
             return;
         }
@@ -197,7 +197,7 @@ impl Restock {
             Err(error) => Some(chain(&error)),
         };
         if let Some(message) = refused.clone().filter(|_| refused != self.refused) {
-            audit.note(Happening::by_device("FactoryBundleRefused", None, message));
+            audit.note(NewEvent::by_device("FactoryBundleRefused", None, message));
         }
         self.refused = refused;
     }
@@ -262,7 +262,7 @@ fn refill(intake: &Intake, store: &Store) -> Result<BTreeSet<Digest>, BundleErro
     let mut all = BTreeSet::new();
     // Descriptors first: they name the images.
     for _ in 0..2 {
-        let (lost, before) = (intake.lost(), all.len());
+        let (lost, before) = (intake.missing_blobs(), all.len());
         if lost.is_empty() {
             break;
         }
@@ -280,7 +280,7 @@ fn refill(intake: &Intake, store: &Store) -> Result<BTreeSet<Digest>, BundleErro
         if all.len() == before {
             break;
         }
-        intake.found(all.len() - before);
+        intake.recover_blobs(all.len() - before);
     }
     Ok(all)
 }

@@ -11,7 +11,7 @@ use std::{
 
 use catenoid_containers::{Containers, Paths};
 use catenoid_guests::Store;
-use catenoid_kernel::wait::Bell;
+use catenoid_kernel::wait::Notify;
 use catenoid_schema::{
     anchors::Anchors,
     cbor,
@@ -68,13 +68,13 @@ pub struct Held {
 impl Agent {
     /// Starts on what `data` holds.
     pub fn start(data: &Path, anchors: Anchors, serial: Serial) -> Result<Self, Box<dyn Error>> {
-        let audit = Audit::open(&data.join("audit"), "boot", Bell::new()?)?;
+        let audit = Audit::open(&data.join("audit"), "boot", Notify::new()?)?;
         Self::with(audit, data, anchors, serial)
     }
 
     /// Starts after so many unclean boots that the factory's manifest is to stand in.
     pub fn start_with_factory(data: &Path, anchors: Anchors, serial: Serial) -> Result<Self, Box<dyn Error>> {
-        let audit = Audit::open(&data.join("audit"), "boot", Bell::new()?)?;
+        let audit = Audit::open(&data.join("audit"), "boot", Notify::new()?)?;
         Self::at(Level::Factory, audit, data, anchors, serial)
     }
 
@@ -86,18 +86,18 @@ impl Agent {
     fn at(level: Level, audit: Audit, data: &Path, anchors: Anchors, serial: Serial) -> Result<Self, Box<dyn Error>> {
         let audit = Arc::new(audit);
         let store = Store::open(data);
-        store.sift().into_iter().map(storage::unsettled).for_each(|told| audit.note(told));
+        store.sift().into_iter().map(storage::unsettled).for_each(|event| audit.note(event));
         let (copy, generation) = (data.join("copy"), store.generation());
         let intake =
             Intake::open(anchors, serial.clone(), (data, &copy), audit.clone(), generation, Arc::default(), level);
-        store.settle().into_iter().map(storage::unsettled).for_each(|told| audit.note(told));
+        store.settle().into_iter().map(storage::unsettled).for_each(|event| audit.note(event));
         let paths = Paths { run: data.to_owned(), cgroup: data.to_owned() };
-        let containers = Arc::new(Containers::open(paths, Path::new("/nowhere"), Bell::new()?)?);
+        let containers = Arc::new(Containers::open(paths, Path::new("/nowhere"), Notify::new()?)?);
         let (_, snapshot) = watch::channel(Arc::default());
         let text = || "fuzz".to_owned();
         let device = status::Device { serial, boot_id: text(), agent: text(), kernel: text() };
         let started = clock::now();
-        let holds = Arc::new(Holds::open(data, &copy, Bell::new()?));
+        let holds = Arc::new(Holds::open(data, &copy, Notify::new()?));
         let (intake, store) = (intake.into(), store.into());
         Ok(Self(Arc::new(control::Agent { intake, store, containers, holds, audit, snapshot, device, started })))
     }
@@ -150,13 +150,13 @@ impl Agent {
 
     /// The blobs that the accepted manifest needs and the store has lost.
     #[must_use]
-    pub fn lost(&self) -> BTreeSet<Digest> {
-        self.0.intake.lost()
+    pub fn missing_blobs(&self) -> BTreeSet<Digest> {
+        self.0.intake.missing_blobs()
     }
 
     /// Says that `count` of them were found elsewhere.
-    pub fn found(&self, count: usize) {
-        self.0.intake.found(count);
+    pub fn recover_blobs(&self, count: usize) {
+        self.0.intake.recover_blobs(count);
     }
 
     /// Tries to accept a manifest, and audits the refusal.

@@ -1,5 +1,5 @@
 //! What the agent keeps for itself on the data partition (ledger, audit log, room for pushes, boots), and the settings of the
-//! kernel: looked after in each pass. What can be mended is mended; the rest is told as subjects of the status, as long as it
+//! kernel: looked after in each pass. What can be mended is mended; the rest is reported as subjects of the status, as long as it
 //! lasts.
 
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use catenoid_kernel::settings;
 use catenoid_schema::status::{Condition, Facts, Health, Kind, Subject, SubjectStatus, Sync};
 
 use crate::{
-    audit::{Audit, Happening},
+    audit::{Audit, NewEvent},
     hold::Holds,
     intake::{Intake, chain, condition},
 };
@@ -35,7 +35,7 @@ impl Upkeep {
             condition("AuditLogUnwritable", message)
         });
         let audit = audit.into_iter().collect();
-        let boot = self.holds.told().into_iter().collect();
+        let boot = self.holds.boot_condition().into_iter().collect();
         let subjects =
             [("ledger", ledger), ("audit", audit), ("disk", self.disk()), ("kernel", self.kernel()), ("boot", boot)];
         let wrong = subjects.into_iter().filter(|(_, conditions)| !conditions.is_empty());
@@ -48,7 +48,7 @@ impl Upkeep {
         let (set, stays): (Vec<_>, Vec<_>) = differed.iter().partition(|differed| differed.set.is_ok());
         for differed in set {
             let subject = Some(Subject::new(Kind::State, "kernel"));
-            self.audit.note(Happening::by_device("KernelSettingHealed", subject, differed.to_string()));
+            self.audit.note(NewEvent::by_device("KernelSettingHealed", subject, differed.to_string()));
         }
         stays.into_iter().map(|differed| condition("KernelSettingDiffers", differed.to_string())).collect()
     }
@@ -56,8 +56,8 @@ impl Upkeep {
     fn disk(&self) -> Vec<Condition> {
         let full = self.store.room().map(|room| {
             let left = format!("{} and {} files are left on the data partition", room.bytes, room.files);
-            let told = format!("{left}: nothing can be pushed; a manifest that needs less makes room");
-            room.is_full.then(|| condition("DiskFull", told))
+            let message = format!("{left}: nothing can be pushed; a manifest that needs less makes room");
+            room.is_full.then(|| condition("DiskFull", message))
         });
         let missed = self.store.missed().map(|missed| missed.map(|error| condition("DiskUnreadable", chain(&error))));
         // What keeps one look from an answer mostly keeps the other as well.

@@ -1,8 +1,8 @@
 //! What wakes the pass. An event only wakes; the pass looks.
 //!
-//! | source | what it tells of |
+//! | source | what it reports |
 //! |---|---|
-//! | the bell | a new manifest, an image that was read, a container that works or does not |
+//! | [`Notify`] | a new manifest, an image that was read, a container that works or does not |
 //! | a timer that is cancelled | the wall clock was set |
 //! | `ledger/` (inotify) | the ledger was written to |
 //! | the rooms' signals | whatever each room declares |
@@ -14,7 +14,7 @@
 //! | limits, containers | control groups (inotify): a group, a limit or a freezer was changed by hand, or emptied; `exits/`: PID 1 wrote down an end |
 //! | zones | rtnetlink, nftables: a link, address, route, rule or forwarding changed in the root namespace, or in a core container's |
 //!
-//! What no event tells of is found by the timer: what is changed inside of a service container's network namespace (no
+//! What no event reports of is found by the timer: what is changed inside of a service container's network namespace (no
 //! process of its own may), and what is written below `/proc/sys/net`, but for forwarding.
 
 use std::{
@@ -29,7 +29,7 @@ use std::{
 use catenoid_core::{Readiness, Signals, Source};
 use catenoid_kernel::{
     changes::{Changes, Watch},
-    wait::{Bell, ClockSet, For, wait},
+    wait::{ClockSet, For, Notify, wait},
 };
 
 use crate::paths::DATA;
@@ -44,25 +44,25 @@ const PACE_INSIDE: Duration = Duration::from_millis(500);
 
 /// Everything that wakes.
 pub(crate) struct Wake {
-    bell: Bell,
+    notify: Notify,
     files: Changes,
     watched: BTreeMap<PathBuf, Watch>,
     clock: ClockSet,
     /// Of the rooms; what containers can shake comes last.
     sources: Vec<Arc<dyn Source>>,
-    /// What could not be listened to, as it was told last.
+    /// What could not be listened to, as it was reported last.
     unheard: Vec<String>,
 }
 
 impl Wake {
-    /// Listens from now on; `bell` is what others wake the pass by.
+    /// Listens from now on; `notify` is what others wake the pass by.
     ///
     /// # Errors
     /// If a source cannot be opened.
-    pub(crate) fn listen(bell: Bell) -> io::Result<Self> {
+    pub(crate) fn listen(notify: Notify) -> io::Result<Self> {
         let (files, clock) = (Changes::new()?, ClockSet::listen()?);
         let (watched, sources, unheard) = (BTreeMap::new(), Vec::new(), Vec::new());
-        let mut wake = Self { bell, files, watched, clock, sources, unheard };
+        let mut wake = Self { notify, files, watched, clock, sources, unheard };
         // The ledger's folder is watched whatever becomes of the rooms.
         wake.hear(Signals::default());
         Ok(wake)
@@ -108,7 +108,7 @@ impl Wake {
     pub(crate) fn next(&self, until: Option<Instant>) -> io::Result<()> {
         let begun = Instant::now();
         let latest = begun + LOOK_ANYWAY;
-        let own = [self.bell.as_fd(), self.files.as_fd(), self.clock.as_fd()].map(|fd| (fd, For::Input));
+        let own = [self.notify.as_fd(), self.files.as_fd(), self.clock.as_fd()].map(|fd| (fd, For::Input));
         let of_rooms = self.sources.iter().map(|source| (source.as_fd(), condition(source.readiness())));
         let all: Vec<_> = own.into_iter().chain(of_rooms).collect();
         let woke = wait(&all, until.map_or(latest, |until| until.min(latest)))?;
@@ -119,7 +119,7 @@ impl Wake {
         if woke.iter().position(|woke| *woke).is_some_and(|first| first >= calm) {
             wait(&all[..calm], begun + PACE_INSIDE)?;
         }
-        self.bell.hush();
+        self.notify.clear();
         self.files.drain()?;
         self.clock.drain();
         self.sources.iter().try_for_each(|source| source.drain())
@@ -145,7 +145,7 @@ mod tests {
         let [a, b, aside] = ["a", "b", "aside"].map(|name| folder.path().join(name));
         fs::create_dir(&a).unwrap();
         fs::create_dir(&b).unwrap();
-        let mut wake = Wake::listen(Bell::new().unwrap()).unwrap();
+        let mut wake = Wake::listen(Notify::new().unwrap()).unwrap();
         let watches = |wake: &Wake| {
             let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", wake.files.as_fd().as_raw_fd())).unwrap();
             text.lines().filter(|line| line.starts_with("inotify")).count()

@@ -37,7 +37,7 @@ const FILES: [&str; 11] = [
 ];
 /// Signed anchors, which no tool makes yet: of the first version, whose form they still have.
 const BY_HAND: &str = "anchors.cose";
-/// Events that tell of something that was lost or is not believed any more.
+/// Events that report something that was lost or is not believed any more.
 const LOSSES: [&str; 8] = [
     "AuditLogUnreadable",
     "FactoryBundleRefused",
@@ -117,7 +117,7 @@ impl Stored {
     }
 }
 
-/// No event of `agent` tells of a loss.
+/// No event of `agent` reports a loss.
 fn assert_nothing_is_lost(agent: &Agent) {
     let events = agent.events();
     let lost: Vec<_> = events.iter().filter(|event| LOSSES.contains(&event.kind.as_str())).collect();
@@ -145,9 +145,9 @@ fn every_stored_version_is_read() {
         let agent = Agent::start(data.path(), stored.anchors.clone(), stored.serial()).unwrap();
         assert_eq!(agent.accepted(), Some(accepted.digest));
         let numbers: Vec<_> = agent.events().iter().map(|event| event.number).collect();
-        let told = stored.bytes("audit.jsonl").split_inclusive(|byte| *byte == b'\n').count() as u64;
-        assert_eq!(numbers, (1..=told).collect::<Vec<_>>(), "all that was told is known, and nothing is new");
-        assert!(told >= stored.status.last_event);
+        let recorded = stored.bytes("audit.jsonl").split_inclusive(|byte| *byte == b'\n').count() as u64;
+        assert_eq!(numbers, (1..=recorded).collect::<Vec<_>>(), "all that was told is known, and nothing is new");
+        assert!(recorded >= stored.status.last_event);
         assert_nothing_is_lost(&agent);
         drop(agent);
 

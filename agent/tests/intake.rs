@@ -57,7 +57,7 @@ fn what_could_not_be_read_once_is_read_again() {
     agent.begin_pass();
     assert_eq!((agent.accepted(), agent.known_guests()), (accepted, 0));
     let broken = agent.events().iter().filter(|event| event.kind == "GuestBroken").count();
-    assert_eq!(broken, known, "each is told once, however often it is tried: {:#?}", agent.events());
+    assert_eq!(broken, known, "each is reported once, however often it is tried: {:#?}", agent.events());
 
     fs::remove_file(&blobs).unwrap();
     fs::rename(&away, &blobs).unwrap();

@@ -124,7 +124,7 @@ pub(crate) enum Command {
     Why {
         /// `container/web`, or `web` where only one kind has that name.
         #[arg(value_name = "SUBJECT", value_parser = subject)]
-        subject: Wanted,
+        subject: TypedSubject,
         #[command(flatten)]
         output: Output,
     },
@@ -183,7 +183,7 @@ pub(crate) enum GuestsCommand {
 
 /// A subject as somebody typed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Wanted {
+pub(crate) enum TypedSubject {
     /// `container/web`.
     Exact(Subject),
     /// `web`.
@@ -196,14 +196,14 @@ pub(crate) enum Wanted {
 struct NotASubject;
 
 /// The alphabet keeps what was typed one path segment of the request.
-fn subject(text: &str) -> Result<Wanted, NotASubject> {
+fn subject(text: &str) -> Result<TypedSubject, NotASubject> {
     let part = |text: &str| {
         let fits = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:@-".contains(&b));
         fits && text.bytes().any(|b| b != b'.')
     };
     match text.split_once('/') {
-        Some((kind, name)) if part(kind) && part(name) => Ok(Wanted::Exact(Subject::named(kind, name))),
-        None if part(text) => Ok(Wanted::Name(text.to_owned())),
+        Some((kind, name)) if part(kind) && part(name) => Ok(TypedSubject::Exact(Subject::named(kind, name))),
+        None if part(text) => Ok(TypedSubject::Name(text.to_owned())),
         _ => Err(NotASubject),
     }
 }
@@ -222,8 +222,8 @@ mod tests {
 
     #[test]
     fn subject_is_one_or_two_plain_words() {
-        assert_eq!(subject("container/web").ok(), Some(Wanted::Exact(Subject::new(Kind::Container, "web"))));
-        assert_eq!(subject("web").ok(), Some(Wanted::Name("web".to_owned())));
+        assert_eq!(subject("container/web").ok(), Some(TypedSubject::Exact(Subject::new(Kind::Container, "web"))));
+        assert_eq!(subject("web").ok(), Some(TypedSubject::Name("web".to_owned())));
         for bad in ["", "/", "a/", "/a", "a/b/c", "..", "a/..", "a?b", "a#b", "a%2fb", "ä", "a b"] {
             assert!(subject(bad).is_err(), "`{bad}` was taken");
         }

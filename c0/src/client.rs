@@ -105,14 +105,14 @@ impl ClientError {
 
 /// An answer, and the device's time when it was given.
 #[derive(Debug, Clone)]
-pub(crate) struct Answer<T> {
+pub(crate) struct Dated<T> {
     pub(crate) value: T,
     pub(crate) at: Timestamp,
 }
 
 /// How much of a blob the device holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Held {
+pub(crate) enum BlobProgress {
     /// The first bytes, which may be none.
     Part { bytes: u64 },
     /// All of it, verified.
@@ -138,32 +138,32 @@ impl Client {
         Ok(Self { http, socket: socket.to_owned() })
     }
 
-    pub(crate) async fn status(&self) -> Result<Answer<Status>, ClientError> {
+    pub(crate) async fn status(&self) -> Result<Dated<Status>, ClientError> {
         self.get("/v1/status").await
     }
 
-    pub(crate) async fn plan(&self) -> Result<Answer<PlanAnswer>, ClientError> {
+    pub(crate) async fn plan(&self) -> Result<Dated<PlanAnswer>, ClientError> {
         self.get("/v1/plan").await
     }
 
-    pub(crate) async fn why(&self, subject: &Subject) -> Result<Answer<Why>, ClientError> {
+    pub(crate) async fn why(&self, subject: &Subject) -> Result<Dated<Why>, ClientError> {
         self.get(&format!("/v1/why/{subject}")).await
     }
 
-    pub(crate) async fn output(&self, container: &Name) -> Result<Answer<ContainerOutput>, ClientError> {
+    pub(crate) async fn output(&self, container: &Name) -> Result<Dated<ContainerOutput>, ClientError> {
         self.get(&format!("/v1/output/{container}")).await
     }
 
-    pub(crate) async fn blobs(&self) -> Result<Answer<Blobs>, ClientError> {
+    pub(crate) async fn blobs(&self) -> Result<Dated<Blobs>, ClientError> {
         self.get("/v1/blobs").await
     }
 
-    pub(crate) async fn version(&self) -> Result<Answer<VersionAnswer>, ClientError> {
+    pub(crate) async fn version(&self) -> Result<Dated<VersionAnswer>, ClientError> {
         self.get("/v1/version").await
     }
 
     /// Hands a signed manifest over, or only asks what would follow from it.
-    pub(crate) async fn manifest(&self, envelope: Vec<u8>, intent: Intent) -> Result<Answer<Accepted>, ClientError> {
+    pub(crate) async fn manifest(&self, envelope: Vec<u8>, intent: Intent) -> Result<Dated<Accepted>, ClientError> {
         let path = match intent {
             Intent::Apply => "/v1/manifest",
             Intent::Ask => "/v1/manifest?dry-run=true",
@@ -173,25 +173,25 @@ impl Client {
         self.json(call, request).await
     }
 
-    pub(crate) async fn resume(&self) -> Result<Answer<Resumed>, ClientError> {
+    pub(crate) async fn resume(&self) -> Result<Dated<Resumed>, ClientError> {
         let path = "/v1/resume";
         self.json(Call::new(&Method::PUT, path), self.request(Method::PUT, path).timeout(CALL_LIMIT)).await
     }
 
     /// Asks how much of a blob the device holds.
-    pub(crate) async fn held(&self, digest: &Digest) -> Result<Held, ClientError> {
+    pub(crate) async fn held(&self, digest: &Digest) -> Result<BlobProgress, ClientError> {
         let path = format!("/v1/blobs/{digest}");
         let call = Call::new(&Method::HEAD, &path);
         let response = self.send(&call, self.request(Method::HEAD, &path).timeout(CALL_LIMIT)).await?;
         match response.status() {
-            StatusCode::NOT_FOUND => Ok(Held::Part { bytes: 0 }),
+            StatusCode::NOT_FOUND => Ok(BlobProgress::Part { bytes: 0 }),
             status if !status.is_success() => Err(refusal(&call, response).await),
-            _ if response.headers().get("upload-complete").is_some_and(|value| value == "?1") => Ok(Held::All),
+            _ if response.headers().get("upload-complete").is_some_and(|value| value == "?1") => Ok(BlobProgress::All),
             _ => {
                 let offset = response.headers().get("upload-offset").and_then(|value| value.to_str().ok());
                 let offset = offset.and_then(|text| text.parse().ok());
                 let bytes = offset.ok_or(ClientError::Header { call: call.0, header: "Upload-Offset" })?;
-                Ok(Held::Part { bytes })
+                Ok(BlobProgress::Part { bytes })
             }
         }
     }
@@ -249,7 +249,7 @@ impl Client {
         }
     }
 
-    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<Answer<T>, ClientError> {
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<Dated<T>, ClientError> {
         self.json(Call::new(&Method::GET, path), self.request(Method::GET, path)).await
     }
 
@@ -258,7 +258,7 @@ impl Client {
         self.http.request(method, format!("http://catenoid{path}"))
     }
 
-    async fn json<T: DeserializeOwned>(&self, call: Call, request: RequestBuilder) -> Result<Answer<T>, ClientError> {
+    async fn json<T: DeserializeOwned>(&self, call: Call, request: RequestBuilder) -> Result<Dated<T>, ClientError> {
         let response = self.send(&call, request.timeout(CALL_LIMIT)).await?;
         if !response.status().is_success() {
             return Err(refusal(&call, response).await);
@@ -267,7 +267,7 @@ impl Client {
         let bytes = body(&call, response, ANSWER_LIMIT).await?;
         let value =
             serde_json::from_slice(&bytes).map_err(|source| ClientError::Understand { call: call.0, source })?;
-        Ok(Answer { value, at })
+        Ok(Dated { value, at })
     }
 
     async fn send(&self, call: &Call, request: RequestBuilder) -> Result<Response, ClientError> {

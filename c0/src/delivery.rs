@@ -19,7 +19,7 @@ use catenoid_schema::{
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{
-    client::{Client, ClientError, Held},
+    client::{BlobProgress, Client, ClientError},
     push::{Parcel, PushError},
 };
 
@@ -188,5 +188,5 @@ pub(crate) async fn missing(
 
 async fn is_held(client: &Client, digest: &Digest) -> Result<bool, DeliveryError> {
     let held = client.held(digest).await.map_err(|source| DeliveryError::Ask { source })?;
-    Ok(held == Held::All)
+    Ok(held == BlobProgress::All)
 }

@@ -52,7 +52,7 @@ fn is_ready(subject: &SubjectStatus) -> bool {
     subject.sync == Sync::Synced && matches!(subject.health, Health::Healthy | Health::Suspended)
 }
 
-/// Whether the pass that `now` tells of began after `since`. What an earlier one saw may be what was mended since.
+/// Whether the pass that `now` reports began after `since`. What an earlier one saw may be what was mended since.
 pub(crate) fn has_looked(since: &Heartbeat, now: &Heartbeat) -> bool {
     (now.agent_started, now.passes) > (since.agent_started, since.passes)
 }
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn progress_is_told_apart() {
+    fn kinds_of_progress_are_distinguished() {
         let author = json!("manifestAuthor");
         let good = container("Synced", "Healthy", Value::Null, 2);
         let (fresh, stale) = (NOW - 5, NOW - HEARTBEAT_LIMIT - 1);

@@ -19,7 +19,7 @@ use tokio::{
 use tokio_util::io::ReaderStream;
 
 use crate::{
-    client::{Client, ClientError, Held},
+    client::{BlobProgress, Client, ClientError},
     progress::Progress,
     show::clean,
     terminal::note,
@@ -102,7 +102,7 @@ fn name(path: &Path) -> String {
 /// Makes sure that the device holds the file. Can be repeated; what the device holds already is not sent again.
 pub(crate) async fn push(client: &Client, parcel: &Parcel) -> Result<(), PushError> {
     let error = |source| PushError::Push { path: parcel.path.clone(), source };
-    let Held::Part { bytes: mut offset } = client.held(&parcel.digest).await.map_err(error)? else {
+    let BlobProgress::Part { bytes: mut offset } = client.held(&parcel.digest).await.map_err(error)? else {
         note(&format!("held   {}: the device has it already", clean(&parcel.name())));
         return Ok(());
     };
@@ -119,7 +119,7 @@ pub(crate) async fn push(client: &Client, parcel: &Parcel) -> Result<(), PushErr
             Err(failure) => return Err(failure),
         };
         client.await_return().await.map_err(error)?;
-        let Held::Part { bytes: held } = client.held(&parcel.digest).await.map_err(error)? else { break };
+        let BlobProgress::Part { bytes: held } = client.held(&parcel.digest).await.map_err(error)? else { break };
         breaks += 1;
         idle_breaks = if held > offset { 0 } else { idle_breaks + 1 };
         if idle_breaks == IDLE_BREAKS_LIMIT || breaks == BREAKS_LIMIT {

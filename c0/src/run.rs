@@ -11,8 +11,8 @@ use clap::CommandFactory as _;
 use serde::Serialize;
 
 use crate::{
-    arguments::{Arguments, Command, Format, GuestsCommand, Wanted},
-    client::{Answer, Client, ClientError, Extent, Intent, Message},
+    arguments::{Arguments, Command, Format, GuestsCommand, TypedSubject},
+    client::{Client, ClientError, Dated, Extent, Intent, Message},
     delivery,
     failure::{Exit, Failure},
     follow::{self, Follower, News},
@@ -96,7 +96,7 @@ async fn apply(
     if let Some(directory) = guests {
         deliver(client, &envelope, directory, intent).await?;
     }
-    // Asked before, so that the plan tells what is new from what changes.
+    // Asked before, so that the plan shows what is new from what changes.
     let before = client.status().await?.value;
     let present = Present::from(&before);
     let accepted = client.manifest(envelope, intent).await?.value;
@@ -149,13 +149,13 @@ async fn plan(client: &Client, format: Format) -> Result<Exit, Failure> {
     answer(format, &plan, || show::plan(&plan.plan, &present))
 }
 
-/// What is on the device, asked only where a plan has steps to be told apart by it.
+/// What is on the device, asked only where a plan has steps to be distinguished by it.
 async fn present(client: &Client, plan: &[PlannedStep]) -> Result<Present, ClientError> {
     if plan.is_empty() { Ok(Present::default()) } else { Ok(Present::from(&client.status().await?.value)) }
 }
 
 async fn status(client: &Client, format: Format) -> Result<Exit, Failure> {
-    let Answer { value: status, at } = client.status().await?;
+    let Dated { value: status, at } = client.status().await?;
     answer(format, &status, || show::status(&status, at, None))?;
     Ok(match verdict(&status, at) {
         Verdict::Stalled | Verdict::Degraded => Exit::Degraded,
@@ -217,16 +217,16 @@ async fn follow_events(client: &Client, since: u64, format: Format) -> Result<Ex
     }
 }
 
-async fn why(client: &Client, wanted: Wanted, format: Format) -> Result<Exit, Failure> {
+async fn why(client: &Client, wanted: TypedSubject, format: Format) -> Result<Exit, Failure> {
     let subject = match wanted {
-        Wanted::Exact(subject) => subject,
-        Wanted::Name(name) => {
+        TypedSubject::Exact(subject) => subject,
+        TypedSubject::Name(name) => {
             let status = client.status().await?.value;
             let subjects = status.subjects.into_iter().map(|s| s.subject).filter(|s| s.name() == name);
             only(name.clone(), subjects.collect())?
         }
     };
-    let Answer { value: why, at } = client.why(&subject).await?;
+    let Dated { value: why, at } = client.why(&subject).await?;
     let present = present(client, &why.plan).await?;
     answer(format, &why, || show::why(&why, at, &present))
 }
@@ -258,7 +258,7 @@ struct Versions {
 async fn version(client: &Client, format: Format) -> Result<Exit, Failure> {
     let agent = client.version().await;
     let (name, api, features) = match &agent {
-        Ok(Answer { value, .. }) => (Some(value.agent.clone()), Some(value.api.clone()), value.features.clone()),
+        Ok(Dated { value, .. }) => (Some(value.agent.clone()), Some(value.api.clone()), value.features.clone()),
         Err(_) => (None, None, Vec::new()),
     };
     let versions = Versions { catenoid: env!("CARGO_PKG_VERSION"), agent: name, api, features };

@@ -2,7 +2,7 @@
 //! migration to a file, and a copy of the disk of the same moment.
 //!
 //! What such devices have in common is more than what factory-new ones have: the host keys of c0's sshd, the kernel's random
-//! state and its boot id, the monotonic clock. The clock of the wall is set to the host's, which the agent tells of as
+//! state and its boot id, the monotonic clock. The clock of the wall is set to the host's, which the agent reports as
 //! `ClockSet` when it is more than two seconds.
 
 use std::fs::{self, File};
@@ -18,9 +18,9 @@ use crate::vm::{MEMORY, Vm};
 /// What the saved machine was made of: see [`crate::vm::Builder::identity`]. The last file that is written, and removed where
 /// a restored machine does not answer.
 const MADE_OF: &str = "made-of";
-/// A clock that is behind by less, in whole seconds, stays: two more than what the agent does not tell of (agent/src/run.rs), as
+/// A clock that is behind by less, in whole seconds, stays: two more than what the agent does not report (agent/src/run.rs), as
 /// both sides cut their seconds off.
-const TOLD: u64 = 4;
+const CLOCK_TOLERANCE: u64 = 4;
 
 /// What devices go on from.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ fn set_clock(vm: &mut Vm) -> Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the host's clock is before 1970")?.as_secs();
     let set = vm.root(&format!(
         r#"told() {{ grep -c '"kind":"ClockSet"' /data/audit/audit.jsonl; }}
-           [ $(({now} - $(date +%s))) -lt {TOLD} ] && exit 0
+           [ $(({now} - $(date +%s))) -lt {CLOCK_TOLERANCE} ] && exit 0
            before=$(told); date -s @{now} || exit
            until [ $(told) -gt $before ]; do usleep 20000; done"#
     ))?;

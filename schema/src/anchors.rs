@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_certificate_of_any_length_is_read_back() {
-        let limits = cbor::Limits { bytes: 1 << 20, depth: 2, items: 2 };
+        let limits = cbor::InputLimits { bytes: 1 << 20, depth: 2, items: 2 };
         for length in [0, 1, 4095, 4096, 4097, 70_000] {
             let certificate = CertificateDer::new(vec![7; length]);
             let read: CertificateDer = cbor::decode(&cbor::encode(&certificate).unwrap(), limits).unwrap();

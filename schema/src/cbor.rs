@@ -12,7 +12,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 /// What an input may be at most; checked before anything is decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct InputLimits {
     /// Bytes in all.
     pub bytes: usize,
     /// Nesting of arrays, maps and tags.
@@ -24,7 +24,7 @@ pub struct Limits {
 /// Why bytes are not a document.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// Over [`Limits::bytes`].
+    /// Over [`InputLimits::bytes`].
     #[error("{bytes} bytes are more than the limit of {limit}")]
     TooLarge {
         /// What was given.
@@ -32,7 +32,7 @@ pub enum Error {
         /// The limit.
         limit: usize,
     },
-    /// Over [`Limits::depth`].
+    /// Over [`InputLimits::depth`].
     #[error("nested deeper than {limit} levels at byte {at}")]
     TooDeep {
         /// The limit.
@@ -40,7 +40,7 @@ pub enum Error {
         /// Offset of the item.
         at: usize,
     },
-    /// Over [`Limits::items`].
+    /// Over [`InputLimits::items`].
     #[error("more than {limit} items at byte {at}")]
     TooMany {
         /// The limit.
@@ -141,7 +141,7 @@ pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
 /// # Errors
 /// As [`check`]; [`Error::Type`] for a wrong, unknown or missing field; [`Error::NotCanonical`] if `T` would be written
 /// otherwise.
-pub fn decode<T: Serialize + DeserializeOwned>(bytes: &[u8], limits: Limits) -> Result<T, Error> {
+pub fn decode<T: Serialize + DeserializeOwned>(bytes: &[u8], limits: InputLimits) -> Result<T, Error> {
     check(bytes, limits, Profile::Document)?;
     let type_name = short_name::<T>();
     let value: T = ciborium::de::from_reader_with_recursion_limit(bytes, limits.depth + 2)
@@ -153,7 +153,7 @@ pub fn decode<T: Serialize + DeserializeOwned>(bytes: &[u8], limits: Limits) -> 
 ///
 /// # Errors
 /// The first rule that is broken, with its offset.
-pub fn check(bytes: &[u8], limits: Limits, profile: Profile) -> Result<(), Error> {
+pub fn check(bytes: &[u8], limits: InputLimits, profile: Profile) -> Result<(), Error> {
     if bytes.len() > limits.bytes {
         return Err(Error::TooLarge { bytes: bytes.len(), limit: limits.bytes });
     }
@@ -226,7 +226,7 @@ struct Walker<'a> {
     bytes: &'a [u8],
     at: usize,
     items: usize,
-    limits: Limits,
+    limits: InputLimits,
     profile: Profile,
 }
 
@@ -327,7 +327,7 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
-    const LIMITS: Limits = Limits { bytes: 1000, depth: 4, items: 50 };
+    const LIMITS: InputLimits = InputLimits { bytes: 1000, depth: 4, items: 50 };
 
     fn checked(text: &str) -> Result<(), Error> {
         check(&hex::decode(text).unwrap(), LIMITS, Profile::Document)
@@ -390,7 +390,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_we_write_passes_our_check_and_reads_back(map in prop::collection::btree_map(".{0,9}", any::<(u64, Vec<u8>, Option<bool>)>(), 0..9)) {
-            let limits = Limits { bytes: 1 << 20, depth: 9, items: 9999 };
+            let limits = InputLimits { bytes: 1 << 20, depth: 9, items: 9999 };
             let bytes = encode(&map).unwrap();
             prop_assert_eq!(check(&bytes, limits, Profile::Document), Ok(()));
             prop_assert_eq!(decode::<BTreeMap<String, (u64, Vec<u8>, Option<bool>)>>(&bytes, limits).unwrap(), map);

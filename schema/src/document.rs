@@ -77,28 +77,28 @@ pub trait Document: Serialize + DeserializeOwned {
     /// document can never serve another.
     const CONTENT_TYPE: &'static str;
     /// What a payload may be at most.
-    const LIMITS: cbor::Limits;
+    const LIMITS: cbor::InputLimits;
 }
 
 impl Document for Manifest {
     const ROLE: Role = Role::Operator;
     const CONTENT_TYPE: &'static str = "application/vnd.catenoid.manifest.v1+cbor";
     /// 500 containers with all their fields take about 400 KiB.
-    const LIMITS: cbor::Limits = cbor::Limits { bytes: 1024 * 1024, depth: 12, items: 200_000 };
+    const LIMITS: cbor::InputLimits = cbor::InputLimits { bytes: 1024 * 1024, depth: 12, items: 200_000 };
 }
 
 impl Document for Guest {
     const ROLE: Role = Role::Software;
     const CONTENT_TYPE: &'static str = "application/vnd.catenoid.guest.v1+cbor";
     /// A descriptor is about 1 KiB; most of the room is for environment and command.
-    const LIMITS: cbor::Limits = cbor::Limits { bytes: 64 * 1024, depth: 8, items: 4_000 };
+    const LIMITS: cbor::InputLimits = cbor::InputLimits { bytes: 64 * 1024, depth: 8, items: 4_000 };
 }
 
 impl Document for Anchors {
     const ROLE: Role = Role::Root;
     const CONTENT_TYPE: &'static str = "application/vnd.catenoid.anchors.v1+cbor";
     /// A certificate is about 1 KiB: room for some hundred.
-    const LIMITS: cbor::Limits = cbor::Limits { bytes: 256 * 1024, depth: 8, items: 2_000 };
+    const LIMITS: cbor::InputLimits = cbor::InputLimits { bytes: 256 * 1024, depth: 8, items: 2_000 };
 }
 
 /// Reads a document from its deterministic bytes. What it requires of its reader is looked at before any other field: those

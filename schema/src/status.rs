@@ -221,7 +221,7 @@ pub enum Sync {
     Unknown,
 }
 
-/// Does it work? From the best to the worst: where several tell of one subject, the worst of them counts. What somebody has to look at
+/// Does it work? From the best to the worst: where several report one subject, the worst of them counts. What somebody has to look at
 /// is never hidden behind what is only not there yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum Health {

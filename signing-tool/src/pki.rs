@@ -441,7 +441,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tool_anchors_out_of_their_time_are_told_of() {
+    fn tool_anchors_out_of_their_time_are_reported() {
         let folder = tempfile::tempdir().unwrap();
         let at = |years: u32| Timestamp::from_seconds(i64::from(years) * 365 * 24 * 3600).unwrap();
         let made_at = |years: u32| std::time::UNIX_EPOCH + YEAR * years;

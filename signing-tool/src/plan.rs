@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use catenoid_envelope::{DeviceFacts, Held, Refusal, Unverified, Verdict, judge};
-use catenoid_house::{Observed, Paths, Wanted, forecast};
+use catenoid_envelope::{AcceptedFacts, DeviceFacts, Refusal, Unverified, Verdict, judge};
+use catenoid_house::{DesiredState, Observed, Paths, forecast};
 use catenoid_schema::{
     anchors::Anchors,
     cbor,
@@ -129,7 +129,7 @@ pub(crate) fn plan(input: &Input<'_>, anchors: Option<&Anchors>, now: Timestamp)
     let digest = Digest::of(&bytes);
     let serial = status.device.serial.clone();
     // A status does not tell the epoch; the device itself has the last word on it.
-    let held = |state: &catenoid_schema::status::ManifestState| Held {
+    let held = |state: &catenoid_schema::status::ManifestState| AcceptedFacts {
         sequence: state.sequence,
         epoch: 0,
         digest: state.digest,
@@ -158,7 +158,7 @@ pub(crate) fn plan(input: &Input<'_>, anchors: Option<&Anchors>, now: Timestamp)
         }
         guests.insert(name.clone(), (descriptor.digest, guest));
     }
-    let wanted = Wanted::new(&manifest, &guests, &Paths::default());
+    let wanted = DesiredState::new(&manifest, &guests, &Paths::default());
     let plan = forecast(&wanted, &observed);
     let (manifest, sequence) = (manifest.metadata.name.clone(), manifest.metadata.sequence);
     Ok(Forecast { device: serial, as_of, manifest, sequence, digest, push, plan })

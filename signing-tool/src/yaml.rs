@@ -33,13 +33,13 @@ pub(crate) struct Source {
 
 /// Where something is: lines and columns are counted from 1, columns and length in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place {
+pub(crate) struct SourceSpan {
     pub(crate) line: usize,
     pub(crate) column: usize,
     pub(crate) length: usize,
 }
 
-impl Place {
+impl SourceSpan {
     const START: Self = Self { line: 1, column: 1, length: 1 };
 
     fn of(span: Span) -> Self {
@@ -51,7 +51,7 @@ impl Place {
 /// Something wrong at a place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Finding {
-    pub(crate) place: Place,
+    pub(crate) place: SourceSpan,
     pub(crate) message: String,
     pub(crate) hint: Option<String>,
 }
@@ -112,7 +112,7 @@ impl Source {
                 .zip(1..)
                 .find_map(|(c, column)| Some((column, AMBIGUOUS_BREAKS.into_iter().find(|(found, _)| *found == c)?)))?;
             Some(Finding {
-                place: Place { line, column, length: 1 },
+                place: SourceSpan { line, column, length: 1 },
                 message: "an invisible character stands here that only some readers of YAML take for a line break"
                     .to_owned(),
                 hint: Some(format!("remove it, or write `{escape}` between double quotes")),
@@ -129,7 +129,7 @@ impl Source {
         for event in Parser::new_from_str(&self.text) {
             let (event, span) = event.ok()?;
             let finding = |message: String, hint: &str| {
-                Some(Finding { place: Place::of(span), message, hint: Some(hint.to_owned()) })
+                Some(Finding { place: SourceSpan::of(span), message, hint: Some(hint.to_owned()) })
             };
             match &event {
                 Event::DocumentStart(_, Some(_)) => {
@@ -174,10 +174,10 @@ impl Source {
         let located = error.without_snippet().location();
         let place = located.and_then(|location| {
             let (line, column) = (usize::try_from(location.line()).ok()?, usize::try_from(location.column()).ok()?);
-            Some(Place { line, column, length: usize::try_from(location.span().len()).unwrap_or(1).max(1) })
+            Some(SourceSpan { line, column, length: usize::try_from(location.span().len()).unwrap_or(1).max(1) })
         });
         let (message, hint) = explain(error.without_snippet());
-        let place = place.unwrap_or(Place::START);
+        let place = place.unwrap_or(SourceSpan::START);
         // The reader knows the key of an unknown word.
         let word = match error.without_snippet() {
             serde_saphyr::Error::SerdeUnknownVariant { variant, .. } => self.word_behind(place, variant),
@@ -187,20 +187,20 @@ impl Source {
     }
 
     /// The first place from `place` on where `word` stands.
-    fn word_behind(&self, place: Place, word: &str) -> Option<Place> {
+    fn word_behind(&self, place: SourceSpan, word: &str) -> Option<SourceSpan> {
         let events = Parser::new_from_str(&self.text).map_while(Result::ok);
         let mut words = events.filter(|(event, _)| matches!(event, Event::Scalar(text, ..) if text == word));
-        words.find_map(|(_, span)| Some(Place::of(span)).filter(|found| *found >= place))
+        words.find_map(|(_, span)| Some(SourceSpan::of(span)).filter(|found| *found >= place))
     }
 
     /// Where each key and element of the document is, by its path (`containers.web.zones.0`). A key's place is its
     /// value, where that is one scalar, else the key itself.
-    pub(crate) fn places(&self) -> BTreeMap<String, Place> {
+    pub(crate) fn places(&self) -> BTreeMap<String, SourceSpan> {
         places(&self.text)
     }
 
     /// The place of `path` or of the closest thing above it.
-    pub(crate) fn place_of(&self, places: &BTreeMap<String, Place>, path: &str) -> Place {
+    pub(crate) fn place_of(&self, places: &BTreeMap<String, SourceSpan>, path: &str) -> SourceSpan {
         let mut path = path;
         loop {
             if let Some(place) = places.get(path) {
@@ -208,7 +208,7 @@ impl Source {
             }
             match path.rsplit_once('.') {
                 Some((above, _)) => path = above,
-                None => return Place::START,
+                None => return SourceSpan::START,
             }
         }
     }
@@ -232,7 +232,7 @@ impl Source {
     }
 
     fn render_as(&self, word: &str, finding: &Finding) -> String {
-        let Place { line, column, length } = finding.place;
+        let SourceSpan { line, column, length } = finding.place;
         let text = self.text.lines().nth(line - 1).unwrap_or_default();
         let number = line.to_string();
         let margin = " ".repeat(number.len());
@@ -410,12 +410,12 @@ fn plain(error: &serde_saphyr::Error) -> String {
     text[..end].trim_start_matches("error: ").to_owned()
 }
 
-fn places(text: &str) -> BTreeMap<String, Place> {
+fn places(text: &str) -> BTreeMap<String, SourceSpan> {
     let mut found = BTreeMap::new();
     let mut open: Vec<Level> = Vec::new();
     for event in Parser::new_from_str(text) {
         let Ok((event, span)) = event else { break };
-        let place = Place::of(span);
+        let place = SourceSpan::of(span);
         match event {
             Event::Scalar(value, ..) => {
                 if let Some(Level::Map { key, .. }) = open.last_mut()

@@ -158,7 +158,7 @@ struct NoManifest {
 impl Document for NoManifest {
     const ROLE: Role = Manifest::ROLE;
     const CONTENT_TYPE: &'static str = Manifest::CONTENT_TYPE;
-    const LIMITS: cbor::Limits = Manifest::LIMITS;
+    const LIMITS: cbor::InputLimits = Manifest::LIMITS;
 }
 
 /// A desk, and the manifest and the guest that were signed there.

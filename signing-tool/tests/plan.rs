@@ -5,7 +5,7 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use catenoid_house::{Observed, Paths, Wanted, imagine};
+use catenoid_house::{DesiredState, Observed, Paths, imagine};
 use catenoid_schema::{cbor, digest::Digest, document::Document, guest::Guest, manifest::Manifest, name::Name};
 use common::{Desk, manifest, run, seen, succeed};
 use serde_json::{Value, json};
@@ -30,7 +30,7 @@ fn status(observed: &BTreeMap<String, Value>, accepted: Option<&Manifest>) -> St
 
 /// What the rooms would observe after they did what `manifest` asks for, by the models of their own steps.
 fn converged(manifest: &Manifest, guests: &BTreeMap<Name, (Digest, Guest)>) -> BTreeMap<String, Value> {
-    let wanted = Wanted::new(manifest, guests, &Paths::default());
+    let wanted = DesiredState::new(manifest, guests, &Paths::default());
     let mut start = Observed::default();
     for (digest, guest) in guests.values() {
         for (digest, size) in [(*digest, 1000), (guest.image.digest, guest.image.size.bytes())] {

@@ -110,7 +110,7 @@ async fn linger(mut stream: UnixStream) {
 mod tests {
     use axum::{http::StatusCode, routing::put};
     #[cfg(feature = "testing")]
-    use catenoid_kernel::wait::Bell;
+    use catenoid_kernel::wait::Notify;
 
     use super::*;
     #[cfg(feature = "testing")]
@@ -139,7 +139,7 @@ mod tests {
     #[tokio::test]
     async fn whoever_only_asks_waits_for_no_disk() {
         let (data, anchors) = (tempfile::tempdir().unwrap(), include_bytes!("../../../schema/compat/v2/anchors.cbor"));
-        let audit = Audit::forced_by(held::force, &data.path().join("audit"), "boot", Bell::new().unwrap()).unwrap();
+        let audit = Audit::forced_by(held::force, &data.path().join("audit"), "boot", Notify::new().unwrap()).unwrap();
         let anchors = catenoid_schema::document::decode(anchors).unwrap();
         let agent = Arc::new(Started::with(audit, data.path(), anchors, "QEMU-0001".parse().unwrap()).unwrap());
         let refused: Vec<_> = (0..8)

@@ -13,10 +13,10 @@ struct Call {
     summary: &'static str,
     changes: bool,
     parameters: &'static [(&'static str, &'static str, &'static str)],
-    answer: Answer,
+    answer: ResponseShape,
 }
 
-type Answer = (&'static str, &'static str, fn(&mut SchemaGenerator) -> Value);
+type ResponseShape = (&'static str, &'static str, fn(&mut SchemaGenerator) -> Value);
 
 fn of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Value {
     generator.subschema_for::<T>().to_value()

@@ -46,7 +46,7 @@ use tokio::{
 use super::{Peer, answer::Failed, openapi};
 use crate::{
     absence::PUSHED,
-    audit::{Audit, Happening},
+    audit::{Audit, NewEvent},
     clock,
     hold::Holds,
     intake::{Intake, Taken},
@@ -213,8 +213,8 @@ async fn events(
     });
     let live = live.flat_map(stream::iter).take_while(move |_| std::future::ready(query.follow));
     let live = if query.follow { live.left_stream() } else { stream::empty().right_stream() };
-    let told = stream::iter(past).chain(live).map(|event: Arc<Event>| Ok(sse(&event)));
-    Sse::new(told).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+    let stream_of_events = stream::iter(past).chain(live).map(|event: Arc<Event>| Ok(sse(&event)));
+    Sse::new(stream_of_events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
 }
 
 fn sse(event: &Event) -> SseEvent {
@@ -241,7 +241,7 @@ async fn put_manifest(
         Ok(envelope) => envelope,
         Err(failed) => {
             let (kind, subject, actor, message) = ("ManifestRefused", None, peer.actor(), failed.to_string());
-            record(&agent, Happening { kind, subject, actor, message }).await?;
+            record(&agent, NewEvent { kind, subject, actor, message }).await?;
             return Err(failed);
         }
     };
@@ -255,7 +255,7 @@ fn take_manifest(agent: &Agent, peer: &Peer, envelope: &[u8], dry_run: bool) -> 
     let heartbeat = |passes| Heartbeat { at: clock::now(), agent_started: agent.started, passes };
     if dry_run {
         let candidate = agent.intake.consider(envelope)?;
-        let plan = pass::foresee(&candidate.target, candidate.outcome, observed);
+        let plan = pass::plan_for(&candidate.target, candidate.outcome, observed);
         let (manifest, heartbeat) = (candidate.target.state(), heartbeat(agent.intake.passes()));
         return Ok(Json(Accepted { manifest, outcome: Outcome::DryRun, plan, heartbeat }));
     }
@@ -264,7 +264,7 @@ fn take_manifest(agent: &Agent, peer: &Peer, envelope: &[u8], dry_run: bool) -> 
             if outcome == Outcome::Accepted {
                 agent.holds.begin_anew();
             }
-            let plan = pass::foresee(&target, outcome, observed);
+            let plan = pass::plan_for(&target, outcome, observed);
             Ok(Json(Accepted { manifest: target.state(), outcome, plan, heartbeat: heartbeat(passes) }))
         }
         Err(refused) => {
@@ -283,7 +283,7 @@ async fn resume(
         let held = agent.holds.resume();
         agent.intake.go_on();
         let message = if held.is_empty() { "nothing was held back".to_owned() } else { held.join("; ") };
-        agent.audit.record(Happening { kind: "Resumed", subject: None, actor: peer.actor(), message });
+        agent.audit.record(NewEvent { kind: "Resumed", subject: None, actor: peer.actor(), message });
         held
     });
     Ok(Json(Resumed { held: held.await? }))
@@ -374,7 +374,7 @@ async fn put_blob(
     let state = push(&agent, &digest, &headers, &mut body).await?;
     let (kind, subject, actor) = (PUSHED, None, peer.actor());
     let message = format!("{}, {} bytes", state.digest, state.held);
-    record(&agent, Happening { kind, subject, actor, message }).await?;
+    record(&agent, NewEvent { kind, subject, actor, message }).await?;
     Ok((StatusCode::CREATED, upload_headers(&state), Json(state)).into_response())
 }
 
@@ -410,9 +410,9 @@ async fn push(agent: &Arc<Agent>, digest: &str, headers: &HeaderMap, body: &mut 
 }
 
 /// Writes down what is answered next. The disk may be slow: nobody else waits for it.
-async fn record(agent: &Arc<Agent>, happening: Happening) -> Result<(), Failed> {
+async fn record(agent: &Arc<Agent>, new_event: NewEvent) -> Result<(), Failed> {
     let agent = agent.clone();
-    blocking(move || agent.audit.record(happening)).await
+    blocking(move || agent.audit.record(new_event)).await
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failed> {

@@ -33,9 +33,9 @@ use catenoid_schema::{
 use tokio::sync::watch;
 
 use crate::{
-    audit::{Audit, Happening},
+    audit::{Audit, NewEvent},
     hold::Holds,
-    intake::Target,
+    intake::AcceptedManifest,
     status::Snapshot,
 };
 use report::Seen;
@@ -66,7 +66,7 @@ pub(crate) struct Pass {
 type Gate = Arc<tokio::sync::Mutex<()>>;
 
 /// What was accepted last.
-pub(crate) type Accepted = watch::Receiver<Option<Arc<Target>>>;
+pub(crate) type Accepted = watch::Receiver<Option<Arc<AcceptedManifest>>>;
 
 #[derive(Debug, Clone)]
 struct Failure {
@@ -76,13 +76,13 @@ struct Failure {
 }
 
 /// What one pass leaves behind.
-pub(crate) struct Turn {
+pub(crate) struct PassOutcome {
     /// What it saw.
     pub snapshot: Snapshot,
     /// Whether the device is as it is to be, but for what is held back.
     pub as_it_is_to_be: bool,
     /// What to tell once the snapshot is published.
-    pub ended: Option<Happening>,
+    pub ended: Option<NewEvent>,
     /// What tells of changes from now on, also where not everything could be seen.
     pub signals: Signals,
     /// When the next one is due at the latest, if a subject waits or something goes on by itself.
@@ -100,11 +100,11 @@ impl Pass {
     /// wrong with the agent's own state.
     pub(crate) async fn run(
         &mut self,
-        target: &Target,
+        target: &AcceptedManifest,
         holds: &Holds,
         own: Vec<SubjectStatus>,
         accepted: &Accepted,
-    ) -> Turn {
+    ) -> PassOutcome {
         if self.digest != Some(target.digest) {
             self.retries.reset_all();
             self.failures.clear();
@@ -112,13 +112,14 @@ impl Pass {
         }
         let (wanted, held_back) = holds.apply(target);
         let Self { doors, gate, audit, retries, failures, snapshot: before, digest } = self;
-        let stood = before.reconciling.is_none() && before.converged.as_ref().map(|state| state.digest) == *digest;
+        let previously_converged =
+            before.reconciling.is_none() && before.converged.as_ref().map(|state| state.digest) == *digest;
         let mut steps = Steps::new((&**audit, &*gate), retries, failures, (target, accepted));
         let mut house = wanted.enter(doors);
         let went = async {
             steps.look_at_all(&mut house).await?;
             house.plan();
-            if stood {
+            if previously_converged {
                 report::drifted(before, &house).into_iter().for_each(|drift| audit.note(drift));
             }
             order::go_through(&mut house, &mut steps).await
@@ -133,9 +134,9 @@ impl Pass {
         let (mut snapshot, as_it_is_to_be) = self.report(target, held_back, own, seen);
         snapshot.keep_since(&self.snapshot, Some(target.manifest.metadata.sequence));
         let ended = self.ended(&snapshot, done);
-        self.turned(&snapshot).for_each(|turned| self.audit.note(turned));
+        self.changed(&snapshot).for_each(|changed| self.audit.note(changed));
         self.snapshot = snapshot.clone();
-        Turn { snapshot, as_it_is_to_be, ended, signals, again: self.again().into_iter().chain(look).min() }
+        PassOutcome { snapshot, as_it_is_to_be, ended, signals, again: self.again().into_iter().chain(look).min() }
     }
 
     /// When the next failed subject is due. One that fell due in the pass itself is due in a moment.
@@ -147,7 +148,7 @@ impl Pass {
 
 /// What a pass towards `target` would do, from what was observed last and from the images that the intake found there
 /// since.
-pub(crate) fn foresee(target: &Target, outcome: Outcome, mut observed: Observed) -> Vec<PlannedStep> {
+pub(crate) fn plan_for(target: &AcceptedManifest, outcome: Outcome, mut observed: Observed) -> Vec<PlannedStep> {
     for (_, guest) in target.guests.values() {
         let blob = catenoid_guests::Blob { size: guest.image.size.bytes(), fresh: true };
         observed.guests.blobs.entry(guest.image.digest).or_insert(blob);

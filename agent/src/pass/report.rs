@@ -6,8 +6,8 @@ use std::{
     time::Instant,
 };
 
-use catenoid_core::{HELD_BACK, TURNS};
-use catenoid_house::{House, Observed, Wanted, forecast};
+use catenoid_core::{HELD_BACK, NOTABLE_CONDITIONS};
+use catenoid_house::{DesiredState, House, Observed, forecast};
 use catenoid_schema::{
     control::PlannedStep,
     status::{Condition, Facts, Health, Kind, ManifestState, Subject, SubjectStatus, Sync},
@@ -16,18 +16,18 @@ use catenoid_schema::{
 
 use super::{Failure, OBSERVE, Pass};
 use crate::{
-    audit::{self, Happening},
+    audit::{self, NewEvent},
     clock,
-    intake::Target,
+    intake::AcceptedManifest,
     status::Snapshot,
 };
 
 /// The condition of a subject that a step failed on.
 const STEP_FAILED: &str = "StepFailed";
-/// The most bytes of what is told of drift: a core container can cause it again and again, and says how much there is of it.
+/// The most bytes of what is reported of drift: a core container can cause it again and again, and says how much there is of it.
 const DRIFT_LIMIT: usize = 512;
 
-/// What is told of each subject.
+/// What is reported of each subject.
 type Subjects = BTreeMap<Subject, SubjectStatus>;
 
 /// What a pass saw in the end.
@@ -41,7 +41,7 @@ pub(super) struct Seen {
 
 impl Seen {
     /// Of `house`, in which all was seen and planned towards what is `wanted`.
-    pub(super) fn of(house: House<'_>, wanted: &Wanted) -> Self {
+    pub(super) fn of(house: House<'_>, wanted: &DesiredState) -> Self {
         let (satisfied, is_idle, subjects) = (house.satisfied(), house.is_idle(), subjects(&house));
         let observed = house.into_observed();
         let plan = if is_idle { Vec::new() } else { forecast(wanted, &observed) };
@@ -50,11 +50,11 @@ impl Seen {
 }
 
 impl Pass {
-    /// What is told after a pass towards `target`, whether anything was `held_back` or not; and whether all is as it is to be
+    /// What is reported after a pass towards `target`, whether anything was `held_back` or not; and whether all is as it is to be
     /// but for that.
     pub(super) fn report(
         &mut self,
-        target: &Target,
+        target: &AcceptedManifest,
         held_back: bool,
         own: Vec<SubjectStatus>,
         seen: Option<Seen>,
@@ -63,19 +63,19 @@ impl Pass {
         let mut snapshot = Snapshot { passes: self.snapshot.passes + 1, at: Some(clock::now()), ..Snapshot::default() };
         let state = |since| ManifestState { since, ..target.state() };
         let mut matches = false;
-        let mut told;
+        let mut statuses;
         match seen {
             Some(Seen { satisfied, subjects, plan, observed }) => {
                 matches = satisfied;
-                told = subjects;
+                statuses = subjects;
                 snapshot.plan = plan;
                 snapshot.observed = Arc::new(observed);
                 self.forget_settled(&snapshot.plan);
             }
             None => {
                 let before = self.snapshot.subjects.iter().map(|status| (status.subject.clone(), status.clone()));
-                told = before.filter(|(subject, _)| !subject.is(Kind::State)).collect();
-                for status in told.values_mut() {
+                statuses = before.filter(|(subject, _)| !subject.is(Kind::State)).collect();
+                for status in statuses.values_mut() {
                     status.sync = Sync::Unknown;
                     status.conditions.retain(|condition| condition.reason != STEP_FAILED);
                 }
@@ -83,16 +83,16 @@ impl Pass {
                 snapshot.plan = self.snapshot.plan.clone();
             }
         }
-        own.into_iter().for_each(|status| join(&mut told, status));
+        own.into_iter().for_each(|status| join(&mut statuses, status));
         for (subject, failure) in &self.failures {
-            failure.show(&mut told, subject);
+            failure.show(&mut statuses, subject);
         }
         for (subject, until) in self.retries.all() {
             let wait = until.saturating_duration_since(now).as_secs();
             let at = clock::now().seconds().saturating_add_unsigned(wait);
             snapshot.retries.extend(Timestamp::from_seconds(at).map(|at| (subject.clone(), at)));
         }
-        snapshot.subjects = told.into_values().collect();
+        snapshot.subjects = statuses.into_values().collect();
         let before = self.snapshot.converged.clone();
         let as_it_is_to_be = matches && self.failures.is_empty();
         if as_it_is_to_be && !held_back {
@@ -118,63 +118,65 @@ impl Pass {
     }
 
     /// What to tell at the end of a pass that did or found something.
-    pub(super) fn ended(&self, snapshot: &Snapshot, done: usize) -> Option<Happening> {
+    pub(super) fn ended(&self, snapshot: &Snapshot, done: usize) -> Option<NewEvent> {
         let converged = snapshot.converged.as_ref();
         if converged != self.snapshot.converged.as_ref() {
             let state = converged?;
             let message = format!("`{}` sequence {} ({})", state.name, state.sequence, state.digest);
-            return Some(Happening::by_device("Converged", None, message));
+            return Some(NewEvent::by_device("Converged", None, message));
         }
         let same = snapshot.subjects == self.snapshot.subjects && snapshot.reconciling == self.snapshot.reconciling;
-        let told = || {
+        let pass_ended = || {
             let open = if snapshot.reconciling.is_some() { "not converged" } else { "converged" };
-            Happening::by_device("PassEnded", None, format!("{done} steps done, {open}"))
+            NewEvent::by_device("PassEnded", None, format!("{done} steps done, {open}"))
         };
-        (done > 0 || !same).then(told)
+        (done > 0 || !same).then(pass_ended)
     }
 
     /// What was seen in the last pass already, and has failed or recovered since.
-    pub(super) fn turned<'a>(&'a self, snapshot: &'a Snapshot) -> impl Iterator<Item = Happening> + 'a {
-        fn told<'a>(status: &'a SubjectStatus, turn: &str) -> Option<&'a Condition> {
-            status.conditions.iter().find(|condition| condition.reason == turn)
+    pub(super) fn changed<'a>(&'a self, snapshot: &'a Snapshot) -> impl Iterator<Item = NewEvent> + 'a {
+        fn condition_of<'a>(status: &'a SubjectStatus, reason: &str) -> Option<&'a Condition> {
+            status.conditions.iter().find(|condition| condition.reason == reason)
         }
-        let turns = |status: &'a SubjectStatus| TURNS.into_iter().map(move |turn| (status, turn));
-        snapshot.subjects.iter().flat_map(turns).filter_map(|(status, turn)| {
-            let condition = told(status, turn)?;
-            let is_new = self.snapshot.subject(&status.subject).is_some_and(|before| told(before, turn).is_none());
-            is_new.then(|| Happening::by_device(turn, Some(status.subject.clone()), condition.message.clone()))
+        let notable = |status: &'a SubjectStatus| NOTABLE_CONDITIONS.into_iter().map(move |reason| (status, reason));
+        snapshot.subjects.iter().flat_map(notable).filter_map(|(status, reason)| {
+            let condition = condition_of(status, reason)?;
+            let is_new =
+                self.snapshot.subject(&status.subject).is_some_and(|before| condition_of(before, reason).is_none());
+            is_new.then(|| NewEvent::by_device(reason, Some(status.subject.clone()), condition.message.clone()))
         })
     }
 }
 
 /// The subjects that `stood` as they are wanted and do not any more: what each is, and what is wanted of it.
-pub(super) fn drifted(stood: &Snapshot, house: &House<'_>) -> Vec<Happening> {
+pub(super) fn drifted(before_pass: &Snapshot, house: &House<'_>) -> Vec<NewEvent> {
     if house.satisfied() {
         return Vec::new();
     }
-    let was_synced = |now: &SubjectStatus| stood.subject(&now.subject).is_none_or(|before| before.sync == Sync::Synced);
+    let was_synced =
+        |now: &SubjectStatus| before_pass.subject(&now.subject).is_none_or(|before| before.sync == Sync::Synced);
     subjects(house)
         .into_values()
         .filter(|now| now.sync != Sync::Synced && was_synced(now))
         // Not somebody else, but the device itself.
         .filter(|now| now.conditions.iter().all(|condition| condition.reason != HELD_BACK))
         .map(|now| {
-            let told: Vec<_> = now.conditions.into_iter().map(|condition| condition.message).collect();
-            let mut told = told.join("; ");
-            audit::cut(&mut told, DRIFT_LIMIT);
-            Happening::by_device("DriftFound", Some(now.subject), told)
+            let message: Vec<_> = now.conditions.into_iter().map(|condition| condition.message).collect();
+            let mut message = message.join("; ");
+            audit::cut(&mut message, DRIFT_LIMIT);
+            NewEvent::by_device("DriftFound", Some(now.subject), message)
         })
         .collect()
 }
 
-/// What the rooms tell of every subject.
+/// What the rooms report of every subject.
 fn subjects(house: &House<'_>) -> Subjects {
     let mut subjects = Subjects::new();
     house.status().into_iter().for_each(|status| join(&mut subjects, status));
     subjects
 }
 
-/// Several rooms tell of one subject: it is as good as the worst of them says, for all their reasons.
+/// Several rooms report one subject: it is as good as the worst of them says, for all their reasons.
 fn join(subjects: &mut Subjects, status: SubjectStatus) {
     match subjects.entry(status.subject.clone()) {
         Entry::Vacant(place) => drop(place.insert(status)),

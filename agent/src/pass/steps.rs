@@ -18,8 +18,8 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::{Accepted, ENDS, Failure, Gate, OBSERVE};
 use crate::{
-    audit::{Audit, Happening},
-    intake::Target,
+    audit::{Audit, NewEvent},
+    intake::AcceptedManifest,
 };
 
 /// What one pass has done so far.
@@ -49,8 +49,8 @@ pub(super) struct Steps<'a> {
 pub(super) struct Unobserved;
 
 /// What is told of a step that was done.
-pub(crate) fn step_done(room: &str, subject: Subject, description: &str) -> Happening {
-    Happening::by_device("StepDone", Some(subject), format!("{room}: {description}"))
+pub(crate) fn step_done(room: &str, subject: Subject, description: &str) -> NewEvent {
+    NewEvent::by_device("StepDone", Some(subject), format!("{room}: {description}"))
 }
 
 /// The tasks that are done one after the other: all of a subject's where those of others may be done beside them, else each alone.
@@ -74,7 +74,7 @@ impl<'a> Steps<'a> {
         (audit, gate): (&'a Audit, &'a Gate),
         retries: &'a mut Retries,
         failures: &'a mut BTreeMap<Subject, Failure>,
-        (target, accepted): (&Target, &'a Accepted),
+        (target, accepted): (&AcceptedManifest, &'a Accepted),
     ) -> Self {
         let (held, worked) = (BTreeSet::new(), BTreeSet::new());
         let towards = target.digest;
@@ -165,9 +165,9 @@ impl<'a> Steps<'a> {
     fn failed(&mut self, subject: Subject, room: &'static str, message: String, blame: Blame) {
         self.retries.failed(subject.clone(), Instant::now());
         self.worked.remove(&subject);
-        let told = self.failures.get(&subject).is_some_and(|known| known.message == message);
-        if !told {
-            let event = Happening::by_device("StepFailed", Some(subject.clone()), format!("{room}: {message}"));
+        let is_known = self.failures.get(&subject).is_some_and(|known| known.message == message);
+        if !is_known {
+            let event = NewEvent::by_device("StepFailed", Some(subject.clone()), format!("{room}: {message}"));
             self.audit.note(event);
         }
         self.failures.insert(subject.clone(), Failure { room, message, blame });
@@ -178,7 +178,7 @@ impl<'a> Steps<'a> {
     fn set_back(&mut self, setbacks: Vec<Setback>) {
         for Setback { subject, pause, message, .. } in self.retries.set_back(setbacks, Instant::now()) {
             let message = if pause.is_zero() { message } else { format!("{message}; tried again in {pause:?}") };
-            self.audit.note(Happening::by_device("SubjectFailed", Some(subject), message));
+            self.audit.note(NewEvent::by_device("SubjectFailed", Some(subject), message));
         }
     }
 }

@@ -9,7 +9,7 @@ use std::{ffi::OsStr, process::Command};
 
 use fake::Fake;
 
-/// Runs the program and tells what a person sees, without what differs from run to run.
+/// Runs the program and shows what a person sees, without what differs from run to run.
 fn catenoid(fake: &Fake, arguments: &[&str]) -> String {
     let typed = arguments.join(" ");
     let arguments: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();

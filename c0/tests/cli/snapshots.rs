@@ -456,7 +456,7 @@ fn blobs_of_a_device() {
 }
 
 #[test]
-fn what_was_held_back_is_told() {
+fn what_was_held_back_is_reported() {
     let held = json!({ "held": ["the device went down 3 times in a row"] });
     assert_seen!(catenoid(&Fake::start().on("PUT /v1/resume", Answer::json(&held)), &["resume"]));
 }

@@ -15,7 +15,7 @@ pub(crate) fn read_any(bytes: &[u8]) {
     match place % 3 {
         0 => take_bundle(rest),
         1 => go_on_with_log(rest),
-        _ => tell_content(rest),
+        _ => read_content(rest),
     }
 }
 
@@ -46,7 +46,7 @@ fn go_on_with_log(log: &[u8]) {
     assert!(last["kind"].is_string(), "the log goes on");
 }
 
-fn tell_content(partition: &[u8]) {
+fn read_content(partition: &[u8]) {
     let folder = folder();
     let path = folder.path().join("partition");
     fs::write(&path, partition).expect("the folder can be written to");

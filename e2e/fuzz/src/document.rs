@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use catenoid_house::{Observed, Paths, Wanted, forecast};
+use catenoid_house::{DesiredState, Observed, Paths, forecast};
 use catenoid_schema::{
     anchors::Anchors,
     cbor,
@@ -22,7 +22,7 @@ pub(crate) fn decode_any(bytes: &[u8]) {
         if !bounded {
             return;
         }
-        let wanted = Wanted::new(&manifest, &guests.collect::<BTreeMap<_, _>>(), &Paths::default());
+        let wanted = DesiredState::new(&manifest, &guests.collect::<BTreeMap<_, _>>(), &Paths::default());
         let _ = forecast(&wanted, &Observed::default());
     }
     if let Some(descriptor) = decode::<Guest>(bytes) {

@@ -17,7 +17,7 @@ pub const TARGET_VARIABLE: &str = "CATENOID_FUZZ_TARGET";
 
 /// One way in.
 #[derive(Debug, Clone, Copy)]
-pub struct Target {
+pub struct FuzzTarget {
     /// Its name; also that of its folders in `corpus` and `regressions`.
     pub name: &'static str,
     /// Takes any bytes; panics if a promise is broken.
@@ -25,11 +25,11 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: &[Target] = &[
-    Target { name: "envelope", run: envelope::open_any },
-    Target { name: "document", run: document::decode_any },
-    Target { name: "yaml", run: yaml::check_any },
-    Target { name: "control", run: control::converse },
-    Target { name: "ledger", run: ledger::start_on_any },
-    Target { name: "disk", run: disk::read_any },
+pub const TARGETS: &[FuzzTarget] = &[
+    FuzzTarget { name: "envelope", run: envelope::open_any },
+    FuzzTarget { name: "document", run: document::decode_any },
+    FuzzTarget { name: "yaml", run: yaml::check_any },
+    FuzzTarget { name: "control", run: control::converse },
+    FuzzTarget { name: "ledger", run: ledger::start_on_any },
+    FuzzTarget { name: "disk", run: disk::read_any },
 ];

@@ -3,10 +3,10 @@
 
 use std::sync::LazyLock;
 
-use catenoid_fuzz::{TARGET_VARIABLE, TARGETS, Target};
+use catenoid_fuzz::{FuzzTarget, TARGET_VARIABLE, TARGETS};
 use tokio::signal::unix::{SignalKind, signal};
 
-static TARGET: LazyLock<Target> = LazyLock::new(|| {
+static TARGET: LazyLock<FuzzTarget> = LazyLock::new(|| {
     let name = std::env::var(TARGET_VARIABLE).unwrap_or_default();
     let found = TARGETS.iter().find(|target| target.name == name);
     *found.unwrap_or_else(|| panic!("`{TARGET_VARIABLE}` names no target: `{name}`"))

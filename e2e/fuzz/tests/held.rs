@@ -64,8 +64,8 @@ fn replay_asks_no_order_of_certificates() {
         agent.push(blob).unwrap();
     }
     let refused = agent.accept(manifest).unwrap_err();
-    let told = refused.source().unwrap().to_string();
-    assert!(told.ends_with("leads to an anchor, but others were sent along that are not on the way"), "{told}");
+    let reason = refused.source().unwrap().to_string();
+    assert!(reason.ends_with("leads to an anchor, but others were sent along that are not on the way"), "{reason}");
 }
 
 /// The device fell back to a version that lacks what its newest manifest requires: the older one stands in, and takes nothing

@@ -439,10 +439,10 @@ fn nobody_is_woken_for_what_is_known() {
     let blob = data.path().join("blobs").join(Digest::of(&FIXTURE.descriptor).to_hex());
     fs::rename(&blob, data.path().join("away")).unwrap();
     let agent = FIXTURE.agent(data.path());
-    assert!(!agent.wakes(|| agent.found(0)), "it lacks as much as before");
+    assert!(!agent.wakes(|| agent.recover_blobs(0)), "it lacks as much as before");
     fs::rename(data.path().join("away"), &blob).unwrap();
-    assert!(agent.wakes(|| agent.found(1)));
-    assert!(!agent.wakes(|| agent.found(0)) && !agent.wakes(|| agent.go_on()));
+    assert!(agent.wakes(|| agent.recover_blobs(1)));
+    assert!(!agent.wakes(|| agent.recover_blobs(0)) && !agent.wakes(|| agent.go_on()));
     drop(agent);
     // The same for who brings it again.
     fs::rename(&blob, data.path().join("away")).unwrap();
@@ -521,24 +521,24 @@ fn after_too_many_unclean_boots_the_factory_stands_in_until_somebody_says_otherw
 #[test]
 fn what_the_store_lost_is_known_and_looked_for_once_more() {
     let device = Device::settled();
-    assert!(device.agent.lost().is_empty());
+    assert!(device.agent.missing_blobs().is_empty());
     let blobs = [&FIXTURE.descriptor, &FIXTURE.image];
     blobs.iter().for_each(|blob| fs::remove_file(device.blob(blob)).unwrap());
     let all: BTreeSet<_> = blobs.map(|blob| Digest::of(blob)).into();
-    assert_eq!(device.agent.lost(), all);
+    assert_eq!(device.agent.missing_blobs(), all);
     let device = device.restarted();
     assert_eq!((device.agent.held().unwrap().guests, device.told(&["GuestBroken"]).len()), (0, 1));
     // What the image is called stands in the descriptor.
-    assert_eq!(device.agent.lost(), [Digest::of(blobs[0])].into());
+    assert_eq!(device.agent.missing_blobs(), [Digest::of(blobs[0])].into());
     device.agent.push(blobs[0]).unwrap();
-    device.agent.found(1);
+    device.agent.recover_blobs(1);
     assert_eq!(device.agent.held().unwrap().guests, 1);
-    assert_eq!(device.agent.lost(), [Digest::of(blobs[1])].into());
+    assert_eq!(device.agent.missing_blobs(), [Digest::of(blobs[1])].into());
     assert_eq!(device.told(&["BlobsRestored"]).len(), 1);
     // A descriptor that is known stays so, also where the disk has lost it again.
     fs::remove_file(device.blob(blobs[0])).unwrap();
     device.agent.push(blobs[1]).unwrap();
-    device.agent.found(1);
+    device.agent.recover_blobs(1);
     assert_eq!(device.agent.held().unwrap().guests, 1);
 }
 

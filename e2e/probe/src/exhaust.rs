@@ -120,7 +120,7 @@ const ROWS: &[Row] = &[
     row("links", "interfaces", "NET_ADMIN", By::One, network::links),
     row("nft-less", "policies of IPsec, beside the firewall", "NET_ADMIN", By::One, network::policies),
     // What takes time of everybody: each goes on until its time is up.
-    row("kernel-log", "crashes that the kernel may tell of", "", By::Processors, load::crashes),
+    row("kernel-log", "crashes that the kernel may report", "", By::Processors, load::crashes),
     row("sync", "calls that write out every file system", "", By::Processors, load::sync),
     row("image-reads", "KiB read past the page cache", "", By::Processors, load::image),
     row("datagram-flood", "datagrams of 64 bytes through lo", "", By::Processors, load::flood),
@@ -177,14 +177,14 @@ pub(crate) fn turns(rows: &[&str], seconds: &str, rounds: usize) -> Result<(), R
         let from = latency::now()?;
         let mut taker = Command::new(std::env::current_exe()?);
         let mut taker = taker.args(["exhaust", row, "--seconds", seconds]).stdout(Stdio::piped()).spawn()?;
-        let (mut told, mut line) = (BufReader::new(taker.stdout.take().expect("it is piped")), String::new());
-        told.read_line(&mut line)?;
+        let (mut output, mut line) = (BufReader::new(taker.stdout.take().expect("it is piped")), String::new());
+        output.read_line(&mut line)?;
         let until = latency::now()?;
         taker.kill()?;
         taker.wait()?;
         crate::say(&json!({"name": row, "from": from, "until": until}).to_string());
         // It ends with the last of the taker's children.
-        told.read_to_string(&mut line)?;
+        output.read_to_string(&mut line)?;
     }
     Ok(())
 }
@@ -200,18 +200,18 @@ struct Got {
 }
 
 impl Got {
-    /// Waits for what a process tells of itself.
+    /// Waits for what a process reports itself.
     fn add(&mut self, started: Result<PipeReader, i32>) {
         let mut line = String::new();
-        let told = started.map(|told| BufReader::new(told).read_line(&mut line));
-        let told = match told {
+        let read = started.map(|read| BufReader::new(read).read_line(&mut line));
+        let got = match read {
             Ok(_) => serde_json::from_str(&line).unwrap_or(Value::Null),
             Err(errno) => json!({"stop": Stop::Refused.name(), "error": sys::errno_name(errno), "unborn": true}),
         };
-        self.processes += u64::from(told.get("unborn").is_none());
-        self.count += told["count"].as_u64().unwrap_or_default();
-        told["stop"].as_str().unwrap_or("ended by the kernel").clone_into(&mut self.stop);
-        told["error"].as_str().unwrap_or_default().clone_into(&mut self.error);
+        self.processes += u64::from(got.get("unborn").is_none());
+        self.count += got["count"].as_u64().unwrap_or_default();
+        got["stop"].as_str().unwrap_or("ended by the kernel").clone_into(&mut self.stop);
+        got["error"].as_str().unwrap_or_default().clone_into(&mut self.error);
     }
 }
 
@@ -225,16 +225,16 @@ fn start(row: &Row, mut taking: Taking) -> Result<PipeReader, i32> {
 
 /// Works in a child, which tells a line about it and then waits to be ended, by its parent's end too.
 fn hold_in_child(work: impl FnOnce() -> String) -> Result<PipeReader, i32> {
-    let (told, mut tell) = std::io::pipe().map_err(|error| error.raw_os_error().unwrap_or_default())?;
+    let (reader, mut writer) = std::io::pipe().map_err(|error| error.raw_os_error().unwrap_or_default())?;
     sys::spawn(|| {
         let signal = i64::from(libc::SIGKILL);
         let _ = sys::call(libc::SYS_prctl, [END_WITH_PARENT.into(), signal.into(), 0.into(), 0.into(), 0.into()]);
-        let _ = tell.write_all(format!("{}\n", work()).as_bytes());
+        let _ = writer.write_all(format!("{}\n", work()).as_bytes());
         loop {
             sys::pause();
         }
     })?;
-    Ok(told)
+    Ok(reader)
 }
 
 #[cfg(test)]

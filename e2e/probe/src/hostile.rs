@@ -59,20 +59,20 @@ pub(crate) fn run(socket: &str, each: usize, skipped: usize) -> bool {
     let calls = match described(socket) {
         Ok(calls) => calls,
         Err(error) => {
-            crate::say(&format!("{{\"name\":\"the description\",\"asItMust\":false,\"told\":\"{error}\"}}"));
+            crate::say(&format!("{{\"name\":\"the description\",\"asItMust\":false,\"message\":\"{error}\"}}"));
             return false;
         }
     };
-    let mut all = tell("the description", !calls.is_empty(), &format!("{} calls", calls.len()));
+    let mut all = report("the description", !calls.is_empty(), &format!("{} calls", calls.len()));
     all &= forms::run(socket, &calls, (each, skipped), "root");
     all &= as_user(|| forms::run(socket, &calls, (each, skipped), "a user"));
     all &= order::run(socket);
     all &= floods::run(socket);
-    tell(END, all, "")
+    report(END, all, "")
 }
 
-fn tell(name: &str, as_it_must: bool, told: &str) -> bool {
-    crate::say(&json!({"name": name, "asItMust": as_it_must, "told": told}).to_string());
+fn report(name: &str, as_it_must: bool, message: &str) -> bool {
+    crate::say(&json!({"name": name, "asItMust": as_it_must, "message": message}).to_string());
     as_it_must
 }
 
@@ -82,7 +82,7 @@ fn as_user(work: impl FnOnce() -> bool) -> bool {
         let changed = sys::call(libc::SYS_setresuid, [USER.into(), USER.into(), USER.into()]);
         if changed.is_ok() && work() { "as it must".to_owned() } else { String::new() }
     });
-    ended == Ended::Told("as it must".to_owned())
+    ended == Ended::Returned("as it must".to_owned())
 }
 
 /// Every call that the agent describes.

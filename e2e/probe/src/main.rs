@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use table::Place;
+use table::AttemptPlace;
 
 const HELP: &str = "\
 Usage: catenoid-probe COMMAND
@@ -54,7 +54,7 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {
-        ["attempt", place, victim] => match (Place::parse(place), victim.parse()) {
+        ["attempt", place, victim] => match (AttemptPlace::parse(place), victim.parse()) {
             (Some(place), Ok(victim)) => attempt(place, victim),
             _ => usage(),
         },
@@ -78,13 +78,13 @@ fn main() -> ExitCode {
         ["forge", interface, port, from, to, core] => {
             match (port.parse(), forge::end(from), forge::end(to), forge::end(core)) {
                 (Ok(port), Some(from), Some(to), Some(core)) => {
-                    told(forge::send(interface, &frames::rows(from, to, core, port)))
+                    exit_code_of(forge::send(interface, &frames::rows(from, to, core, port)))
                 }
                 _ => usage(),
             }
         }
         ["hear", seconds] => match seconds.parse().map(Duration::from_secs) {
-            Ok(seconds) => told(forge::hear(seconds)),
+            Ok(seconds) => exit_code_of(forge::hear(seconds)),
             Err(_) => usage(),
         },
         ["exhaust", "--list"] => {
@@ -96,10 +96,10 @@ fn main() -> ExitCode {
             _ => usage(),
         },
         ["turns", seconds, rounds, ref rows @ ..] if rows.iter().all(|row| exhaust::find(row).is_some()) => {
-            rounds.parse().map_or_else(|_| usage(), |rounds| told(exhaust::turns(rows, seconds, rounds)))
+            rounds.parse().map_or_else(|_| usage(), |rounds| exit_code_of(exhaust::turns(rows, seconds, rounds)))
         }
         ["latency", seconds, rounds] => match (seconds.parse().map(Duration::from_secs), rounds.parse()) {
-            (Ok(seconds), Ok(rounds)) => told(latency::run(seconds, rounds)),
+            (Ok(seconds), Ok(rounds)) => exit_code_of(latency::run(seconds, rounds)),
             _ => usage(),
         },
         // What a copy of this program tells of itself to whoever gave it a right.
@@ -134,7 +134,7 @@ fn limits(options: &[&str]) -> Option<(u64, u64)> {
     Some(limits)
 }
 
-fn told(outcome: Result<(), sys::Refusal>) -> ExitCode {
+fn exit_code_of(outcome: Result<(), sys::Refusal>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(refusal) => {
@@ -149,7 +149,7 @@ fn usage() -> ExitCode {
     ExitCode::from(2)
 }
 
-fn attempt(place: Place, victim: i32) -> ExitCode {
+fn attempt(place: AttemptPlace, victim: i32) -> ExitCode {
     let _ = VICTIM.set(victim);
     let mut all = true;
     for (area, rows) in rows::table(victim) {

@@ -22,17 +22,20 @@ const BEAT: Duration = Duration::from_millis(100);
 /// Holds all of it until it is ended.
 pub(crate) fn run() -> std::io::Result<()> {
     let _socket = UnixListener::bind_addr(&SocketAddr::from_abstract_name(SOCKET)?)?;
-    let tell = |what: &str, done: Result<i64, sys::Refusal>| match done {
+    let report = |what: &str, done: Result<i64, sys::Refusal>| match done {
         Ok(_) => crate::say(&format!("{what}: held")),
         Err(refusal) => crate::say(&format!("{what}: {refusal}")),
     };
-    tell("shared memory", call(libc::SYS_shmget, [KEY.into(), 4096.into(), i64::from(libc::IPC_CREAT | 0o666).into()]));
+    report(
+        "shared memory",
+        call(libc::SYS_shmget, [KEY.into(), 4096.into(), i64::from(libc::IPC_CREAT | 0o666).into()]),
+    );
     let queue =
         call(libc::SYS_mq_open, [QUEUE.into(), i64::from(libc::O_CREAT | libc::O_RDWR).into(), 0o666.into(), 0.into()]);
-    tell("message queue", queue);
+    report("message queue", queue);
     let (locked, leased) = (open_or_make(LOCKED)?, open_or_make(LEASED)?);
-    tell("lock", call(libc::SYS_flock, [locked.as_raw_fd().into(), i64::from(libc::LOCK_EX).into()]));
-    tell(
+    report("lock", call(libc::SYS_flock, [locked.as_raw_fd().into(), i64::from(libc::LOCK_EX).into()]));
+    report(
         "lease",
         call(
             libc::SYS_fcntl,

@@ -109,14 +109,14 @@ fn is_filtered(number: libc::c_long, words: [i64; 6]) -> bool {
         let filtered = installed == 0 && raw(number, words) == Err(libc::EPERM);
         if filtered { "filtered".to_owned() } else { String::new() }
     });
-    asked == Ended::Told("filtered".to_owned())
+    asked == Ended::Returned("filtered".to_owned())
 }
 
 /// How a child ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
     /// With what it had to tell.
-    Told(String),
+    Returned(String),
     /// By a signal.
     Signal(i32),
     /// There was no child.
@@ -125,7 +125,7 @@ pub(crate) enum Ended {
 
 /// Runs `work` in a child of its own, so that nothing of it stays, and waits for its end.
 pub(crate) fn in_child(work: impl FnOnce() -> String) -> Ended {
-    let (mut told, mut tell) = match io::pipe() {
+    let (mut reader, mut writer) = match io::pipe() {
         Ok(pipe) => pipe,
         Err(error) => return Ended::Unborn(error.raw_os_error().unwrap_or_default()),
     };
@@ -133,17 +133,17 @@ pub(crate) fn in_child(work: impl FnOnce() -> String) -> Ended {
     match unsafe { libc::fork() } {
         -1 => Ended::Unborn(last_errno()),
         0 => {
-            drop(told);
+            drop(reader);
             let text = work();
-            let _ = tell.write_all(text.as_bytes());
+            let _ = writer.write_all(text.as_bytes());
             exit(0)
         }
         pid => {
-            drop(tell);
+            drop(writer);
             let mut text = String::new();
-            let _ = told.read_to_string(&mut text);
+            let _ = reader.read_to_string(&mut text);
             let status = wait_for(pid);
-            if libc::WIFSIGNALED(status) { Ended::Signal(libc::WTERMSIG(status)) } else { Ended::Told(text) }
+            if libc::WIFSIGNALED(status) { Ended::Signal(libc::WTERMSIG(status)) } else { Ended::Returned(text) }
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::sys::Refusal;
 
 /// Where an attempt is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum AttemptPlace {
     /// As root of the core container.
     Core,
     /// As root of a service container with every capability that a manifest can grant one.
@@ -15,7 +15,7 @@ pub(crate) enum Place {
     Root,
 }
 
-impl Place {
+impl AttemptPlace {
     pub(crate) fn parse(text: &str) -> Option<Self> {
         [("core", Self::Core), ("service", Self::Service), ("root", Self::Root)]
             .into_iter()
@@ -117,16 +117,16 @@ impl Row {
     }
 
     /// Makes the attempt and prints a line of JSON about it; whether it came as it must.
-    pub(crate) fn run(&self, area: &str, place: Place) -> bool {
+    pub(crate) fn run(&self, area: &str, place: AttemptPlace) -> bool {
         let must = match place {
-            Place::Core => self.core,
-            Place::Service => self.service,
-            Place::Root => self.root,
+            AttemptPlace::Core => self.core,
+            AttemptPlace::Service => self.service,
+            AttemptPlace::Root => self.root,
         };
         let (outcome, by, note) = match must {
             Must::Skip(why) => ("skipped", String::new(), why),
-            Must::Stop => tell((self.attempt)(), ""),
-            Must::Reach(why) | Must::StopAlways(why) => tell((self.attempt)(), why),
+            Must::Stop => row_of((self.attempt)(), ""),
+            Must::Reach(why) | Must::StopAlways(why) => row_of((self.attempt)(), why),
         };
         let wanted = match must {
             Must::Skip(_) => "skipped",
@@ -143,7 +143,7 @@ impl Row {
     }
 }
 
-fn tell(outcome: Outcome, note: &'static str) -> (&'static str, String, &'static str) {
+fn row_of(outcome: Outcome, note: &'static str) -> (&'static str, String, &'static str) {
     match outcome {
         Outcome::Reached(what) => ("reached", what, note),
         Outcome::Stopped(by) => ("stopped", by, note),

@@ -69,7 +69,7 @@ fn vm_old_filter_is_out_of_sync() -> Result<()> {
     for name in running.keys() {
         let subject = format!("container/{name}");
         bench.event(since, "it is started again", |event| {
-            let of_it = event.subject.as_ref().is_some_and(|told| told.as_str() == subject);
+            let of_it = event.subject.as_ref().is_some_and(|of| of.as_str() == subject);
             of_it && event.kind == "StepDone" && event.message.contains("start")
         })?;
     }

@@ -30,8 +30,8 @@ fn vm_boot_loop_is_broken() -> Result<()> {
     bench = bench.power_cycle()?;
     let status = held_back(&mut bench, services)?;
     ensure!(status.accepted.context("nothing is accepted")?.digest == digest, "it is the manifest's own c0");
-    let told = bench.c0("catenoid resume")?;
-    ensure!(told.contains("3 times in a row"), "{told}");
+    let printed = bench.c0("catenoid resume")?;
+    ensure!(printed.contains("3 times in a row"), "{printed}");
     bench.wait("everything is started again", |status| converged(status) == Some(digest))?;
 
     // As many again, of which the last three are left out here.
@@ -47,7 +47,7 @@ fn vm_boot_loop_is_broken() -> Result<()> {
     bench.c0("mkdir -p /tmp/parcel")?;
     bench.apply(&next)?;
     ensure!(bench.processes()?.len() == services + 1, "all run");
-    bench.event(0, "it is told", |event| event.kind == "HeldBack" && event.message.contains("6 times"))?;
+    bench.event(0, "it is reported", |event| event.kind == "HeldBack" && event.message.contains("6 times"))?;
     Ok(())
 }
 
@@ -69,14 +69,14 @@ fn unclean(bench: &mut Bench, boots: usize) -> Result<()> {
     bench.device.root(&format!("echo '{{\"unclean\":{boots}}}' >/data/boots/unclean && sync")).map(drop)
 }
 
-/// Waits until core containers run alone and `services` are told as held back.
+/// Waits until core containers run alone and `services` are reported as held back.
 fn held_back(bench: &mut Bench, services: usize) -> Result<Status> {
-    let is_told = |status: &Status| subject(status, "state/boot").is_ok_and(|boot| boot.health == Health::Degraded);
-    let status = bench.wait("less is started", is_told)?;
-    let reason = |name: &str| subject(&status, name).map(|told| told.conditions[0].reason.clone());
+    let is_reported = |status: &Status| subject(status, "state/boot").is_ok_and(|boot| boot.health == Health::Degraded);
+    let status = bench.wait("less is started", is_reported)?;
+    let reason = |name: &str| subject(&status, name).map(|found| found.conditions[0].reason.clone());
     ensure!(reason("state/boot")? == "HeldBack");
-    let held = status.subjects.iter().filter(|told| told.subject.kind() == "container");
-    let held = held.filter(|told| told.conditions.iter().any(|condition| condition.reason == "HeldBack")).count();
+    let held = status.subjects.iter().filter(|found| found.subject.kind() == "container");
+    let held = held.filter(|found| found.conditions.iter().any(|condition| condition.reason == "HeldBack")).count();
     ensure!(held == services, "{held} services are held back, not {services}");
     let runs = bench.processes()?;
     ensure!(runs.keys().all(|name| name == "core0") && runs.len() == 1, "{runs:?}");
@@ -93,7 +93,9 @@ fn vm_watchdog_restarts_a_hung_kernel() -> Result<()> {
     let mark = bench.device.console().mark();
     bench.device.root("kill -STOP $(head -n 1 /sys/fs/cgroup/catenoid-agent/cgroup.procs)")?;
     bench.device.vm().wait_console_from(mark, "the agent shows no life", RESET)?;
-    bench.event(since, "it is told", |event| event.kind == "AgentEnded" && event.message.contains("showed no life"))?;
+    bench.event(since, "it is reported", |event| {
+        event.kind == "AgentEnded" && event.message.contains("showed no life")
+    })?;
     ensure!(bench.processes()? == before, "what runs goes on");
 
     deliver_probe(&bench)?;
@@ -104,7 +106,7 @@ fn vm_watchdog_restarts_a_hung_kernel() -> Result<()> {
     bench.device.root(&format!("(/proc/{core}/root{PROBE} hang >/dev/null 2>&1 &)"))?;
     bench.device.vm().wait_console_from(mark, "catenoid: the watchdog reset the machine", RESET)?;
     bench.device.ssh().wait(bench.device.console(), SOON)?;
-    bench.event(since, "it is told", |event| event.kind == "WatchdogReset")?;
+    bench.event(since, "it is reported", |event| event.kind == "WatchdogReset")?;
     Ok(())
 }
 

@@ -97,7 +97,7 @@ const LOOP: &str = "  loop:
     limits: { memory: 16MiB, cpu: 0.25, pids: 16 }
 ";
 
-/// What cannot start is degraded, and what ends again and again: whatever else is told of it, and nobody waits for it in vain.
+/// What cannot start is degraded, and what ends again and again: whatever else is reported of it, and nobody waits for it in vain.
 #[test]
 fn vm_severity_is_the_devices() -> Result<()> {
     let (mut bench, _) = Bench::with_demo("severity")?;
@@ -112,17 +112,17 @@ fn vm_severity_is_the_devices() -> Result<()> {
     assert!(begun.elapsed() < SOON / 2, "it waited for {} s: {applied:?}", begun.elapsed().as_secs());
     let status = bench.status()?;
     let absent = subject(&status, "container/absent")?;
-    let told: Vec<_> = absent.conditions.iter().map(|condition| condition.reason.as_str()).collect();
-    assert!(told.contains(&"NotStarted") && told.contains(&"StepFailed"), "{told:?}");
+    let reported: Vec<_> = absent.conditions.iter().map(|condition| condition.reason.as_str()).collect();
+    assert!(reported.contains(&"NotStarted") && reported.contains(&"StepFailed"), "{reported:?}");
     assert_eq!(absent.health, Health::Degraded);
     let printed = bench.device.catenoid(&["status"])?;
     assert_eq!(printed.code, 5, "{printed:?}");
     // It runs, and is degraded all the same.
     bench.submit(&bench.author.sign(&folder, &(resequenced(&demo, sequence + 1)? + LOOP))?)?;
     let reasons = ["Running", "LastExit", "CrashLoop"];
-    let is_told =
-        |told: &SubjectStatus| reasons.iter().all(|reason| told.conditions.iter().any(|c| c.reason == *reason));
-    let status = bench.wait("the loop is told", |status| subject(status, "container/loop").is_ok_and(is_told))?;
+    let is_reported =
+        |found: &SubjectStatus| reasons.iter().all(|reason| found.conditions.iter().any(|c| c.reason == *reason));
+    let status = bench.wait("the loop is told", |status| subject(status, "container/loop").is_ok_and(is_reported))?;
     assert_eq!(subject(&status, "container/loop")?.health, Health::Degraded);
     Ok(())
 }

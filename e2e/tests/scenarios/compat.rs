@@ -92,8 +92,8 @@ fn vm_agent_of_yesterday() -> Result<()> {
     })?;
     ensure!(features(&bench)?.contains(&"requires".to_owned()), "this is not today's agent");
     let events = bench.events(since)?;
-    let told = events.iter().filter(|e| is_one_of(e, &CHANGES) || is_one_of(e, &DAMAGE));
-    assert_eq!(told.map(told_as).collect::<Vec<_>>(), [&ANEW[..], &NEWER].concat());
+    let recorded = events.iter().filter(|e| is_one_of(e, &CHANGES) || is_one_of(e, &DAMAGE));
+    assert_eq!(recorded.map(kind_and_message).collect::<Vec<_>>(), [&ANEW[..], &NEWER].concat());
     assert_eq!(bench.processes()?, running);
 
     // What a boot takes under yesterday's image, and under today's: the same but for that.
@@ -105,7 +105,7 @@ fn vm_agent_of_yesterday() -> Result<()> {
         let damage: Vec<_> = events[begin..].iter().filter(|event| is_one_of(event, &DAMAGE)).collect();
         ensure!(damage.is_empty(), "{damage:#?}");
         let changes = events[begin..].iter().filter(|event| is_one_of(event, &CHANGES));
-        let mut steps: Vec<_> = changes.map(told_as).collect();
+        let mut steps: Vec<_> = changes.map(kind_and_message).collect();
         steps.sort();
         Ok((steps, bench.device.off()))
     };
@@ -156,15 +156,15 @@ fn features(bench: &Bench) -> Result<Vec<String>> {
     Ok(serde_json::from_value(version["features"].clone())?)
 }
 
-fn told_as(event: &Event) -> String {
-    let told = format!("{}: {}", event.kind, event.message);
+fn kind_and_message(event: &Event) -> String {
+    let line = format!("{}: {}", event.kind, event.message);
     // How many rules a firewall has is another number in each version.
-    match told.split_once(" rules of the firewall of ") {
+    match line.split_once(" rules of the firewall of ") {
         Some((start, place)) => format!(
             "{} rules of the firewall of {place}",
             start.trim_end_matches(|c: char| c == ' ' || c.is_ascii_digit())
         ),
-        None => told,
+        None => line,
     }
 }
 

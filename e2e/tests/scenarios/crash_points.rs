@@ -439,7 +439,7 @@ impl Round {
     ) -> Result<(bool, String)> {
         let program = fault.map_or("nobody", |fault| fault.program.as_str());
         let crash = fault.is_some_and(|fault| fault.what == "crash" && fault.program == "agent");
-        // What the events after the crash say: where there was none, all since `before` count. What fails without being told
+        // What the events after the crash say: where there was none, all since `before` count. What fails without being reported
         // of, or a launcher, leaves no event of its own: what stood before still stands.
         let script = format!(
             r#"

@@ -1,5 +1,5 @@
 //! What a device must live through: a full disk, state that is deleted or damaged under its feet, a clock that is set, and
-//! an agent that runs out of memory. Each is told by name, nothing that runs is touched, and when the cause is gone all is
+//! an agent that runs out of memory. Each is reported by name, nothing that runs is touched, and when the cause is gone all is
 //! well again by itself, or by the one push or manifest that was asked for.
 
 use std::collections::BTreeMap;
@@ -48,15 +48,16 @@ impl Scene {
     }
 
     /// Waits for a condition of the agent's own state; its message.
-    fn told(&self, subject: &str, reason: &str) -> Result<String> {
+    fn wait_for_condition(&self, subject: &str, reason: &str) -> Result<String> {
         let found = |status: &Status| {
             let subject = status.subjects.iter().find(|held| held.subject.as_str() == subject)?;
             let condition = subject.conditions.iter().find(|held| held.reason == reason)?;
             ensure_blame(condition.blame);
             Some(condition.message.clone())
         };
-        let status = self.bench.wait(&format!("{subject} is told as {reason}"), |status| found(status).is_some())?;
-        let message = found(&status).context("it was told")?;
+        let status =
+            self.bench.wait(&format!("{subject} is reported as {reason}"), |status| found(status).is_some())?;
+        let message = found(&status).context("it was reported")?;
         println!("{subject}: {reason}: {message}");
         Ok(message)
     }
@@ -133,7 +134,7 @@ fn vm_disk_full() -> Result<()> {
     let before = scene.bench.device.root(held)?;
     let left = scene.bench.device.root(FILL)?;
     println!("{left} KiB are left");
-    scene.told("state/disk", "DiskFull")?;
+    scene.wait_for_condition("state/disk", "DiskFull")?;
 
     let push = scene.bench.c0("! catenoid guests push /tmp/parcel/nginx-1.0.1.image 2>&1")?;
     println!("{push}");
@@ -147,7 +148,7 @@ fn vm_disk_full() -> Result<()> {
     let again = "cat >/tmp/small; for n in $(seq 1 40); do curl -sS -o /dev/null \
                  --unix-socket /run/catenoid/control.sock -T /tmp/small http://catenoid/v1/manifest; done";
     scene.bench.c0_with(again, &small)?;
-    scene.told("state/audit", "AuditLogUnwritable")?;
+    scene.wait_for_condition("state/audit", "AuditLogUnwritable")?;
     scene.untouched("the disk is full")?;
     ensure!(scene.bench.device.root(held)? == before, "nothing is left by halves");
     scene.restart_after("true")?;
@@ -165,7 +166,7 @@ fn vm_disk_full() -> Result<()> {
         scene.running = scene.bench.processes()?;
         let fill = "mkdir /data/inodes; cd /data/inodes; seq 1 200000 | xargs touch 2>/dev/null; df -i /data | tail -1";
         println!("{}", scene.bench.device.root(fill)?);
-        scene.told("state/disk", "DiskFull")?;
+        scene.wait_for_condition("state/disk", "DiskFull")?;
         let push = scene.bench.c0("! catenoid guests push /tmp/parcel/nginx-1.0.0.image 2>&1")?;
         ensure!(push.contains("no file for"), "a push says why it failed: {push}");
         let after = scene.again("demo-2", 4)?;
@@ -336,13 +337,13 @@ fn vm_ledger_damaged_while_off() -> Result<()> {
         scene.freeze_and(&damage)?;
         let Scene { bench, digest, running } = scene;
         scene = Scene { bench: bench.power_cycle()?, digest, running };
-        let message = scene.told("state/ledger", reason)?;
+        let message = scene.wait_for_condition("state/ledger", reason)?;
         ensure!(message.contains("apply the newest manifest again"), "{message}");
         let held = scene.bench.status()?.accepted.context("nothing is accepted")?;
         ensure!(held.sequence == expected, "{held:?} with the {damaged} damaged");
-        // It is told until somebody knows better, also by an agent that did not see the damage.
+        // It is reported until somebody knows better, also by an agent that did not see the damage.
         scene.restart_after("true")?;
-        scene.told("state/ledger", reason)?;
+        scene.wait_for_condition("state/ledger", reason)?;
         if expected == 1 {
             // The factory's manifest let the others' guests go.
             scene.bench.deliver(&["nginx-1.0.0", "busybox-1.0.0"])?;

@@ -21,14 +21,14 @@ struct Shape {
     /// Makes it, in `/data`, while the agent is stopped.
     bend: &'static str,
     /// What is said of it, in an event of one of these kinds or none.
-    told: Option<&'static str>,
+    event: Option<&'static str>,
     /// After which power cycle it is there, with the others of that number: those that exclude each other have different
     /// ones. Where there are more of them than cycles, the later one of a number takes the place of the earlier.
     cycle: usize,
 }
 
-const fn shape(cycle: usize, name: &'static str, bend: &'static str, told: Option<&'static str>) -> Shape {
-    Shape { name, bend, told, cycle }
+const fn shape(cycle: usize, name: &'static str, bend: &'static str, event: Option<&'static str>) -> Shape {
+    Shape { name, bend, event, cycle }
 }
 
 const FOREIGN: Option<&str> = Some("ForeignFile");
@@ -194,12 +194,12 @@ fn vm_bent_data_partition() -> Result<()> {
         })?;
         // The numbers begin anew with the log.
         let now = back.heartbeat.agent_started;
-        let told = match shape.told {
+        let message = match shape.event {
             Some(kind) => bench.event(0, shape.name, |event| event.kind == kind && event.at >= now)?.message,
             None => String::new(),
         };
         let held = bench.status()?.accepted;
-        println!("{:<50} {told}", shape.name);
+        println!("{:<50} {message}", shape.name);
         ensure!(held.is_some_and(|held| held.digest == digest), "{}", shape.name);
         progress.done(shape.name, "shapes on a running device")?;
     }
@@ -226,7 +226,7 @@ fn vm_bent_data_partition() -> Result<()> {
 
 /// A file system that the kernel does not take leaves a device that says so.
 #[test]
-fn vm_broken_file_system_is_told() -> Result<()> {
+fn vm_broken_file_system_is_reported() -> Result<()> {
     let mut bench = Bench::ready("broken")?;
     let zero = "dd if=/dev/urandom of=$(awk '$2 == \"/data\" { print $1 }' /proc/mounts) bs=1k seek=1 count=64; sync";
     bench.device.root(&format!("{AGENT} kill -STOP $agent; {zero}"))?;
@@ -263,15 +263,15 @@ fn vm_companion_files_are_left_out() -> Result<()> {
     let mut bench = Bench::start("companions", machine)?;
     let event = bench.event(0, "what was left out", |event| event.kind == "BootFilesForeign")?;
     println!("{}", event.message);
-    for (path, told) in COMPANIONS {
-        ensure!(event.message.contains(told), "{path}: {}", event.message);
+    for (path, name) in COMPANIONS {
+        ensure!(event.message.contains(name), "{path}: {}", event.message);
     }
     let found = bench.device.root("find / -xdev -name 'strange*'; ls -A /.extra")?;
     ensure!(found.is_empty(), "{found}");
     Ok(())
 }
 
-/// Another disk has partitions of our names: the device has its own. A copy of its own is told.
+/// Another disk has partitions of our names: the device has its own. A copy of its own is reported.
 #[test]
 fn vm_strange_disk_is_left_alone() -> Result<()> {
     let artefacts = Artefacts::new();
@@ -326,7 +326,7 @@ fn vm_crowded_data_partition() -> Result<()> {
     bench.wait("c0 runs", |status| subject(status, "container/core0").is_ok_and(is_well))?;
     progress.figure("c0 runs after, s", begun.elapsed().as_secs())?;
     if entries > LISTED {
-        // What stands behind so many names is put aside with them, and told; the factory bundle has c0's guest only.
+        // What stands behind so many names is put aside with them, and reported; the factory bundle has c0's guest only.
         let folder = bench.folder("documents")?;
         let demo = bench.author.sign(&folder, &bench.author.example("demo")?)?;
         bench.event(0, "a guest", |event| event.kind == "GuestBroken" && event.message.contains("is not there"))?;

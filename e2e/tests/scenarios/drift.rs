@@ -1,4 +1,4 @@
-//! What is changed by hand is told and put right, while nothing else is touched.
+//! What is changed by hand is reported and put right, while nothing else is touched.
 
 use anyhow::{Context as _, Result, ensure};
 use catenoid_schema::control::Event;
@@ -25,7 +25,7 @@ struct Row {
     /// Does it, as root in the root namespace.
     change: String,
     /// What the report has to say.
-    told: &'static str,
+    reported: &'static str,
     /// Prints `ok` in the root namespace once it is right again.
     check: String,
 }
@@ -49,9 +49,9 @@ fn vm_drift_heals() -> Result<()> {
         while tries.last().is_none_or(|healed| *healed >= LIMIT_MS) {
             // Who was ended by a try is another one now.
             let row = rows(&bench.status()?)?.swap_remove(index);
-            let (found, healed, told) = heal(&mut bench, &row)?;
-            println!("{:<44} {found:>9} {healed:>9}  {told}", row.name);
-            assert!(told.contains(row.told), "{}: `{told}`", row.name);
+            let (found, healed, reported) = heal(&mut bench, &row)?;
+            println!("{:<44} {found:>9} {healed:>9}  {reported}", row.name);
+            assert!(reported.contains(row.reported), "{}: `{reported}`", row.name);
             tries.push(healed);
             ensure!(healed < LIMIT_MS || tries.len() < TRIES, "{}: healed only after {tries:?} ms", row.name);
         }
@@ -66,7 +66,7 @@ fn vm_drift_heals() -> Result<()> {
     Ok(())
 }
 
-/// Makes one change; milliseconds until it was told and until everything was right again, and what was told.
+/// Makes one change; milliseconds until it was reported and until everything was right again, and what was reported.
 fn heal(bench: &mut Bench, row: &Row) -> Result<(u64, u64, String)> {
     let since = bench.status()?.last_event;
     let printed = bench.device.root(&format!("{STAMP}; {}", row.change))?;
@@ -93,13 +93,13 @@ fn rows(status: &Status) -> Result<Vec<Row>> {
     let group = "/sys/fs/cgroup/catenoid/web";
     let leaf = format!("{group}/run.{}", fact("container/web", "launch")?);
     let init = fact("container/web", "pid")?;
-    // The outer end of web's interface: the number of the other end is told inside.
+    // The outer end of web's interface: the number of the other end is reported inside.
     let outer = format!(
         "n=$(cat /proc/{init}/root/sys/class/net/plant0/iflink); \
          p=$(grep -lx $n /sys/class/net/cv-*/ifindex | cut -d / -f 5)"
     );
     let inside = format!("nsenter -t {} -n", fact("container/core0", "pid")?);
-    let row = |name, subject, change: String, told, check: String| Row { name, subject, change, told, check };
+    let row = |name, subject, change: String, reported, check: String| Row { name, subject, change, reported, check };
     let mounted = format!("grep -q ' /run/catenoid/guests/{guest} ' /proc/1/mountinfo && echo ok");
     Ok(vec![
         row(
@@ -203,8 +203,8 @@ fn vm_kernel_settings_drift_heals() -> Result<()> {
         bench.device.root(&format!("echo {other} >/proc/sys/{key}"))?;
     }
     for (key, other, wanted) in changed {
-        let told = format!("`{key}` was {other}, not {wanted}");
-        bench.event(since, key, |event| event.kind == "KernelSettingHealed" && event.message == told)?;
+        let reported = format!("`{key}` was {other}, not {wanted}");
+        bench.event(since, key, |event| event.kind == "KernelSettingHealed" && event.message == reported)?;
         ensure!(bench.device.root(&format!("cat /proc/sys/{key}"))? == wanted, "{key}");
     }
     Ok(())

@@ -39,7 +39,7 @@ enum By {
     Core,
 }
 
-/// A row of each kind, who takes it, and what is told of it: the guard finds it by locks, by queues, by experiment; the
+/// A row of each kind, who takes it, and what is reported of it: the guard finds it by locks, by queues, by experiment; the
 /// filter refuses it; the group bounds it.
 const SAMPLE: [(&str, By, &str); 9] = [
     ("posix-locks", By::Bare, "locks of files"),
@@ -95,8 +95,11 @@ fn vm_resource_exhaustion() -> Result<()> {
     bench.deliver(&["probe-1.0.0"])?;
     bench.apply(&bench.author.sign(&folder, &yaml)?)?;
     bench.device.root(FILL)?;
-    let rows =
-        if measured { all_rows(&bench)? } else { SAMPLE.map(|(row, by, told)| (row.to_owned(), by, told)).into() };
+    let rows = if measured {
+        all_rows(&bench)?
+    } else {
+        SAMPLE.map(|(row, by, outcome)| (row.to_owned(), by, outcome)).into()
+    };
     let longest = LONGEST[usize::from(measured)];
     let mut device = Exhausted { bench, folder, yaml, sequence: 2 };
     let mut permitted = Vec::new();
@@ -104,14 +107,14 @@ fn vm_resource_exhaustion() -> Result<()> {
         let taken = device.take(PERMITTED, By::Bare, longest)?;
         permitted = device.seconds(&taken)?;
     }
-    for (row, by, told) in &rows {
+    for (row, by, outcome) in &rows {
         let (case, begun) = (format!("{row} ({by:?})"), Instant::now());
         if progress.has(&case) {
             continue;
         }
         let taken = device.take(row, *by, longest).and_then(|taken| {
             println!("{case}: {} after {:.1} s", taken.outcome, begun.elapsed().as_secs_f32());
-            ensure!(taken.outcome.contains(told), "not `{told}`");
+            ensure!(taken.outcome.contains(outcome), "not `{outcome}`");
             if measured && !taken.was_refused() {
                 device.neighbour_waits(row, *by, longest, &taken, &mut permitted)?;
             }
@@ -136,7 +139,7 @@ struct Exhausted {
     sequence: u64,
 }
 
-/// What became of a row: what is told of it, and from when until when it was taken, in nanoseconds since the device was
+/// What became of a row: what is reported of it, and from when until when it was taken, in nanoseconds since the device was
 /// switched on.
 struct Taken {
     outcome: String,
@@ -166,7 +169,7 @@ impl Exhausted {
     fn take(&mut self, row: &str, by: By, seconds: u64) -> Result<Taken> {
         let (before, agent_before) = (self.bench.processes()?, agent(&mut self.bench)?);
         let (since, available) = (self.bench.status()?.last_event, self.available()?);
-        // One of its own for each row: nothing that is told of it is of another.
+        // One of its own for each row: nothing that is reported of it is of another.
         self.sequence += 1;
         let name = if by == By::Core { "core0".to_owned() } else { format!("taker{}", self.sequence) };
         let taken =
@@ -246,13 +249,13 @@ impl Exhausted {
             "{PROBE} exhaust {row} --seconds {seconds} >/tmp/taken & for _ in $(seq {}); do grep . /tmp/taken && break; sleep 1; done; kill $!",
             2 * seconds
         );
-        let told = self.bench.device.ssh().run(["sh", "-c", &take])?.stdout;
+        let printed = self.bench.device.ssh().run(["sh", "-c", &take])?.stdout;
         self.bench.wait("c0 is there", |status| subject(status, "container/core0").is_ok_and(runs))?;
         let until = uptime(&self.bench)?;
         let ended = self.bench.events(since)?.into_iter().find(|event| event.kind == "ContainerEndedByGuard");
         let outcome = match ended {
             Some(ended) => format!("ended: {}", ended.message),
-            None => told.lines().next().map(str::to_owned).context("c0 told nothing, and nobody ended it")?,
+            None => printed.lines().next().map(str::to_owned).context("c0 told nothing, and nobody ended it")?,
         };
         Ok(Taken { outcome, window: from..until })
     }
@@ -269,9 +272,9 @@ impl Exhausted {
 
     /// What the neighbour measured while `taken` was taken, second by second.
     fn seconds(&self, taken: &Taken) -> Result<Vec<Second>> {
-        let told = self.bench.c0("catenoid logs watcher")?;
+        let printed = self.bench.c0("catenoid logs watcher")?;
         // The first line may have lost its begin.
-        let all: Vec<Second> = told.lines().skip(1).map(serde_json::from_str).collect::<Result<_, _>>()?;
+        let all: Vec<Second> = printed.lines().skip(1).map(serde_json::from_str).collect::<Result<_, _>>()?;
         Ok(all.into_iter().filter(|at| at.from >= taken.window.start && at.until <= taken.window.end).collect())
     }
 
@@ -343,7 +346,7 @@ fn late(beside: &[Vec<Second>], like: &[Vec<Second>], noise: f64) -> Result<Vec<
 
 /// Also where it is in a loop by now: each row that it is ended for counts.
 fn runs(container: &SubjectStatus) -> bool {
-    container.sync == Sync::Synced && container.conditions.iter().any(|told| told.reason == "Running")
+    container.sync == Sync::Synced && container.conditions.iter().any(|condition| condition.reason == "Running")
 }
 
 /// Nanoseconds since the device was switched on.
@@ -362,8 +365,9 @@ fn all_rows(bench: &Bench) -> Result<Vec<(String, By, &'static str)>> {
     let taken = [(By::Bare, &[""][..]), (By::Granted, &["", "NET_RAW", "SYS_ADMIN"]), (By::Core, &["NET_ADMIN"])];
     let by = taken.iter().flat_map(|(by, needs)| {
         let granted = rows.iter().filter(|row| needs.iter().any(|need| row["needs"] == *need));
-        let told = |row: &str| SAMPLE.iter().find(|(name, who, _)| (*name, *who) == (row, *by)).map_or("", |of| of.2);
-        granted.filter_map(move |row| row["name"].as_str().map(|row| (row.to_owned(), *by, told(row))))
+        let expected =
+            |row: &str| SAMPLE.iter().find(|(name, who, _)| (*name, *who) == (row, *by)).map_or("", |of| of.2);
+        granted.filter_map(move |row| row["name"].as_str().map(|row| (row.to_owned(), *by, expected(row))))
     });
     Ok(by.collect())
 }
@@ -466,13 +470,13 @@ fn median(mut figures: Vec<f64>) -> Option<f64> {
 }
 
 /// Waits until the taker was held back, was ended by its own limit, or tells what it got and holds it; and when that was seen.
-/// `changes` tells of each status. Hardly anything else is run meanwhile: the code of a program that begins is translated (TCG),
+/// `changes` reports each status. Hardly anything else is run meanwhile: the code of a program that begins is translated (TCG),
 /// for which the whole machine stands still.
 fn outcome(bench: &Bench, name: &str, mut changes: Follower) -> Result<(String, u64)> {
-    let told = |status: &Status, reasons: &[&str]| {
+    let reported = |status: &Status, reasons: &[&str]| {
         let taker = subject(status, &format!("container/{name}")).ok()?;
-        let told = taker.conditions.iter().find(|condition| reasons.contains(&condition.reason.as_str()));
-        told.map(|condition| condition.message.clone())
+        let reported = taker.conditions.iter().find(|condition| reasons.contains(&condition.reason.as_str()));
+        reported.map(|condition| condition.message.clone())
     };
     let deadline = Instant::now() + SOON;
     let (mut running, mut last): (Option<Instant>, _) = (None, None);
@@ -480,14 +484,14 @@ fn outcome(bench: &Bench, name: &str, mut changes: Follower) -> Result<(String, 
     while Instant::now() < deadline {
         if let Some(line) = changes.line(Instant::now() + MOMENT) {
             let status: Status = serde_json::from_str(&line).with_context(|| format!("`{line}` is no status"))?;
-            if let Some(held) = told(&status, &["HeldBack"]) {
+            if let Some(held) = reported(&status, &["HeldBack"]) {
                 let health = subject(&status, &format!("container/{name}"))?.health;
                 ensure!(health == Health::Degraded, "held back, and {health:?}");
                 return Ok((format!("held back: {held}"), uptime(bench)?));
             }
-            match told(&status, &["Ended", "LastExit"]) {
+            match reported(&status, &["Ended", "LastExit"]) {
                 Some(outcome) if ended.is_none() => ended = Some((Instant::now(), outcome, uptime(bench)?)),
-                None if told(&status, &["Running"]).is_some() => drop(running.get_or_insert_with(Instant::now)),
+                None if reported(&status, &["Running"]).is_some() => drop(running.get_or_insert_with(Instant::now)),
                 _ => {}
             }
             last = Some(status);
@@ -499,9 +503,9 @@ fn outcome(bench: &Bench, name: &str, mut changes: Follower) -> Result<(String, 
         // It tells when it has all that it gets.
         if running.take_if(|looked| looked.elapsed() > LOG).is_some() {
             let asked = Instant::now();
-            let told = bench.device.catenoid(&["logs", name])?.stdout;
+            let printed = bench.device.catenoid(&["logs", name])?.stdout;
             ensure!(asked.elapsed() < ANSWER, "the agent answered after {} s meanwhile", asked.elapsed().as_secs());
-            if let Some(line) = told.lines().find(|line| line.contains("stopped")) {
+            if let Some(line) = printed.lines().find(|line| line.contains("stopped")) {
                 return Ok((line.to_owned(), uptime(bench)?));
             }
             running = Some(Instant::now());

@@ -24,7 +24,7 @@ const SICK: &str = "  sick:
 /// From three failures in a row on it is a loop.
 const LOOP: u32 = 3;
 
-/// `apply --wait` ends when all work; who does not any more is told, with what it said, and started again with a count.
+/// `apply --wait` ends when all work; who does not any more is reported, with what it said, and started again with a count.
 ///
 /// [req->APS-05]
 #[test]
@@ -47,14 +47,14 @@ fn vm_health_is_asked_waited_for_and_counted() -> Result<()> {
         let started = bench.event(since, "it is started", |event| {
             event.message.starts_with("containers: start container `sick`") && event.message.contains(&after)
         })?;
-        let told = bench.event(started.number, "it fails", |event| {
+        let event = bench.event(started.number, "it fails", |event| {
             event.kind == "Unhealthy"
                 && event.subject.as_ref().is_some_and(|subject| subject.as_str() == "container/sick")
         })?;
         ensure!(
-            told.message
+            event.message
                 == "its health check failed 2 times in a row: it exited with code 1: all is lost; it is to be started again",
-            "{told:?}"
+            "{event:?}"
         );
     }
     let status = bench.wait("it is a loop", |status| {

@@ -27,10 +27,10 @@ const LINES: u64 = 2 * 256 + 100;
 /// A line that the probe prints.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Told {
+struct Row {
     name: String,
     as_it_must: bool,
-    told: String,
+    message: String,
 }
 
 /// The agent's process at one moment.
@@ -77,15 +77,15 @@ fn vm_control_calls_survive_hostility() -> Result<()> {
             threads: peak.threads.max(now.threads),
         };
         let Some(line) = hostile.line(Instant::now() + LOOK) else { continue };
-        let told: Told = serde_json::from_str(&line).with_context(|| format!("`{line}` is no line of the probe"))?;
-        let verdict = if told.as_it_must { "as it must" } else { "WRONG" };
-        println!("{:>5.0} s {:<48} {verdict} {}", begun.elapsed().as_secs_f32(), told.name, told.told);
-        progress.done(&told.name, "kinds of hostility")?;
-        if told.name == "the end" {
+        let row: Row = serde_json::from_str(&line).with_context(|| format!("`{line}` is no line of the probe"))?;
+        let verdict = if row.as_it_must { "as it must" } else { "WRONG" };
+        println!("{:>5.0} s {:<48} {verdict} {}", begun.elapsed().as_secs_f32(), row.name, row.message);
+        progress.done(&row.name, "kinds of hostility")?;
+        if row.name == "the end" {
             break;
         }
-        if !told.as_it_must {
-            wrong.push(told);
+        if !row.as_it_must {
+            wrong.push(row);
         }
     }
     drop(hostile);

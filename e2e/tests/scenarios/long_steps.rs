@@ -70,7 +70,7 @@ fn vm_long_steps_hold_nobody() -> Result<()> {
     bench.event(since, "it is asked", |event| {
         event.message == "containers: ask container `stubborn` to end with SIGTERM"
     })?;
-    let status = bench.wait("its end is told", |status| is_stopping(status).unwrap_or(false))?;
+    let status = bench.wait("its end is reported", |status| is_stopping(status).unwrap_or(false))?;
     println!("{:?}", subject(&status, "container/stubborn")?.conditions);
     bench.wait("the large image is read", |status| is_verified(status).is_ok_and(|verified| !verified))?;
     let meanwhile = end_of_c0(&mut bench)?;

@@ -24,7 +24,7 @@ const FORGER: &str = "
     limits: { memory: 16MiB, pids: 16 }
     stop: { grace: 1s }
 ";
-/// What is told of the row that is sent last, and of the last one that c0 hears.
+/// What is reported of the row that is sent last, and of the last one that c0 hears.
 const LAST: &str = "heard: the last one";
 const LAST_OF_CORE: &str = "heard: UDP to the core container by a flow";
 
@@ -75,8 +75,8 @@ fn vm_forged_frames() -> Result<()> {
     let rows: Vec<_> = sent.lines().filter_map(row).collect();
     println!("{} frames or pairs of them, {} arrived", rows.len(), heard.len());
     ensure!(rows.len() > 50, "{sent}");
-    let told = |name: &str| if heard.contains(name) { "arrives" } else { "dropped" };
-    let wrong: Vec<_> = rows.iter().filter(|(verdict, name)| *verdict != told(name)).collect();
+    let verdict_on = |name: &str| if heard.contains(name) { "arrives" } else { "dropped" };
+    let wrong: Vec<_> = rows.iter().filter(|(verdict, name)| *verdict != verdict_on(name)).collect();
     ensure!(wrong.is_empty(), "{wrong:#?}");
     Ok(())
 }
@@ -110,7 +110,7 @@ fn vm_uplink_change_keeps_c0() -> Result<()> {
     // As by a lease or an advertisement.
     for lease in ["10.20.0.99/24", "fd20::99/72"] {
         bench.c0(&format!("ip address add {lease} dev uplink0"))?;
-        bench.wait(&format!("the overlap with {lease} is told"), is_held_back)?;
+        bench.wait(&format!("the overlap with {lease} is reported"), is_held_back)?;
         bench.c0(&format!("ip address del {lease} dev uplink0"))?;
         let digest = author::digest(&first)?;
         bench.wait("c0 has its address again", |status| converged(status) == Some(digest))?;

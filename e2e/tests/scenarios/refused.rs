@@ -68,23 +68,23 @@ fn vm_refused_manifests() -> Result<()> {
     let flipped: Vec<Vec<u8>> = (0..next.len()).map(|at| flip(&next, at)).collect();
     let answers = send(&mut bench, flipped.iter().map(Vec::as_slice))?;
     let fields = Fields::of(&next, &bench.author.signer("operator")?)?;
-    let mut told: BTreeMap<&str, BTreeMap<String, usize>> = BTreeMap::new();
+    let mut names: BTreeMap<&str, BTreeMap<String, usize>> = BTreeMap::new();
     for (at, answer) in answers.iter().enumerate() {
         let name = answer.kind.rsplit(':').next().unwrap_or_default().to_owned();
         let field = fields.name(at);
         assert!(fields.may_say(field, &name), "a bit of byte {at} ({field}): {answer:#?}");
-        *told.entry(field).or_default().entry(name).or_default() += 1;
+        *names.entry(field).or_default().entry(name).or_default() += 1;
     }
-    println!("one flipped bit in each of {} bytes: {told:#?}", next.len());
+    println!("one flipped bit in each of {} bytes: {names:#?}", next.len());
     assert_eq!(
-        told.keys().copied().collect::<Vec<_>>(),
+        names.keys().copied().collect::<Vec<_>>(),
         ["certificate", "content type", "frame", "payload", "signature"]
     );
 
     // Each in the audit log; nothing has changed; and the one without a flipped bit would have been taken.
     let sent = rows.len() + 1 + flipped.len();
-    let told = until_told(&mut bench, refusals + sent)?;
-    assert_eq!(told - refusals, sent, "every refusal is audited, and once");
+    let recorded = until_recorded(&mut bench, refusals + sent)?;
+    assert_eq!(recorded - refusals, sent, "every refusal is audited, and once");
     let lines = bench.device.root(r#"grep -c '"kind":"ManifestRefused"' /data/audit/audit.jsonl"#)?;
     println!("{sent} refusals are {lines} lines of the audit log");
     assert_eq!(bench.processes()?, processes);
@@ -266,19 +266,19 @@ fn urn(name: &str) -> String {
     format!("urn:catenoid:error:{name}")
 }
 
-/// Waits until the audit log tells of so many refusals: a flood of them is told in parts.
-fn until_told(bench: &mut Bench, wanted: usize) -> Result<usize> {
+/// Waits until the audit log reports so many refusals: a flood of them is reported in parts.
+fn until_recorded(bench: &mut Bench, wanted: usize) -> Result<usize> {
     loop {
         let last = bench.status()?.last_event;
-        let told = refusals(bench)?;
-        if told >= wanted {
-            return Ok(told);
+        let recorded = refusals(bench)?;
+        if recorded >= wanted {
+            return Ok(recorded);
         }
-        bench.wait("more refusals are told", |status| status.last_event > last)?;
+        bench.wait("more refusals are reported", |status| status.last_event > last)?;
     }
 }
 
-/// The refusals that the audit log tells of: each line of one, and those that are counted in it.
+/// The refusals that the audit log reports: each line of one, and those that are counted in it.
 fn refusals(bench: &mut Bench) -> Result<usize> {
     let counted = bench.device.root(
         r#"grep '"kind":"ManifestRefused"' /data/audit/audit.jsonl | awk '

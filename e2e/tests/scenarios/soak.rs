@@ -37,7 +37,7 @@ const THREADS: u64 = 3;
 const MEMORY_KIB: [u64; 2] = [2048, 1024];
 /// For how long what is about to end may still be counted: a connection to c0, what the last pass had open. What leaks stays.
 const SETTLED: Duration = Duration::from_secs(15);
-/// What it may have at any look, with three containers: docs/performance.md tells what it has with none, ten and a hundred.
+/// What it may have at any look, with three containers: docs/performance.md shows what it has with none, ten and a hundred.
 const MOST_KIB: u64 = 10 * 1024;
 
 /// What is counted on the device.

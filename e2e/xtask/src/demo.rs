@@ -20,7 +20,7 @@ const PARCEL: &str = "/tmp/demo";
 const HEALING: Duration = Duration::from_secs(60);
 
 /// Tells the story; the device stays up afterwards if `keep`.
-pub(crate) fn tell(artefacts: &Artefacts, keep: bool) -> Result<()> {
+pub(crate) fn play(artefacts: &Artefacts, keep: bool) -> Result<()> {
     let mut story = Story::default();
     vm::ensure_off(artefacts)?;
 
@@ -41,8 +41,8 @@ pub(crate) fn tell(artefacts: &Artefacts, keep: bool) -> Result<()> {
     let builder = Vm::builder(&dir).disk(disk).keys(platform_keys(&artefacts.pki())?);
     let vm = if keep { builder.detached() } else { builder }.start()?;
     let c0 = Core { ssh: Ssh::new(vm.ssh_port(), artefacts.ssh_key()) };
-    let told = converge(&c0, &vm, artefacts, &mut story);
-    if let Err(error) = told {
+    let ended = converge(&c0, &vm, artefacts, &mut story);
+    if let Err(error) = ended {
         return Err(error.context(format!("the demo failed; the device's console ends:\n{}", vm.console().tail())));
     }
     story.end();
@@ -60,22 +60,22 @@ fn converge(c0: &Core, vm: &Vm, artefacts: &Artefacts, story: &mut Story) -> Res
     for line in vm.console().text().lines().filter(|line| line.starts_with("catenoid: booted")) {
         story.say(&format!("console: {line}"));
     }
-    c0.tell(story, 0, "catenoid status")?;
+    c0.show(story, 0, "catenoid status")?;
 
     story.chapter("guests and the first manifest go to c0 over ssh, and from c0 to the agent")?;
     c0.receive(artefacts)?;
-    c0.tell_end(story, 3, &format!("catenoid apply {PARCEL}/demo.manifest.cose --guests {PARCEL} --wait=5m"))?;
+    c0.show_end(story, 3, &format!("catenoid apply {PARCEL}/demo.manifest.cose --guests {PARCEL} --wait=5m"))?;
     let page = format!("http://{}/", c0.address_of("web")?);
-    c0.tell(story, 0, &format!("curl -sS {page}"))?;
+    c0.show(story, 0, &format!("curl -sS {page}"))?;
 
     story.chapter("the second manifest: one limit changed, one guest replaced, one container removed, one added")?;
-    c0.tell(story, 0, &format!("catenoid guests push {PARCEL}/nginx-1.0.1.*"))?;
-    c0.tell(story, 0, &format!("catenoid diff {PARCEL}/demo-2.manifest.cose"))?;
-    c0.tell_end(story, 3, &format!("catenoid apply {PARCEL}/demo-2.manifest.cose --wait=5m"))?;
-    c0.tell(story, 0, &format!("curl -sS {page}"))?;
+    c0.show(story, 0, &format!("catenoid guests push {PARCEL}/nginx-1.0.1.*"))?;
+    c0.show(story, 0, &format!("catenoid diff {PARCEL}/demo-2.manifest.cose"))?;
+    c0.show_end(story, 3, &format!("catenoid apply {PARCEL}/demo-2.manifest.cose --wait=5m"))?;
+    c0.show(story, 0, &format!("curl -sS {page}"))?;
 
     story.chapter("the same manifest with one word changed by somebody who has no key")?;
-    c0.tell(story, 1, &format!("catenoid apply {PARCEL}/tampered.manifest.cose"))?;
+    c0.show(story, 1, &format!("catenoid apply {PARCEL}/tampered.manifest.cose"))?;
 
     story.chapter("drift: somebody ends the first process of c0")?;
     let last = c0.last_event()?;
@@ -84,8 +84,8 @@ fn converge(c0: &Core, vm: &Vm, artefacts: &Artefacts, story: &mut Story) -> Res
     c0.run("kill 1")?;
     c0.ssh.wait(vm.console(), HEALING)?;
     story.say(&format!("c0 answers again after {:.1} s", ended.elapsed().as_secs_f32()));
-    c0.tell(story, 0, &format!("catenoid events --since {last}"))?;
-    c0.tell(story, 0, "catenoid status")?;
+    c0.show(story, 0, &format!("catenoid events --since {last}"))?;
+    c0.show(story, 0, "catenoid status")?;
     Ok(())
 }
 
@@ -102,14 +102,14 @@ impl Core {
     }
 
     /// The same, told in the story; it must end with `code`.
-    fn tell(&self, story: &Story, code: i32, line: &str) -> Result<()> {
+    fn show(&self, story: &Story, code: i32, line: &str) -> Result<()> {
         story.say(&format!("# {line}"));
         self.expect(code, line)?.lines().for_each(|line| story.say(line));
         Ok(())
     }
 
     /// The same, with no more than the last `count` lines of what it printed; it must succeed.
-    fn tell_end(&self, story: &Story, count: usize, line: &str) -> Result<()> {
+    fn show_end(&self, story: &Story, count: usize, line: &str) -> Result<()> {
         story.say(&format!("# {line}"));
         let printed = self.expect(0, line)?;
         let lines: Vec<&str> = printed.lines().collect();

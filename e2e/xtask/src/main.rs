@@ -75,7 +75,7 @@ fn command() -> Result<ExitCode> {
         "demo" => {
             let keep = options(&mut parser)?.keep;
             let _alone = begin(&artefacts)?;
-            demo::tell(&artefacts, keep)?;
+            demo::play(&artefacts, keep)?;
         }
         "image" => {
             let variant = options(&mut parser)?.variant;

@@ -33,15 +33,18 @@ fn a_copied_checkout_is_worked_on_itself() {
     let copy = checkout();
     let original = Path::new(env!("CARGO_BIN_EXE_xtask")).ancestors().nth(2).expect("<target>/<profile>/xtask");
     // As `cargo xtask` says it from anywhere in the copy, with a target directory of its own or that of the original.
-    let told = |xtask: &mut Command| {
+    let by_cargo = |xtask: &mut Command| {
         xtask.env("CARGO_MANIFEST_DIR", copy.path().join("e2e/xtask"));
     };
     // As somebody starts the program who is no cargo.
     let alone = |xtask: &mut Command| {
         xtask.current_dir(copy.path().join("docs"));
     };
-    let shown =
-        [requirements(told), requirements(|xtask| told(xtask.env("CARGO_TARGET_DIR", original))), requirements(alone)];
+    let shown = [
+        requirements(by_cargo),
+        requirements(|xtask| by_cargo(xtask.env("CARGO_TARGET_DIR", original))),
+        requirements(alone),
+    ];
     for shown in shown {
         assert!(shown.contains("COPY-1"), "{shown}");
     }

@@ -13,7 +13,7 @@ use catenoid_kernel::{
     cgroup::{self, Hierarchy, Mark},
     lock, machine, name, namespace,
     process::{self, TICK_MILLISECONDS},
-    wait::Bell,
+    wait::Notify,
 };
 use catenoid_schema::{
     manifest::{Stop, StopSignal},
@@ -23,12 +23,12 @@ use catenoid_schema::{
 };
 
 use crate::{
-    Desired, Observed, Paths, Planning, Step,
+    ContainersPlanner, Desired, Observed, Paths, Step,
     check::Checks,
     exit,
     log::{Follower, Tail},
     observe,
-    order::{Answer, Failure, LaunchOrder, Request, Stage},
+    order::{Failure, LaunchAnswer, LaunchOrder, Request, Stage},
 };
 
 /// How long everything may take to be gone after SIGKILL. A process that the kernel holds in the middle of a call, for
@@ -173,7 +173,7 @@ pub struct Containers {
     followers: Mutex<BTreeMap<Name, Follower>>,
     /// Who asks what runs whether it works.
     checks: Mutex<Checks>,
-    /// What is wanted, as it was told last.
+    /// What is wanted, as it was reported last.
     wanted: Mutex<Desired>,
 }
 
@@ -201,18 +201,18 @@ enum Ending {
 }
 
 impl Containers {
-    /// Opens the hierarchy of control groups; `launcher` is the path of the launcher, `bell` wakes the pass.
+    /// Opens the hierarchy of control groups; `launcher` is the path of the launcher, `notify` wakes the pass.
     ///
     /// # Errors
     /// [`Error::Open`].
-    pub fn open(paths: Paths, launcher: &Path, bell: Bell) -> Result<Self, Error> {
+    pub fn open(paths: Paths, launcher: &Path, notify: Notify) -> Result<Self, Error> {
         let hierarchy = Hierarchy::open(&paths.cgroup).map_err(Error::Open)?;
         let up = i64::try_from(process::ticks_since_boot() * TICK_MILLISECONDS / 1000).unwrap_or_default();
         let now = exit::now();
         let booted = Timestamp::from_seconds(now.seconds() - up).unwrap_or(now);
         let waited = Mutex::default();
         let (identity, launcher) = (process::program(launcher), launcher.to_owned());
-        let checks = Checks::new(Hierarchy::open(&paths.cgroup).map_err(Error::Open)?, launcher.clone(), bell);
+        let checks = Checks::new(Hierarchy::open(&paths.cgroup).map_err(Error::Open)?, launcher.clone(), notify);
         let shared = Arc::new(Shared { hierarchy, paths, launcher, identity, booted, waited });
         Ok(Self { shared, followers: Mutex::default(), checks: Mutex::new(checks), wanted: Mutex::default() })
     }
@@ -253,7 +253,7 @@ impl Containers {
 }
 
 impl Reconciler for Containers {
-    type Planner = Planning;
+    type Planner = ContainersPlanner;
     type Error = Error;
 
     fn look_for(&self, desired: &Desired) {
@@ -412,7 +412,7 @@ impl Shared {
         let request = Request { launch, order, check: None };
         let answer = self.launch(&request, &container);
         if answer.is_err() {
-            // An empty leaf would tell of a run that never was. If it cannot be removed it tells of what is left in it.
+            // An empty leaf would report a run that never was. If it cannot be removed it reports what is left in it.
             let _ = self.hierarchy.kill(name, &request.launch);
             let _ = self.hierarchy.wait_empty(name, &request.launch, MOMENT);
             let _ = self.hierarchy.remove_leaf(name, &request.launch);
@@ -426,9 +426,9 @@ impl Shared {
         let output =
             process::run(&self.launcher, &text).map_err(|source| Error::Launcher { container: container(), source })?;
         match serde_json::from_slice(&output.stdout) {
-            Ok(Answer::Started { .. }) => Ok(()),
-            Ok(Answer::Failed(failure)) => Err(Error::Start { container: container(), failure }),
-            Ok(Answer::Checked { .. }) | Err(_) => Err(Error::NoAnswer { container: container() }),
+            Ok(LaunchAnswer::Started { .. }) => Ok(()),
+            Ok(LaunchAnswer::Failed(failure)) => Err(Error::Start { container: container(), failure }),
+            Ok(LaunchAnswer::Checked { .. }) | Err(_) => Err(Error::NoAnswer { container: container() }),
         }
     }
 }
@@ -467,7 +467,7 @@ mod tests {
             leaf: 7,
             state,
             frozen: false,
-            astray: false,
+            wrong_namespace: false,
             outdated: false,
             stop: None,
             ends: 0,
@@ -477,7 +477,7 @@ mod tests {
             checked: None,
         };
         let running = State::Running { pid: 70, started: 5, since: None };
-        let runs = [("00000000000000aa", run(running)), ("00000000000000bb", run(State::Headless))];
+        let runs = [("00000000000000aa", run(running)), ("00000000000000bb", run(State::InitExited))];
         let runs = runs.map(|(launch, run)| (launch.to_owned(), run)).into();
         let name = |text: &str| text.parse::<Name>().unwrap();
         let (web, db) = (Container { runs, last_exit: None }, Container::default());

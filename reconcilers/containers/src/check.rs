@@ -15,14 +15,14 @@ use catenoid_kernel::{
     cgroup::{Hierarchy, MARK_BYTES, Mark},
     lock, name,
     process::{self, TICK_MILLISECONDS},
-    wait::Bell,
+    wait::Notify,
 };
 use catenoid_schema::{manifest::HealthCheck, name::Name};
 use tokio::{sync::Semaphore, task::JoinHandle};
 
 use crate::{
-    Checked, Desired, Observed, Run, State, Wanted,
-    order::{Answer, Check, LaunchOrder, Request},
+    Checked, Desired, Observed, Run, State, WantedContainer,
+    order::{Check, LaunchAnswer, LaunchOrder, Request},
 };
 
 /// How many checks run at once: each is a process that computes for a moment, and then waits.
@@ -57,9 +57,9 @@ pub(crate) struct Checks {
 struct Ground {
     hierarchy: Hierarchy,
     launcher: PathBuf,
-    bell: Bell,
-    /// When it is rung, or was last.
-    rung: Mutex<Option<Instant>>,
+    notify: Notify,
+    /// When the pass is notified, or was last.
+    notified_at: Mutex<Option<Instant>>,
     turns: Semaphore,
 }
 
@@ -67,27 +67,27 @@ impl Ground {
     /// Wakes the pass, in a moment if it was woken just now.
     fn wake(&self) {
         let now = Instant::now();
-        let mut rung = lock(&self.rung);
-        if rung.is_some_and(|at| at > now) {
-            // It will be rung for all that was written down by then.
+        let mut notified_at = lock(&self.notified_at);
+        if notified_at.is_some_and(|at| at > now) {
+            // The pass will be notified of all that was written down by then.
             return;
         }
-        let at = rung.map_or(now, |at| now.max(at + PACE));
-        *rung = Some(at);
-        let bell = self.bell.clone();
+        let at = notified_at.map_or(now, |at| now.max(at + PACE));
+        *notified_at = Some(at);
+        let notify = self.notify.clone();
         tokio::spawn(async move {
             #[expect(clippy::disallowed_methods, reason = "what containers can do without end has a pace")]
             tokio::time::sleep(at.saturating_duration_since(now)).await;
-            bell.ring();
+            notify.notify();
         });
     }
 }
 
 impl Checks {
-    /// By this launcher; `bell` wakes the pass.
-    pub(crate) fn new(hierarchy: Hierarchy, launcher: PathBuf, bell: Bell) -> Self {
-        let (rung, turns) = (Mutex::default(), Semaphore::new(AT_ONCE));
-        let ground = Arc::new(Ground { hierarchy, launcher, bell, rung, turns });
+    /// By this launcher; `notify` wakes the pass.
+    pub(crate) fn new(hierarchy: Hierarchy, launcher: PathBuf, notify: Notify) -> Self {
+        let (notified_at, turns) = (Mutex::default(), Semaphore::new(AT_ONCE));
+        let ground = Arc::new(Ground { hierarchy, launcher, notify, notified_at, turns });
         Self { ground, going_on: BTreeMap::new() }
     }
 
@@ -119,7 +119,7 @@ impl Drop for Checks {
 
 fn subjects(wanted: &Desired, observed: &Observed) -> impl Iterator<Item = (Name, Subject)> {
     wanted.containers.iter().filter_map(|(name, wanted)| {
-        let Wanted::Ready(launch) = wanted else { return None };
+        let WantedContainer::Ready(launch) = wanted else { return None };
         let (health, check_name) = (launch.health.clone()?, launch.check.clone()?);
         let run = observed.containers.get(name)?.runs.get(&launch.id)?;
         let Run { state: State::Running { pid, started, .. }, leaf, stopping: None, .. } = run else { return None };
@@ -202,9 +202,9 @@ fn ask(ground: &Ground, subject: &Subject) -> (bool, String) {
     let text = serde_json::to_vec(&request).expect("a request has only text keys");
     let failed = |why: &str| (false, format!("it could not be asked: {why}"));
     match process::run(&ground.launcher, &text).map(|output| serde_json::from_slice(&output.stdout)) {
-        Ok(Ok(Answer::Checked { passed, said })) => (passed, said),
-        Ok(Ok(Answer::Failed(failure))) => failed(&failure.message),
-        Ok(Ok(Answer::Started { .. }) | Err(_)) => failed("the launcher gave no answer"),
+        Ok(Ok(LaunchAnswer::Checked { passed, said })) => (passed, said),
+        Ok(Ok(LaunchAnswer::Failed(failure))) => failed(&failure.message),
+        Ok(Ok(LaunchAnswer::Started { .. }) | Err(_)) => failed("the launcher gave no answer"),
         Err(error) => failed(&error.to_string()),
     }
 }

@@ -27,13 +27,13 @@ const ENVIRONMENT: [(&str, &str); 2] =
 #[serde(transparent)]
 pub struct Desired {
     /// By name.
-    pub containers: BTreeMap<Name, Wanted>,
+    pub containers: BTreeMap<Name, WantedContainer>,
 }
 
 /// What is wanted of one container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Wanted {
+pub enum WantedContainer {
     /// It is to run.
     Ready(Box<Launch>),
     /// Something that it needs is not there yet. What runs of it stays as it is.
@@ -86,8 +86,8 @@ impl Desired {
     /// What each container that is to run is run from, by the name that the room of guests has for it.
     pub(crate) fn needs(&self) -> Vec<(Subject, String)> {
         let ready = self.containers.iter().filter_map(|(name, wanted)| match wanted {
-            Wanted::Ready(launch) => Some((subject(name), launch.order.guest.to_string())),
-            Wanted::Waiting { .. } | Wanted::HeldBack { .. } => None,
+            WantedContainer::Ready(launch) => Some((subject(name), launch.order.guest.to_string())),
+            WantedContainer::Waiting { .. } | WantedContainer::HeldBack { .. } => None,
         });
         ready.collect()
     }
@@ -95,21 +95,21 @@ impl Desired {
     /// Lets the container `subject` wait for `reason`.
     pub(crate) fn let_wait(&mut self, subject: &Subject, reason: &str) {
         if let Some(wanted) = self.of(subject)
-            && matches!(wanted, Wanted::Ready(_))
+            && matches!(wanted, WantedContainer::Ready(_))
         {
-            *wanted = Wanted::Waiting { reason: reason.to_owned() };
+            *wanted = WantedContainer::Waiting { reason: reason.to_owned() };
         }
     }
 
     /// Lets the container `subject` not run, for `reason`.
     pub(crate) fn hold_back(&mut self, subject: &Subject, reason: &str) {
         if let Some(wanted) = self.of(subject) {
-            let stop = if let Wanted::Ready(launch) = wanted { launch.stop } else { Stop::default() };
-            *wanted = Wanted::HeldBack { reason: reason.to_owned(), stop };
+            let stop = if let WantedContainer::Ready(launch) = wanted { launch.stop } else { Stop::default() };
+            *wanted = WantedContainer::HeldBack { reason: reason.to_owned(), stop };
         }
     }
 
-    fn of(&mut self, subject: &Subject) -> Option<&mut Wanted> {
+    fn of(&mut self, subject: &Subject) -> Option<&mut WantedContainer> {
         let name = subject.is(Kind::Container).then(|| subject.name().parse::<Name>().ok())??;
         self.containers.get_mut(&name)
     }
@@ -121,7 +121,7 @@ impl Desired {
 pub fn desired(manifest: &Manifest, guests: &BTreeMap<Name, (Digest, Guest)>, paths: &Paths) -> Desired {
     let ranges = allocate::id_ranges(manifest);
     let wanted = |name: &Name, container: &Container| {
-        let waiting = |reason| Wanted::Waiting { reason };
+        let waiting = |reason| WantedContainer::Waiting { reason };
         let Some((digest, guest)) = guests.get(&container.guest) else {
             return waiting(format!("guest `{}` is not there", container.guest));
         };
@@ -129,7 +129,12 @@ pub fn desired(manifest: &Manifest, guests: &BTreeMap<Name, (Digest, Guest)>, pa
             return waiting("there is no id range left".to_owned());
         };
         let order = order(name, container, *digest, guest, *base, paths);
-        Wanted::Ready(Box::new(Launch::new(order, container.restart, container.stop, container.health.clone())))
+        WantedContainer::Ready(Box::new(Launch::new(
+            order,
+            container.restart,
+            container.stop,
+            container.health.clone(),
+        )))
     };
     Desired { containers: manifest.containers.iter().map(|(name, c)| (name.clone(), wanted(name, c))).collect() }
 }

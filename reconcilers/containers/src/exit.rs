@@ -267,7 +267,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_end_is_told_in_words() {
+    fn an_end_is_reported_in_words() {
         for (end, words) in [
             (End::Code(0), "exited with code 0"),
             (End::Signal(11), "killed by SIGSEGV"),

@@ -12,7 +12,7 @@ use catenoid_core::Setback;
 use catenoid_schema::units::Span;
 
 use crate::{
-    Desired, Launch, Observed, Run, State, Wanted,
+    Desired, Launch, Observed, Run, State, WantedContainer,
     exit::{End, Exit},
     plan::{checked, failed, rests},
     status::{subject, unhealthy, words},
@@ -23,7 +23,7 @@ const EARLY: Span = Span::from_milliseconds(10_000);
 /// One that runs for this long works: as kubelet has it, twice the longest pause. In a shorter time a loop would pass for
 /// recovered whose runs last no longer than what it is paused for.
 pub(crate) const STEADY: Span = Span::from_milliseconds(600_000);
-/// Failures in a row from which on it is told as a loop. One can be an accident, and two an accident and its heal.
+/// Failures in a row from which on it is reported as a loop. One can be an accident, and two an accident and its heal.
 pub(crate) const LOOP: u32 = 3;
 /// The pause after the second failure in a row; each further one doubles it. After the first there is none: it worked.
 const FIRST: Duration = Duration::from_millis(500);
@@ -44,7 +44,7 @@ pub(crate) fn after(launch: &Launch, run: &Run) -> u32 {
         _ if run.stopping.is_some() => 0,
         // It is replaced, on purpose.
         State::Running { .. } => 0,
-        State::Headless => run.ends.saturating_add(1),
+        State::InitExited => run.ends.saturating_add(1),
         State::Ended { exit } if !ended_ill(exit.as_ref()) => 0,
         State::Ended { exit: Some(exit) } if exit.ran >= STEADY => 1,
         State::Ended { .. } => run.ends.saturating_add(1),
@@ -69,7 +69,7 @@ pub(crate) fn pause(launch: &Launch, failures: u32) -> Duration {
 pub(crate) fn setbacks(desired: &Desired, observed: &Observed) -> Vec<Setback> {
     let mut setbacks = Vec::new();
     for (name, wanted) in &desired.containers {
-        let Wanted::Ready(launch) = wanted else { continue };
+        let WantedContainer::Ready(launch) = wanted else { continue };
         let run = observed.containers.get(name).and_then(|container| container.runs.get(&launch.id));
         let Some(run) = run.filter(|run| run.stopping.is_none()) else { continue };
         let what = match &run.state {
@@ -77,9 +77,9 @@ pub(crate) fn setbacks(desired: &Desired, observed: &Observed) -> Vec<Setback> {
             State::Running { .. } => continue,
             State::Ended { exit } if rests(launch.restart, exit.as_ref()) || !ended_ill(exit.as_ref()) => continue,
             State::Ended { exit } => words(exit.as_ref()),
-            State::Headless if run.ending => continue,
+            State::InitExited if run.ending => continue,
             // Whose end takes long fails like any other.
-            State::Headless => "its first process ended, and others of it did not".to_owned(),
+            State::InitExited => "its first process ended, and others of it did not".to_owned(),
         };
         let failures = after(launch, run);
         let message = format!("{what}; {}", counted(failures));

@@ -7,7 +7,7 @@
 //!
 //! A launch is named by the digest of its order ([`order::LaunchOrder`]), and its leaf bears the name: what runs is
 //! compared with what is wanted by looking at the kernel alone, also after the agent was away. Start reading at
-//! [`Planning`].
+//! [`ContainersPlanner`].
 //!
 //! The pure half is always there; the half with effects needs the feature `kernel`.
 
@@ -29,7 +29,7 @@ mod status;
 #[cfg(feature = "kernel")]
 pub use apply::{Containers, Error};
 pub use catenoid_core::Paths;
-pub use desired::{Desired, Launch, Wanted, desired};
+pub use desired::{Desired, Launch, WantedContainer, desired};
 #[cfg(feature = "kernel")]
 pub use log::Tail;
-pub use plan::{Checked, Container, Observed, Planning, Run, State, Step, Stopping};
+pub use plan::{Checked, Container, ContainersPlanner, Observed, Run, State, Step, Stopping};

@@ -62,16 +62,16 @@ pub(crate) fn observe(
             seen.insert(id);
             let mut state = if leaf.populated { living(&leaf.pids, booted)? } else { State::Ended { exit: None } };
             // With the first process all others end, a moment before it and after: as soon as they have, it is known how.
-            let alone = state == State::Headless && !leaf.frozen;
+            let alone = state == State::InitExited && !leaf.frozen;
             let (ended, ending) =
                 if alone { ends(hierarchy, &group, (&leaf, id), &mut waited.ends)? } else { (false, false) };
             if ended || !leaf.populated {
                 state = State::Ended { exit: recorded(&paths.exits(), &name, id, &mut waited.records)? };
             }
             let frozen = leaf.frozen && leaf.populated && !ended && !held_still;
-            let astray = match state {
+            let wrong_namespace = match state {
                 State::Running { pid, .. } => namespace::is_outside(pid, &paths.namespaces(&name))?,
-                State::Headless | State::Ended { .. } => false,
+                State::InitExited | State::Ended { .. } => false,
             };
             // Of one without a mark nothing is known: a version before marks started it.
             let marks = [Mark::Launcher, Mark::Stop, Mark::Ends, Mark::Deadline, Mark::Checked];
@@ -84,7 +84,19 @@ pub(crate) fn observe(
                 .and_then(|mark| mark.parse().ok())
                 .map(|milliseconds: u64| Stopping { until: after(booted, milliseconds) });
             let checked = checked.and_then(|mark| serde_json::from_str(&mark).ok());
-            let run = Run { leaf: id, state, frozen, astray, outdated, stop, ends, steady, stopping, ending, checked };
+            let run = Run {
+                leaf: id,
+                state,
+                frozen,
+                wrong_namespace,
+                outdated,
+                stop,
+                ends,
+                steady,
+                stopping,
+                ending,
+                checked,
+            };
             runs.insert(leaf.launch_id, run);
         }
         let last_exit = exit::read(&paths.exits(), &name)?;
@@ -139,7 +151,7 @@ fn living(pids: &[u32], booted: Timestamp) -> Result<State, Error> {
             return Ok(State::Running { pid: *pid, started, since });
         }
     }
-    Ok(State::Headless)
+    Ok(State::InitExited)
 }
 
 /// The recorded end of the run in the leaf `id`. A run is over when its processes are; the record follows when PID 1 has

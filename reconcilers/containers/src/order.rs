@@ -113,7 +113,7 @@ pub struct Check {
 /// What the launcher writes, as one line of JSON, on its standard output.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub enum Answer {
+pub enum LaunchAnswer {
     /// The program was executed.
     Started {
         /// The container's first process.

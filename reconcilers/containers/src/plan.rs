@@ -12,7 +12,7 @@ use catenoid_schema::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Desired, Launch, Wanted,
+    Desired, Launch, WantedContainer,
     desired::desired,
     exit::{End, Exit},
     history,
@@ -51,8 +51,8 @@ pub struct Run {
     /// Whether its processes are frozen.
     pub frozen: bool,
     /// Whether its first process is outside of the namespaces that are pinned for the container: they were removed by hand.
-    #[serde(default)]
-    pub astray: bool,
+    #[serde(default, alias = "astray")]
+    pub wrong_namespace: bool,
     /// Whether another launcher started it than the device has now: its system call filter may be another one.
     #[serde(default, skip_serializing_if = "is_false")]
     pub outdated: bool,
@@ -129,7 +129,8 @@ pub enum State {
         since: Option<Timestamp>,
     },
     /// Something, but not the first process: what a start left that was cut short.
-    Headless,
+    #[serde(alias = "headless")]
+    InitExited,
     /// Nothing any more.
     Ended {
         /// How it ended, if that was recorded.
@@ -233,13 +234,25 @@ impl catenoid_core::Step for Step {
             Self::Start { launch, stop, ends, check, .. } => {
                 // The kernel will say which pid, leaf and moment.
                 let state = State::Running { pid: 0, started: 0, since: None };
-                let (frozen, astray, outdated, steady) = (false, false, false, false);
+                let (frozen, wrong_namespace, outdated, steady) = (false, false, false, false);
                 let (leaf, stop, ends, stopping) = (0, Some(*stop), *ends, None);
                 // As if it worked: that is what it is started for.
                 let works = |check: &String| Checked { check: check.clone(), passed: true, ..Checked::default() };
                 let checked = check.as_ref().map(works);
                 let ending = false;
-                let run = Run { leaf, state, frozen, astray, outdated, stop, ends, steady, stopping, ending, checked };
+                let run = Run {
+                    leaf,
+                    state,
+                    frozen,
+                    wrong_namespace,
+                    outdated,
+                    stop,
+                    ends,
+                    steady,
+                    stopping,
+                    ending,
+                    checked,
+                };
                 container.runs.insert(launch.clone(), run);
             }
         }
@@ -297,9 +310,9 @@ const GUESTS: &str = "guests";
 
 /// The pure half of this room.
 #[derive(Debug, Clone, Copy)]
-pub enum Planning {}
+pub enum ContainersPlanner {}
 
-impl Planner for Planning {
+impl Planner for ContainersPlanner {
     type Desired = Desired;
     type Observed = Observed;
     type Step = Step;
@@ -316,9 +329,11 @@ impl Planner for Planning {
 
     fn satisfied(desired: &Desired, observed: &Observed) -> bool {
         let each_wanted_is_there = desired.containers.iter().all(|(name, wanted)| match wanted {
-            Wanted::Waiting { .. } => true,
-            Wanted::HeldBack { .. } => observed.containers.get(name).is_none_or(|container| container.runs.is_empty()),
-            Wanted::Ready(launch) => {
+            WantedContainer::Waiting { .. } => true,
+            WantedContainer::HeldBack { .. } => {
+                observed.containers.get(name).is_none_or(|container| container.runs.is_empty())
+            }
+            WantedContainer::Ready(launch) => {
                 let runs = observed.containers.get(name).map(|container| &container.runs);
                 // How it ended, and whether it is started again, is known when it has: that is waited for.
                 let is_right = |run: &Run| run.ending || fits(launch, run);
@@ -338,18 +353,18 @@ impl Planner for Planning {
         for (name, container) in &observed.containers {
             match desired.containers.get(name) {
                 None => container.runs.iter().for_each(|(id, run)| retired.add(name, id, run, Stop::default())),
-                Some(Wanted::Waiting { .. }) => {}
-                Some(Wanted::HeldBack { stop, .. }) => {
+                Some(WantedContainer::Waiting { .. }) => {}
+                Some(WantedContainer::HeldBack { stop, .. }) => {
                     container.runs.iter().for_each(|(id, run)| retired.add(name, id, run, *stop));
                 }
-                Some(Wanted::Ready(launch)) => {
+                Some(WantedContainer::Ready(launch)) => {
                     let others = container.runs.iter().filter(|(id, run)| **id != launch.id || over(launch, run));
                     others.for_each(|(id, run)| retired.add(name, id, run, launch.stop));
                 }
             }
         }
         for (name, wanted) in &desired.containers {
-            let Wanted::Ready(launch) = wanted else { continue };
+            let WantedContainer::Ready(launch) = wanted else { continue };
             let run = observed.containers.get(name).and_then(|container| container.runs.get(&launch.id));
             match run {
                 Some(run) if over(launch, run) => establish.push(start(launch, history::after(launch, run))),
@@ -371,7 +386,7 @@ impl Planner for Planning {
 
     /// By the core container the device is spoken to.
     fn urgent(desired: &Desired) -> Vec<Subject> {
-        let is_core = |wanted: &Wanted| matches!(wanted, Wanted::Ready(launch) if launch.order.control.is_some());
+        let is_core = |wanted: &WantedContainer| matches!(wanted, WantedContainer::Ready(launch) if launch.order.control.is_some());
         let core = desired.containers.iter().filter(|(_, wanted)| is_core(wanted));
         core.map(|(name, _)| subject(name)).collect()
     }
@@ -386,7 +401,7 @@ impl Planner for Planning {
             if container.runs.values().any(|run| run.ending) {
                 return Some(format!("container `{name}` ends"));
             }
-            let Some(Wanted::Ready(launch)) = desired.containers.get(name) else { return None };
+            let Some(WantedContainer::Ready(launch)) = desired.containers.get(name) else { return None };
             let run = container.runs.get(&launch.id).filter(|run| matches!(run.state, State::Running { .. }))?;
             match health(launch, run) {
                 Works::Yes => None,
@@ -419,7 +434,7 @@ impl Planner for Planning {
 pub(crate) fn fits(launch: &Launch, run: &Run) -> bool {
     match &run.state {
         State::Running { .. } => !run.frozen && !over(launch, run) && agrees(launch, run),
-        State::Headless => false,
+        State::InitExited => false,
         State::Ended { exit } => run.stopping.is_none() && rests(launch.restart, exit.as_ref()),
     }
 }
@@ -433,8 +448,8 @@ fn agrees(launch: &Launch, run: &Run) -> bool {
 /// is nothing that its manifest says, however it ended.
 fn over(launch: &Launch, run: &Run) -> bool {
     match &run.state {
-        State::Running { .. } => run.astray || run.outdated || run.stopping.is_some() || failed(launch, run),
-        State::Headless => !run.ending,
+        State::Running { .. } => run.wrong_namespace || run.outdated || run.stopping.is_some() || failed(launch, run),
+        State::InitExited => !run.ending,
         State::Ended { exit } => run.stopping.is_some() || !rests(launch.restart, exit.as_ref()),
     }
 }
@@ -513,7 +528,7 @@ impl Retired {
                 }
                 self.wait.push(Step::End { container, launch, grace: stop.grace });
             }
-            State::Headless => self.wait.push(Step::End { container, launch, grace: Span::from_milliseconds(0) }),
+            State::InitExited => self.wait.push(Step::End { container, launch, grace: Span::from_milliseconds(0) }),
             State::Ended { .. } => self.wait.push(Step::Clear { container, launch }),
         }
     }

@@ -8,13 +8,13 @@ use catenoid_schema::{
 };
 
 use crate::{
-    Checked, Container, Desired, Launch, Observed, Run, State, Stopping, Wanted,
+    Checked, Container, Desired, Launch, Observed, Run, State, Stopping, WantedContainer,
     exit::{End, Exit},
     history::{self, LOOP, STEADY, counted},
     plan::{self, Works, checked, failed, fits, rests},
 };
 
-/// The subject that `container` is told under.
+/// The subject that `container` is reported under.
 pub(crate) fn subject(container: &Name) -> Subject {
     Subject::new(Kind::Container, container)
 }
@@ -24,9 +24,9 @@ pub(crate) fn status(desired: &Desired, observed: &Observed) -> Vec<SubjectStatu
     let wanted = desired.containers.iter().map(|(name, wanted)| {
         let container = observed.containers.get(name).unwrap_or(&nothing);
         match wanted {
-            Wanted::Ready(launch) => ready(name, launch, container),
-            Wanted::Waiting { reason } => waiting(name, reason, container),
-            Wanted::HeldBack { reason, .. } => held_back(name, reason, container),
+            WantedContainer::Ready(launch) => ready(name, launch, container),
+            WantedContainer::Waiting { reason } => waiting(name, reason, container),
+            WantedContainer::HeldBack { reason, .. } => held_back(name, reason, container),
         }
     });
     let unwanted = observed
@@ -44,16 +44,16 @@ fn ready(name: &Name, launch: &Launch, container: &Container) -> SubjectStatus {
         } else {
             (Health::Missing, Condition::new("NotStarted", "it does not run".to_owned(), None))
         };
-        return told(name, Sync::OutOfSync, health, vec![condition], container);
+        return status_of(name, Sync::OutOfSync, health, vec![condition], container);
     };
     let sync = if fits(launch, run) && !others { Sync::Synced } else { Sync::OutOfSync };
     let (health, first) = match &run.state {
         _ if run.stopping.is_some() => {
             (Health::Progressing, Condition::new("Replacing", "it ends, and is started again".to_owned(), None))
         }
-        State::Running { .. } if run.astray => {
+        State::Running { .. } if run.wrong_namespace => {
             let message = "it runs outside of the namespaces that are its own; it is to be started again".to_owned();
-            (Health::Degraded, Condition::new("Astray", message, None))
+            (Health::Degraded, Condition::new("WrongNamespace", message, None))
         }
         State::Running { .. } if run.outdated => {
             let message =
@@ -72,13 +72,13 @@ fn ready(name: &Name, launch: &Launch, container: &Container) -> SubjectStatus {
             };
             (health, Condition::new("Running", format!("it runs as process {pid}"), None))
         }
-        State::Headless if run.ending => {
+        State::InitExited if run.ending => {
             let message = "its first process ended; others of it were killed, and are not gone yet".to_owned();
             (Health::Progressing, Condition::new("Ending", message, None))
         }
-        State::Headless => (
+        State::InitExited => (
             Health::Degraded,
-            Condition::new("Headless", "its first process is gone, but others of it live".to_owned(), None),
+            Condition::new("InitExited", "its first process is gone, but others of it live".to_owned(), None),
         ),
         State::Ended { exit } => ended(launch, exit.as_ref()),
     };
@@ -99,7 +99,7 @@ fn ready(name: &Name, launch: &Launch, container: &Container) -> SubjectStatus {
         let message = format!("{}; `catenoid logs {name}` shows what it wrote", counted(failures));
         conditions.push(Condition::new("CrashLoop", message, Some(Blame::ManifestAuthor)));
     }
-    told(name, sync, health, conditions, container)
+    status_of(name, sync, health, conditions, container)
 }
 
 /// What the health checks of a run have come to, where there is something to tell.
@@ -148,17 +148,17 @@ fn ended(launch: &Launch, exit: Option<&Exit>) -> (Health, Condition) {
 fn waiting(name: &Name, reason: &str, container: &Container) -> SubjectStatus {
     let runs = container.runs.values().any(|run| matches!(run.state, State::Running { .. }) && !run.frozen);
     let health = if runs { Health::Healthy } else { Health::Missing };
-    told(name, Sync::OutOfSync, health, vec![Condition::new("Waiting", reason.to_owned(), None)], container)
+    status_of(name, Sync::OutOfSync, health, vec![Condition::new("Waiting", reason.to_owned(), None)], container)
 }
 
 fn held_back(name: &Name, reason: &str, container: &Container) -> SubjectStatus {
     let condition = Condition::new(HELD_BACK, reason.to_owned(), Some(Blame::Administrator));
-    told(name, Sync::OutOfSync, Health::Degraded, vec![condition], container)
+    status_of(name, Sync::OutOfSync, Health::Degraded, vec![condition], container)
 }
 
 fn superfluous(name: &Name, container: &Container) -> SubjectStatus {
     let message = "no container of the manifest is called so; it is to be ended".to_owned();
-    told(name, Sync::OutOfSync, Health::Progressing, vec![Condition::new("Superfluous", message, None)], container)
+    status_of(name, Sync::OutOfSync, Health::Progressing, vec![Condition::new("Superfluous", message, None)], container)
 }
 
 /// That a run was asked to end, and until when it may.
@@ -180,7 +180,7 @@ fn ran(exit: &Exit) -> String {
     format!("{was}{} after {time}", exit.end)
 }
 
-fn told(
+fn status_of(
     name: &Name,
     sync: Sync,
     health: Health,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use catenoid_containers::{Desired, Launch, Paths, Planning, Wanted, desired};
+use catenoid_containers::{ContainersPlanner, Desired, Launch, Paths, WantedContainer, desired};
 use catenoid_core::{Asked, Planner as _};
 use catenoid_schema::{
     digest::Digest,
@@ -59,13 +59,13 @@ fn of(manifest: &Manifest, descriptor: &[u8]) -> Desired {
     let guest: Guest = serde_yaml::from_str(GUEST).expect("it is a guest");
     let guests =
         BTreeMap::from(["tiny", "core"].map(|guest_name| (name(guest_name), (Digest::of(descriptor), guest.clone()))));
-    Planning::desired(&Asked { manifest, guests: &guests, paths: &Paths::default() })
+    ContainersPlanner::desired(&Asked { manifest, guests: &guests, paths: &Paths::default() })
 }
 
 fn web(desired: &Desired) -> &Launch {
     match &desired.containers[&name("web")] {
-        Wanted::Ready(launch) => launch,
-        Wanted::Waiting { reason } | Wanted::HeldBack { reason, .. } => panic!("{reason}"),
+        WantedContainer::Ready(launch) => launch,
+        WantedContainer::Waiting { reason } | WantedContainer::HeldBack { reason, .. } => panic!("{reason}"),
     }
 }
 
@@ -73,7 +73,7 @@ fn web(desired: &Desired) -> &Launch {
 fn an_order_leaves_no_choice() {
     let desired = of(&manifest(str::to_owned), b"descriptor");
     insta::assert_yaml_snapshot!(web(&desired));
-    let Wanted::Ready(core) = &desired.containers[&name("core0")] else { panic!("it waits") };
+    let WantedContainer::Ready(core) = &desired.containers[&name("core0")] else { panic!("it waits") };
     assert_eq!(core.order.control.as_deref(), Some("/run/catenoid/control/core0".as_ref()));
     assert_eq!(core.order.command, ["/bin/init"]);
 }
@@ -107,16 +107,16 @@ fn a_launch_is_named_by_all_that_makes_it_and_by_nothing_else() {
 fn what_is_missing_is_waited_for() {
     let manifest = manifest(str::to_owned);
     let without = desired(&manifest, &BTreeMap::new(), &Paths::default());
-    let waits = Wanted::Waiting { reason: "guest `tiny` is not there".to_owned() };
+    let waits = WantedContainer::Waiting { reason: "guest `tiny` is not there".to_owned() };
     assert_eq!(without.containers[&name("web")], waits);
     let guest: Guest = serde_yaml::from_str(GUEST).expect("it is a guest");
     let guests = BTreeMap::from([(name("tiny"), (Digest::of(b""), guest))]);
     let mut without = desired(&manifest, &guests, &Paths::default());
     let web = Subject::new(Kind::Container, "web");
-    assert_eq!(Planning::needs(&without, "guests"), [(web.clone(), Digest::of(b"").to_string())]);
-    Planning::let_wait(&mut without, &Subject::new(Kind::Container, "another"), "it is not mounted");
-    assert!(matches!(without.containers[&name("web")], Wanted::Ready(_)), "it is none of its business");
-    Planning::let_wait(&mut without, &web, "it is not mounted");
-    let waits = Wanted::Waiting { reason: "it is not mounted".to_owned() };
+    assert_eq!(ContainersPlanner::needs(&without, "guests"), [(web.clone(), Digest::of(b"").to_string())]);
+    ContainersPlanner::let_wait(&mut without, &Subject::new(Kind::Container, "another"), "it is not mounted");
+    assert!(matches!(without.containers[&name("web")], WantedContainer::Ready(_)), "it is none of its business");
+    ContainersPlanner::let_wait(&mut without, &web, "it is not mounted");
+    let waits = WantedContainer::Waiting { reason: "it is not mounted".to_owned() };
     assert_eq!(without.containers[&name("web")], waits);
 }

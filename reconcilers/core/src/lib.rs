@@ -37,8 +37,8 @@ pub const RECOVERED: &str = "Recovered";
 
 /// The reason of the condition of a subject that is there and does not work.
 pub const UNHEALTHY: &str = "Unhealthy";
-/// The reasons of conditions that are told as an event when they are new, though nothing has to be done about them.
-pub const TURNS: [&str; 2] = [RECOVERED, UNHEALTHY];
+/// The reasons of conditions that are reported as an event when they are new, though nothing has to be done about them.
+pub const NOTABLE_CONDITIONS: [&str; 2] = [RECOVERED, UNHEALTHY];
 
 /// What every room makes its desired state from.
 #[derive(Debug, Clone, Copy)]
@@ -149,7 +149,7 @@ pub trait Reconciler {
     /// Learns what is wanted, before it looks: a room that may hold more than can be listed looks for that.
     fn look_for(&self, _desired: &<Self::Planner as Planner>::Desired) {}
 
-    /// What tells of changes in this room from now on, with what is wanted of it and was observed last.
+    /// What reports of changes in this room from now on, with what is wanted of it and was observed last.
     fn signals(
         &self,
         _desired: &<Self::Planner as Planner>::Desired,

@@ -17,7 +17,7 @@ use catenoid_kernel::{
     mount::{self, mount_image, unmount_all},
     uevent,
     verity::{self, DeviceMapper},
-    wait::Bell,
+    wait::Notify,
 };
 use catenoid_schema::{
     digest::Digest,
@@ -26,7 +26,7 @@ use catenoid_schema::{
 };
 
 use crate::{
-    Desired, Generation, Observed, Planning, Step, observe,
+    Desired, Generation, GuestsPlanner, Observed, Step, observe,
     reading::{Known, Readings},
     store,
 };
@@ -224,11 +224,11 @@ const SOURCES: [(&str, Open); 2] = [
 ];
 
 impl Guests {
-    /// The room at `paths`. `generation` is the one of the store that blobs are pushed to; `bell` rings when an image was read.
+    /// The room at `paths`. `generation` is the one of the store that blobs are pushed to; `notify` is notified when an image was read.
     #[must_use]
-    pub fn new(paths: &Paths, generation: Generation, bell: Bell) -> Self {
+    pub fn new(paths: &Paths, generation: Generation, notify: Notify) -> Self {
         let (data, mounts) = (paths.data.clone(), paths.run.join("guests"));
-        let (wanted, heard, readings) = (Mutex::default(), Mutex::default(), Readings::new(bell));
+        let (wanted, heard, readings) = (Mutex::default(), Mutex::default(), Readings::new(notify));
         let doors = Doors { data, mounts, generation, wanted, readings, heard };
         Self { doors: Arc::new(doors) }
     }
@@ -241,7 +241,7 @@ impl Guests {
 }
 
 impl Reconciler for Guests {
-    type Planner = Planning;
+    type Planner = GuestsPlanner;
     type Error = Error;
 
     fn look_for(&self, desired: &Desired) {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Desired {
     /// By the digest of their descriptors. The first 64 bits of it name their kernel objects.
-    pub guests: BTreeMap<Digest, Wanted>,
+    pub guests: BTreeMap<Digest, WantedGuest>,
     /// Descriptors that the manifest names but that could not be read. What belongs to them is left as it is, and no blob
     /// is removed, since it could be an image of theirs.
     #[serde(default)]
@@ -24,7 +24,7 @@ pub struct Desired {
 /// One guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Wanted {
+pub struct WantedGuest {
     /// What people call it: name and version.
     pub label: String,
     /// The digest of its image.
@@ -52,7 +52,7 @@ pub fn desired(guests: &BTreeMap<Digest, Guest>, unread: &BTreeSet<Digest>) -> D
         let alone = guests.values().filter(|other| name(other) == name(guest)).count() == 1;
         let label = if alone { name(guest) } else { format!("{}-{}", name(guest), descriptor.short()) };
         let (image, size) = (guest.image.digest, guest.image.size);
-        (*descriptor, Wanted { label, image, size, verity: guest.image.verity.clone() })
+        (*descriptor, WantedGuest { label, image, size, verity: guest.image.verity.clone() })
     };
     Desired { guests: guests.iter().map(wanted).collect(), unread: unread.clone() }
 }

@@ -3,7 +3,7 @@
 //! Owns the folders `blobs` and `incoming` of the data partition, the verity devices and the mounts of guests. Needs
 //! descriptors whose signatures were verified: the parameters of each device come from there, never from the image.
 //! Gives every other room a folder whose content is what a software signer vouched for, and the agent a [`Store`] that
-//! blobs are pushed to. Start reading at [`Planning`].
+//! blobs are pushed to. Start reading at [`GuestsPlanner`].
 //!
 //! The pure half is always there; the half with effects needs the feature `kernel`.
 
@@ -21,7 +21,7 @@ mod store;
 
 #[cfg(feature = "kernel")]
 pub use apply::{Error, Guests, Paths};
-pub use desired::{Desired, Wanted, desired};
-pub use plan::{Blob, Device, Mount, Observed, Planning, Step};
+pub use desired::{Desired, WantedGuest, desired};
+pub use plan::{Blob, Device, GuestsPlanner, Mount, Observed, Step};
 #[cfg(feature = "kernel")]
 pub use store::{Generation, Quotas, Room, Store, StoreError};

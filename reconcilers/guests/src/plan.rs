@@ -14,7 +14,7 @@ use catenoid_schema::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Desired, Wanted,
+    Desired, WantedGuest,
     desired::desired,
     status::{status, subject},
 };
@@ -76,7 +76,7 @@ pub struct Mount {
 }
 
 impl Device {
-    fn fits(&self, wanted: &Wanted) -> bool {
+    fn fits(&self, wanted: &WantedGuest) -> bool {
         self.verity.as_ref() == Some(&wanted.verity) && self.image == Some(wanted.image)
     }
 }
@@ -89,12 +89,12 @@ impl Mount {
 
 impl Observed {
     /// Whether the image of `wanted` is stored.
-    pub(crate) fn holds(&self, wanted: &Wanted) -> bool {
+    pub(crate) fn holds(&self, wanted: &WantedGuest) -> bool {
         self.blobs.get(&wanted.image).is_some_and(|blob| blob.size == wanted.size.bytes())
     }
 
     /// The device of `wanted`, if it is as it should be.
-    pub(crate) fn device(&self, id: &str, wanted: &Wanted) -> Option<&Device> {
+    pub(crate) fn device(&self, id: &str, wanted: &WantedGuest) -> Option<&Device> {
         self.devices.get(id).filter(|device| device.fits(wanted))
     }
 
@@ -250,9 +250,9 @@ impl catenoid_core::Step for Step {
 
 /// The pure half of this room.
 #[derive(Debug)]
-pub enum Planning {}
+pub enum GuestsPlanner {}
 
-impl Planner for Planning {
+impl Planner for GuestsPlanner {
     type Desired = Desired;
     type Observed = Observed;
     type Step = Step;
@@ -328,7 +328,7 @@ impl Planner for Planning {
 }
 
 /// What leads to a mounted guest, as far as its image is stored.
-fn activate(id: &str, wanted: &Wanted, observed: &Observed) -> Vec<Step> {
+fn activate(id: &str, wanted: &WantedGuest, observed: &Observed) -> Vec<Step> {
     let (guest, label) = (id.to_owned(), wanted.label.clone());
     // Nothing is taken away because an image is missing.
     if !observed.holds(wanted) {

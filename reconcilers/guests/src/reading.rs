@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use catenoid_kernel::{files, lock, verity, wait::Bell};
+use catenoid_kernel::{files, lock, verity, wait::Notify};
 
 /// How long a step waits for the end: an image that is read sooner costs no second pass.
 const MOMENT: Duration = Duration::from_millis(250);
@@ -22,8 +22,8 @@ const AT_ONCE: usize = 2;
 pub(crate) struct Readings {
     /// By guest.
     all: Mutex<BTreeMap<String, Arc<Reading>>>,
-    /// Rings when one was read.
-    bell: Bell,
+    /// Notified when one was read.
+    notify: Notify,
 }
 
 /// An image that is read, or was.
@@ -47,13 +47,13 @@ pub(crate) enum Known {
     Whole,
     /// It is not, or the disk does not give it.
     Unreadable(files::Error),
-    /// It is read; the bell rings.
+    /// It is read; the pass is notified.
     NotYet,
 }
 
 impl Readings {
-    pub(crate) fn new(bell: Bell) -> Self {
-        Self { all: Mutex::default(), bell }
+    pub(crate) fn new(notify: Notify) -> Self {
+        Self { all: Mutex::default(), notify }
     }
 
     /// What is known of the image behind `device`; has it read if nothing is.
@@ -85,14 +85,14 @@ impl Readings {
         let (read, is_stopped) = (AtomicU64::new(0), AtomicBool::new(false));
         let (end, ended) = (Mutex::new(None), Condvar::new());
         let reading = Arc::new(Reading { device: device.clone(), bytes, read, is_stopped, end, ended });
-        let (node, bell, own) = (verity::node(device), self.bell.clone(), Arc::clone(&reading));
+        let (node, notify, own) = (verity::node(device), self.notify.clone(), Arc::clone(&reading));
         let work = move || {
             let read = || files::read_device(&node, |bytes| own.goes_on(bytes));
             // A disk that failed once may give it the second time.
             let end = read().or_else(|_| read());
             *lock(&own.end) = Some(end);
             own.ended.notify_all();
-            bell.ring();
+            notify.notify();
         };
         // Without a thread, for want of memory, the step is tried again by the next pass.
         std::thread::Builder::new().name("reading".to_owned()).spawn(work).ok()?;

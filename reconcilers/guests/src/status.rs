@@ -7,9 +7,9 @@ use catenoid_schema::{
     status::{Blame, Condition, Facts, Health, Kind, Subject, SubjectStatus, Sync},
 };
 
-use crate::{Desired, Observed, Wanted};
+use crate::{Desired, Observed, WantedGuest};
 
-/// The subject that a guest is told under: by name and version, or by id if nothing else is known of it.
+/// The subject that a guest is reported under: by name and version, or by id if nothing else is known of it.
 pub(crate) fn subject(label: &str) -> Subject {
     Subject::new(Kind::Guest, label)
 }
@@ -24,7 +24,7 @@ pub(crate) fn status(desired: &Desired, observed: &Observed) -> Vec<SubjectStatu
     wanted.chain(unread).chain(others).collect()
 }
 
-fn wanted(id: &str, guest: &Wanted, observed: &Observed) -> SubjectStatus {
+fn wanted(id: &str, guest: &WantedGuest, observed: &Observed) -> SubjectStatus {
     let device = observed.device(id, guest);
     let (sync, health, condition) = match (device, observed.is_mounted(id)) {
         (Some(device), true) if device.corrupt => (
@@ -68,21 +68,21 @@ fn wanted(id: &str, guest: &Wanted, observed: &Observed) -> SubjectStatus {
     };
     let facts = [("image", guest.image.to_string()), ("size", guest.size.to_string()), ("id", id.to_owned())];
     let read = observed.read.get(id).map(|percent| ("verified", format!("{percent} %")));
-    told(&guest.label, sync, health, condition, facts.into_iter().chain(read).collect())
+    status_of(&guest.label, sync, health, condition, facts.into_iter().chain(read).collect())
 }
 
 fn unread(descriptor: &Digest) -> SubjectStatus {
     let message = format!("its descriptor {descriptor} could not be read; what is mounted stays");
     let condition = Condition::new("WaitingForDescriptor", message, Some(Blame::Administrator));
-    told(&descriptor.short(), Sync::Unknown, Health::Degraded, Some(condition), Facts::default())
+    status_of(&descriptor.short(), Sync::Unknown, Health::Degraded, Some(condition), Facts::default())
 }
 
 fn superfluous(id: &str) -> SubjectStatus {
     let condition = Condition::new("Superfluous", "no container of the manifest is run from it".to_owned(), None);
-    told(id, Sync::OutOfSync, Health::Progressing, Some(condition), Facts::default())
+    status_of(id, Sync::OutOfSync, Health::Progressing, Some(condition), Facts::default())
 }
 
-fn told(label: &str, sync: Sync, health: Health, condition: Option<Condition>, facts: Facts) -> SubjectStatus {
+fn status_of(label: &str, sync: Sync, health: Health, condition: Option<Condition>, facts: Facts) -> SubjectStatus {
     SubjectStatus { subject: subject(label), sync, health, conditions: condition.into_iter().collect(), facts }
 }
 

@@ -192,7 +192,7 @@ impl Store {
     }
 
     /// Leaves in the folders of the store only what may be its own, whatever somebody with the disk in hand put there. To be
-    /// called before anything is read. What could not be done holds nobody up: it is told.
+    /// called before anything is read. What could not be done holds nobody up: it is reported.
     #[must_use]
     pub fn sift(&self) -> Vec<StoreError> {
         let sifted = [
@@ -214,7 +214,7 @@ impl Store {
 
     /// Puts into the present generation what bears a later one: a power cut came between the bytes and their generation,
     /// and the file has the time of the wall clock. To be called once the generation is known, before anything is pushed.
-    /// What could not be done holds nobody up: it is told.
+    /// What could not be done holds nobody up: it is reported.
     #[must_use]
     pub fn settle(&self) -> Vec<StoreError> {
         let (blobs, incoming) = match folders(&self.data) {

@@ -12,8 +12,8 @@ use std::{
 };
 
 use catenoid_core::{Applied, Planner, Reconciler, RoomError, Step as _};
-use catenoid_guests::{Desired, Error, Guests, Observed, Paths, Planning, Step, Store, Wanted};
-use catenoid_kernel::wait::Bell;
+use catenoid_guests::{Desired, Error, Guests, GuestsPlanner, Observed, Paths, Step, Store, WantedGuest};
+use catenoid_kernel::wait::Notify;
 use catenoid_schema::{
     digest::Digest,
     guest::Verity,
@@ -43,7 +43,7 @@ impl Device {
         let (data, run) = (folder.path().join("data"), folder.path().canonicalize().unwrap().join("run"));
         fs::create_dir(&data).unwrap();
         let store = Store::open(&data);
-        let room = Guests::new(&Paths { data, run }, store.generation(), Bell::new().unwrap());
+        let room = Guests::new(&Paths { data, run }, store.generation(), Notify::new().unwrap());
         Self { folder, room, store }
     }
 
@@ -52,12 +52,12 @@ impl Device {
     }
 
     /// Makes and pushes an image that says `content`, and answers with the guest made of it.
-    fn push(&self, content: &str) -> (Digest, Wanted) {
+    fn push(&self, content: &str) -> (Digest, WantedGuest) {
         self.push_with(content, &MARKER.repeat(4096))
     }
 
     /// The same with `large` in it beside.
-    fn push_with(&self, content: &str, large: &[u8]) -> (Digest, Wanted) {
+    fn push_with(&self, content: &str, large: &[u8]) -> (Digest, WantedGuest) {
         let (tree, image) = (self.path("content"), self.path("image"));
         fs::create_dir_all(&tree).unwrap();
         fs::write(tree.join("hello"), content).unwrap();
@@ -72,8 +72,8 @@ impl Device {
         let format = ["--hash=sha256", "--data-block-size=4096", "--hash-block-size=4096", uuid];
         let (offset, salt_option) = (format!("--hash-offset={offset}"), format!("--salt={}", salt.to_hex()));
         let arguments = [&["format", image_path, image_path, &offset, &salt_option], &format[..]].concat();
-        let told = run("veritysetup", &arguments);
-        let root = told.lines().find_map(|line| line.strip_prefix("Root hash:")).unwrap().trim();
+        let printed = run("veritysetup", &arguments);
+        let root = printed.lines().find_map(|line| line.strip_prefix("Root hash:")).unwrap().trim();
         let blob = fs::read(&image).unwrap();
         let digest = Digest::of(&blob);
         self.store.append(digest, 0, &blob).unwrap();
@@ -84,10 +84,10 @@ impl Device {
         let verity = Verity { root_hash: Digest::from_hex(root).unwrap(), salt, data_blocks: blocks };
         let size = ByteSize::from_bytes(blob.len() as u64);
         let label = format!("{content}@1.0");
-        (Digest::of(content.as_bytes()), Wanted { label, image: digest, size, verity })
+        (Digest::of(content.as_bytes()), WantedGuest { label, image: digest, size, verity })
     }
 
-    fn blob(&self, wanted: &Wanted) -> PathBuf {
+    fn blob(&self, wanted: &WantedGuest) -> PathBuf {
         self.path("data/blobs").join(wanted.image.to_hex())
     }
 
@@ -98,21 +98,21 @@ impl Device {
     /// Does every step of the plan, each of them twice, and compares the kernel with the model after each.
     async fn converge(&self, desired: &Desired) -> Observed {
         let mut model = self.room.observe().await.unwrap();
-        for (_, step) in Planning::plan(desired, &model).steps() {
+        for (_, step) in GuestsPlanner::plan(desired, &model).steps() {
             step.effect_on(&mut model);
             for _ in 0..2 {
                 while self.room.apply(step).await.unwrap_or_else(|e| panic!("{step}: {e:?}")) != Applied::Done {}
                 assert_eq!(self.room.observe().await.unwrap(), model, "after: {step}");
             }
         }
-        assert!(Planning::satisfied(desired, &model));
+        assert!(GuestsPlanner::satisfied(desired, &model));
         model
     }
 
     /// Does the plan up to the first step that fails.
     async fn fail(&self, desired: &Desired) -> Error {
         let observed = self.room.observe().await.unwrap();
-        for (_, step) in Planning::plan(desired, &observed).steps() {
+        for (_, step) in GuestsPlanner::plan(desired, &observed).steps() {
             loop {
                 match self.room.apply(step).await {
                     Ok(Applied::Done) => break,
@@ -131,7 +131,7 @@ fn run(program: &str, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-fn desired(guests: &[&(Digest, Wanted)]) -> Desired {
+fn desired(guests: &[&(Digest, WantedGuest)]) -> Desired {
     let guests = guests.iter().map(|guest| (*guest).clone()).collect();
     Desired { guests, unread: Default::default() }
 }
@@ -153,7 +153,7 @@ async fn an_altered_image_goes_whatever_has_the_name_of_its_mark() {
     fs::create_dir_all(path(&format!("{}.altered/x", image.to_hex()))).unwrap();
     fs::write(path(&image.to_hex()), "x").unwrap();
     let paths = Paths { data: folder.path().to_owned(), run: folder.path().to_owned() };
-    let room = Guests::new(&paths, Store::open(folder.path()).generation(), Bell::new().unwrap());
+    let room = Guests::new(&paths, Store::open(folder.path()).generation(), Notify::new().unwrap());
     room.apply(&Step::DiscardAltered { label: "a@1".to_owned(), image }).await.unwrap();
     assert!(path(&format!("{}.altered", image.to_hex())).is_file());
     assert!(!path(&image.to_hex()).exists());
@@ -170,8 +170,8 @@ async fn mountns_guests_come_and_go_as_the_model_says() {
     assert!(fs::write(device.guest(&old.0).join("hello"), "x").is_err());
     // Another look at the same, by somebody who does not remember: an agent that was started anew.
     let paths = Paths { data: device.path("data"), run: device.path("run") };
-    let again = Guests::new(&paths, device.store.generation(), Bell::new().unwrap());
-    assert!(Planning::plan(&desired(&[&old]), &again.observe().await.unwrap()).is_empty());
+    let again = Guests::new(&paths, device.store.generation(), Notify::new().unwrap());
+    assert!(GuestsPlanner::plan(&desired(&[&old]), &again.observe().await.unwrap()).is_empty());
 
     let new = device.push("new");
     let open = File::open(device.guest(&old.0).join("hello")).unwrap();
@@ -202,7 +202,7 @@ async fn mountns_an_image_altered_before_it_is_mounted_is_discarded_and_can_be_p
     let observed = device.room.observe().await.unwrap();
     assert!(observed.devices[&guest.0.short()].corrupt);
     device.converge(&wanted).await;
-    let status = Planning::status(&wanted, &device.room.observe().await.unwrap());
+    let status = GuestsPlanner::status(&wanted, &device.room.observe().await.unwrap());
     assert_eq!((status[0].sync, status[0].health), (Sync::OutOfSync, Health::Degraded));
     assert_eq!(status[0].conditions[0].reason, "ImageCorrupt");
 
@@ -228,8 +228,8 @@ async fn mountns_an_image_altered_under_a_mounted_guest_is_an_error_and_never_ot
     assert_eq!(error.raw_os_error(), Some(nix::libc::EIO), "{error}");
 
     let observed = device.room.observe().await.unwrap();
-    assert!(Planning::plan(&wanted, &observed).is_empty(), "something is stopped for it");
-    let status = Planning::status(&wanted, &observed);
+    assert!(GuestsPlanner::plan(&wanted, &observed).is_empty(), "something is stopped for it");
+    let status = GuestsPlanner::status(&wanted, &observed);
     assert_eq!((status[0].sync, status[0].health), (Sync::Synced, Health::Degraded));
     assert_eq!(status[0].conditions[0].reason, "ImageCorrupt");
     drop(cached);
@@ -297,8 +297,8 @@ async fn mountns_any_guests_are_what_dmsetup_shows() {
             .collect();
         device.converge(&desired(&guests.iter().collect::<Vec<_>>())).await;
 
-        let told = run("dmsetup", &["table", "--target", "verity"]);
-        let shown: BTreeSet<String> = told
+        let printed = run("dmsetup", &["table", "--target", "verity"]);
+        let shown: BTreeSet<String> = printed
             .lines()
             .filter_map(|line| {
                 // `NAME: START LENGTH verity VERSION DATA TREE BLOCK BLOCK BLOCKS START ALGORITHM ROOT SALT`: the devices
@@ -308,7 +308,7 @@ async fn mountns_any_guests_are_what_dmsetup_shows() {
                 words.first()?.starts_with("catenoid").then(|| [&words[..5], &words[7..]].concat().join(" "))
             })
             .collect();
-        let line = |(descriptor, wanted): &(Digest, Wanted)| {
+        let line = |(descriptor, wanted): &(Digest, WantedGuest)| {
             let Verity { root_hash, salt, data_blocks } = &wanted.verity;
             let (sectors, tree) = (data_blocks * 8, data_blocks + 1);
             let numbers = format!("0 {sectors} verity 1 4096 4096 {data_blocks} {tree} sha256");

@@ -1,9 +1,9 @@
-//! The planner: golden folders, the two properties, and what is told of it.
+//! The planner: golden folders, the two properties, and what is reported of it.
 
 use std::{collections::BTreeMap, path::Path};
 
 use catenoid_core::{Asked, Paths, Planner, simulate, testing};
-use catenoid_guests::{Blob, Desired, Device, Mount, Observed, Planning, Step, Wanted};
+use catenoid_guests::{Blob, Desired, Device, GuestsPlanner, Mount, Observed, Step, WantedGuest};
 use catenoid_schema::{
     digest::Digest,
     guest::{Guest, Verity},
@@ -20,7 +20,7 @@ use proptest::{
 
 #[test]
 fn golden_plans() {
-    testing::golden::<Planning>(Path::new("tests/plans"), 8);
+    testing::golden::<GuestsPlanner>(Path::new("tests/plans"), 8);
 }
 
 /// One of a few digests, so that blobs, images and descriptors meet, and are even the same at times.
@@ -44,7 +44,7 @@ fn size() -> impl Strategy<Value = u64> {
 }
 
 fn desired() -> impl Strategy<Value = Desired> {
-    let wanted = (digest(), size(), verity()).prop_map(|(image, size, verity)| Wanted {
+    let wanted = (digest(), size(), verity()).prop_map(|(image, size, verity)| WantedGuest {
         label: "web@1.0".to_owned(),
         image,
         size: ByteSize::from_bytes(size),
@@ -102,7 +102,7 @@ fn states() -> impl Strategy<Value = (Desired, Observed)> {
         digest().prop_map(Disturbance::Blob),
     ];
     let near = (desired(), observed(), option::of(disturbance)).prop_map(|(desired, observed, disturbance)| {
-        let mut observed = simulate::<Planning>(&Planning::plan(&desired, &observed), &observed);
+        let mut observed = simulate::<GuestsPlanner>(&GuestsPlanner::plan(&desired, &observed), &observed);
         match disturbance {
             None => {}
             Some(Disturbance::Device(id, None)) => drop(observed.devices.remove(&id)),
@@ -124,13 +124,13 @@ proptest! {
 
     #[test]
     fn the_plan_leads_to_what_is_wanted_and_is_empty_only_there((desired, observed) in states()) {
-        testing::properties::<Planning>(&desired, &observed).map_err(TestCaseError::fail)?;
+        testing::properties::<GuestsPlanner>(&desired, &observed).map_err(TestCaseError::fail)?;
     }
 
     /// Whatever is there: what is mounted over the right device stays mounted, and nothing that is reached is removed.
     #[test]
     fn no_plan_touches_a_guest_that_is_as_it_should_be((desired, observed) in states()) {
-        let plan = Planning::plan(&desired, &observed);
+        let plan = GuestsPlanner::plan(&desired, &observed);
         for (descriptor, wanted) in &desired.guests {
             let id = descriptor.short();
             let fits = observed.devices.get(&id).is_some_and(|device| {
@@ -152,14 +152,14 @@ proptest! {
 
     /// A guest is never told to be well that is not verified and mounted.
     #[test]
-    fn only_what_is_mounted_and_whole_is_told_as_healthy((desired, observed) in states()) {
-        let status = Planning::status(&desired, &observed);
-        for ((descriptor, wanted), told) in desired.guests.iter().zip(&status) {
+    fn only_what_is_mounted_and_whole_is_reported_as_healthy((desired, observed) in states()) {
+        let status = GuestsPlanner::status(&desired, &observed);
+        for ((descriptor, wanted), reported) in desired.guests.iter().zip(&status) {
             let id = descriptor.short();
             let device = Device { verity: Some(wanted.verity.clone()), image: Some(wanted.image), corrupt: false };
             let well = observed.devices.get(&id) == Some(&device)
                 && observed.mounts.get(&id) == Some(&Mount { device: Some(id), locked: true });
-            prop_assert_eq!(told.health == Health::Healthy, well, "{:?}", told);
+            prop_assert_eq!(reported.health == Health::Healthy, well, "{:?}", reported);
         }
     }
 }
@@ -168,7 +168,7 @@ fn web() -> (Digest, Desired, Observed) {
     let (descriptor, image) = (Digest::of(b"descriptor"), Digest::of(b"image"));
     let verity = Verity { root_hash: Digest::of(b"root"), salt: Digest::of(b"salt"), data_blocks: 1 };
     let size = ByteSize::from_bytes(12288);
-    let wanted = Wanted { label: "web@1.0".to_owned(), image, size, verity };
+    let wanted = WantedGuest { label: "web@1.0".to_owned(), image, size, verity };
     let guests = BTreeMap::from([(descriptor, wanted)]);
     let desired = Desired { guests, unread: Default::default() };
     let blobs = BTreeMap::from([(image, Blob { size: 12288, fresh: false })]);
@@ -176,10 +176,10 @@ fn web() -> (Digest, Desired, Observed) {
 }
 
 /// Sync, health, and reason, message and blame of each condition.
-type Told = (Sync, Health, Vec<(String, String, Option<Blame>)>);
+type Reported = (Sync, Health, Vec<(String, String, Option<Blame>)>);
 
-fn told(desired: &Desired, observed: &Observed) -> Told {
-    let status = Planning::status(desired, observed);
+fn status_of(desired: &Desired, observed: &Observed) -> Reported {
+    let status = GuestsPlanner::status(desired, observed);
     assert_eq!(status.len(), 1);
     assert_eq!(status[0].subject.as_str(), "guest/web@1.0");
     let conditions = status[0].conditions.iter().map(|c| (c.reason.clone(), c.message.clone(), c.blame)).collect();
@@ -187,37 +187,37 @@ fn told(desired: &Desired, observed: &Observed) -> Told {
 }
 
 #[test]
-fn an_altered_image_is_told_until_it_is_pushed_again() {
+fn an_altered_image_is_reported_until_it_is_pushed_again() {
     let (descriptor, desired, stored) = web();
     let corrupt = |message: &str| vec![("ImageCorrupt".to_owned(), message.to_owned(), Some(Blame::Administrator))];
-    let mut observed = simulate::<Planning>(&Planning::plan(&desired, &stored), &stored);
-    assert_eq!(told(&desired, &observed), (Sync::Synced, Health::Healthy, vec![]));
+    let mut observed = simulate::<GuestsPlanner>(&GuestsPlanner::plan(&desired, &stored), &stored);
+    assert_eq!(status_of(&desired, &observed), (Sync::Synced, Health::Healthy, vec![]));
 
     observed.devices.get_mut(&descriptor.short()).expect("it is mapped").corrupt = true;
     let running = corrupt("blocks of its image differ from what was signed; reading them fails");
-    assert_eq!(told(&desired, &observed), (Sync::Synced, Health::Degraded, running));
+    assert_eq!(status_of(&desired, &observed), (Sync::Synced, Health::Degraded, running));
 
     observed.mounts.clear();
     let stopped = corrupt("its image differs from what was signed; it is not mounted");
-    assert_eq!(told(&desired, &observed), (Sync::OutOfSync, Health::Degraded, stopped));
+    assert_eq!(status_of(&desired, &observed), (Sync::OutOfSync, Health::Degraded, stopped));
 
-    observed = simulate::<Planning>(&Planning::plan(&desired, &observed), &observed);
+    observed = simulate::<GuestsPlanner>(&GuestsPlanner::plan(&desired, &observed), &observed);
     assert_eq!(observed.devices, BTreeMap::new());
     let discarded = corrupt("its image was altered on the device and discarded; push it again");
-    assert_eq!(told(&desired, &observed), (Sync::OutOfSync, Health::Degraded, discarded));
+    assert_eq!(status_of(&desired, &observed), (Sync::OutOfSync, Health::Degraded, discarded));
 
     observed.blobs = stored.blobs;
-    observed = simulate::<Planning>(&Planning::plan(&desired, &observed), &observed);
-    assert_eq!(told(&desired, &observed), (Sync::Synced, Health::Healthy, vec![]));
+    observed = simulate::<GuestsPlanner>(&GuestsPlanner::plan(&desired, &observed), &observed);
+    assert_eq!(status_of(&desired, &observed), (Sync::Synced, Health::Healthy, vec![]));
     assert_eq!(observed.altered, Default::default());
 }
 
 #[test]
-fn a_missing_image_is_told_with_its_digest() {
+fn a_missing_image_is_reported_with_its_digest() {
     let (_, desired, _) = web();
     let message = format!("its image {} is not on the device; push it", Digest::of(b"image"));
     let waiting = vec![("WaitingForBlob".to_owned(), message, Some(Blame::Administrator))];
-    assert_eq!(told(&desired, &Observed::default()), (Sync::OutOfSync, Health::Missing, waiting));
+    assert_eq!(status_of(&desired, &Observed::default()), (Sync::OutOfSync, Health::Missing, waiting));
 }
 
 /// A descriptor of the guest `name`, version 1.
@@ -248,7 +248,7 @@ fn what_a_manifest_asks_is_named_once_and_what_could_not_be_read_is_kept() {
         (name.parse::<Name>().unwrap(), (of(name), descriptor(of_name, format!("image of {name}").as_bytes())))
     });
     let (guests, paths) = (BTreeMap::from(read), Paths::default());
-    let desired = Planning::desired(&Asked { manifest: &manifest, guests: &guests, paths: &paths });
+    let desired = GuestsPlanner::desired(&Asked { manifest: &manifest, guests: &guests, paths: &paths });
     let labels: BTreeMap<_, _> =
         desired.guests.iter().map(|(digest, wanted)| (*digest, wanted.label.clone())).collect();
     let twice = |name: &str| format!("other@1-{}", of(name).short());
@@ -263,7 +263,7 @@ fn what_a_manifest_asks_is_named_once_and_what_could_not_be_read_is_kept() {
 #[test]
 fn a_guest_is_as_wanted_only_if_all_of_it_is() {
     let (descriptor, desired, stored) = web();
-    let (id, right) = (descriptor.short(), simulate::<Planning>(&Planning::plan(&desired, &stored), &stored));
+    let (id, right) = (descriptor.short(), simulate::<GuestsPlanner>(&GuestsPlanner::plan(&desired, &stored), &stored));
     let other = Digest::of(b"another");
     type Change<'a> = &'a dyn Fn(&mut Observed);
     let changes: [(&str, Change<'_>); 9] = [
@@ -283,34 +283,34 @@ fn a_guest_is_as_wanted_only_if_all_of_it_is() {
             seen.partials.insert(other, false);
         }),
     ];
-    assert!(Planning::satisfied(&desired, &right));
+    assert!(GuestsPlanner::satisfied(&desired, &right));
     for (what, change) in changes {
         let mut seen = right.clone();
         change(&mut seen);
-        assert!(!Planning::satisfied(&desired, &seen), "{what}");
-        assert_eq!(simulate::<Planning>(&Planning::plan(&desired, &seen), &seen), right, "{what}");
+        assert!(!GuestsPlanner::satisfied(&desired, &seen), "{what}");
+        assert_eq!(simulate::<GuestsPlanner>(&GuestsPlanner::plan(&desired, &seen), &seen), right, "{what}");
     }
     // What was just pushed stays, for the manifest to come, and not for the one after it.
     let mut seen = right.clone();
     seen.blobs.insert(other, Blob { size: 1, fresh: true });
     seen.partials.insert(other, true);
-    assert!(Planning::satisfied(&desired, &seen));
+    assert!(GuestsPlanner::satisfied(&desired, &seen));
     seen.settle();
-    assert!(!Planning::satisfied(&desired, &seen));
-    assert_eq!(simulate::<Planning>(&Planning::plan(&desired, &seen), &seen), right);
+    assert!(!GuestsPlanner::satisfied(&desired, &seen));
+    assert_eq!(simulate::<GuestsPlanner>(&GuestsPlanner::plan(&desired, &seen), &seen), right);
 }
 
 #[test]
 fn what_is_not_there_yet_is_lacking_and_says_how_far_it_is() {
     let (descriptor, mut desired, stored) = web();
-    let (id, right) = (descriptor.short(), simulate::<Planning>(&Planning::plan(&desired, &stored), &stored));
+    let (id, right) = (descriptor.short(), simulate::<GuestsPlanner>(&GuestsPlanner::plan(&desired, &stored), &stored));
     let other = Digest::of(b"another").short();
     let activating =
         |how: &str| vec![("Activating".to_owned(), format!("its image is {how}, not both mapped and mounted"), None)];
-    let lacking = |seen: &Observed, desired: &Desired| Planning::lacking(desired, seen);
+    let lacking = |seen: &Observed, desired: &Desired| GuestsPlanner::lacking(desired, seen);
     assert_eq!(lacking(&right, &desired), BTreeMap::new());
     assert_eq!(
-        told(&desired, &stored),
+        status_of(&desired, &stored),
         (Sync::OutOfSync, Health::Progressing, activating("not mapped and not mounted"))
     );
     let waiting = BTreeMap::from([(descriptor.to_string(), "guest `web@1.0` is not mounted".to_owned())]);
@@ -318,24 +318,27 @@ fn what_is_not_there_yet_is_lacking_and_says_how_far_it_is() {
 
     let mut seen = right.clone();
     seen.mounts.clear();
-    assert_eq!(told(&desired, &seen), (Sync::OutOfSync, Health::Progressing, activating("mapped and not mounted")));
+    assert_eq!(
+        status_of(&desired, &seen),
+        (Sync::OutOfSync, Health::Progressing, activating("mapped and not mounted"))
+    );
     seen.read.insert(other.clone(), 10);
-    assert_eq!(told(&desired, &seen).2, activating("mapped and not mounted"), "another one is read");
+    assert_eq!(status_of(&desired, &seen).2, activating("mapped and not mounted"), "another one is read");
     seen.read.insert(id.clone(), 40);
     let message = "all of its image is read, and compared with what was signed".to_owned();
     let verifying = vec![("Verifying".to_owned(), message, None)];
-    assert_eq!(told(&desired, &seen), (Sync::OutOfSync, Health::Progressing, verifying));
-    let status = Planning::status(&desired, &seen).remove(0);
+    assert_eq!(status_of(&desired, &seen), (Sync::OutOfSync, Health::Progressing, verifying));
+    let status = GuestsPlanner::status(&desired, &seen).remove(0);
     assert!(status.facts.shown().any(|fact| fact == ("verified", "40 %")));
     assert_eq!(lacking(&seen, &desired), waiting);
 
     let mut seen = right.clone();
     seen.mounts.get_mut(&id).unwrap().locked = false;
-    assert_eq!(told(&desired, &seen).2, activating("mapped and covered by another mount"));
+    assert_eq!(status_of(&desired, &seen).2, activating("mapped and covered by another mount"));
     assert_eq!(lacking(&seen, &desired), waiting);
     let mut seen = right.clone();
     seen.devices.get_mut(&id).unwrap().verity = None;
-    assert_eq!(told(&desired, &seen).2, activating("mapped through another table and mounted"));
+    assert_eq!(status_of(&desired, &seen).2, activating("mapped through another table and mounted"));
     assert_eq!(lacking(&seen, &desired), waiting);
 
     let gone = Digest::of(b"gone");

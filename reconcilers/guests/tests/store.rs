@@ -240,7 +240,7 @@ fn what_the_device_has_itself_is_not_counted() {
 }
 
 #[test]
-fn mountns_a_disk_that_takes_nothing_is_told_and_read() {
+fn mountns_a_disk_that_takes_nothing_is_reported_and_read() {
     let (data, store, digest) = store();
     store.append(digest, 0, CONTENT).unwrap();
     store.finish(digest).unwrap();
@@ -251,8 +251,8 @@ fn mountns_a_disk_that_takes_nothing_is_told_and_read() {
     for flags in [MsFlags::MS_BIND, MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY] {
         mount(Some(data.path()), data.path(), None::<&str>, flags, None::<&str>).unwrap();
     }
-    let told: Vec<_> = store.settle().into_iter().map(|error| error.source().unwrap().to_string()).collect();
-    assert_eq!(told, [format!("failed to open `{}`", data.path().join("blobs").join(digest.to_hex()).display())]);
+    let reported: Vec<_> = store.settle().into_iter().map(|error| error.source().unwrap().to_string()).collect();
+    assert_eq!(reported, [format!("failed to open `{}`", data.path().join("blobs").join(digest.to_hex()).display())]);
     assert!(store.state(digest).unwrap().is_some_and(|state| state.complete));
 }
 

@@ -7,19 +7,19 @@ use catenoid_schema::control::{Phase, PlannedStep};
 use futures::FutureExt as _;
 
 use crate::{
-    House, Observed, Wanted,
+    DesiredState, House, Observed,
     order::{Hands, go_through},
 };
 
 /// The steps of a pass that finds what was `observed` and leads to what is `wanted`, in their order.
 #[must_use]
-pub fn forecast(wanted: &Wanted, observed: &Observed) -> Vec<PlannedStep> {
+pub fn forecast(wanted: &DesiredState, observed: &Observed) -> Vec<PlannedStep> {
     imagine(wanted, observed).0
 }
 
 /// The same steps, and what is there after them.
 #[must_use]
-pub fn imagine(wanted: &Wanted, observed: &Observed) -> (Vec<PlannedStep>, Observed) {
+pub fn imagine(wanted: &DesiredState, observed: &Observed) -> (Vec<PlannedStep>, Observed) {
     let mut house = wanted.house(observed);
     house.plan();
     let steps = imagine_in(&mut house);

@@ -33,13 +33,13 @@ use serde_json::Value;
 
 // In the order in which they prepare and establish; they retire the other way round.
 rooms::rooms! {
-    guests: catenoid_guests,
-    zones: catenoid_zones,
-    limits: catenoid_limits,
-    containers: catenoid_containers,
+    guests: catenoid_guests as GuestsPlanner,
+    zones: catenoid_zones as ZonesPlanner,
+    limits: catenoid_limits as LimitsPlanner,
+    containers: catenoid_containers as ContainersPlanner,
 }
 
-impl Wanted {
+impl DesiredState {
     /// What `manifest` asks. `guests` are those that it names, by their name in it, each with the digest of its
     /// descriptor; one that could not be read is not among them. `paths` is where things are on the device.
     #[must_use]
@@ -82,7 +82,7 @@ impl House<'_> {
         self.rooms().iter().all(|room| room.is_idle())
     }
 
-    /// What tells of changes in any room.
+    /// What reports of changes in any room.
     #[must_use]
     pub fn signals(&self) -> Signals {
         let mut all = Signals::default();
@@ -90,7 +90,7 @@ impl House<'_> {
         all
     }
 
-    /// What the rooms tell of every subject, each room for itself.
+    /// What the rooms report of every subject, each room for itself.
     #[must_use]
     pub fn status(&self) -> Vec<SubjectStatus> {
         self.rooms().iter().flat_map(|room| room.status()).collect()
@@ -116,12 +116,12 @@ mod tests {
         assert_eq!(before, ROOMS);
     }
 
-    fn testing_wanted() -> Wanted {
+    fn testing_wanted() -> DesiredState {
         let manifest = serde_json::from_value(serde_json::json!({
             "apiVersion": "catenoid.dev/v1", "kind": "Manifest",
             "metadata": {"name": "none", "sequence": 1, "notAfter": "2036-01-01T00:00:00Z"},
             "target": {"serials": ["TEST-1"]}, "guests": {}, "zones": {}, "containers": {},
         }));
-        Wanted::new(&manifest.expect("a manifest of nothing"), &BTreeMap::new(), &Paths::default())
+        DesiredState::new(&manifest.expect("a manifest of nothing"), &BTreeMap::new(), &Paths::default())
     }
 }

@@ -1,14 +1,14 @@
 //! What follows from the list of rooms: one field for each room, and all of them as [`catenoid_core::Room`].
 
 macro_rules! rooms {
-    ($($room:ident: $of:ident),+ $(,)?) => {
+    ($($room:ident: $of:ident as $planner:ident),+ $(,)?) => {
         /// The names of all rooms, in their order.
-        pub const ROOMS: &[&str] = &[$(<$of::Planning as Planner>::NAME),+];
+        pub const ROOMS: &[&str] = &[$(<$of::$planner as Planner>::NAME),+];
 
         /// What a manifest asks of every room. It is worked out once, however often it is compared with what is there.
         #[derive(Debug, Clone)]
         #[allow(missing_docs, reason = "one for each room, by its name")]
-        pub struct Wanted {
+        pub struct DesiredState {
             $(pub $room: $of::Desired),+
         }
 
@@ -22,23 +22,23 @@ macro_rules! rooms {
         /// Who does the steps of each room.
         #[allow(missing_docs, reason = "one for each room, by its name")]
         pub struct Doors {
-            $(pub $room: Box<dyn Door<$of::Planning> + Send>),+
+            $(pub $room: Box<dyn Door<$of::$planner> + Send>),+
         }
 
         /// All rooms in one pass or forecast.
         #[allow(missing_docs, reason = "one for each room, by its name")]
         pub struct House<'a> {
-            $(pub $room: Slot<'a, $of::Planning>),+
+            $(pub $room: Slot<'a, $of::$planner>),+
         }
 
-        impl Wanted {
+        impl DesiredState {
             fn of(asked: &Asked<'_>) -> Self {
-                Self { $($room: $of::Planning::desired(asked)),+ }
+                Self { $($room: $of::$planner::desired(asked)),+ }
             }
 
             /// Lets `subject` not be there for now, whatever the manifest says, for `reason`.
             pub fn hold_back(&mut self, subject: &Subject, reason: &str) {
-                $($of::Planning::hold_back(&mut self.$room, subject, reason);)+
+                $($of::$planner::hold_back(&mut self.$room, subject, reason);)+
             }
 
             /// The rooms as they were `observed`, without doors.
@@ -82,7 +82,7 @@ macro_rules! rooms {
                 fn room<P: Planner>(observed: &BTreeMap<String, Value>) -> Result<P::Observed, serde_json::Error> {
                     observed.get(P::NAME).map_or_else(|| Ok(P::Observed::default()), P::Observed::deserialize)
                 }
-                Ok(Self { $($room: room::<$of::Planning>(observed)?),+ })
+                Ok(Self { $($room: room::<$of::$planner>(observed)?),+ })
             }
 
             /// What a status carries of it.
@@ -91,7 +91,7 @@ macro_rules! rooms {
                 fn room<P: Planner>(observed: &P::Observed) -> (String, Value) {
                     (P::NAME.to_owned(), serde_json::to_value(observed).expect("what was observed has text keys"))
                 }
-                BTreeMap::from([$(room::<$of::Planning>(&self.$room)),+])
+                BTreeMap::from([$(room::<$of::$planner>(&self.$room)),+])
             }
         }
 
@@ -100,7 +100,7 @@ macro_rules! rooms {
         #[derive(Debug)]
         #[allow(missing_docs, reason = "one for each room, by its name")]
         pub struct World {
-            $(pub $room: Arc<Modelled<$of::Planning>>,)+
+            $(pub $room: Arc<Modelled<$of::$planner>>,)+
             /// What was tried in all of them.
             pub record: Arc<Record>,
         }

@@ -160,7 +160,7 @@ pub struct NoGuid;
 /// What a partition holds, told by our mark in its last block.
 ///
 /// The file system ends one MiB before the partition does. The mark in that MiB is written before and after the file
-/// system is made, so that a power cut in between is told from a partition that is somebody else's.
+/// system is made, so that a power cut in between is distinguished from a partition that is somebody else's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content {
     /// Both ends are zeros: nobody has written to it.
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_system_that_would_behave_otherwise_is_told_from_ours() {
+    fn a_file_system_that_would_behave_otherwise_is_not_taken_for_ours() {
         let file = tempfile::NamedTempFile::new().unwrap();
         file.as_file().set_len(64 << 20).unwrap();
         let run = |program: &str, args: &[&str]| {
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_partition_holds_is_told_by_its_ends_and_our_mark() {
+    fn what_a_partition_holds_is_recognised_by_its_ends_and_our_mark() {
         let path = std::env::temp_dir().join(format!("catenoid-block-{}", std::process::id()));
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path).unwrap();
         let size = 64 * END;

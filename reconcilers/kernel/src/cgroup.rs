@@ -487,7 +487,7 @@ impl Hierarchy {
         let path = self.path.join(format!("{}/cgroup.events", leaf(container, launch_id)?));
         let deadline = Instant::now() + timeout;
         loop {
-            // Read first: only changes after a read are told.
+            // Read first: only changes after a read are reported.
             let Some(text) = found(read_from_start(&file, &path))? else { return Ok(true) };
             if !flag(&text, "populated", &path)? {
                 return Ok(true);

@@ -39,7 +39,7 @@ use crate::{
 /// Bytes that are read at a time.
 const CHUNK: usize = 1024 * 1024;
 /// The most files of a folder that are listed: what a device holds is some hundred, and whoever removes what is listed, and
-/// tells of each, has to come to an end.
+/// reports each, has to come to an end.
 pub const FILES_LIMIT: usize = 1024;
 /// The most names of a folder that are read for that, which takes a second or two: what is none of ours may be many.
 pub const NAMES_LIMIT: usize = 1 << 20;
@@ -50,7 +50,7 @@ const NEW_NAMES: usize = 16;
 /// The most notes that are kept until somebody takes them: the first ones say what happened.
 const NOTES: usize = 64;
 
-/// What was put aside and not told yet.
+/// What was put aside and not reported yet.
 static ASIDE: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// What was put aside by this process, or freed of flags, since this was called last: for people.

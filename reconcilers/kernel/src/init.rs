@@ -272,7 +272,7 @@ pub fn let_signals_through() -> Result<(), Error> {
 
 /// What a signal tells PID 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Told {
+pub enum Wakeup {
     /// A child ended.
     ChildEnded,
     /// Somebody asks for a restart (Ctrl-Alt-Del, SIGINT).
@@ -319,14 +319,14 @@ impl Signals {
     ///
     /// # Errors
     /// [`Error::Signals`].
-    pub fn wait(&mut self, signs: Option<&Signs>, timeout: Duration) -> Result<Told, Error> {
+    pub fn wait(&mut self, signs: Option<&Signs>, timeout: Duration) -> Result<Wakeup, Error> {
         // Rounded up: a millisecond early would be a turn for nothing.
         let timeout = (timeout + Duration::from_micros(999)).try_into().unwrap_or(PollTimeout::MAX);
         let signals = std::iter::once(self.signals.as_fd());
         let sources = signals.chain(self.buttons.iter().map(AsFd::as_fd)).chain(signs.map(AsFd::as_fd));
         let mut fds: Vec<_> = sources.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         match poll(&mut fds, timeout) {
-            Ok(0) => return Ok(Told::TimeUp),
+            Ok(0) => return Ok(Wakeup::TimeUp),
             Ok(_) | Err(nix::Error::EINTR) => {}
             Err(errno) => return Err(Error::Signals(errno.into())),
         }
@@ -334,19 +334,19 @@ impl Signals {
         if signs.is_some()
             && fds.split_last().is_some_and(|(signs, others)| is_ready(signs) && !others.iter().any(is_ready))
         {
-            return Ok(Told::Sign);
+            return Ok(Wakeup::Sign);
         }
         let mut pressed = false;
         // A device that was unplugged would be ready for ever.
         self.buttons.retain(|device| power_was_pressed(device).map(|power| pressed |= power).is_ok());
         if pressed {
-            return Ok(Told::PowerOff);
+            return Ok(Wakeup::PowerOff);
         }
         let signal = self.signals.read_signal().map_err(|e| Error::Signals(e.into()))?;
         Ok(match signal.and_then(|s| Signal::try_from(s.ssi_signo.cast_signed()).ok()) {
-            Some(Signal::SIGINT) => Told::Restart,
-            Some(Signal::SIGTERM | Signal::SIGPWR) => Told::PowerOff,
-            _ => Told::ChildEnded,
+            Some(Signal::SIGINT) => Wakeup::Restart,
+            Some(Signal::SIGTERM | Signal::SIGPWR) => Wakeup::PowerOff,
+            _ => Wakeup::ChildEnded,
         })
     }
 }

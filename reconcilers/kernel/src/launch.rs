@@ -1,7 +1,7 @@
 //! The system calls of a container's launch: detached mounts, id-mapped mounts, `clone3` into a cgroup, `pivot_root`,
 //! identity, capabilities, seccomp. Used by the launcher, a process with a single thread.
 //!
-//! A mount is first made detached ([`Tree`]), gets its attributes, and only then is attached at a [`Place`] that was
+//! A mount is first made detached ([`Tree`]), gets its attributes, and only then is attached at a [`MountTarget`] that was
 //! opened below a root without following any link: no path of a guest is ever given to the kernel to interpret.
 
 #![allow(unsafe_code, reason = "system calls that `rustix` and `nix` lack")]
@@ -224,12 +224,12 @@ pub struct Tree {
 
 /// A file or folder in a [`Tree`] or of the host, opened for mounting on it (`O_PATH`).
 #[derive(Debug)]
-pub struct Place {
+pub struct MountTarget {
     fd: OwnedFd,
     path: PathBuf,
 }
 
-impl Place {
+impl MountTarget {
     /// Opens a folder of the host, whose paths are ours.
     ///
     /// # Errors
@@ -343,7 +343,7 @@ impl Tree {
     ///
     /// # Errors
     /// [`Error::Attach`].
-    pub fn attach(&self, place: &Place) -> Result<(), Error> {
+    pub fn attach(&self, place: &MountTarget) -> Result<(), Error> {
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
         at("launch.attach", || move_mount(&self.fd, c"", &place.fd, c"", flags))
             .map_err(|source| Error::Attach { path: place.path.clone(), source: source.into() })
@@ -354,21 +354,21 @@ impl Tree {
     ///
     /// # Errors
     /// [`Error::Open`].
-    pub fn place(&self, path: &str) -> Result<Place, Error> {
+    pub fn place(&self, path: &str) -> Result<MountTarget, Error> {
         let shown = Path::new("/").join(path.trim_start_matches('/'));
         // Without O_NOFOLLOW, which would open a link at the end instead of refusing it.
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         let fd = at("launch.place", || openat2(&self.fd, shown.as_path(), flags, Mode::empty(), resolve))
             .map_err(|source| Error::Open { path: shown.clone(), source: source.into() })?;
-        Ok(Place { fd, path: shown })
+        Ok(MountTarget { fd, path: shown })
     }
 
     /// As [`Tree::place`]; `None` if there is no such file.
     ///
     /// # Errors
     /// [`Error::Open`].
-    pub fn place_if_any(&self, path: &str) -> Result<Option<Place>, Error> {
+    pub fn place_if_any(&self, path: &str) -> Result<Option<MountTarget>, Error> {
         match self.place(path) {
             Ok(place) => Ok(Some(place)),
             Err(Error::Open { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -683,7 +683,7 @@ fn read_last(from: &OwnedFd, most: usize, kept: &mut Vec<u8>) -> io::Result<bool
 ///
 /// # Errors
 /// [`Error::Threads`], [`Error::Clone`].
-pub fn clone_into(leaf: &Place) -> Result<Side, Error> {
+pub fn clone_into(leaf: &MountTarget) -> Result<Side, Error> {
     let error = |source: io::Error| Error::Clone { path: leaf.path.clone(), source };
     if at("launch.clone", threads).map_err(error)? != 1 {
         return Err(Error::Threads);
@@ -695,11 +695,11 @@ pub fn clone_into(leaf: &Place) -> Result<Side, Error> {
 ///
 /// # Errors
 /// [`Error::Clone`].
-pub fn clone_beside(leaf: &Place) -> Result<Side, Error> {
+pub fn clone_beside(leaf: &MountTarget) -> Result<Side, Error> {
     clone(leaf, 0)
 }
 
-fn clone(leaf: &Place, namespaces: libc::c_int) -> Result<Side, Error> {
+fn clone(leaf: &MountTarget, namespaces: libc::c_int) -> Result<Side, Error> {
     let error = |source: io::Error| Error::Clone { path: leaf.path.clone(), source };
     // SAFETY: all zeros is a valid `clone_args`: no stack, no tid pointers, no pidfd.
     let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
@@ -863,14 +863,15 @@ pub fn keep_capabilities() -> Result<(), Error> {
     caps::securebits::set_keepcaps(true).map_err(|source| Error::Capabilities { set: "kept", source })
 }
 
-/// Holds exactly `granted`. What a program that is executed gets of it is decided by `heir`.
+/// Holds exactly `granted`. What a program that is executed gets of it is decided by `inheritance`.
 ///
 /// # Errors
 /// [`Error::NoCapability`], [`Error::Capabilities`].
-pub fn set_capabilities(granted: &[u8], heir: Heir) -> Result<(), Error> {
+pub fn set_capabilities(granted: &[u8], inheritance: CapabilityInheritance) -> Result<(), Error> {
     use caps::CapSet;
     let granted = granted.iter().map(|n| capability(*n)).collect::<Result<caps::CapsHashSet, _>>()?;
-    let inherited = if heir == Heir::Program { granted.clone() } else { caps::CapsHashSet::new() };
+    let inherited =
+        if inheritance == CapabilityInheritance::Program { granted.clone() } else { caps::CapsHashSet::new() };
     let apply = |set, name, value: &caps::CapsHashSet| {
         caps::set(None, set, value).map_err(|source| Error::Capabilities { set: name, source })
     };
@@ -884,7 +885,7 @@ pub fn set_capabilities(granted: &[u8], heir: Heir) -> Result<(), Error> {
 
 /// How an executed program comes to its capabilities (capabilities(7), "Transformation of capabilities during execve").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Heir {
+pub enum CapabilityInheritance {
     /// Root gets what the bounding set holds.
     Root,
     /// Any other user gets what is ambient.

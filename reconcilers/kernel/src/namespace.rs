@@ -389,7 +389,7 @@ impl Child {
     /// `owner` is who makes the namespaces.
     fn start(owner: u32) -> io::Result<Self> {
         let (hold, held) = pipe2(OFlag::O_CLOEXEC).map(|(read, write)| (write, read))?;
-        let (answer, tell) = pipe2(OFlag::O_CLOEXEC)?;
+        let (answer, writer) = pipe2(OFlag::O_CLOEXEC)?;
         // SAFETY: the child calls setresuid, unshare, open, write, close, read and _exit only, all of them
         // async-signal-safe system calls; it allocates nothing and takes no lock.
         match unsafe { fork() }? {
@@ -398,7 +398,7 @@ impl Child {
                     Ok(()) => 0,
                     Err(errno) => errno as i32,
                 };
-                let _ = nix::unistd::write(&tell, &errno.to_ne_bytes());
+                let _ = nix::unistd::write(&writer, &errno.to_ne_bytes());
                 // Its own copy of the other end would keep it from ever reading the end of the pipe.
                 let _ = nix::unistd::close(hold.as_raw_fd());
                 let _ = nix::unistd::read(&held, &mut [0]);
@@ -406,7 +406,7 @@ impl Child {
                 unsafe { libc::_exit(0) }
             }
             ForkResult::Parent { child } => {
-                drop((held, tell));
+                drop((held, writer));
                 let child = Self { pid: child, hold: Some(hold) };
                 let mut errno = [0; 4];
                 File::from(answer).read_exact(&mut errno)?;
@@ -485,7 +485,7 @@ mod tests {
 
     /// As many users of `user` as there are numbers take what they get of inotify; `while_held` runs while they hold it.
     fn exhaust<const USERS: usize>(user: BorrowedFd<'_>, while_held: impl FnOnce()) -> [u32; USERS] {
-        let (answer, tell) = pipe2(OFlag::O_CLOEXEC).unwrap();
+        let (answer, writer) = pipe2(OFlag::O_CLOEXEC).unwrap();
         let (held, hold) = pipe2(OFlag::O_CLOEXEC).unwrap();
         // SAFETY: the child makes system calls only.
         match unsafe { fork() }.unwrap() {
@@ -504,13 +504,13 @@ mod tests {
                         *count += 1;
                     }
                 }
-                let _ = nix::unistd::write(&tell, counts.map(u32::to_ne_bytes).as_flattened());
+                let _ = nix::unistd::write(&writer, counts.map(u32::to_ne_bytes).as_flattened());
                 let _ = nix::unistd::read(&held, &mut [0]);
                 // SAFETY: _exit ends the process without running anything of ours.
                 unsafe { libc::_exit(0) }
             }
             ForkResult::Parent { child } => {
-                drop((held, tell));
+                drop((held, writer));
                 let mut bytes = [[0; 4]; USERS];
                 File::from(answer).read_exact(bytes.as_flattened_mut()).unwrap();
                 while_held();

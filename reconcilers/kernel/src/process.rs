@@ -149,8 +149,8 @@ fn converse(child: &mut Child, mut input: &[u8], limits: [usize; 2], until: Inst
     let ended = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
     let mut stdin = child.stdin.take();
     let mut answers = [
-        Answer { pipe: child.stdout.take().map(OwnedFd::from), bytes: Vec::new(), limit: limits[0] },
-        Answer { pipe: child.stderr.take().map(OwnedFd::from), bytes: Vec::new(), limit: limits[1] },
+        PipeOutput { pipe: child.stdout.take().map(OwnedFd::from), bytes: Vec::new(), limit: limits[0] },
+        PipeOutput { pipe: child.stderr.take().map(OwnedFd::from), bytes: Vec::new(), limit: limits[1] },
     ];
     let pipes = answers.iter().filter_map(|answer| answer.pipe.as_ref()).map(AsFd::as_fd);
     for pipe in pipes.chain(stdin.as_ref().map(AsFd::as_fd)) {
@@ -192,13 +192,13 @@ fn converse(child: &mut Child, mut input: &[u8], limits: [usize; 2], until: Inst
 }
 
 /// What is read of a pipe until it ends.
-struct Answer {
+struct PipeOutput {
     pipe: Option<OwnedFd>,
     bytes: Vec<u8>,
     limit: usize,
 }
 
-impl Answer {
+impl PipeOutput {
     /// Reads some of what is there, and closes the pipe at its end or at the limit.
     fn read(&mut self) -> io::Result<()> {
         let mut buffer = vec![0; PIPE];
@@ -236,7 +236,7 @@ pub struct Identity {
     pub handled: u64,
 }
 
-/// What `/proc` tells of `pid`; `None` if there is no such process. A zombie still has all of it.
+/// What `/proc` reports of `pid`; `None` if there is no such process. A zombie still has all of it.
 ///
 /// # Errors
 /// [`Error::Read`], [`Error::Format`].

@@ -155,15 +155,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_differs_is_set_and_told_and_nothing_else_is_written() {
+    fn what_differs_is_set_and_reported_and_nothing_else_is_written() {
         let folder = std::env::temp_dir().join(format!("catenoid-settings-{}", std::process::id()));
         fs::create_dir_all(folder.join("kernel")).unwrap();
         let table = [setting("kernel/a", "1", "-"), setting("kernel/b", "2", "-"), setting("net/none", "3", "-")];
         fs::write(folder.join("kernel/a"), "1\n").unwrap();
         fs::write(folder.join("kernel/b"), "0\n").unwrap();
-        let told: Vec<_> = settle_in(&folder, table.into_iter()).iter().map(ToString::to_string).collect();
-        assert_eq!(told[0], "`kernel/b` was 0, not 2");
-        assert!(told[1].starts_with("`net/none` was unreadable"), "{told:?}");
+        let reported: Vec<_> = settle_in(&folder, table.into_iter()).iter().map(ToString::to_string).collect();
+        assert_eq!(reported[0], "`kernel/b` was 0, not 2");
+        assert!(reported[1].starts_with("`net/none` was unreadable"), "{reported:?}");
         assert_eq!(fs::read_to_string(folder.join("kernel/a")).unwrap(), "1\n");
         assert!(settle_in(&folder, table[..2].iter().copied()).is_empty());
         fs::remove_dir_all(&folder).unwrap();

@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_for_nobody_is_told_from_what_somebody_has() {
+    fn what_waits_for_nobody_is_not_taken_for_what_somebody_has() {
         let line = |inode| {
             format!(
                 "  1: 0100007F:1F90 0100007F:C350 01 00000000:00008000 00:00000000 00000000     0        0 {inode} 1 0 20"

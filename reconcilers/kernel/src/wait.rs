@@ -78,12 +78,12 @@ impl AsFd for ClockSet {
     }
 }
 
-/// Wakes a thread that waits. Clones ring the same bell.
+/// Wakes a thread that waits. Clones notify the same one.
 #[derive(Debug, Clone)]
-pub struct Bell(Arc<EventFd>);
+pub struct Notify(Arc<EventFd>);
 
-impl Bell {
-    /// A bell that nobody has rung.
+impl Notify {
+    /// Nobody was notified by it yet.
     ///
     /// # Errors
     /// If the process is out of descriptors.
@@ -91,20 +91,20 @@ impl Bell {
         Ok(Self(Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?)))
     }
 
-    /// Rings it.
-    pub fn ring(&self) {
-        // It fails only when it was rung 2^64 times and nobody listened: then it rings already.
+    /// Wakes it.
+    pub fn notify(&self) {
+        // It fails only after 2^64 calls to which nobody listened: then it wakes already.
         let _ = self.0.write(1);
     }
 
-    /// Forgets that it was rung.
-    pub fn hush(&self) {
+    /// Forgets that it was notified.
+    pub fn clear(&self) {
         // It fails only when it was not.
         let _ = self.0.read();
     }
 }
 
-impl AsFd for Bell {
+impl AsFd for Notify {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
@@ -116,15 +116,15 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn a_rung_bell_ends_the_wait_and_a_hushed_one_does_not() {
-        let bell = Bell::new().unwrap();
-        bell.clone().ring();
+    fn a_notified_wait_ends_and_a_cleared_one_does_not() {
+        let notify = Notify::new().unwrap();
+        notify.clone().notify();
         let start = Instant::now();
-        wait(&[(bell.as_fd(), For::Input)], start + Duration::from_secs(60)).unwrap();
+        wait(&[(notify.as_fd(), For::Input)], start + Duration::from_secs(60)).unwrap();
         assert!(start.elapsed() < Duration::from_secs(30));
-        bell.hush();
+        notify.clear();
         let start = Instant::now();
-        wait(&[(bell.as_fd(), For::Input)], start + Duration::from_millis(20)).unwrap();
+        wait(&[(notify.as_fd(), For::Input)], start + Duration::from_millis(20)).unwrap();
         assert!(start.elapsed() >= Duration::from_millis(20));
     }
 }

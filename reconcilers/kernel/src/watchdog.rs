@@ -31,35 +31,35 @@ pub struct Watchdogs {
     /// Whether one of them reset the machine before this boot.
     pub has_reset: bool,
     /// For people: which there are, and what was wrong with others.
-    pub told: Vec<String>,
+    pub findings: Vec<String>,
 }
 
 impl Watchdogs {
     /// Arms all that there are, each for `timeout`.
     #[must_use]
     pub fn arm(timeout: Duration) -> Self {
-        let (mut armed, mut told, mut has_reset, mut least) = (Vec::new(), Vec::new(), false, timeout);
+        let (mut armed, mut findings, mut has_reset, mut least) = (Vec::new(), Vec::new(), false, timeout);
         for entry in fs::read_dir("/sys/class/watchdog").into_iter().flatten().flatten() {
             let said = |file| fs::read_to_string(entry.path().join(file)).unwrap_or_default().trim().to_owned();
             has_reset |= said("bootstatus").parse().is_ok_and(|status: u32| status & HAS_RESET != 0);
             let name = entry.file_name().to_string_lossy().into_owned();
             match arm(&Path::new("/dev").join(&name), timeout) {
                 Ok((file, seconds)) => {
-                    told.push(format!("{name} ({}) resets the machine after {seconds} s", said("identity")));
+                    findings.push(format!("{name} ({}) resets the machine after {seconds} s", said("identity")));
                     armed.push(file);
                     least = least.min(Duration::from_secs(u64::try_from(seconds).unwrap_or(1).max(1)));
                 }
-                Err(error) => told.push(format!("{name} cannot be armed: {error}")),
+                Err(error) => findings.push(format!("{name} cannot be armed: {error}")),
             }
         }
-        Self { armed, feed: least / 3, has_reset, told }
+        Self { armed, feed: least / 3, has_reset, findings }
     }
 
     /// Those that are armed, for somebody else to feed. Whoever hands them over feeds nobody any more, and keeps the pace.
     #[must_use]
     pub fn hand_over(&mut self) -> Self {
-        let (armed, told) = (std::mem::take(&mut self.armed), Vec::new());
-        Self { armed, feed: self.feed, has_reset: self.has_reset, told }
+        let (armed, findings) = (std::mem::take(&mut self.armed), Vec::new());
+        Self { armed, feed: self.feed, has_reset: self.has_reset, findings }
     }
 
     /// Lets each begin its time anew.

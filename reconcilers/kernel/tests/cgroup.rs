@@ -64,7 +64,7 @@ fn join(base: &Path, child: &Child) {
 }
 
 #[test]
-fn controllers_are_enabled_and_missing_ones_told() {
+fn controllers_are_enabled_and_missing_ones_reported() {
     let folder = folder("cpuset cpu memory hugetlb\n");
     let hierarchy = Hierarchy::open(folder.path()).unwrap();
     assert_eq!(hierarchy.prepare().unwrap(), ["pids"]);
@@ -76,7 +76,7 @@ fn controllers_are_enabled_and_missing_ones_told() {
 }
 
 #[test]
-fn a_group_without_the_controller_is_told_from_a_group_that_is_not_there() {
+fn a_group_without_the_controller_differs_from_a_group_that_is_not_there() {
     let folder = folder("memory\n");
     let hierarchy = Hierarchy::open(folder.path()).unwrap();
     let missing = hierarchy.write_limit("web", Control::PidsMax, "64").unwrap_err();
@@ -163,7 +163,7 @@ fn mountns_a_killed_leaf_is_seen_to_be_empty() {
         hierarchy.kill("web", LAUNCH).unwrap();
         waiting.join().unwrap()
     });
-    assert!(waiting.unwrap(), "the end was not told within a minute");
+    assert!(waiting.unwrap(), "the end was not reported within a minute");
     assert_eq!(child.wait().unwrap().signal(), Some(9));
     hierarchy.remove_leaf("web", LAUNCH).unwrap();
     hierarchy.kill("web", LAUNCH).expect("nothing to kill is success");

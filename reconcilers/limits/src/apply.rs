@@ -13,7 +13,7 @@ use catenoid_kernel::{
 };
 use catenoid_schema::status::Blame;
 
-use crate::{Control, Desired, Observed, Planning, Step, Value, observe};
+use crate::{Control, Desired, LimitsPlanner, Observed, Step, Value, observe};
 
 /// Microseconds in which a container may use up its share of processors: the kernel's own default.
 const PERIOD: u64 = 100_000;
@@ -110,10 +110,10 @@ impl Limits {
 }
 
 impl Reconciler for Limits {
-    type Planner = Planning;
+    type Planner = LimitsPlanner;
     type Error = Error;
 
-    /// The files of a group tell of a limit that was changed by hand.
+    /// The files of a group report a limit that was changed by hand.
     fn signals(&self, desired: &Desired, _: &Observed) -> Signals {
         let groups = desired.containers.keys().map(|container| self.groups.join(container.as_str()));
         Signals { files: groups.chain([self.groups.clone()]).collect(), ..Signals::default() }

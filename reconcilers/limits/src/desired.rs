@@ -47,7 +47,7 @@ impl Bounds {
     /// spoken to whatever the others take.
     #[must_use]
     pub fn of(container: &Container) -> Self {
-        let catenoid_schema::manifest::Limits { memory, cpu, pids } = container.limits;
+        let catenoid_schema::manifest::ResourceLimits { memory, cpu, pids } = container.limits;
         let half = ByteSize::from_bytes(memory.bytes() / 2 / PAGE * PAGE);
         let reserve = if container.role == ContainerRole::Core { half.min(RESERVE) } else { none() };
         Self { memory, cpu, pids, reserve }

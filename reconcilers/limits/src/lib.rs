@@ -2,7 +2,7 @@
 //!
 //! Owns one group for each container below `catenoid/` in the cgroup v2 hierarchy, and the limits on it; the leaves in
 //! the groups, in which processes live, belong to the room of containers. Needs the hierarchy to be mounted. Gives the
-//! assurance that a container that is started is limited. Start reading at [`Planning`].
+//! assurance that a container that is started is limited. Start reading at [`LimitsPlanner`].
 //!
 //! The pure half is always there; the half with effects needs the feature `kernel`.
 
@@ -17,4 +17,4 @@ mod status;
 #[cfg(feature = "kernel")]
 pub use apply::{Error, Limits};
 pub use desired::{Bounds, Desired, desired};
-pub use plan::{Control, Group, Observed, Planning, Step, Value};
+pub use plan::{Control, Group, LimitsPlanner, Observed, Step, Value};

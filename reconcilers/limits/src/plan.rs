@@ -217,9 +217,9 @@ pub(crate) fn needless(control: Control, wanted: &Value, offered: bool) -> bool 
 
 /// The pure half of this room.
 #[derive(Debug)]
-pub enum Planning {}
+pub enum LimitsPlanner {}
 
-impl Planner for Planning {
+impl Planner for LimitsPlanner {
     type Desired = Desired;
     type Observed = Observed;
     type Step = Step;

@@ -4,7 +4,7 @@ use catenoid_schema::status::{Blame, Condition, Health, Kind, Subject, SubjectSt
 
 use crate::{Bounds, Control, Desired, Group, Observed, desired::value, plan::needless};
 
-/// The subject that the limits of `container` are told under: the container itself. So a limit that could not be set
+/// The subject that the limits of `container` are reported under: the container itself. So a limit that could not be set
 /// holds back its start.
 pub(crate) fn subject(container: &str) -> Subject {
     Subject::new(Kind::Container, container)
@@ -20,7 +20,7 @@ pub(crate) fn status(desired: &Desired, observed: &Observed) -> Vec<SubjectStatu
 fn wanted(name: &str, limits: &Bounds, observed: &Observed) -> SubjectStatus {
     let Some(group) = observed.groups.get(name) else {
         let condition = Condition::new("GroupMissing", "it has no control group".to_owned(), None);
-        return told(name, Sync::OutOfSync, Health::Missing, vec![condition], None);
+        return status_of(name, Sync::OutOfSync, Health::Missing, vec![condition], None);
     };
     let mut conditions = Vec::new();
     for control in Control::ALL {
@@ -46,15 +46,21 @@ fn wanted(name: &str, limits: &Bounds, observed: &Observed) -> SubjectStatus {
         Some(_) if conditions.iter().any(|c| c.blame.is_some()) => (Sync::OutOfSync, Health::Degraded),
         Some(_) => (Sync::OutOfSync, Health::Progressing),
     };
-    told(name, sync, health, conditions, Some(group))
+    status_of(name, sync, health, conditions, Some(group))
 }
 
 fn superfluous(name: &str) -> SubjectStatus {
     let message = "no container of the manifest has this control group".to_owned();
-    told(name, Sync::OutOfSync, Health::Progressing, vec![Condition::new("Superfluous", message, None)], None)
+    status_of(name, Sync::OutOfSync, Health::Progressing, vec![Condition::new("Superfluous", message, None)], None)
 }
 
-fn told(name: &str, sync: Sync, health: Health, conditions: Vec<Condition>, group: Option<&Group>) -> SubjectStatus {
+fn status_of(
+    name: &str,
+    sync: Sync,
+    health: Health,
+    conditions: Vec<Condition>,
+    group: Option<&Group>,
+) -> SubjectStatus {
     let shown = [Control::Cpu, Control::Memory, Control::Pids];
     let facts = group
         .into_iter()

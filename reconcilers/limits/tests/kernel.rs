@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use catenoid_core::{Planner, Reconciler, RoomError, Step as _};
-use catenoid_limits::{Bounds, Control, Desired, Error, Limits, Observed, Planning, Step, Value};
+use catenoid_limits::{Bounds, Control, Desired, Error, Limits, LimitsPlanner, Observed, Step, Value};
 use catenoid_schema::{
     status::Blame,
     units::{ByteSize, Cpu},
@@ -61,7 +61,7 @@ fn desired(text: &str) -> Desired {
 /// Does every step of the plan, each of them twice, and compares the kernel with the model after each.
 async fn converge(room: &Limits, desired: &Desired) -> Observed {
     let mut model = room.observe().await.unwrap();
-    let plan = Planning::plan(desired, &model);
+    let plan = LimitsPlanner::plan(desired, &model);
     for (_, step) in plan.steps() {
         step.effect_on(&mut model);
         for _ in 0..2 {
@@ -69,7 +69,7 @@ async fn converge(room: &Limits, desired: &Desired) -> Observed {
             assert_eq!(room.observe().await.unwrap(), model, "after: {step}");
         }
     }
-    assert!(Planning::satisfied(desired, &model));
+    assert!(LimitsPlanner::satisfied(desired, &model));
     model
 }
 
@@ -129,7 +129,7 @@ async fn mountns_limits_read_back_as_the_model_says() {
     fs::write(kernel.base.join("catenoid/cgroup.subtree_control"), "-pids").unwrap();
     let lacking = room.observe().await.unwrap();
     assert!(!lacking.offered.contains(&Control::Pids));
-    for (_, step) in Planning::plan(&desired("web=128MiB,0.5,64,0B"), &lacking).steps() {
+    for (_, step) in LimitsPlanner::plan(&desired("web=128MiB,0.5,64,0B"), &lacking).steps() {
         room.apply(step).await.unwrap();
     }
     converge(&room, &desired("web=128MiB,0.5,64,0B")).await;
@@ -180,8 +180,8 @@ async fn mountns_a_process_too_many_is_refused() {
     let script =
         format!("echo $$ > {}/cgroup.procs; exec >/dev/null; for n in 1 2 3; do sleep 9 2>&1 & done", leaf.display());
     let output = std::process::Command::new("/bin/sh").args(["-c", &script]).output().unwrap();
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!output.status.success() && told.contains("fork"), "{:?}: {told}", output.status);
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && printed.contains("fork"), "{:?}: {printed}", output.status);
     let events = fs::read_to_string(kernel.base.join("catenoid/web/pids.events")).unwrap();
     assert_ne!(events, "max 0\n");
     fs::write(leaf.join("cgroup.kill"), "1").unwrap();

@@ -1,4 +1,4 @@
-//! The planner: golden folders, the two properties, and what is told of it.
+//! The planner: golden folders, the two properties, and what is reported of it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -6,7 +6,7 @@ use std::{
 };
 
 use catenoid_core::{Planner, testing};
-use catenoid_limits::{Bounds, Control, Desired, Group, Observed, Planning, Value};
+use catenoid_limits::{Bounds, Control, Desired, Group, LimitsPlanner, Observed, Value};
 use catenoid_schema::{
     name::Name,
     status::{Blame, Health, Sync},
@@ -16,7 +16,7 @@ use proptest::{collection, prelude::*, sample};
 
 #[test]
 fn golden_plans() {
-    testing::golden::<Planning>(Path::new("tests/plans"), 8);
+    testing::golden::<LimitsPlanner>(Path::new("tests/plans"), 8);
 }
 
 /// Few names and few values, so that what is wanted and what is there meet often.
@@ -67,7 +67,8 @@ fn observed() -> impl Strategy<Value = Observed> {
 fn states() -> impl Strategy<Value = (Desired, Observed)> {
     let near = (desired(), observed(), proptest::option::of((name(), control(), proptest::option::of(value()))))
         .prop_map(|(desired, observed, disturbance)| {
-            let mut observed = catenoid_core::simulate::<Planning>(&Planning::plan(&desired, &observed), &observed);
+            let mut observed =
+                catenoid_core::simulate::<LimitsPlanner>(&LimitsPlanner::plan(&desired, &observed), &observed);
             if let Some((name, control, value)) = disturbance
                 && let Some(group) = observed.groups.get_mut(name.as_str())
             {
@@ -86,14 +87,14 @@ proptest! {
 
     #[test]
     fn the_plan_leads_to_what_is_wanted_and_is_empty_only_there((desired, observed) in states()) {
-        testing::properties::<Planning>(&desired, &observed).map_err(TestCaseError::fail)?;
+        testing::properties::<LimitsPlanner>(&desired, &observed).map_err(TestCaseError::fail)?;
     }
 
     #[test]
-    fn what_is_satisfied_is_told_as_synced_and_nothing_else((desired, observed) in states()) {
-        let status = Planning::status(&desired, &observed);
+    fn what_is_satisfied_is_reported_as_synced_and_nothing_else((desired, observed) in states()) {
+        let status = LimitsPlanner::status(&desired, &observed);
         let synced = status.iter().all(|subject| subject.sync == Sync::Synced);
-        prop_assert_eq!(synced, Planning::satisfied(&desired, &observed));
+        prop_assert_eq!(synced, LimitsPlanner::satisfied(&desired, &observed));
     }
 }
 
@@ -107,20 +108,21 @@ fn web() -> Desired {
 fn a_controller_that_the_kernel_lacks_is_for_the_administrator() {
     let offered = BTreeSet::from([Control::Cpu, Control::Memory, Control::OomGroup]);
     let mut observed = Observed { offered, groups: BTreeMap::from([("web".to_owned(), Group::new())]) };
-    observed = catenoid_core::simulate::<Planning>(&Planning::plan(&web(), &observed), &observed);
+    observed = catenoid_core::simulate::<LimitsPlanner>(&LimitsPlanner::plan(&web(), &observed), &observed);
     observed.groups.get_mut("web").expect("it is there").remove(&Control::Pids);
-    let status = Planning::status(&web(), &observed);
+    let status = LimitsPlanner::status(&web(), &observed);
     assert_eq!(status.len(), 1);
     assert_eq!((status[0].sync, status[0].health), (Sync::OutOfSync, Health::Degraded));
-    let told: Vec<_> = status[0].conditions.iter().map(|c| (c.reason.as_str(), c.message.as_str(), c.blame)).collect();
-    assert_eq!(told, [("ControllerMissing", "the kernel cannot limit pids", Some(Blame::Administrator))]);
+    let reported: Vec<_> =
+        status[0].conditions.iter().map(|c| (c.reason.as_str(), c.message.as_str(), c.blame)).collect();
+    assert_eq!(reported, [("ControllerMissing", "the kernel cannot limit pids", Some(Blame::Administrator))]);
 }
 
 #[test]
-fn limits_are_told_as_they_are_in_force() {
+fn limits_are_reported_as_they_are_in_force() {
     let observed = Observed { offered: BTreeSet::from(Control::ALL), groups: BTreeMap::new() };
-    let observed = catenoid_core::simulate::<Planning>(&Planning::plan(&web(), &observed), &observed);
-    let status = Planning::status(&web(), &observed);
+    let observed = catenoid_core::simulate::<LimitsPlanner>(&LimitsPlanner::plan(&web(), &observed), &observed);
+    let status = LimitsPlanner::status(&web(), &observed);
     let facts = [("cpu", "1"), ("memory", "128MiB"), ("pids", "128")];
     assert_eq!(status[0].facts, facts.into_iter().map(|(key, value)| (key, value.to_owned())).collect());
 }
@@ -128,11 +130,11 @@ fn limits_are_told_as_they_are_in_force() {
 #[test]
 fn a_limit_that_differs_is_mended_and_for_nobody() {
     let observed = Observed { offered: BTreeSet::from(Control::ALL), groups: BTreeMap::new() };
-    let mut observed = catenoid_core::simulate::<Planning>(&Planning::plan(&web(), &observed), &observed);
+    let mut observed = catenoid_core::simulate::<LimitsPlanner>(&LimitsPlanner::plan(&web(), &observed), &observed);
     let group = observed.groups.get_mut("web").expect("it is there");
     group.insert(Control::Pids, Value::At(7));
     group.remove(&Control::Memory);
-    let status = Planning::status(&web(), &observed);
+    let status = LimitsPlanner::status(&web(), &observed);
     assert_eq!((status[0].sync, status[0].health), (Sync::OutOfSync, Health::Progressing));
     let told: Vec<_> = status[0].conditions.iter().map(|c| (c.reason.as_str(), c.message.as_str(), c.blame)).collect();
     let differs =
@@ -149,7 +151,7 @@ fn asked(container: &str) -> Desired {
     );
     let manifest = serde_yaml::from_str(&text).expect("it is a manifest");
     let (guests, paths) = (BTreeMap::new(), catenoid_core::Paths::default());
-    Planning::desired(&catenoid_core::Asked { manifest: &manifest, guests: &guests, paths: &paths })
+    LimitsPlanner::desired(&catenoid_core::Asked { manifest: &manifest, guests: &guests, paths: &paths })
 }
 
 #[test]

@@ -23,7 +23,7 @@ use catenoid_schema::{
 use ipnet::IpNet;
 
 use crate::{
-    Bridge, Desired, Inner, Observed, Of, Place, Planning, Port, Step, name,
+    Bridge, Desired, Inner, NetworkNamespace, Observed, Of, Port, Step, ZonesPlanner, name,
     observe::{self, TAKEN},
     settings::{ADVERTISEMENTS, FORWARDING, about},
 };
@@ -41,7 +41,7 @@ pub enum Error {
     #[error("failed to reach the firewall of `{place}`")]
     Firewall {
         /// Where.
-        place: Place,
+        place: NetworkNamespace,
         /// Why.
         source: firewall::Error,
     },
@@ -49,7 +49,7 @@ pub enum Error {
     #[error("there is no firewall in `{place}` yet, so nothing is joined to it")]
     Unguarded {
         /// Where.
-        place: Place,
+        place: NetworkNamespace,
     },
     /// The namespaces could not be made, removed or set.
     #[error("failed to set up the namespaces of `{container}`")]
@@ -87,7 +87,7 @@ pub enum Error {
         /// Which.
         mac: MacAddress,
         /// Where it was.
-        place: Place,
+        place: NetworkNamespace,
     },
     /// The thread that did the work ended without an answer.
     #[error("the work on zones was cut short")]
@@ -188,7 +188,7 @@ impl Zones {
 }
 
 impl Reconciler for Zones {
-    type Planner = Planning;
+    type Planner = ZonesPlanner;
     type Error = Error;
 
     fn look_for(&self, desired: &Desired) {
@@ -249,13 +249,13 @@ impl Ground {
             Step::RemoveNamespaces { container } => {
                 namespace::remove(&self.folder(container)).map_err(|source| namespaces(container, source))
             }
-            Step::Settle { container, forwarding } => self.on(&Place::Container(container.clone()), |_| {
+            Step::Settle { container, forwarding } => self.on(&NetworkNamespace::Container(container.clone()), |_| {
                 settle(*forwarding).map_err(|source| namespaces(container, source))
             }),
             Step::SetFirewall { place, rules } => {
                 let replaced = firewall::replace(self.net(place)?.as_fd(), name::TABLE, &rules.objects());
                 replaced.map_err(|source| Error::Firewall { place: place.clone(), source })?;
-                if matches!(place, Place::Container(_)) {
+                if matches!(place, NetworkNamespace::Container(_)) {
                     self.known().gave(rules);
                 }
                 Ok(())
@@ -274,15 +274,15 @@ impl Ground {
                 self.move_interface(*mac, from, container, name, *address)
             }
             Step::ForgetAdvertised { container, name, .. } => self
-                .on(&Place::Container(container.clone()), |netlink| {
+                .on(&NetworkNamespace::Container(container.clone()), |netlink| {
                     forget_advertised(netlink, name).map_err(|source| interface(name, source))
                 }),
             Step::ReturnInterface { mac, from } => {
-                let from = Place::Container(from.clone());
+                let from = NetworkNamespace::Container(from.clone());
                 let Some(link) = self.find(*mac, &from)? else {
                     return Err(Error::Gone { mac: *mac, place: from });
                 };
-                self.carry(&link, &from, &Place::Root, &name::returned(*mac))
+                self.carry(&link, &from, &NetworkNamespace::Root, &name::returned(*mac))
             }
         }
     }
@@ -292,13 +292,13 @@ impl Ground {
     }
 
     /// The network namespace of `place`.
-    fn net(&self, place: &Place) -> Result<OwnedFd, Error> {
+    fn net(&self, place: &NetworkNamespace) -> Result<OwnedFd, Error> {
         match place {
-            Place::Root => self
+            NetworkNamespace::Root => self
                 .root
                 .try_clone()
                 .map_err(|source| Error::Observe(namespace::Error::Read { path: PathBuf::from("root"), source })),
-            Place::Container(container) => {
+            NetworkNamespace::Container(container) => {
                 let net = namespace::net(&self.folder(container)).map_err(|source| namespaces(container, source))?;
                 net.ok_or_else(|| Error::NoNamespaces { container: container.clone() })
             }
@@ -306,7 +306,11 @@ impl Ground {
     }
 
     /// Works on the interfaces of `place`.
-    fn on<T: Send>(&self, place: &Place, work: impl FnOnce(&Netlink) -> Result<T, Error> + Send) -> Result<T, Error> {
+    fn on<T: Send>(
+        &self,
+        place: &NetworkNamespace,
+        work: impl FnOnce(&Netlink) -> Result<T, Error> + Send,
+    ) -> Result<T, Error> {
         let net = self.net(place)?;
         inside(net.as_fd(), || work(&Netlink::open().map_err(Error::Links)?)).map_err(Error::Observe)?
     }
@@ -333,7 +337,7 @@ impl Ground {
             snooping: Bridge::WANTED.snooping,
             filtered: Bridge::WANTED.filtered,
         };
-        self.on(&Place::Root, |netlink| {
+        self.on(&NetworkNamespace::Root, |netlink| {
             netlink.make_bridge(name).map_err(|source| interface(name, source))?;
             set(Of::Outer, name)?;
             netlink.set_bridge(name, wanted).map_err(|source| interface(name, source))?;
@@ -342,12 +346,12 @@ impl Ground {
     }
 
     fn remove(&self, name: &str) -> Result<(), Error> {
-        self.on(&Place::Root, |netlink| netlink.remove(name).map_err(|source| interface(name, source)))
+        self.on(&NetworkNamespace::Root, |netlink| netlink.remove(name).map_err(|source| interface(name, source)))
     }
 
     fn make_port(&self, outer: &str, inner: &Inner) -> Result<(), Error> {
-        let net = self.net(&Place::Container(inner.container.clone()))?;
-        self.on(&Place::Root, |netlink| {
+        let net = self.net(&NetworkNamespace::Container(inner.container.clone()))?;
+        self.on(&NetworkNamespace::Root, |netlink| {
             let made = netlink.make_veth(outer, &inner.name, inner.mac.bytes(), net.as_fd());
             made.map_err(|source| interface(outer, source))
         })
@@ -355,16 +359,16 @@ impl Ground {
 
     /// The inner end first, and the outer end, by which packets come, last.
     fn set_port(&self, outer: &str, port: &Port) -> Result<(), Error> {
-        self.guarded(&Place::Root)?;
+        self.guarded(&NetworkNamespace::Root)?;
         if let Some(inner) = &port.inner {
-            self.on(&Place::Container(inner.container.clone()), |netlink| {
+            self.on(&NetworkNamespace::Container(inner.container.clone()), |netlink| {
                 set(Of::Inner, &inner.name)?;
                 set_inner(netlink, inner).map_err(|source| interface(&inner.name, source))
             })?;
         }
-        self.on(&Place::Root, |netlink| {
+        self.on(&NetworkNamespace::Root, |netlink| {
             set(Of::Outer, outer)?;
-            let bridge = port.bridge.iter().try_for_each(|bridge| netlink.enslave(outer, bridge));
+            let bridge = port.bridge.iter().try_for_each(|bridge| netlink.set_master(outer, bridge));
             bridge.and_then(|()| netlink.switch(outer, port.up)).map_err(|source| interface(outer, source))
         })
     }
@@ -372,12 +376,12 @@ impl Ground {
     fn move_interface(
         &self,
         mac: MacAddress,
-        from: &Place,
+        from: &NetworkNamespace,
         container: &Name,
         name: &str,
         address: Addressing,
     ) -> Result<(), Error> {
-        let to = Place::Container(container.clone());
+        let to = NetworkNamespace::Container(container.clone());
         self.guarded(&to)?;
         match self.find(mac, from)? {
             Some(link) => self.carry(&link, from, &to, name)?,
@@ -386,15 +390,15 @@ impl Ground {
         }
         self.on(&to, |netlink| {
             let taken = if address == Addressing::Dhcp { TAKEN } else { 0 };
-            let told = namespace::set(&ADVERTISEMENTS.replace('*', name), &taken.to_string());
-            told.map_err(|source| Error::Setting { interface: name.to_owned(), source })?;
+            let written = namespace::set(&ADVERTISEMENTS.replace('*', name), &taken.to_string());
+            written.map_err(|source| Error::Setting { interface: name.to_owned(), source })?;
             set(Of::Uplink, name)?;
             netlink.switch(name, true).map_err(|source| interface(name, source))
         })
     }
 
     /// Moves a link that is not there yet, or not under this name.
-    fn carry(&self, link: &Link, from: &Place, to: &Place, name: &str) -> Result<(), Error> {
+    fn carry(&self, link: &Link, from: &NetworkNamespace, to: &NetworkNamespace, name: &str) -> Result<(), Error> {
         if from == to && link.name == name {
             return Ok(());
         }
@@ -405,7 +409,7 @@ impl Ground {
     }
 
     /// The link with this hardware address in `place`, hardware first.
-    fn find(&self, mac: MacAddress, place: &Place) -> Result<Option<Link>, Error> {
+    fn find(&self, mac: MacAddress, place: &NetworkNamespace) -> Result<Option<Link>, Error> {
         let links = self.on(place, |netlink| netlink.links().map_err(Error::Links))?;
         let has = |link: &Link| link.permanent.or(link.address) == Some(mac.bytes());
         let mut found: Vec<_> = links.into_iter().filter(has).collect();
@@ -415,10 +419,10 @@ impl Ground {
 
     // [req->NDR-5.2-3]
     /// That nothing is joined to a place before its firewall is there.
-    fn guarded(&self, place: &Place) -> Result<(), Error> {
+    fn guarded(&self, place: &NetworkNamespace) -> Result<(), Error> {
         let tables = firewall::tables(self.net(place)?.as_fd(), name::TABLE);
         let tables = tables.map_err(|source| Error::Firewall { place: place.clone(), source })?;
-        let needed: &[&str] = if *place == Place::Root { &["bridge", "inet"] } else { &["inet"] };
+        let needed: &[&str] = if *place == NetworkNamespace::Root { &["bridge", "inet"] } else { &["inet"] };
         if needed.iter().all(|family| tables.contains(family)) {
             Ok(())
         } else {

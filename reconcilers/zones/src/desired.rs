@@ -13,7 +13,7 @@ use catenoid_schema::{
 use ipnet::{IpNet, Ipv6Net};
 use serde::Deserialize;
 
-use crate::{Differing, Inner, Namespaces, Place, Port, Rules, name, rules};
+use crate::{Differing, Inner, Namespaces, NetworkNamespace, Port, Rules, name, rules};
 
 /// What the manifest asks of this room. It can be read from a manifest, as the golden plans do.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -28,7 +28,7 @@ pub struct Desired {
     /// Where each physical interface belongs.
     pub uplinks: BTreeMap<MacAddress, Uplink>,
     /// The rules in each place that has some.
-    pub firewalls: BTreeMap<Place, Rules>,
+    pub firewalls: BTreeMap<NetworkNamespace, Rules>,
     /// The containers that can change their network namespace by themselves.
     pub free: BTreeSet<Name>,
 }
@@ -75,9 +75,9 @@ pub fn desired(manifest: &Manifest) -> Desired {
         .collect();
     let segments = manifest.zones.iter().filter(|(_, zone)| !zone.subnet.is_empty());
     let bridges = segments.map(|(zone, _)| (name::bridge(zone.as_str()), zone.clone())).collect();
-    let mut firewalls = BTreeMap::from([(Place::Root, rules::root(manifest))]);
+    let mut firewalls = BTreeMap::from([(NetworkNamespace::Root, rules::root(manifest))]);
     if let Some((name, _)) = core {
-        firewalls.insert(Place::Container(name.clone()), rules::core(manifest));
+        firewalls.insert(NetworkNamespace::Container(name.clone()), rules::core(manifest));
     }
     let free = manifest.containers.iter().filter(|(_, container)| {
         container.role == ContainerRole::Core || container.capabilities.contains(&Capability::NetAdmin)

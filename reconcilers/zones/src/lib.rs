@@ -49,7 +49,8 @@ mod status;
 pub use apply::{Error, Zones};
 pub use desired::{Desired, Joint, Uplink, desired};
 pub use plan::{
-    ADVERTISED_MOST, Advertised, Bridge, Inner, Interface, Namespaces, Observed, Place, Planning, Port, Step,
+    ADVERTISED_MOST, Advertised, Bridge, Inner, Interface, Namespaces, NetworkNamespace, Observed, Port, Step,
+    ZonesPlanner,
 };
 pub use rules::Rules;
 pub use settings::{Differing, Of, SETTINGS, Setting};

@@ -18,8 +18,8 @@ use ipnet::IpNet;
 use serde_json::json;
 
 use crate::{
-    ADVERTISED_MOST, Advertised, Bridge, Differing, Error, Inner, Interface, Namespaces, Observed, Of, Place, Port,
-    Rules, name,
+    ADVERTISED_MOST, Advertised, Bridge, Differing, Error, Inner, Interface, Namespaces, NetworkNamespace, Observed,
+    Of, Port, Rules, name,
     overlap::is_link_local,
     settings::{ADVERTISEMENTS, IPV6_OFF, about},
 };
@@ -67,13 +67,18 @@ pub(crate) struct Listed {
 
 impl Listed {
     /// The rules in the namespace `net` of `place`, whose firewall is in `state`.
-    fn rules(&mut self, net: BorrowedFd<'_>, place: &Place, state: firewall::State) -> Result<Rules, firewall::Error> {
+    fn rules(
+        &mut self,
+        net: BorrowedFd<'_>,
+        place: &NetworkNamespace,
+        state: firewall::State,
+    ) -> Result<Rules, firewall::Error> {
         match self.known.get(&state.namespace) {
             Some((then, rules)) if *then == state => Ok(rules.clone()),
             _ => {
                 let limit = match place {
-                    Place::Root => ROOT_LISTING,
-                    Place::Container(_) => CONTAINER_LISTING.max(2 * self.longest),
+                    NetworkNamespace::Root => ROOT_LISTING,
+                    NetworkNamespace::Container(_) => CONTAINER_LISTING.max(2 * self.longest),
                 };
                 let rules = Rules::normal(firewall::list(net, name::TABLE, limit)?);
                 self.known.insert(state.namespace, (state, rules.clone()));
@@ -171,7 +176,7 @@ fn visit(visitor: &Visitor, run: &Path, root: &OwnedFd, known: &mut Known) -> Re
         let Visited { namespaces, content, rules, .. } = &inside;
         observed.namespaces.insert(container.clone(), Some(namespaces.clone()));
         there.extend(content.firewall.map(|state| state.namespace));
-        let place = Place::Container(container.clone());
+        let place = NetworkNamespace::Container(container.clone());
         note(place.clone(), rules.clone(), &mut observed);
         for link in &content.links {
             match joined_to(link, content) {
@@ -184,11 +189,15 @@ fn visit(visitor: &Visitor, run: &Path, root: &OwnedFd, known: &mut Known) -> Re
         known.inside.insert(container, inside);
     }
     visitor.enter(root.as_fd()).map_err(Error::Observe)?;
-    let unreadable = |source| Error::Firewall { place: Place::Root, source };
+    let unreadable = |source| Error::Firewall { place: NetworkNamespace::Root, source };
     let state = firewall::state().map_err(unreadable)?;
     there.insert(state.namespace);
     let listed = &mut known.listed;
-    note(Place::Root, listed.rules(root.as_fd(), &Place::Root, state).map_err(unreadable)?, &mut observed);
+    note(
+        NetworkNamespace::Root,
+        listed.rules(root.as_fd(), &NetworkNamespace::Root, state).map_err(unreadable)?,
+        &mut observed,
+    );
     listed.known.retain(|namespace, _| there.contains(namespace));
     segments(inner, &mut observed)?;
     Ok(observed)
@@ -206,7 +215,7 @@ fn look_inside(
     let settings = namespace::settings(about(Of::Namespace).map(|line| line.key)).map_err(Error::Observe)?;
     let settings = differing(Of::Namespace, settings);
     let namespaces = Namespaces { base: pair.base, forwarding: content.forwarding, settings };
-    let place = Place::Container(container.clone());
+    let place = NetworkNamespace::Container(container.clone());
     // It may be taken away while it is listed.
     let rules = content.firewall.and_then(|state| listed.rules(pair.net.as_fd(), &place, state).ok());
     let rules = rules.unwrap_or_else(|| Rules::normal([json!({"unreadable": "table"})]));
@@ -252,8 +261,8 @@ fn forwarding(v4: Option<i32>, v6: Option<i32>) -> Option<bool> {
 /// What is set otherwise than the table has it, by the `values` of its lines. What this kernel does not have is as it should
 /// be.
 fn differing(of: Of, values: impl IntoIterator<Item = Option<String>>) -> Differing {
-    let told = about(of).zip(values).filter_map(|(line, is)| Some((line, is?)));
-    told.filter(|(line, is)| is != line.value).map(|(line, is)| (line.key.to_owned(), is)).collect()
+    let known = about(of).zip(values).filter_map(|(line, is)| Some((line, is?)));
+    known.filter(|(line, is)| is != line.value).map(|(line, is)| (line.key.to_owned(), is)).collect()
 }
 
 /// The same of an interface.
@@ -304,7 +313,7 @@ fn segments(mut inner: BTreeMap<u32, Inner>, observed: &mut Observed) -> Result<
             _ if name::is_bridge(&link.name) || name::is_port(&link.name) => {
                 observed.strays.insert(link.name.clone());
             }
-            _ => interface(&Place::Root, link, &Content::default(), observed),
+            _ => interface(&NetworkNamespace::Root, link, &Content::default(), observed),
         }
     }
     Ok(())
@@ -312,14 +321,14 @@ fn segments(mut inner: BTreeMap<u32, Inner>, observed: &mut Observed) -> Result<
 
 /// Notes a physical interface, or a pair that somebody else made and that can stand in for one. Where two have the same
 /// address, hardware comes before what a container may have made, and the root namespace before containers.
-fn interface(place: &Place, link: &Link, content: &Content, observed: &mut Observed) {
+fn interface(place: &NetworkNamespace, link: &Link, content: &Content, observed: &mut Observed) {
     let physical = link.kind.is_none() && !link.loopback;
     let mac = link.permanent.filter(|_| physical).or(link.address).map(MacAddress::from_bytes);
     let Some(mac) = mac.filter(|_| physical || link.kind.as_deref() == Some("veth")) else { return };
-    let rank = |interface: &Interface| (interface.physical, interface.place == Place::Root);
-    let inside = *place != Place::Root;
+    let rank = |interface: &Interface| (interface.physical, interface.place == NetworkNamespace::Root);
+    let inside = *place != NetworkNamespace::Root;
     let (addresses, routes) = (content.addresses_of(link), content.routes_of(link));
-    let advertised = advertised(addresses, routes).filter_map(told);
+    let advertised = advertised(addresses, routes).filter_map(advertised_by);
     let found = Interface {
         place: place.clone(),
         name: link.name.clone(),
@@ -377,11 +386,11 @@ fn network(route: &Route) -> Option<IpNet> {
     IpNet::new(route.to, route.prefix).ok()
 }
 
-fn told(route: &Route) -> Option<Advertised> {
+fn advertised_by(route: &Route) -> Option<Advertised> {
     Some(Advertised { to: network(route)?, router: route.gateway })
 }
 
-fn note(place: Place, rules: Rules, observed: &mut Observed) {
+fn note(place: NetworkNamespace, rules: Rules, observed: &mut Observed) {
     if !rules.is_empty() {
         observed.firewalls.insert(place, rules);
     }

@@ -10,7 +10,7 @@ use std::{
 use catenoid_schema::{manifest::MacAddress, name::Name};
 use ipnet::IpNet;
 
-use crate::{Desired, Inner, Interface, Place};
+use crate::{Desired, Inner, Interface, NetworkNamespace};
 
 /// A subnet that overlaps a network of an uplink.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +26,8 @@ pub(crate) struct Overlap<'a> {
 /// One overlap of each subnet that the core container is to have an address in and that has some.
 pub(crate) fn overlaps<'a>(desired: &'a Desired, interfaces: &BTreeMap<MacAddress, Interface>) -> Vec<Overlap<'a>> {
     let networks = desired.uplinks.iter().flat_map(|(mac, uplink)| {
-        let there = |is: &&Interface| matches!(&is.place, Place::Container(name) if *name == uplink.container);
+        let there =
+            |is: &&Interface| matches!(&is.place, NetworkNamespace::Container(name) if *name == uplink.container);
         let networks = interfaces.get(mac).filter(there).into_iter().flat_map(on_link);
         networks.map(|network| (*mac, network))
     });
@@ -78,7 +79,7 @@ impl Desired {
             addresses.retain(|address| !held.contains(&address.trunc()));
         }
         for container in cores {
-            if let Some(rules) = wanted.firewalls.get_mut(&Place::Container(container.clone())) {
+            if let Some(rules) = wanted.firewalls.get_mut(&NetworkNamespace::Container(container.clone())) {
                 *rules = rules.held_back(&held);
             }
         }

@@ -37,7 +37,7 @@ pub struct Observed {
     pub interfaces: BTreeMap<MacAddress, Interface>,
     /// The rules in each place that has a table of ours.
     #[serde(default)]
-    pub firewalls: BTreeMap<Place, Rules>,
+    pub firewalls: BTreeMap<NetworkNamespace, Rules>,
 }
 
 /// A user namespace and the network namespace that belongs to it.
@@ -125,7 +125,7 @@ pub struct Inner {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Interface {
     /// Whose network namespace it is in.
-    pub place: Place,
+    pub place: NetworkNamespace,
     /// What it is called there.
     pub name: String,
     /// Whether it is switched on.
@@ -177,14 +177,14 @@ impl Interface {
 /// A network namespace.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub enum Place {
+pub enum NetworkNamespace {
     /// The one that the agent is in.
     Root,
     /// A container's.
     Container(Name),
 }
 
-impl Place {
+impl NetworkNamespace {
     /// The container whose it is.
     #[must_use]
     pub const fn container(&self) -> Option<&Name> {
@@ -195,7 +195,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for NetworkNamespace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Root => f.write_str("root"),
@@ -204,13 +204,13 @@ impl fmt::Display for Place {
     }
 }
 
-impl From<Place> for String {
-    fn from(place: Place) -> Self {
+impl From<NetworkNamespace> for String {
+    fn from(place: NetworkNamespace) -> Self {
         place.to_string()
     }
 }
 
-impl TryFrom<String> for Place {
+impl TryFrom<String> for NetworkNamespace {
     type Error = NameError;
 
     fn try_from(text: String) -> Result<Self, NameError> {
@@ -247,7 +247,7 @@ pub enum Step {
     /// Replaces all tables in one place.
     SetFirewall {
         /// Where.
-        place: Place,
+        place: NetworkNamespace,
         /// By these.
         rules: Rules,
     },
@@ -300,7 +300,7 @@ pub enum Step {
         /// The zone it makes.
         zone: Name,
         /// Where it is.
-        from: Place,
+        from: NetworkNamespace,
         /// The core container.
         container: Name,
         /// What it is called there.
@@ -337,9 +337,9 @@ impl catenoid_core::Step for Step {
             | Self::RemoveNamespaces { container }
             | Self::Settle { container, .. }
             | Self::RemovePort { container: Some(container), .. }
-            | Self::SetFirewall { place: Place::Container(container), .. }
+            | Self::SetFirewall { place: NetworkNamespace::Container(container), .. }
             | Self::ReturnInterface { from: container, .. } => Subject::new(Kind::Container, container),
-            Self::SetFirewall { place: Place::Root, .. } => Subject::new(Kind::Firewall, ROOT),
+            Self::SetFirewall { place: NetworkNamespace::Root, .. } => Subject::new(Kind::Firewall, ROOT),
             Self::SetBridge { zone, .. } | Self::MoveInterface { zone, .. } | Self::ForgetAdvertised { zone, .. } => {
                 Subject::new(Kind::Zone, zone)
             }
@@ -359,7 +359,7 @@ impl catenoid_core::Step for Step {
                 observed.namespaces.insert(container.clone(), Some(Namespaces::new(*base, false)));
             }
             Self::RemoveNamespaces { container } => {
-                let place = Place::Container(container.clone());
+                let place = NetworkNamespace::Container(container.clone());
                 observed.namespaces.remove(container);
                 observed.firewalls.remove(&place);
                 observed.interfaces.retain(|_, interface| interface.place != place);
@@ -399,7 +399,7 @@ impl catenoid_core::Step for Step {
             Self::MoveInterface { mac, container, name, address, .. } => {
                 if let Some(interface) = observed.interfaces.get_mut(mac) {
                     interface.advertisements = *address == Addressing::Dhcp;
-                    let place = Place::Container(container.clone());
+                    let place = NetworkNamespace::Container(container.clone());
                     if interface.place != place {
                         interface.forget();
                     } else if interface.name != *name {
@@ -419,7 +419,7 @@ impl catenoid_core::Step for Step {
             Self::ReturnInterface { mac, .. } => {
                 if let Some(interface) = observed.interfaces.get_mut(mac) {
                     interface.forget();
-                    interface.place = Place::Root;
+                    interface.place = NetworkNamespace::Root;
                     interface.name = name::returned(*mac);
                     interface.up = false;
                     interface.advertisements = false;
@@ -498,9 +498,9 @@ impl fmt::Display for Step {
 
 /// The pure half of this room.
 #[derive(Debug, Clone, Copy)]
-pub struct Planning;
+pub struct ZonesPlanner;
 
-impl Planner for Planning {
+impl Planner for ZonesPlanner {
     type Desired = Desired;
     type Observed = Observed;
     type Step = Step;
@@ -517,10 +517,10 @@ impl Planner for Planning {
         let ports = desired.joints.iter().map(|(name, joint)| (name.clone(), joint.port.clone())).collect();
         // An interface that is not plugged in is waited for; one that is there has one right place.
         let placed = |(mac, interface): (&MacAddress, &Interface)| match (desired.uplinks.get(mac), &interface.place) {
-            (None, Place::Root) => true,
-            (None, Place::Container(_)) => !interface.physical,
-            (Some(_), Place::Root) => false,
-            (Some(uplink), Place::Container(_)) => stands(uplink, interface) && !interface.is_flooded(),
+            (None, NetworkNamespace::Root) => true,
+            (None, NetworkNamespace::Container(_)) => !interface.physical,
+            (Some(_), NetworkNamespace::Root) => false,
+            (Some(uplink), NetworkNamespace::Container(_)) => stands(uplink, interface) && !interface.is_flooded(),
         };
         observed.namespaces == namespaces
             && observed.bridges == bridges
@@ -563,7 +563,7 @@ fn retire(desired: &Desired, observed: &Observed) -> Vec<Step> {
     }
     steps.extend(observed.strays.iter().map(|interface| Step::RemoveStray { interface: interface.clone() }));
     for (mac, interface) in &observed.interfaces {
-        let Place::Container(from) = &interface.place else { continue };
+        let NetworkNamespace::Container(from) = &interface.place else { continue };
         let wanted = desired.uplinks.get(mac).is_some_and(|uplink| uplink.container == *from);
         if interface.physical && !(wanted && stays(from)) {
             steps.push(Step::ReturnInterface { mac: *mac, from: from.clone() });
@@ -576,8 +576,7 @@ fn retire(desired: &Desired, observed: &Observed) -> Vec<Step> {
     }
     steps.extend(settle(desired, observed, false, stays));
     for place in observed.firewalls.keys().filter(|place| !desired.firewalls.contains_key(*place)) {
-        let goes_with_it =
-            matches!(place, Place::Container(name) if !stays(name) && observed.namespaces.contains_key(name));
+        let goes_with_it = matches!(place, NetworkNamespace::Container(name) if !stays(name) && observed.namespaces.contains_key(name));
         if !goes_with_it {
             steps.push(Step::SetFirewall { place: place.clone(), rules: Rules::default() });
         }
@@ -615,7 +614,7 @@ fn same_pair(joint: &Joint, port: &Port) -> bool {
 
 /// Whether an interface is where it should be, and as it should be there.
 fn stands(uplink: &Uplink, is: &Interface) -> bool {
-    matches!(&is.place, Place::Container(container) if *container == uplink.container)
+    matches!(&is.place, NetworkNamespace::Container(container) if *container == uplink.container)
         && is.name == uplink.name
         && is.up
         && is.advertisements == (uplink.address == Addressing::Dhcp)

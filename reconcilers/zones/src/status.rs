@@ -9,7 +9,7 @@ use catenoid_schema::{
 };
 
 use crate::{
-    ADVERTISED_MOST, Bridge, Desired, Differing, Inner, Joint, Namespaces, Observed, Of, Place, Port, Rules,
+    ADVERTISED_MOST, Bridge, Desired, Differing, Inner, Joint, Namespaces, NetworkNamespace, Observed, Of, Port, Rules,
     overlap::{Overlap, overlaps},
     settings::about,
 };
@@ -30,7 +30,7 @@ pub(crate) fn status(desired: &Desired, observed: &Observed) -> Vec<SubjectStatu
     all.extend(unwanted.map(|container| {
         let superfluous =
             Condition::new("Superfluous", "no container of the manifest has these namespaces".to_owned(), None);
-        told(Subject::new(Kind::Network, container), vec![superfluous], Facts::default())
+        status_of(Subject::new(Kind::Network, container), vec![superfluous], Facts::default())
     }));
     all.extend(firewalls(desired, observed));
     all.extend(superfluous(desired, observed));
@@ -42,7 +42,7 @@ fn superfluous(desired: &Desired, observed: &Observed) -> Vec<SubjectStatus> {
     let bridges = observed.bridges.keys().filter(|name| !desired.bridges.contains_key(*name));
     let ports = observed.ports.keys().filter(|name| !desired.joints.contains_key(*name));
     let kept = observed.interfaces.iter().filter(|(mac, interface)| {
-        interface.physical && interface.place != Place::Root && !desired.uplinks.contains_key(mac)
+        interface.physical && interface.place != NetworkNamespace::Root && !desired.uplinks.contains_key(mac)
     });
     let kept = kept.map(|(_, interface)| &interface.name);
     bridges
@@ -51,7 +51,7 @@ fn superfluous(desired: &Desired, observed: &Observed) -> Vec<SubjectStatus> {
         .chain(kept)
         .map(|name| {
             let message = "no zone of the manifest has this interface".to_owned();
-            told(
+            status_of(
                 Subject::new(Kind::Interface, name),
                 vec![Condition::new("Superfluous", message, None)],
                 Facts::default(),
@@ -80,7 +80,7 @@ fn zones(desired: &Desired, observed: &Observed) -> Vec<SubjectStatus> {
                 let message = format!("waiting for an interface with the address {mac}");
                 conditions.push(Condition::new("WaitingForInterface", message, Some(Blame::Administrator)));
             }
-            Some(is) if is.place != Place::Container(uplink.container.clone()) => {
+            Some(is) if is.place != NetworkNamespace::Container(uplink.container.clone()) => {
                 let message = format!("interface {mac} is in `{}`, not in `{}`", is.place, uplink.container);
                 conditions.push(Condition::new("InterfaceElsewhere", message, None));
             }
@@ -121,7 +121,7 @@ fn zones(desired: &Desired, observed: &Observed) -> Vec<SubjectStatus> {
     }
     conditions
         .into_iter()
-        .map(|(zone, conditions)| told(Subject::new(Kind::Zone, zone), conditions, Facts::default()))
+        .map(|(zone, conditions)| status_of(Subject::new(Kind::Zone, zone), conditions, Facts::default()))
         .collect()
 }
 
@@ -153,7 +153,7 @@ fn network(
             None => conditions.push(Condition::new("PortMissing", format!("it is not joined to zone `{zone}`"), None)),
         }
     }
-    told(Subject::new(Kind::Network, container), conditions, facts)
+    status_of(Subject::new(Kind::Network, container), conditions, facts)
 }
 
 fn addresses(inner: &Inner) -> String {
@@ -177,9 +177,9 @@ fn bridge_differs(is: &Bridge) -> Vec<String> {
     let named = ["link", "spanning tree", "multicast snooping", "IP filter", "IPv6"];
     let both = set(is).into_iter().zip(set(&Bridge::WANTED));
     let differing = named.into_iter().zip(both).filter(|(_, (is, wanted))| is != wanted);
-    let told =
+    let switches =
         differing.map(|(name, (is, wanted))| format!("has its {name} {}, not {}", switched(is), switched(wanted)));
-    told.chain(settings_differ(Of::Outer, &is.settings)).collect()
+    switches.chain(settings_differ(Of::Outer, &is.settings)).collect()
 }
 
 /// In what settings are not as the table has them. Of a line that another version has, nobody knows what it should be.
@@ -243,10 +243,10 @@ fn firewalls(desired: &Desired, observed: &Observed) -> Vec<SubjectStatus> {
     let mut places: Vec<_> = desired.firewalls.keys().chain(observed.firewalls.keys()).collect();
     places.sort();
     places.dedup();
-    let told = places.into_iter().map(|place| {
+    let statuses = places.into_iter().map(|place| {
         let name = match place {
-            Place::Root => ROOT,
-            Place::Container(name) => name.as_str(),
+            NetworkNamespace::Root => ROOT,
+            NetworkNamespace::Container(name) => name.as_str(),
         };
         let wanted = desired.firewalls.get(place).unwrap_or(&none);
         let is = observed.firewalls.get(place).unwrap_or(&none);
@@ -258,12 +258,12 @@ fn firewalls(desired: &Desired, observed: &Observed) -> Vec<SubjectStatus> {
                 vec![Condition::new("RulesDiffer", message, None)]
             }
         };
-        told(Subject::new(Kind::Firewall, name), conditions, Facts::from_iter([("rules", is.count().to_string())]))
+        status_of(Subject::new(Kind::Firewall, name), conditions, Facts::from_iter([("rules", is.count().to_string())]))
     });
-    told.collect()
+    statuses.collect()
 }
 
-fn told(subject: Subject, conditions: Vec<Condition>, facts: Facts) -> SubjectStatus {
+fn status_of(subject: Subject, conditions: Vec<Condition>, facts: Facts) -> SubjectStatus {
     let (sync, health) = if conditions.is_empty() {
         (Sync::Synced, Health::Healthy)
     } else if conditions.iter().any(|condition| condition.blame.is_some()) {

@@ -37,7 +37,7 @@ use catenoid_schema::{
     manifest::{Container, Manifest, Port, check},
     status::Sync,
 };
-use catenoid_zones::{Desired, Observed, Of, Place, Planning, SETTINGS, Step, Zones, desired, name};
+use catenoid_zones::{Desired, NetworkNamespace, Observed, Of, SETTINGS, Step, Zones, ZonesPlanner, desired, name};
 use nix::{
     ifaddrs::getifaddrs,
     mount::{MntFlags, MsFlags, mount, umount2},
@@ -132,7 +132,7 @@ impl Kernel {
     async fn converge(&self, desired: &Desired) -> Vec<Step> {
         self.room.look_for(desired);
         let mut model = self.room.observe().await.unwrap();
-        let plan = Planning::plan(desired, &model);
+        let plan = ZonesPlanner::plan(desired, &model);
         for (_, step) in plan.steps() {
             for _ in 0..2 {
                 self.room.apply(step).await.unwrap_or_else(|error| panic!("{step}: {}", chain(&error)));
@@ -140,7 +140,7 @@ impl Kernel {
             step.effect_on(&mut model);
             assert_eq!(self.room.observe().await.unwrap(), model, "after: {step}");
         }
-        assert!(Planning::satisfied(desired, &model), "{model:#?}");
+        assert!(ZonesPlanner::satisfied(desired, &model), "{model:#?}");
         plan.steps().map(|(_, step)| step.clone()).collect()
     }
 
@@ -297,7 +297,11 @@ fn netns_first_pass_makes_what_ip_shows_and_the_last_removes_it() {
         smaller.zones.clear();
         kernel.converge(&desired(&smaller)).await;
         let after = kernel.room.observe().await.unwrap();
-        assert_eq!(after.firewalls.keys().collect::<Vec<_>>(), [&Place::Root], "the root namespace stays guarded");
+        assert_eq!(
+            after.firewalls.keys().collect::<Vec<_>>(),
+            [&NetworkNamespace::Root],
+            "the root namespace stays guarded"
+        );
         let bare = Observed { firewalls: before.firewalls, interfaces: before.interfaces, ..after };
         assert_eq!(bare.ports.len() + bare.bridges.len() + bare.namespaces.len(), 0, "{bare:#?}");
     });
@@ -562,15 +566,20 @@ fn netns_uplink_change_keeps_c0() {
             assert!(kernel.tcp("world", "core0", address(own), 22), "{what}: the core container is not reached");
             assert_eq!(leaves(), 0, "{what}: a connection to a member leaves by the uplink while it is held back");
             let observed = kernel.room.observe().await.unwrap();
-            let told: Vec<_> = Planning::status(&wanted, &observed)
+            let reported: Vec<_> = ZonesPlanner::status(&wanted, &observed)
                 .into_iter()
                 .filter(|subject| subject.sync != Sync::Synced)
-                .flat_map(|subject| subject.conditions.into_iter().map(move |told| (subject.subject.clone(), told)))
-                .map(|(subject, told)| format!("{} {} {}", subject.as_str(), told.reason, told.message))
+                .flat_map(|subject| {
+                    subject.conditions.into_iter().map(move |condition| (subject.subject.clone(), condition))
+                })
+                .map(|(subject, condition)| format!("{} {} {}", subject.as_str(), condition.reason, condition.message))
                 .collect();
             let expected = held.map(|subnet| format!("zone/plant OverlapsUplink its subnet {subnet} overlaps"));
-            assert_eq!(told.len(), usize::from(held.is_some()), "{what}: {told:?}");
-            assert!(told.iter().zip(&expected).all(|(told, start)| told.starts_with(start)), "{what}: {told:?}");
+            assert_eq!(reported.len(), usize::from(held.is_some()), "{what}: {reported:?}");
+            assert!(
+                reported.iter().zip(&expected).all(|(reported, start)| reported.starts_with(start)),
+                "{what}: {reported:?}"
+            );
             // Nobody else notices.
             let [lab, _] = addresses("lab", "lab1");
             assert!(kernel.tcp("core0", "lab1", lab, 80), "{what}");
@@ -1001,7 +1010,7 @@ fn netns_every_change_by_hand_is_found_and_healed() {
                 ["core container", "forwards", "inner end", "default route", "uplink", "unpinned", "speaks IPv6"];
             assert!(outside || silent.iter().any(|part| what.contains(part)), "{what}: not announced");
             let observed = kernel.room.observe().await.unwrap();
-            assert!(!Planning::satisfied(&wanted, &observed), "{what}: not found");
+            assert!(!ZonesPlanner::satisfied(&wanted, &observed), "{what}: not found");
             let unreadable = serde_json::to_string(&observed).unwrap().contains("unreadable");
             assert_eq!(unreadable, what.contains("more than is read"), "{what}");
             kernel.converge(&wanted).await;
@@ -1009,7 +1018,7 @@ fn netns_every_change_by_hand_is_found_and_healed() {
                 kernel.room.observe().await.unwrap(),
                 {
                     let mut model = observed.clone();
-                    Planning::plan(&wanted, &observed).steps().for_each(|(_, step)| step.effect_on(&mut model));
+                    ZonesPlanner::plan(&wanted, &observed).steps().for_each(|(_, step)| step.effect_on(&mut model));
                     model
                 },
                 "{what}: not healed as planned"
@@ -1050,9 +1059,10 @@ fn netns_every_setting_that_was_changed_is_found_and_set_again() {
                     kernel.room.look_for(&wanted);
                 }
                 let observed = kernel.room.observe().await.unwrap();
-                assert!(!Planning::satisfied(&wanted, &observed), "`{path}` in {place} is not found");
-                let told = Planning::status(&wanted, &observed).into_iter().filter(|told| told.sync != Sync::Synced);
-                assert_eq!(told.flat_map(|told| told.conditions).count(), 1, "`{path}` in {place}");
+                assert!(!ZonesPlanner::satisfied(&wanted, &observed), "`{path}` in {place} is not found");
+                let open =
+                    ZonesPlanner::status(&wanted, &observed).into_iter().filter(|open| open.sync != Sync::Synced);
+                assert_eq!(open.flat_map(|open| open.conditions).count(), 1, "`{path}` in {place}");
                 assert_eq!(kernel.converge(&wanted).await.len(), 1, "`{path}` in {place}");
                 inside(&kernel.net(place), || assert_eq!(setting(&path).as_deref(), Some(line.value)));
                 assert!(kernel.room.observe().await.unwrap() == whole, "`{path}` in {place}");
@@ -1083,7 +1093,7 @@ fn netns_nothing_is_read_in_a_namespace_that_announced_nothing() {
         assert!(quiet, "a setting is not announced");
         inside(&web, || run_ip("link set lo down"));
         let observed = kernel.room.observe().await.unwrap();
-        assert!(!Planning::satisfied(&wanted, &observed), "all of it is read when anything is announced");
+        assert!(!ZonesPlanner::satisfied(&wanted, &observed), "all of it is read when anything is announced");
         kernel.converge(&wanted).await;
     });
 }
@@ -1114,8 +1124,8 @@ fn netns_a_container_that_changes_its_firewall_all_the_time_fails_no_pass() {
         toggle.join().unwrap();
         for observed in passes {
             let mut observed = observed.unwrap_or_else(|error| panic!("{}", chain(&error)));
-            observed.firewalls.remove(&Place::Container("web".parse().unwrap()));
-            assert!(Planning::satisfied(&wanted, &observed), "of nobody else: {observed:#?}");
+            observed.firewalls.remove(&NetworkNamespace::Container("web".parse().unwrap()));
+            assert!(ZonesPlanner::satisfied(&wanted, &observed), "of nobody else: {observed:#?}");
         }
         kernel.converge(&wanted).await;
     });
@@ -1168,7 +1178,7 @@ fn netns_no_port_is_made_where_there_is_no_firewall() {
     on_a_thread(|| async {
         let kernel = Kernel::new();
         let wanted = desired(&manifest());
-        let plan = Planning::plan(&wanted, &kernel.room.observe().await.unwrap());
+        let plan = ZonesPlanner::plan(&wanted, &kernel.room.observe().await.unwrap());
         let mut refused = 0;
         for (_, step) in plan.steps().filter(|(_, step)| !matches!(step, Step::SetFirewall { .. })) {
             match kernel.room.apply(step).await {

@@ -1,4 +1,4 @@
-//! The planner: golden folders, the two properties, and what is told of it.
+//! The planner: golden folders, the two properties, and what is reported of it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,8 +13,8 @@ use catenoid_schema::{
     status::{Blame, Health, Sync},
 };
 use catenoid_zones::{
-    ADVERTISED_MOST, Advertised, Bridge, Desired, Differing, Inner, Interface, Namespaces, Observed, Place, Planning,
-    Port, Rules, SETTINGS, Step, desired,
+    ADVERTISED_MOST, Advertised, Bridge, Desired, Differing, Inner, Interface, Namespaces, NetworkNamespace, Observed,
+    Port, Rules, SETTINGS, Step, ZonesPlanner, desired,
 };
 use ipnet::IpNet;
 use proptest::{collection, prelude::*, sample};
@@ -22,7 +22,7 @@ use serde_json::json;
 
 #[test]
 fn golden_plans() {
-    testing::golden::<Planning>(Path::new("tests/plans"), 8);
+    testing::golden::<ZonesPlanner>(Path::new("tests/plans"), 8);
 }
 
 /// Everything that the manifests of the properties choose from.
@@ -108,7 +108,7 @@ fn disturb(observed: &mut Observed, kind: u8, which: usize) {
         port.and_then(|port| port.inner.as_mut()).into_iter().for_each(change);
     };
     let inside = |observed: &mut Observed, change: &dyn Fn(&mut Interface)| {
-        observed.interfaces.values_mut().filter(|interface| interface.place != Place::Root).for_each(change);
+        observed.interfaces.values_mut().filter(|interface| interface.place != NetworkNamespace::Root).for_each(change);
     };
     match kind {
         0 => drop(container.and_then(|container| observed.namespaces.remove(&container))),
@@ -137,7 +137,7 @@ fn disturb(observed: &mut Observed, kind: u8, which: usize) {
         }
         18 => drop(observed.interfaces.remove(&mac(1))),
         19 => drop(container.map(|container| {
-            let place = Place::Container(container);
+            let place = NetworkNamespace::Container(container);
             let interface = Interface {
                 place,
                 name: "wan".to_owned(),
@@ -155,7 +155,7 @@ fn disturb(observed: &mut Observed, kind: u8, which: usize) {
         22 => joined.into_iter().for_each(|port| port.settings = set("a line of a later version")),
         23 => inner(observed, |inner| inner.settings = set("ipv6/conf/*/accept_ra")),
         24 => observed.interfaces.values_mut().for_each(|interface| {
-            if interface.place != Place::Root {
+            if interface.place != NetworkNamespace::Root {
                 interface.settings = set("ipv6/conf/*/addr_gen_mode");
             }
         }),
@@ -176,7 +176,7 @@ fn disturb(observed: &mut Observed, kind: u8, which: usize) {
 
 /// A device on which nothing was done yet.
 fn fresh() -> Observed {
-    let interface = |place: Place, name: &str| Interface {
+    let interface = |place: NetworkNamespace, name: &str| Interface {
         place,
         name: name.to_owned(),
         up: false,
@@ -188,16 +188,16 @@ fn fresh() -> Observed {
     };
     Observed {
         interfaces: BTreeMap::from([
-            (mac(1), interface(Place::Root, "eth0")),
-            (mac(3), interface(Place::Root, "eth1")),
-            (mac(9), interface(Place::Root, "eth2")),
+            (mac(1), interface(NetworkNamespace::Root, "eth0")),
+            (mac(3), interface(NetworkNamespace::Root, "eth1")),
+            (mac(9), interface(NetworkNamespace::Root, "eth2")),
         ]),
         ..Observed::default()
     }
 }
 
 fn converged(desired: &Desired, from: &Observed) -> Observed {
-    simulate::<Planning>(&Planning::plan(desired, from), from)
+    simulate::<ZonesPlanner>(&ZonesPlanner::plan(desired, from), from)
 }
 
 /// A manifest, and a device that followed another one or the same, and on which a few things were done by hand.
@@ -217,32 +217,32 @@ proptest! {
 
     #[test]
     fn the_plan_leads_to_what_is_wanted_and_is_empty_only_there((desired, observed) in states()) {
-        testing::properties::<Planning>(&desired, &observed).map_err(TestCaseError::fail)?;
+        testing::properties::<ZonesPlanner>(&desired, &observed).map_err(TestCaseError::fail)?;
     }
 
     #[test]
-    fn what_is_told_as_synced_is_satisfied((desired, observed) in states()) {
-        let status = Planning::status(&desired, &observed);
+    fn what_is_reported_as_synced_is_satisfied((desired, observed) in states()) {
+        let status = ZonesPlanner::status(&desired, &observed);
         let open: Vec<_> = status.iter().filter(|subject| subject.sync != Sync::Synced).collect();
         let waits = |reason: &str| ["WaitingForInterface", "OverlapsUplink"].contains(&reason);
         let waits = open.iter().all(|subject| subject.conditions.iter().all(|condition| waits(&condition.reason)));
-        // What is waited for is told as out of sync, but is nothing that a plan could do.
-        prop_assert_eq!(waits, Planning::satisfied(&desired, &observed), "{:#?}", open);
+        // What is waited for is reported as out of sync, but is nothing that a plan could do.
+        prop_assert_eq!(waits, ZonesPlanner::satisfied(&desired, &observed), "{:#?}", open);
     }
 
     /// No step before its guard: rules stand before the first port leads to them, and a port ends before what it led to.
     #[test]
     fn nothing_is_joined_before_its_firewall((desired, observed) in states()) {
-        let plan = Planning::plan(&desired, &observed);
-        let desired = desired.held_back(&simulate::<Planning>(&plan, &observed).interfaces).into_owned();
+        let plan = ZonesPlanner::plan(&desired, &observed);
+        let desired = desired.held_back(&simulate::<ZonesPlanner>(&plan, &observed).interfaces).into_owned();
         let mut state = observed;
         for (_, step) in plan.steps() {
             match step {
                 Step::MakePort { .. } | Step::SetPort { .. } => {
-                    prop_assert_eq!(state.firewalls.get(&Place::Root), desired.firewalls.get(&Place::Root), "{}", step);
+                    prop_assert_eq!(state.firewalls.get(&NetworkNamespace::Root), desired.firewalls.get(&NetworkNamespace::Root), "{}", step);
                 }
                 Step::MoveInterface { container, .. } => {
-                    let place = Place::Container(container.clone());
+                    let place = NetworkNamespace::Container(container.clone());
                     prop_assert_eq!(state.firewalls.get(&place), desired.firewalls.get(&place), "{}", step);
                 }
                 Step::RemoveNamespaces { container } => {
@@ -263,7 +263,7 @@ fn an_untouched_container_is_touched_by_no_step() {
     let before = converged(&desired(&everything()), &fresh());
     let mut manifest = everything();
     manifest.containers.remove(&name("web"));
-    let plan = Planning::plan(&desired(&manifest), &before);
+    let plan = ZonesPlanner::plan(&desired(&manifest), &before);
     let subjects: BTreeSet<_> = plan.steps().map(|(_, step)| catenoid_core::Step::subject(step)).collect();
     let subjects: Vec<_> = subjects.iter().map(|subject| subject.as_str()).collect();
     assert_eq!(subjects, ["container/web", "firewall/root"]);
@@ -273,17 +273,19 @@ fn an_untouched_container_is_touched_by_no_step() {
 fn an_interface_that_is_not_plugged_in_is_for_the_administrator() {
     let wanted = desired(&everything());
     let observed = converged(&wanted, &fresh());
-    let open: Vec<_> = Planning::status(&wanted, &observed).into_iter().filter(|s| s.sync != Sync::Synced).collect();
+    let open: Vec<_> =
+        ZonesPlanner::status(&wanted, &observed).into_iter().filter(|s| s.sync != Sync::Synced).collect();
     assert_eq!(open.len(), 1);
     assert_eq!((open[0].subject.as_str(), open[0].health), ("zone/uplink", Health::Degraded));
-    let told: Vec<_> = open[0].conditions.iter().map(|c| (c.reason.as_str(), c.message.as_str(), c.blame)).collect();
+    let reported: Vec<_> =
+        open[0].conditions.iter().map(|c| (c.reason.as_str(), c.message.as_str(), c.blame)).collect();
     let message = "waiting for an interface with the address 52:54:00:00:00:02";
-    assert_eq!(told, [("WaitingForInterface", message, Some(Blame::Administrator))]);
+    assert_eq!(reported, [("WaitingForInterface", message, Some(Blame::Administrator))]);
 }
 
 /// The network of an uplink, and what is held back of the zones `plant` (10.20.0.0/24, fd20::/64) and `lab` (10.30.0.0/24).
 #[test]
-fn what_overlaps_a_network_of_an_uplink_is_held_back_and_told() {
+fn what_overlaps_a_network_of_an_uplink_is_held_back_and_reported() {
     let wanted = desired(&everything());
     let whole = converged(&wanted, &fresh());
     let table: [(&str, &[&str]); 9] = [
@@ -307,8 +309,8 @@ fn what_overlaps_a_network_of_an_uplink_is_held_back_and_told() {
             } else {
                 uplink.networks.insert(network);
             }
-            let plan = Planning::plan(&wanted, &observed);
-            let then = simulate::<Planning>(&plan, &observed);
+            let plan = ZonesPlanner::plan(&wanted, &observed);
+            let then = simulate::<ZonesPlanner>(&plan, &observed);
             let of_core = |observed: &Observed| {
                 let inner = observed.ports.values().filter_map(|port| port.inner.clone());
                 inner.filter(|inner| inner.container == name("core0")).flat_map(|inner| inner.addresses).collect()
@@ -318,10 +320,10 @@ fn what_overlaps_a_network_of_an_uplink_is_held_back_and_told() {
             assert_eq!(gone, held, "{network}");
             // Nothing else is touched, and all of it comes back.
             assert!(plan.steps().all(|(_, step)| matches!(step, Step::SetPort { .. } | Step::SetFirewall { .. })));
-            assert_eq!(Planning::plan(&wanted, &then).steps().count(), 0, "{network}");
-            let told = Planning::status(&wanted, &then).into_iter().flat_map(|subject| subject.conditions);
-            let told = told.filter(|condition| condition.reason == "OverlapsUplink").count();
-            assert_eq!(told, held.len(), "{network}");
+            assert_eq!(ZonesPlanner::plan(&wanted, &then).steps().count(), 0, "{network}");
+            let reported = ZonesPlanner::status(&wanted, &then).into_iter().flat_map(|subject| subject.conditions);
+            let reported = reported.filter(|condition| condition.reason == "OverlapsUplink").count();
+            assert_eq!(reported, held.len(), "{network}");
             let mut elsewhere = then.clone();
             elsewhere.interfaces.clone_from(&whole.interfaces);
             assert_eq!(converged(&wanted, &elsewhere), whole, "{network}");
@@ -330,34 +332,34 @@ fn what_overlaps_a_network_of_an_uplink_is_held_back_and_told() {
 }
 
 #[test]
-fn an_overlap_is_told_with_both_networks_and_a_hint() {
+fn an_overlap_is_reported_with_both_networks_and_a_hint() {
     let wanted = desired(&everything());
     let mut observed = converged(&wanted, &fresh());
     let uplink = observed.interfaces.get_mut(&mac(1)).expect("it");
     uplink.networks.insert("10.20.0.0/16".parse().expect("a network"));
     let observed = converged(&wanted, &observed);
-    let status = Planning::status(&wanted, &observed);
-    let plant = status.iter().find(|subject| subject.subject.as_str() == "zone/plant").expect("it is told");
-    let told: Vec<_> = plant.conditions.iter().map(|c| (c.reason.as_str(), c.message.as_str(), c.blame)).collect();
+    let status = ZonesPlanner::status(&wanted, &observed);
+    let plant = status.iter().find(|subject| subject.subject.as_str() == "zone/plant").expect("it is reported");
+    let reported: Vec<_> = plant.conditions.iter().map(|c| (c.reason.as_str(), c.message.as_str(), c.blame)).collect();
     let message = "its subnet 10.20.0.0/24 overlaps 10.20.0.0/16, a network of uplink interface 52:54:00:00:00:01: the core \
                    container has no address in it until one of them is another (hint: give the zone another subnet)";
-    assert_eq!(told, [("OverlapsUplink", message, Some(Blame::ManifestAuthor))]);
+    assert_eq!(reported, [("OverlapsUplink", message, Some(Blame::ManifestAuthor))]);
     assert_eq!((plant.sync, plant.health), (Sync::OutOfSync, Health::Degraded));
-    assert!(Planning::satisfied(&wanted, &observed), "there is nothing to do about it");
+    assert!(ZonesPlanner::satisfied(&wanted, &observed), "there is nothing to do about it");
 }
 
 #[test]
-fn a_changed_rule_is_told_by_counting_lines() {
+fn a_changed_rule_is_reported_by_counting_lines() {
     let wanted = desired(&everything());
     let mut observed = converged(&wanted, &fresh());
-    let root = observed.firewalls.get_mut(&Place::Root).expect("it is there");
+    let root = observed.firewalls.get_mut(&NetworkNamespace::Root).expect("it is there");
     let mut objects = root.objects();
     let lost = objects.pop().expect("there are rules");
     objects.push(json!({"table": {"family": "ip", "name": "catenoid"}}));
     *root = Rules::normal(objects);
     assert!(lost.get("rule").is_some());
-    let status = Planning::status(&wanted, &observed);
-    let root = status.iter().find(|subject| subject.subject.as_str() == "firewall/root").expect("it is told");
+    let status = ZonesPlanner::status(&wanted, &observed);
+    let root = status.iter().find(|subject| subject.subject.as_str() == "firewall/root").expect("it is reported");
     let message = "1 lines of rules are missing, 1 lines are not ours";
     assert_eq!((root.health, root.conditions[0].message.as_str()), (Health::Progressing, message));
 }
@@ -394,7 +396,7 @@ fn rules_stand_behind_what_they_use() {
 fn a_core_container_outside_of_all_zones_is_told_by_one_name() {
     let mut manifest = everything();
     manifest.containers.get_mut(&name("core0")).expect("it").zones.clear();
-    let objects = desired(&manifest).firewalls[&Place::Container(name("core0"))].objects();
+    let objects = desired(&manifest).firewalls[&NetworkNamespace::Container(name("core0"))].objects();
     let elsewhere = |object: &&serde_json::Value| object["rule"]["expr"][0]["match"]["op"] == "!=";
     let names: Vec<_> =
         objects.iter().filter(elsewhere).map(|object| object["rule"]["expr"][0]["match"]["right"].clone()).collect();
@@ -427,9 +429,9 @@ fn names_say_whose_an_interface_is() {
 
 #[test]
 fn a_place_is_the_root_or_a_containers() {
-    let read = |text: &str| serde_json::from_value::<Place>(json!(text)).ok();
-    assert_eq!(read("root"), Some(Place::Root));
-    assert_eq!(read("container/web"), Some(Place::Container(name("web"))));
+    let read = |text: &str| serde_json::from_value::<NetworkNamespace>(json!(text)).ok();
+    assert_eq!(read("root"), Some(NetworkNamespace::Root));
+    assert_eq!(read("container/web"), Some(NetworkNamespace::Container(name("web"))));
     assert_eq!([read("web"), read("container/"), read("")], [None, None, None]);
 }
 
@@ -447,14 +449,14 @@ fn an_interface_keeps_what_the_kernel_keeps_of_it() {
         ("nothing to do", |_| {}, &networks, 3),
         ("switched off", |interface| interface.up = false, &networks, 3),
         ("called otherwise", |interface| interface.name = "other".to_owned(), &first, 0),
-        ("elsewhere", |interface| interface.place = Place::Root, &BTreeSet::new(), 0),
+        ("elsewhere", |interface| interface.place = NetworkNamespace::Root, &BTreeSet::new(), 0),
     ];
     for (what, change, networks_then, advertised_then) in table {
         let mut observed = whole.clone();
         let uplink = observed.interfaces.get_mut(&mac(1)).expect("it");
         (uplink.networks, uplink.advertised) = (networks.clone(), advertised(3));
         change(uplink);
-        let then = simulate::<Planning>(&Planning::plan(&wanted, &observed), &observed);
+        let then = simulate::<ZonesPlanner>(&ZonesPlanner::plan(&wanted, &observed), &observed);
         let uplink = &then.interfaces[&mac(1)];
         assert_eq!((&uplink.networks, uplink.advertised.len()), (networks_then, advertised_then), "{what}");
     }
@@ -464,9 +466,9 @@ fn an_interface_keeps_what_the_kernel_keeps_of_it() {
     let mut manifest = everything();
     manifest.zones.retain(|zone, _| zone.as_str() != "uplink");
     let wanted = desired(&manifest);
-    let then = simulate::<Planning>(&Planning::plan(&wanted, &observed), &observed);
+    let then = simulate::<ZonesPlanner>(&ZonesPlanner::plan(&wanted, &observed), &observed);
     let uplink = &then.interfaces[&mac(1)];
-    assert_eq!((&uplink.place, &*uplink.name), (&Place::Root, "enx525400000001"));
+    assert_eq!((&uplink.place, &*uplink.name), (&NetworkNamespace::Root, "enx525400000001"));
     assert!(uplink.networks.is_empty() && !uplink.up);
 }
 
@@ -477,8 +479,8 @@ fn an_interface_has_one_right_place() {
     let satisfied = |change: &dyn Fn(&mut Observed)| {
         let mut observed = whole.clone();
         change(&mut observed);
-        let satisfied = Planning::satisfied(&wanted, &observed);
-        assert_eq!(satisfied, Planning::plan(&wanted, &observed).steps().count() == 0);
+        let satisfied = ZonesPlanner::satisfied(&wanted, &observed);
+        assert_eq!(satisfied, ZonesPlanner::plan(&wanted, &observed).steps().count() == 0);
         satisfied
     };
     let uplink = |change: &dyn Fn(&mut Interface)| {
@@ -487,17 +489,17 @@ fn an_interface_has_one_right_place() {
     assert!(uplink(&|uplink| uplink.advertised = advertised(ADVERTISED_MOST)));
     assert!(!uplink(&|uplink| uplink.advertised = advertised(ADVERTISED_MOST + 1)));
     assert!(!uplink(&|uplink| uplink.up = false));
-    assert!(!uplink(&|uplink| uplink.place = Place::Root));
+    assert!(!uplink(&|uplink| uplink.place = NetworkNamespace::Root));
     // One that nobody asks for.
-    let other = |place: Place, physical: bool| {
+    let other = |place: NetworkNamespace, physical: bool| {
         satisfied(&|observed| {
             let mut other = observed.interfaces[&mac(1)].clone();
             (other.place, other.physical) = (place.clone(), physical);
             observed.interfaces.insert(mac(9), other);
         })
     };
-    let elsewhere = || Place::Container(name("core0"));
-    assert!(other(Place::Root, true) && other(elsewhere(), false));
+    let elsewhere = || NetworkNamespace::Container(name("core0"));
+    assert!(other(NetworkNamespace::Root, true) && other(elsewhere(), false));
     assert!(!other(elsewhere(), true), "hardware is taken back");
 }
 
@@ -509,7 +511,7 @@ fn a_pair_that_leads_elsewhere_is_made_anew_and_another_is_set() {
     let steps = |change: fn(&mut Port)| {
         let mut observed = whole.clone();
         change(observed.ports.get_mut(outer).expect("it"));
-        let plan = Planning::plan(&wanted, &observed);
+        let plan = ZonesPlanner::plan(&wanted, &observed);
         let step = |step: &Step| match step {
             Step::SetPort { .. } => "set",
             Step::RemovePort { .. } => "remove",
@@ -539,8 +541,8 @@ fn rules_about_a_subnet_that_is_held_back_stand_elsewhere() {
     let mut observed = whole.clone();
     let uplink = observed.interfaces.get_mut(&mac(1)).expect("it");
     uplink.networks.insert("10.20.0.0/24".parse().expect("a network"));
-    let then = simulate::<Planning>(&Planning::plan(&wanted, &observed), &observed);
-    let core = Place::Container(name("core0"));
+    let then = simulate::<ZonesPlanner>(&ZonesPlanner::plan(&wanted, &observed), &observed);
+    let core = NetworkNamespace::Container(name("core0"));
     let moved = |object: &serde_json::Value| {
         object["rule"]["chain"] == "from-standing"
             && object["rule"]["expr"][0]["match"]["right"] == json!({"prefix": {"addr": "10.20.0.0", "len": 24}})
@@ -560,7 +562,7 @@ fn rules_about_a_subnet_that_is_held_back_stand_elsewhere() {
 }
 
 #[test]
-fn every_difference_of_the_network_tells_what_is_and_what_is_wanted() {
+fn every_difference_of_the_network_reports_what_is_and_what_is_wanted() {
     let wanted = desired(&everything());
     let whole = converged(&wanted, &fresh());
     let (outer, bridge) = ("cv-", "cz-");
@@ -569,9 +571,11 @@ fn every_difference_of_the_network_tells_what_is_and_what_is_wanted() {
     let changed = |change: &dyn Fn(&mut Observed)| {
         let mut observed = whole.clone();
         change(&mut observed);
-        let status = Planning::status(&wanted, &observed);
-        let told = status.iter().flat_map(|subject| &subject.conditions).filter(|c| c.reason != "WaitingForInterface");
-        told.map(|condition| condition.message.clone())
+        let status = ZonesPlanner::status(&wanted, &observed);
+        let reported =
+            status.iter().flat_map(|subject| &subject.conditions).filter(|c| c.reason != "WaitingForInterface");
+        reported
+            .map(|condition| condition.message.clone())
             .collect::<BTreeSet<_>>()
             .into_iter()
             .collect::<Vec<_>>()
@@ -581,7 +585,7 @@ fn every_difference_of_the_network_tells_what_is_and_what_is_wanted() {
     let inner = |change: &dyn Fn(&mut Inner)| port(&|port| change(port.inner.as_mut().expect("it")));
     let set_bridge =
         |change: &dyn Fn(&mut Bridge)| changed(&|observed| change(observed.bridges.get_mut(&bridge).expect("it")));
-    let told = [
+    let reported = [
         set_bridge(&|bridge| bridge.up = false),
         set_bridge(&|bridge| (bridge.stp, bridge.ipv6) = (true, true)),
         changed(&|observed| assert!(observed.bridges.remove(&bridge).is_some())),
@@ -614,9 +618,9 @@ fn every_difference_of_the_network_tells_what_is_and_what_is_wanted() {
         changed(&|observed| {
             observed.interfaces.get_mut(&mac(1)).expect("it").advertised = advertised(ADVERTISED_MOST + 1);
         }),
-        changed(&|observed| observed.interfaces.get_mut(&mac(1)).expect("it").place = Place::Root),
+        changed(&|observed| observed.interfaces.get_mut(&mac(1)).expect("it").place = NetworkNamespace::Root),
         changed(&|observed| {
-            observed.interfaces.get_mut(&mac(1)).expect("it").place = Place::Container(name("web"));
+            observed.interfaces.get_mut(&mac(1)).expect("it").place = NetworkNamespace::Container(name("web"));
         }),
         changed(&|observed| observed.interfaces.get_mut(&mac(1)).expect("it").name = "eth7".to_owned()),
         changed(&|observed| observed.interfaces.get_mut(&mac(1)).expect("it").up = false),
@@ -628,7 +632,7 @@ fn every_difference_of_the_network_tells_what_is_and_what_is_wanted() {
     assert_eq!(changed(&|_| {}), "");
     let moved = changed(&|observed| observed.namespaces.values_mut().flatten().for_each(|pair| pair.base += 65_536));
     assert!(moved.contains("ids"), "{moved}");
-    insta::assert_snapshot!(told.join("\n"));
+    insta::assert_snapshot!(reported.join("\n"));
 }
 
 #[test]

@@ -20,12 +20,12 @@ pub struct DeviceFacts {
     /// The serial that manifests target.
     pub serial: Serial,
     /// The manifest that the ledger holds.
-    pub accepted: Option<Held>,
+    pub accepted: Option<AcceptedFacts>,
 }
 
 /// What the ledger says of the accepted manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Held {
+pub struct AcceptedFacts {
     /// Its sequence.
     pub sequence: u64,
     /// The highest epoch that was ever accepted.

@@ -20,7 +20,7 @@ use x509_cert::{
 
 use crate::{
     fault::{AnchorFault, Fault},
-    format::Place,
+    format::EnvelopePart,
     open::{Error, Reading},
 };
 
@@ -76,7 +76,7 @@ pub(crate) fn verify(
     role: Role,
     at: Timestamp,
     reading: Reading,
-    place: Place,
+    place: EnvelopePart,
 ) -> Result<Leaf, Error> {
     let first = chain.first().map_or(&[][..], Vec::as_slice);
     let refused = |fault| Error::Certificate { place, signer: subject(first), fault };

@@ -44,7 +44,7 @@ impl Unverified {
         // Only now: coset knows headers that lead it to any depth. What it reads must be what was walked.
         let cose = CoseSign::from_tagged_slice(bytes).map_err(|e| Error::Structure { reason: e.to_string() })?;
         if cose.clone().to_tagged_vec().ok().as_deref() != Some(bytes) {
-            return Err(Error::NotCanonical { place: Place::Body });
+            return Err(Error::NotCanonical { place: EnvelopePart::Body });
         }
         let chains = chains.iter().map(|chain| chain.iter().map(|der| der.to_vec()).collect()).collect();
         Ok(Self { cose, content_type: content_type.to_owned(), chains })
@@ -71,14 +71,14 @@ impl Unverified {
 
 /// Where in an envelope something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum EnvelopePart {
     /// The part that all signatures cover.
     Body,
     /// The n-th signature, counted from 1.
     Signature(usize),
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for EnvelopePart {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Body => f.write_str("the body"),

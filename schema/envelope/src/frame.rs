@@ -5,10 +5,12 @@
 //! header is checked here by itself and compared with the few parameters of our form. What is returned borrows from the
 //! input; nothing is taken from the heap but one list for the signatures and one for each chain, all of limited length.
 
-use catenoid_schema::cbor::{self, Limits, Profile};
+use catenoid_schema::cbor::{self, InputLimits, Profile};
 
 use crate::{
-    format::{CERTIFICATE_BYTES_LIMIT, CERTIFICATES_LIMIT, OVERHEAD, Place, SIGNATURE_BYTES, SIGNERS_LIMIT, X5CHAIN},
+    format::{
+        CERTIFICATE_BYTES_LIMIT, CERTIFICATES_LIMIT, EnvelopePart, OVERHEAD, SIGNATURE_BYTES, SIGNERS_LIMIT, X5CHAIN,
+    },
     open::Error,
 };
 
@@ -25,7 +27,8 @@ const DEPTH: usize = 6;
 /// Four items for each signature, six around them; the rest is room to name what somebody put there.
 const ITEMS: usize = 128;
 /// A protected header is a map with one array of certificates at most.
-const HEADER: Limits = Limits { bytes: CERTIFICATES_LIMIT * CERTIFICATE_BYTES_LIMIT + 256, depth: 3, items: 32 };
+const HEADER: InputLimits =
+    InputLimits { bytes: CERTIFICATES_LIMIT * CERTIFICATE_BYTES_LIMIT + 256, depth: 3, items: 32 };
 
 /// What the headers of an envelope of our form say.
 #[derive(Debug)]
@@ -41,7 +44,7 @@ pub(crate) struct Frame<'a> {
 /// # Errors
 /// The first rule that is broken, in the order of the bytes.
 pub(crate) fn walk(bytes: &[u8], payload_limit: usize) -> Result<Frame<'_>, Error> {
-    let limits = Limits { bytes: payload_limit + OVERHEAD, depth: DEPTH, items: ITEMS };
+    let limits = InputLimits { bytes: payload_limit + OVERHEAD, depth: DEPTH, items: ITEMS };
     cbor::check(bytes, limits, Profile::Cose).map_err(|source| Error::Encoding { source })?;
     let mut items = Items(bytes);
     if items.next() != Some(Item::Tag(COSE_SIGN)) {
@@ -66,13 +69,14 @@ pub(crate) fn walk(bytes: &[u8], payload_limit: usize) -> Result<Frame<'_>, Erro
     if !(1..=SIGNERS_LIMIT).contains(&count) {
         return Err(Error::SignatureCount { count });
     }
-    let chains = (1..=count).map(|number| signature(&mut items, Place::Signature(number))).collect::<Result<_, _>>()?;
+    let chains =
+        (1..=count).map(|number| signature(&mut items, EnvelopePart::Signature(number))).collect::<Result<_, _>>()?;
     Ok(Frame { content_type, chains })
 }
 
 /// The headers of the body: a content type, which is text, and nothing else.
 fn content_type<'a>(items: &mut Items<'a>) -> Result<&'a str, Error> {
-    let place = Place::Body;
+    let place = EnvelopePart::Body;
     let (count, mut header) = headers(items, place)?;
     let mut content_type = None;
     for _ in 0..count {
@@ -86,7 +90,7 @@ fn content_type<'a>(items: &mut Items<'a>) -> Result<&'a str, Error> {
 }
 
 /// A signature: its headers have the algorithm, which is ES384, a chain of certificates, and nothing else.
-fn signature<'a>(items: &mut Items<'a>, place: Place) -> Result<Vec<&'a [u8]>, Error> {
+fn signature<'a>(items: &mut Items<'a>, place: EnvelopePart) -> Result<Vec<&'a [u8]>, Error> {
     if items.next() != Some(Item::Array(3)) {
         return Err(structure(format!("{place} is no array of three")));
     }
@@ -112,7 +116,7 @@ fn signature<'a>(items: &mut Items<'a>, place: Place) -> Result<Vec<&'a [u8]>, E
 }
 
 /// The certificates of an `x5chain` that begins with `first`.
-fn chain<'a>(first: Option<Item<'a>>, rest: &mut Items<'a>, place: Place) -> Result<Vec<&'a [u8]>, Error> {
+fn chain<'a>(first: Option<Item<'a>>, rest: &mut Items<'a>, place: EnvelopePart) -> Result<Vec<&'a [u8]>, Error> {
     let chain = match first {
         Some(Item::Bytes(leaf)) => vec![leaf],
         // RFC 9360 writes a single certificate as a byte string, so an array begins at two.
@@ -133,7 +137,7 @@ fn chain<'a>(first: Option<Item<'a>>, rest: &mut Items<'a>, place: Place) -> Res
 }
 
 /// The two headers at `place`: how many parameters the protected one has, and those; the other must be empty.
-fn headers<'a>(items: &mut Items<'a>, place: Place) -> Result<(u64, Items<'a>), Error> {
+fn headers<'a>(items: &mut Items<'a>, place: EnvelopePart) -> Result<(u64, Items<'a>), Error> {
     let Some(Item::Bytes(protected)) = items.next() else {
         return Err(structure(format!("the protected header of {place} is no byte string")));
     };

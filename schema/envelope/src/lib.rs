@@ -31,7 +31,7 @@ mod frame;
 mod open;
 mod seal;
 
-pub use admit::{Admitted, DeviceFacts, Held, Refusal, Verdict, admit, judge, meant_for};
+pub use admit::{AcceptedFacts, Admitted, DeviceFacts, Refusal, Verdict, admit, judge, meant_for};
 pub use chain::{Signer, check_anchor};
 pub use fault::{AnchorFault, Fault};
 pub use format::Unverified;

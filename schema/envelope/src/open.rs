@@ -15,7 +15,7 @@ use catenoid_schema::{
 use crate::{
     chain::{self, Signer},
     fault::Fault,
-    format::{self, Place, Unverified},
+    format::{self, EnvelopePart, Unverified},
 };
 
 /// A document whose signatures hold. Only [`open`] makes one.
@@ -92,7 +92,7 @@ pub fn open_as<T: Document>(
     }
     let mut signers = Vec::new();
     for (index, (signature, chain)) in envelope.cose.signatures.iter().zip(envelope.chains()).enumerate() {
-        let place = Place::Signature(index + 1);
+        let place = EnvelopePart::Signature(index + 1);
         let leaf = chain::verify(chain, anchors, T::ROLE, at, reading, place)?;
         let message = envelope.cose.tbs_data(T::CONTENT_TYPE.as_bytes(), signature);
         UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, &leaf.public_key)
@@ -137,7 +137,7 @@ pub enum Error {
     #[error("failed to read the protected header of {place}")]
     HeaderEncoding {
         /// Whose.
-        place: Place,
+        place: EnvelopePart,
         /// The rule.
         source: cbor::Error,
     },
@@ -145,19 +145,19 @@ pub enum Error {
     #[error("{place} encodes to other bytes than the ones given")]
     NotCanonical {
         /// Which part.
-        place: Place,
+        place: EnvelopePart,
     },
     /// Something that no signature covers.
     #[error("{place} has an unprotected header, which no signature covers")]
     UnprotectedHeader {
         /// Whose.
-        place: Place,
+        place: EnvelopePart,
     },
     /// A header parameter beyond the ones of the form.
     #[error("the protected header of {place} has a parameter that is not allowed")]
     HeaderNotAllowed {
         /// Whose.
-        place: Place,
+        place: EnvelopePart,
     },
     /// No content type.
     #[error("the envelope does not say what it holds")]
@@ -191,13 +191,13 @@ pub enum Error {
     #[error("the algorithm of {place} is not ES384")]
     Algorithm {
         /// Whose.
-        place: Place,
+        place: EnvelopePart,
     },
     /// No certificates, or not in the form of RFC 9360.
     #[error("{place} has no certificate chain in the form of RFC 9360")]
     ChainForm {
         /// Whose.
-        place: Place,
+        place: EnvelopePart,
     },
     /// Too many or too large certificates.
     #[error(
@@ -207,13 +207,13 @@ pub enum Error {
     )]
     ChainTooLarge {
         /// Whose.
-        place: Place,
+        place: EnvelopePart,
     },
     /// A signature that no ES384 key makes.
     #[error("{place} has {bytes} bytes; ES384 makes {}", format::SIGNATURE_BYTES)]
     SignatureSize {
         /// Whose.
-        place: Place,
+        place: EnvelopePart,
         /// Its size.
         bytes: usize,
     },
@@ -227,7 +227,7 @@ pub enum Error {
     #[error("the certificate `{signer}` of {place} {fault}")]
     Certificate {
         /// Whose.
-        place: Place,
+        place: EnvelopePart,
         /// The subject of its leaf.
         signer: String,
         /// Why.
@@ -237,7 +237,7 @@ pub enum Error {
     #[error("`{signer}` of {place} signs for the role `{found}`, not `{needed}`")]
     WrongRole {
         /// Whose.
-        place: Place,
+        place: EnvelopePart,
         /// Its subject.
         signer: String,
         /// The role that it has.
@@ -249,7 +249,7 @@ pub enum Error {
     #[error("{place} by `{signer}` does not match the content")]
     Signature {
         /// Whose.
-        place: Place,
+        place: EnvelopePart,
         /// Its subject.
         signer: String,
     },

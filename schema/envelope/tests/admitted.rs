@@ -3,7 +3,7 @@
 
 mod common;
 
-use catenoid_envelope::{Admitted, DeviceFacts, Held, Refusal, Verified, admit, open};
+use catenoid_envelope::{AcceptedFacts, Admitted, DeviceFacts, Refusal, Verified, admit, open};
 use catenoid_schema::{digest::Digest, manifest::Manifest};
 use common::{at, fleet, manifest, now, seal};
 
@@ -12,12 +12,12 @@ fn verified(manifest: &Manifest) -> Verified<Manifest> {
     open(&seal(manifest, &[&fleet.operator]), &fleet.anchors, now()).unwrap()
 }
 
-fn facts(accepted: Option<Held>) -> DeviceFacts {
+fn facts(accepted: Option<AcceptedFacts>) -> DeviceFacts {
     DeviceFacts { serial: "QEMU-0001".parse().unwrap(), accepted }
 }
 
-fn held(sequence: u64, epoch: u64) -> Option<Held> {
-    Some(Held { sequence, epoch, digest: Digest::of(b"another") })
+fn held(sequence: u64, epoch: u64) -> Option<AcceptedFacts> {
+    Some(AcceptedFacts { sequence, epoch, digest: Digest::of(b"another") })
 }
 
 fn name(result: Result<Admitted, Refusal>) -> &'static str {
@@ -54,7 +54,7 @@ fn order_of_sequence_and_epoch_is_kept() {
 #[test]
 fn the_same_content_is_unchanged_even_after_its_end() {
     let manifest = verified(&manifest());
-    let held = Held { sequence: 5, epoch: 2, digest: manifest.digest() };
+    let held = AcceptedFacts { sequence: 5, epoch: 2, digest: manifest.digest() };
     assert_eq!(name(admit(manifest.clone(), &facts(Some(held)), now())), "unchanged");
     let later = "2030-01-01T00:00:00Z".parse().unwrap();
     assert_eq!(name(admit(manifest, &facts(Some(held)), later)), "unchanged");

@@ -5,7 +5,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use catenoid_envelope::{Error, NEWER_AGENT_HINT, Unverified, format::Place, open};
+use catenoid_envelope::{Error, NEWER_AGENT_HINT, Unverified, format::EnvelopePart, open};
 use catenoid_schema::{
     anchors::Anchors,
     cbor,
@@ -471,8 +471,8 @@ fn wide_headers_are_refused_by_their_size_alone() {
     let [body, signer] = common::good_headers(&fleet.operator);
     let wide = common::wide_header(1_100_000);
     for (place, headers) in [
-        (Place::Body, [wide.as_slice(), &[0xa0], &signer, &[0xa0]]),
-        (Place::Signature(1), [&body, &[0xa0], wide.as_slice(), &[0xa0]]),
+        (EnvelopePart::Body, [wide.as_slice(), &[0xa0], &signer, &[0xa0]]),
+        (EnvelopePart::Signature(1), [&body, &[0xa0], wide.as_slice(), &[0xa0]]),
     ] {
         let source = cbor::Error::TooLarge { bytes: wide.len(), limit: 16_640 };
         let error = open::<Manifest>(&frame(headers), &fleet.anchors, now()).unwrap_err();

@@ -36,7 +36,7 @@ pub struct Container {
     pub zones: Vec<Name>,
     /// What it can use up.
     #[serde(default)]
-    pub limits: Limits,
+    pub limits: ResourceLimits,
     /// Linux capabilities in its own user namespace, without the `CAP_`.
     #[serde(default, deserialize_with = "units::words")]
     pub capabilities: BTreeSet<Capability>,
@@ -137,7 +137,8 @@ pub enum ContainerRole {
 /// What a container can use up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Limits {
+#[schemars(rename = "Limits")]
+pub struct ResourceLimits {
     /// Memory, including what it writes to memory file systems (cgroup v2 `memory.max`).
     #[serde(default = "default_memory")]
     pub memory: ByteSize,
@@ -162,7 +163,7 @@ const fn default_pids() -> u32 {
     128
 }
 
-impl Default for Limits {
+impl Default for ResourceLimits {
     fn default() -> Self {
         Self { memory: default_memory(), cpu: default_cpu(), pids: default_pids() }
     }

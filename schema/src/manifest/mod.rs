@@ -9,7 +9,9 @@ pub mod check;
 mod container;
 mod zone;
 
-pub use container::{Capability, Container, ContainerRole, HealthCheck, HttpCheck, Limits, Restart, Stop, StopSignal};
+pub use container::{
+    Capability, Container, ContainerRole, HealthCheck, HttpCheck, ResourceLimits, Restart, Stop, StopSignal,
+};
 pub use zone::{Addressing, CORE, Flow, Interface, MacAddress, Port, Zone};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,7 +27,7 @@ use crate::{
     units::{self, Timestamp},
 };
 
-/// The network namespace of the device itself, where a status tells of namespaces by the container that has one; no
+/// The network namespace of the device itself, where a status reports namespaces by the container that has one; no
 /// container can have this name.
 pub const ROOT: &str = "root";
 

@@ -689,7 +689,7 @@ mod tests {
     }
 
     #[test]
-    fn a_compressed_archive_is_told_from_a_broken_one() {
+    fn a_compressed_archive_is_not_taken_for_a_broken_one() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(b"\x1f\x8b\x08\0\0\0\0\0").unwrap();
         let error = read(Path::new("x.tar.gz"), &file.reopen().unwrap()).unwrap_err();

@@ -1,4 +1,4 @@
-//! `catenoid-sign guest build`: the steps in order, and what is told about them.
+//! `catenoid-sign guest build`: the steps in order, and what is reported about them.
 
 use std::{
     collections::BTreeSet,

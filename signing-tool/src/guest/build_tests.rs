@@ -38,7 +38,7 @@ defaults:
 root: { tmpfs: { size: 1MiB } }
 ";
 /// Far over the descriptor of these tests.
-const LIMITS: cbor::Limits = cbor::Limits { bytes: 1 << 16, depth: 8, items: 1000 };
+const LIMITS: cbor::InputLimits = cbor::InputLimits { bytes: 1 << 16, depth: 8, items: 1000 };
 
 #[derive(Parser)]
 struct Line {

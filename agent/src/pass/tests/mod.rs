@@ -2,13 +2,13 @@
 //! crash is recovered from.
 
 mod properties;
+mod reports;
 mod rules;
-mod told;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use catenoid_house::{Observed, Paths, Wanted, World, imagine};
-use catenoid_kernel::wait::Bell;
+use catenoid_house::{DesiredState, Observed, Paths, World, imagine};
+use catenoid_kernel::wait::Notify;
 use catenoid_limits::Control;
 use catenoid_schema::{
     digest::Digest,
@@ -22,8 +22,8 @@ use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
-use super::{Pass, Turn};
-use crate::{audit::Audit, hold::Holds, intake::Target};
+use super::{Pass, PassOutcome};
+use crate::{audit::Audit, hold::Holds, intake::AcceptedManifest};
 
 /// An agent of which only the pass is there, on a modelled kernel.
 struct Device {
@@ -34,27 +34,27 @@ struct Device {
     /// The last event that was asked for.
     last: u64,
     holds: Holds,
-    accepted: watch::Sender<Option<Arc<Target>>>,
+    accepted: watch::Sender<Option<Arc<AcceptedManifest>>>,
     _folder: TempDir,
 }
 
 impl Device {
     fn new(observed: &Observed) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let audit = Arc::new(Audit::open(&folder.path().join("audit"), "boot", Bell::new().unwrap()).unwrap());
-        let holds = Holds::open(&folder.path().join("data"), &folder.path().join("run"), Bell::new().unwrap());
+        let audit = Arc::new(Audit::open(&folder.path().join("audit"), "boot", Notify::new().unwrap()).unwrap());
+        let holds = Holds::open(&folder.path().join("data"), &folder.path().join("run"), Notify::new().unwrap());
         let (world, gate) = (World::new(observed), Arc::default());
         let pass = Pass::new(world.doors(), audit.clone(), Arc::clone(&gate));
         Self { world, pass, gate, audit, last: 0, holds, accepted: watch::Sender::new(None), _folder: folder }
     }
 
     /// One that is as `target` wants it, and was seen to be.
-    fn settled(target: Target) -> Self {
+    fn settled(target: AcceptedManifest) -> Self {
         let mut device = Self::new(&converged(&target));
         device.accept(target);
-        let turn = device.pass();
-        assert!(turn.as_it_is_to_be, "{:#?}", turn.snapshot.subjects);
-        assert_eq!((device.steps(), device.told()), (vec![], vec![]));
+        let outcome = device.pass();
+        assert!(outcome.as_it_is_to_be, "{:#?}", outcome.snapshot.subjects);
+        assert_eq!((device.steps(), device.recorded()), (vec![], vec![]));
         device
     }
 
@@ -64,18 +64,18 @@ impl Device {
     }
 
     /// Has `target` accepted, with all that it needs.
-    fn accept(&mut self, target: Target) {
+    fn accept(&mut self, target: AcceptedManifest) {
         self.world.guests.model().observed.blobs.extend(stored(&target).guests.blobs);
         self.accepted.send_replace(Some(Arc::new(target)));
     }
 
     /// One whole pass.
-    fn pass(&mut self) -> Turn {
+    fn pass(&mut self) -> PassOutcome {
         self.try_pass().expect("nothing keeps the pass from its end")
     }
 
     /// One pass; none if it did not come to its end.
-    fn try_pass(&mut self) -> Option<Turn> {
+    fn try_pass(&mut self) -> Option<PassOutcome> {
         let accepted = self.accepted.subscribe();
         let target = accepted.borrow().clone().expect("a manifest was accepted");
         self.pass.run(&target, &self.holds, Vec::new(), &accepted).now_or_never()
@@ -93,21 +93,21 @@ impl Device {
         self.world.record.take()
     }
 
-    /// What was told since this was asked last, but of each step and pass: the kind, and whom it is about.
-    fn told(&mut self) -> Vec<String> {
+    /// What was reported since this was asked last, but of each step and pass: the kind, and whom it is about.
+    fn recorded(&mut self) -> Vec<String> {
         let events = self.audit.watch(self.last).0;
         self.last = events.last().map_or(self.last, |event| event.number);
-        let told = events.iter().filter(|event| !["StepDone", "PassEnded"].contains(&&*event.kind));
-        let told = told.map(|event| match &event.subject {
+        let recorded = events.iter().filter(|event| !["StepDone", "PassEnded"].contains(&&*event.kind));
+        let recorded = recorded.map(|event| match &event.subject {
             Some(subject) => format!("{} {}", event.kind, subject.as_str()),
             None => event.kind.clone(),
         });
-        told.collect()
+        recorded.collect()
     }
 }
 
 /// A manifest of these containers, each with what is said of it beside its guest.
-fn target(sequence: u64, containers: Json) -> Target {
+fn target(sequence: u64, containers: Json) -> AcceptedManifest {
     let mut containers: BTreeMap<String, Json> = serde_json::from_value(containers).unwrap();
     let mut guests = BTreeMap::new();
     let mut descriptors = BTreeMap::new();
@@ -137,14 +137,14 @@ fn target(sequence: u64, containers: Json) -> Target {
         "containers": containers,
     }))
     .unwrap();
-    let wanted = Wanted::new(&manifest, &guests, &Paths::default());
+    let wanted = DesiredState::new(&manifest, &guests, &Paths::default());
     let digest = Digest::of(&catenoid_schema::cbor::encode(&manifest).unwrap());
     let accepted_at = Timestamp::from_seconds(1_800_000_000).unwrap();
-    Target { manifest, digest, accepted_at, generation: sequence, guests, wanted }
+    AcceptedManifest { manifest, digest, accepted_at, generation: sequence, guests, wanted }
 }
 
 /// A device on which nothing is but the blobs of `target`.
-fn stored(target: &Target) -> Observed {
+fn stored(target: &AcceptedManifest) -> Observed {
     let mut observed = Observed::default();
     observed.limits.offered = Control::ALL.into();
     for (descriptor, guest) in target.guests.values() {
@@ -156,7 +156,7 @@ fn stored(target: &Target) -> Observed {
 }
 
 /// A device that is as `target` wants it.
-fn converged(target: &Target) -> Observed {
+fn converged(target: &AcceptedManifest) -> Observed {
     let (_, observed) = imagine(&target.wanted, &stored(target));
     assert!(target.wanted.house(&observed).satisfied(), "{observed:#?}");
     observed
@@ -175,13 +175,17 @@ fn with(changes: &[(&str, Json)]) -> Json {
     containers
 }
 
-fn status(turn: &Turn, subject: &str) -> SubjectStatus {
+fn status(outcome: &PassOutcome, subject: &str) -> SubjectStatus {
     let (kind, name) = subject.split_once('/').unwrap();
-    turn.snapshot.subject(&Subject::named(kind, name)).unwrap_or_else(|| panic!("nothing is told of {subject}")).clone()
+    outcome
+        .snapshot
+        .subject(&Subject::named(kind, name))
+        .unwrap_or_else(|| panic!("nothing is recorded of {subject}"))
+        .clone()
 }
 
-fn reasons(turn: &Turn, subject: &str) -> Vec<String> {
-    status(turn, subject).conditions.into_iter().map(|condition| condition.reason).collect()
+fn reasons(outcome: &PassOutcome, subject: &str) -> Vec<String> {
+    status(outcome, subject).conditions.into_iter().map(|condition| condition.reason).collect()
 }
 
 fn contain(steps: &[String], part: &str) -> bool {

@@ -93,9 +93,9 @@ proptest! {
             observed
         });
         device.accept(target);
-        let turn = device.pass();
+        let outcome = device.pass();
         prop_assert_eq!(rows(plan), device.steps());
-        prop_assert!(turn.as_it_is_to_be, "{:#?}", turn.snapshot.plan);
+        prop_assert!(outcome.as_it_is_to_be, "{:#?}", outcome.snapshot.plan);
         device.pass();
         prop_assert_eq!(device.steps(), Vec::<String>::new());
     }
@@ -117,8 +117,8 @@ proptest! {
             device.world.record.end_after(None);
             // What the next pass does is what is forecast; that it does is seen of one crash of each plan.
             let there = if killed == plan.len() / 2 {
-                let turn = device.pass();
-                prop_assert!(turn.as_it_is_to_be, "killed before step {} of {:#?}\n{:#?}", killed, plan, turn.snapshot.plan);
+                let outcome = device.pass();
+                prop_assert!(outcome.as_it_is_to_be, "killed before step {} of {:#?}\n{:#?}", killed, plan, outcome.snapshot.plan);
                 device.world.observed()
             } else {
                 imagine(&target.wanted, &device.world.observed()).1

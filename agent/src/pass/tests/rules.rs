@@ -24,34 +24,34 @@ use super::{Device, base, contain, reasons, status, stored, target, with};
 type Rule = (&'static str, fn(&mut Device));
 
 const RULES: &[Rule] = &[
-    ("where nothing changed, nothing is done or told", |device| {
-        let turn = device.pass();
-        assert!(turn.as_it_is_to_be && turn.ended.is_none() && turn.again.is_none());
-        assert_eq!((device.steps(), device.told()), (vec![], vec![]));
+    ("where nothing changed, nothing is done or recorded", |device| {
+        let outcome = device.pass();
+        assert!(outcome.as_it_is_to_be && outcome.ended.is_none() && outcome.again.is_none());
+        assert_eq!((device.steps(), device.recorded()), (vec![], vec![]));
     }),
-    ("a new manifest is reached in one pass, and that is told once", |device| {
+    ("a new manifest is reached in one pass, and that is recorded once", |device| {
         device.accept(target(2, with(&[("web", json!({"command": ["/bin/other"]}))])));
-        let turn = device.pass();
-        assert!(turn.as_it_is_to_be && turn.snapshot.plan.is_empty());
-        assert_eq!(turn.ended.map(|ended| ended.kind), Some("Converged"));
-        assert_eq!(turn.snapshot.converged.map(|state| state.sequence), Some(2));
+        let outcome = device.pass();
+        assert!(outcome.as_it_is_to_be && outcome.snapshot.plan.is_empty());
+        assert_eq!(outcome.ended.map(|ended| ended.kind), Some("Converged"));
+        assert_eq!(outcome.snapshot.converged.map(|state| state.sequence), Some(2));
         assert!(contain(&device.steps(), "containers: start container `web`"));
         assert!(device.pass().ended.is_none());
-        assert_eq!(device.told(), Vec::<String>::new(), "nobody else changed anything");
+        assert_eq!(device.recorded(), Vec::<String>::new(), "nobody else changed anything");
     }),
     ("a failed step holds back its own subject, in every room, and nobody else", |device| {
         let changed = json!({"command": ["/bin/other"], "limits": {"pids": 99}});
         device.accept(target(2, with(&[("db", changed.clone()), ("web", changed)])));
         device.world.limits.model().fails = Some("of `web`");
-        let turn = device.pass();
+        let outcome = device.pass();
         let steps = device.steps();
         assert!(contain(&steps, "start container `db`") && !contain(&steps, "start container `web`"), "{steps:#?}");
-        assert_eq!((turn.as_it_is_to_be, turn.snapshot.converged.as_ref().unwrap().sequence), (false, 1));
-        let web = status(&turn, "container/web");
+        assert_eq!((outcome.as_it_is_to_be, outcome.snapshot.converged.as_ref().unwrap().sequence), (false, 1));
+        let web = status(&outcome, "container/web");
         assert_eq!((web.sync, web.health), (Sync::OutOfSync, Health::Degraded));
-        assert!(reasons(&turn, "container/web").contains(&"StepFailed".to_owned()));
-        assert_eq!(status(&turn, "container/db").health, Health::Healthy);
-        assert_eq!(device.told(), ["StepFailed container/web"]);
+        assert!(reasons(&outcome, "container/web").contains(&"StepFailed".to_owned()));
+        assert_eq!(status(&outcome, "container/db").health, Health::Healthy);
+        assert_eq!(device.recorded(), ["StepFailed container/web"]);
     }),
     ("what a failed step of a subject leads to is not begun beside it", |device| {
         device.accept(target(2, with(&[("web", json!({"guest": "other"}))])));
@@ -83,12 +83,12 @@ const RULES: &[Rule] = &[
             let mut context = Context::from_waker(Waker::noop());
             (0..100).for_each(|_| assert!(pass.as_mut().poll(&mut context).is_pending()));
         }
-        let beside = <catenoid_containers::Planning as Planner>::BESIDE;
+        let beside = <catenoid_containers::ContainersPlanner as Planner>::BESIDE;
         let waiting = device.world.record.waiting();
         assert!(beside > 1 && waiting.len() == beside, "{waiting:#?}");
         assert_eq!(device.steps(), Vec::<String>::new());
     }),
-    ("what failed is tried again when its pause is over, not before, and told once", |device| {
+    ("what failed is tried again when its pause is over, not before, and recorded once", |device| {
         device.world.limits.model().fails = Some("of `web`");
         device.accept(target(2, with(&[("web", json!({"limits": {"pids": 99}}))])));
         let (first, subject) = (device.pass(), Subject::new(Kind::Container, "web"));
@@ -104,10 +104,10 @@ const RULES: &[Rule] = &[
         }
         device.pass.retries.reset_all();
         device.world.limits.model().fails = None;
-        let turn = device.pass();
+        let outcome = device.pass();
         assert_eq!(device.steps(), ["limits: set pids of `web` to 99 (was 128)"]);
-        assert!(turn.as_it_is_to_be && turn.snapshot.retries.is_empty());
-        assert_eq!(device.told(), ["StepFailed container/web"]);
+        assert!(outcome.as_it_is_to_be && outcome.snapshot.retries.is_empty());
+        assert_eq!(device.recorded(), ["StepFailed container/web"]);
     }),
     ("a new manifest ends every pause", |device| {
         device.world.limits.model().fails = Some("of `web`");
@@ -135,8 +135,8 @@ const RULES: &[Rule] = &[
             assert!(pass.as_mut().poll(&mut context).is_pending(), "its first step takes long");
             device.accepted.send_replace(Some(Arc::new(target(3, base()))));
             device.world.record.end_after(None);
-            let Poll::Ready(turn) = pass.poll(&mut context) else { panic!("it is over") };
-            assert!(!turn.as_it_is_to_be);
+            let Poll::Ready(outcome) = pass.poll(&mut context) else { panic!("it is over") };
+            assert!(!outcome.as_it_is_to_be);
         }
         assert_eq!(device.steps(), ["limits: set pids of `db` to 99 (was 128)"]);
         assert!(device.pass().as_it_is_to_be);
@@ -145,22 +145,22 @@ const RULES: &[Rule] = &[
     ("a room that cannot be read keeps the pass from changing anything", |device| {
         device.accept(target(2, json!({"core0": {"role": "core"}})));
         device.world.zones.model().is_unreadable = true;
-        let turn = device.pass();
+        let outcome = device.pass();
         assert_eq!(device.steps(), Vec::<String>::new());
-        assert_eq!(status(&turn, "container/web").sync, Sync::Unknown);
-        assert_eq!(reasons(&turn, "room/zones"), ["StepFailed"]);
+        assert_eq!(status(&outcome, "container/web").sync, Sync::Unknown);
+        assert_eq!(reasons(&outcome, "room/zones"), ["StepFailed"]);
         device.pass();
-        assert_eq!(device.told(), ["StepFailed room/zones"], "once");
+        assert_eq!(device.recorded(), ["StepFailed room/zones"], "once");
         device.world.zones.model().is_unreadable = false;
-        let turn = device.pass();
-        assert!(turn.as_it_is_to_be && turn.snapshot.subject(&Subject::new(Kind::Room, "zones")).is_none());
+        let outcome = device.pass();
+        assert!(outcome.as_it_is_to_be && outcome.snapshot.subject(&Subject::new(Kind::Room, "zones")).is_none());
     }),
-    ("what somebody else changed is told, and healed", |device| {
+    ("what somebody else changed is recorded, and healed", |device| {
         let web: Name = "web".parse().unwrap();
         device.world.limits.model().observed.groups.get_mut("web").unwrap().insert(Control::Pids, Value::At(7));
         device.world.containers.model().observed.containers.get_mut(&web).unwrap().runs.clear();
         assert!(device.pass().as_it_is_to_be);
-        assert_eq!(device.told(), ["DriftFound container/web"]);
+        assert_eq!(device.recorded(), ["DriftFound container/web"]);
         let steps = device.steps();
         assert!(contain(&steps, "(was 7)") && contain(&steps, "start container `web`"), "{steps:#?}");
     }),
@@ -169,11 +169,11 @@ const RULES: &[Rule] = &[
         let image = moved.guests[&"other".parse::<Name>().unwrap()].1.image.digest;
         device.accept(moved);
         let blob = device.world.guests.model().observed.blobs.remove(&image).unwrap();
-        let turn = device.pass();
-        assert!(!turn.as_it_is_to_be && !contain(&device.steps(), "`web`"));
-        assert_eq!(status(&turn, "guest/other@1").health, Health::Missing);
-        assert!(reasons(&turn, "container/web").contains(&"Waiting".to_owned()));
-        assert_eq!(status(&turn, "container/web").health, Health::Healthy, "what ran runs");
+        let outcome = device.pass();
+        assert!(!outcome.as_it_is_to_be && !contain(&device.steps(), "`web`"));
+        assert_eq!(status(&outcome, "guest/other@1").health, Health::Missing);
+        assert!(reasons(&outcome, "container/web").contains(&"Waiting".to_owned()));
+        assert_eq!(status(&outcome, "container/web").health, Health::Healthy, "what ran runs");
         device.world.guests.model().observed.blobs.insert(image, blob);
         assert!(device.pass().as_it_is_to_be);
         assert!(contain(&device.steps(), "start container `web`"));
@@ -203,15 +203,15 @@ const RULES: &[Rule] = &[
     }),
     ("who is held back is ended, which is neither drift nor a difference to be healed", |device| {
         device.holds.take(&"web".parse().unwrap(), "it took all".to_owned(), false);
-        let turn = device.pass();
-        assert!(turn.as_it_is_to_be && turn.snapshot.reconciling.is_some());
+        let outcome = device.pass();
+        assert!(outcome.as_it_is_to_be && outcome.snapshot.reconciling.is_some());
         assert!(contain(&device.steps(), "container `web` to end"));
-        assert_eq!((reasons(&turn, "container/web"), device.told()), (vec![HELD_BACK.to_owned()], vec![]));
+        assert_eq!((reasons(&outcome, "container/web"), device.recorded()), (vec![HELD_BACK.to_owned()], vec![]));
         device.holds.resume();
         assert!(device.pass().snapshot.reconciling.is_none());
         assert!(contain(&device.steps(), "start container `web`"));
     }),
-    ("what failed by itself waits for its pause, and is told once", |device| {
+    ("what failed by itself waits for its pause, and is recorded once", |device| {
         let end = |device: &Device, leaf, ends| {
             device.change_run_of_web(|run| {
                 (run.state, run.leaf, run.ends) = (catenoid_containers::State::Ended { exit: None }, leaf, ends);
@@ -221,18 +221,19 @@ const RULES: &[Rule] = &[
         assert!(device.pass().as_it_is_to_be, "the first time there is no pause");
         assert!(contain(&device.steps(), "after 1 failure in a row"));
         end(device, 8, 20);
-        let turn = device.pass();
-        assert!(turn.again.is_some() && !contain(&device.steps(), "start"));
-        assert!(reasons(&turn, "container/web").contains(&"CrashLoop".to_owned()));
-        assert_eq!(status(&turn, "container/web").health, Health::Degraded);
+        let outcome = device.pass();
+        assert!(outcome.again.is_some() && !contain(&device.steps(), "start"));
+        assert!(reasons(&outcome, "container/web").contains(&"CrashLoop".to_owned()));
+        assert_eq!(status(&outcome, "container/web").health, Health::Degraded);
         device.pass();
-        let told: Vec<_> = device.told().into_iter().filter(|told| !told.starts_with("DriftFound")).collect();
-        assert_eq!(told, ["SubjectFailed container/web", "SubjectFailed container/web"]);
+        let recorded: Vec<_> =
+            device.recorded().into_iter().filter(|recorded| !recorded.starts_with("DriftFound")).collect();
+        assert_eq!(recorded, ["SubjectFailed container/web", "SubjectFailed container/web"]);
         device.pass.retries.reset_all();
         device.pass();
         assert!(contain(&device.steps(), "after 21 failures in a row"));
     }),
-    ("who recovers is told to have recovered, once", |device| {
+    ("who recovers is recorded to have recovered, once", |device| {
         let set =
             |device: &Device, ends, steady| device.change_run_of_web(|run| (run.ends, run.steady) = (ends, steady));
         set(device, 3, false);
@@ -240,7 +241,7 @@ const RULES: &[Rule] = &[
         set(device, 3, true);
         device.pass();
         device.pass();
-        assert_eq!(device.told(), [format!("{RECOVERED} container/web")]);
+        assert_eq!(device.recorded(), [format!("{RECOVERED} container/web")]);
     }),
     ("what goes on by itself keeps nobody else waiting, and what comes after it waits for its end", |device| {
         let changes =
@@ -250,15 +251,15 @@ const RULES: &[Rule] = &[
         device.accept(target(2, containers));
         device.world.guests.model().is_slow = true;
         let before = Instant::now();
-        let turn = device.pass();
+        let outcome = device.pass();
         let looks = before + LOOK_IN..=Instant::now() + LOOK_IN;
-        assert!(turn.again.is_some_and(|again| looks.contains(&again)), "{:?}", turn.again);
+        assert!(outcome.again.is_some_and(|again| looks.contains(&again)), "{:?}", outcome.again);
         let steps = device.steps();
         assert!(contain(&steps, "guests: map image") && contain(&steps, "pids of `db`"), "{steps:#?}");
         assert!(!contain(&steps, "verify and mount guest") && !contain(&steps, "`web`"), "{steps:#?}");
         assert!(contain(&steps, "make the control group of `new`"), "what does not run yet is got ready: {steps:#?}");
-        assert!(!turn.as_it_is_to_be && turn.snapshot.retries.is_empty());
-        assert_eq!(reasons(&turn, "guest/other@1"), ["Activating"], "it is no failure");
+        assert!(!outcome.as_it_is_to_be && outcome.snapshot.retries.is_empty());
+        assert_eq!(reasons(&outcome, "guest/other@1"), ["Activating"], "it is no failure");
         device.accept(target(3, base()));
         device.pass();
         assert!(contain(&device.steps(), "pids of `db` to 128"), "another manifest does not wait for it");

@@ -33,12 +33,12 @@ pub(super) fn threads(taking: &mut Taking) -> Stop {
 /// Each is held by a process of its own.
 pub(super) fn user_namespaces(taking: &mut Taking) -> Stop {
     taking.each(|_| {
-        let told = hold_in_child(|| match call(libc::SYS_unshare, [libc::CLONE_NEWUSER.into()]) {
+        let reader = hold_in_child(|| match call(libc::SYS_unshare, [libc::CLONE_NEWUSER.into()]) {
             Ok(_) => String::new(),
             Err(refusal) => refusal.errno.to_string(),
         });
         let mut line = String::new();
-        BufReader::new(told.map_err(refused)?).read_line(&mut line)?;
+        BufReader::new(reader.map_err(refused)?).read_line(&mut line)?;
         line.trim().parse().map_or(Ok(1), |errno| Err(refused(errno)))
     })
 }

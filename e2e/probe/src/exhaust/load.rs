@@ -19,16 +19,16 @@ const ROUND: u64 = 1 << 16;
 /// `POSIX_FADV_DONTNEED` (linux/fadvise.h).
 const FORGET: i64 = 4;
 
-/// Children whose own code is taken away from them: the kernel may tell of each in its log.
+/// Children whose own code is taken away from them: the kernel may report each in its log.
 pub(super) fn crashes(taking: &mut Taking) -> Stop {
     taking.each(|_| match sys::in_child(crash) {
         sys::Ended::Unborn(errno) => Err(sys::Refusal { errno, filter: false }),
-        sys::Ended::Signal(_) | sys::Ended::Told(_) => Ok(1),
+        sys::Ended::Signal(_) | sys::Ended::Returned(_) => Ok(1),
     })
 }
 
 fn crash() -> String {
-    // A `struct kernel_sigaction` of zeros is the default: the kernel tells of no crash that a program wants to handle.
+    // A `struct kernel_sigaction` of zeros is the default: the kernel reports no crash that a program wants to handle.
     let mut default = [0; 32];
     let _ = call(libc::SYS_rt_sigaction, [libc::SIGSEGV.into(), Arg::Bytes(&mut default), 0.into(), 8.into()]);
     let here = crash as *const () as i64 & !0xfff;

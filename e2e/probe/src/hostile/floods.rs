@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{USER, ask, connect, tell};
+use super::{USER, ask, connect, report};
 use crate::sys::{self, call};
 
 const CONNECTIONS: usize = 300;
@@ -52,27 +52,27 @@ pub(super) fn answers(socket: &str, when: &str) -> bool {
         tries += 1;
     }
     let took = asked.elapsed();
-    let told = format!("{got} after {} ms, at try {tries}", took.as_millis());
-    tell(&format!("root is answered: {when}"), got == 200 && took < ANSWER, &told)
+    let message = format!("{got} after {} ms, at try {tries}", took.as_millis());
+    report(&format!("root is answered: {when}"), got == 200 && took < ANSWER, &message)
 }
 
 /// A child that is a plain user floods, and what it holds stays held until it is ended: after `meanwhile`.
 fn while_a_user(socket: &str, what: &str, flood: fn(&str) -> (bool, String), meanwhile: impl FnOnce() -> bool) -> bool {
-    let Ok((mut told, mut tell_us)) = std::io::pipe() else { return tell(what, false, "no pipe") };
+    let Ok((mut reader, mut report_as)) = std::io::pipe() else { return report(what, false, "no pipe") };
     let child = sys::spawn(|| {
         if call(libc::SYS_setresuid, [USER.into(), USER.into(), USER.into()]).is_ok() {
             let (as_it_must, text) = flood(socket);
-            let _ = tell_us.write_all(format!("{}{text}", if as_it_must { '+' } else { '-' }).as_bytes());
+            let _ = report_as.write_all(format!("{}{text}", if as_it_must { '+' } else { '-' }).as_bytes());
         }
         // Its side of the pipe is closed when it is ended.
         sys::pause();
     });
-    let Ok(child) = child else { return tell(what, false, "no child") };
-    drop(tell_us);
+    let Ok(child) = child else { return report(what, false, "no child") };
+    drop(report_as);
     let mut text = [0; 1024];
-    let read = told.read(&mut text).unwrap_or(0);
+    let read = reader.read(&mut text).unwrap_or(0);
     let text = String::from_utf8_lossy(&text[..read]).into_owned();
-    let mut all = tell(what, text.starts_with('+'), text.get(1..).unwrap_or_default());
+    let mut all = report(what, text.starts_with('+'), text.get(1..).unwrap_or_default());
     all &= meanwhile();
     let _ = call(libc::SYS_kill, [child.into(), i64::from(libc::SIGKILL).into()]);
     sys::wait_for(child);
@@ -129,7 +129,7 @@ fn refusals(socket: &str) -> bool {
     });
     let refused = refused.load(Ordering::Relaxed);
     let text = format!("{refused} refused in {} s", began.elapsed().as_secs());
-    tell("thousands of manifests that are refused", refused == REFUSALS, &text)
+    report("thousands of manifests that are refused", refused == REFUSALS, &text)
 }
 
 /// Asks for all events, and reads none. The connections live on in the child.
@@ -171,7 +171,7 @@ fn unfinished(socket: &str, what: &str, call: &str, bytes: usize) -> bool {
         peers.into_iter().filter_map(|peer| peer.join().ok().flatten()).collect()
     });
     let taken = held.iter().filter(|(taken, _)| *taken).count();
-    let all = tell(what, held.len() == TAKEN - 1, &format!("{taken} of {} taken but for a byte", held.len()));
+    let all = report(what, held.len() == TAKEN - 1, &format!("{taken} of {} taken but for a byte", held.len()));
     // Long enough to be seen from outside.
     sys::readable(None, HOLD);
     all & answers(socket, &format!("beside {what}"))
@@ -180,13 +180,13 @@ fn unfinished(socket: &str, what: &str, call: &str, bytes: usize) -> bool {
 /// Connections that are closed as soon as they are there.
 fn churn(socket: &str) -> bool {
     let made = (0..CHURN).filter(|_| connect(socket).is_ok()).count();
-    tell("connections that come and go", made == CHURN, &format!("{made} of {CHURN}"))
+    report("connections that come and go", made == CHURN, &format!("{made} of {CHURN}"))
 }
 
 /// Sends descriptors with its bytes, which nobody asked for: they must not stay with the agent.
 fn descriptors(socket: &str) -> bool {
     let sent = (0..MESSAGES).filter(|_| send_descriptors(socket)).count();
-    tell("descriptors that nobody asked for", sent == MESSAGES, &format!("{sent} messages with {DESCRIPTORS} each"))
+    report("descriptors that nobody asked for", sent == MESSAGES, &format!("{sent} messages with {DESCRIPTORS} each"))
 }
 
 /// Once it answers, it has taken them. The kernel lets a user have so many on their way only, and a connection that is one too many

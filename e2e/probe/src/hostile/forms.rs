@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Instant;
 
-use super::{Call, Reply, send, tell};
+use super::{Call, Reply, report, send};
 
 /// Requests at once: half of what the agent takes from one kind of user.
 const AT_ONCE: usize = 16;
@@ -197,6 +197,6 @@ pub(super) fn run(socket: &str, calls: &[Call], (each, skipped): (usize, usize),
         format!("{} {} with {} took {:.0} s", call.method, call.path, form.name, took.as_secs_f32())
     });
     let (forms, calls, slowest) = (FORMS.len(), calls.len(), slowest.unwrap_or_default());
-    let told = format!("{total} of {forms} forms of {calls} calls: {statuses:?}; {slowest} {}", unfair.join("; "));
-    tell(&format!("sizes and forms, as {who}"), unfair.is_empty() && replies.len() == total, &told)
+    let message = format!("{total} of {forms} forms of {calls} calls: {statuses:?}; {slowest} {}", unfair.join("; "));
+    report(&format!("sizes and forms, as {who}"), unfair.is_empty() && replies.len() == total, &message)
 }

@@ -6,7 +6,7 @@ use std::thread;
 use sha2::{Digest as _, Sha256};
 
 use super::floods::answers;
-use super::{ask, connect, tell};
+use super::{ask, connect, report};
 
 /// A blob of several chunks of the agent's, and how many push it at once.
 const BLOB: usize = 1 << 20;
@@ -52,20 +52,20 @@ fn status(socket: &str, method: &str, path: &str, at: usize, body: &[u8]) -> u16
 fn an_end_before_a_beginning(socket: &str) -> bool {
     let (_, path) = blob(1);
     let got = status(socket, "PUT", &path, 0, b"");
-    tell("the end of a push that never began", got == 400, &got.to_string())
+    report("the end of a push that never began", got == 400, &got.to_string())
 }
 
 fn a_middle_before_a_beginning(socket: &str) -> bool {
     let (bytes, path) = blob(2);
     let got = [status(socket, "PUT", &path, 4096, &bytes[4096..]), status(socket, "GET", &path, 0, b"")];
-    tell("the middle of a push that never began", got == [409, 404], &format!("{got:?}"))
+    report("the middle of a push that never began", got == [409, 404], &format!("{got:?}"))
 }
 
 fn other_bytes(socket: &str) -> bool {
     let (mut bytes, path) = blob(3);
     bytes[BLOB / 2] ^= 1;
     let got = [status(socket, "PUT", &path, 0, &bytes), status(socket, "GET", &path, 0, b"")];
-    tell("other bytes than were named", got == [422, 404], &format!("{got:?}"))
+    report("other bytes than were named", got == [422, 404], &format!("{got:?}"))
 }
 
 /// All push the same blob from its beginning, at once; then one does it alone.
@@ -77,7 +77,7 @@ fn pushes_at_once(socket: &str) -> bool {
     });
     let fair = got.iter().all(|status| [201, 409, 422, 400].contains(status));
     let after = finish(socket, &path, &bytes);
-    tell("eight pushes of the same blob at once", fair && after == 201, &format!("{got:?}, then {after}"))
+    report("eight pushes of the same blob at once", fair && after == 201, &format!("{got:?}, then {after}"))
 }
 
 /// Goes on from where the device says that it is.
@@ -100,7 +100,7 @@ fn broken_off(socket: &str) -> bool {
     }
     // The agent may still be taking the last one's bytes: then it is busy, or ahead of what it said.
     let after = (0..BROKEN_OFF).map(|_| finish(socket, &path, &bytes)).find(|status| *status != 409).unwrap_or(409);
-    tell("fifty pushes that were broken off, and one that was not", after == 201, &after.to_string())
+    report("fifty pushes that were broken off, and one that was not", after == 201, &after.to_string())
 }
 
 /// More pushes begun than may be, of a byte each; those that came too late are refused.
@@ -117,7 +117,7 @@ fn too_many_begun(socket: &str) -> bool {
     };
     let got: Vec<u16> = (0..PARTIALS + 8).map(begin).collect();
     let refused = got.iter().filter(|status| **status == 429).count();
-    tell("more pushes than may be in progress", refused >= 8, &format!("{refused} refused: {got:?}"))
+    report("more pushes than may be in progress", refused >= 8, &format!("{refused} refused: {got:?}"))
 }
 
 fn broken_off_manifests(socket: &str) -> bool {
@@ -126,5 +126,5 @@ fn broken_off_manifests(socket: &str) -> bool {
         let head = b"PUT /v1/manifest HTTP/1.1\r\nhost: c\r\ncontent-length: 65536\r\n\r\n";
         let _ = stream.write_all(head).and_then(|()| stream.write_all(&vec![0xd8; at * 1024]));
     }
-    tell("fifty manifests that were broken off", answers(socket, "after what was broken off"), "")
+    report("fifty manifests that were broken off", answers(socket, "after what was broken off"), "")
 }

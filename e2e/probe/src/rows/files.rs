@@ -98,14 +98,14 @@ fn win(give: impl FnOnce(&str) -> Result<(), Refusal>, what: &str, nothing: &str
         Err(refusal) => return Outcome::Stopped(format!("nothing that it writes can be executed: {refusal}")),
     };
     let won = give(&copy).and_then(|()| {
-        let told = Command::new(&copy).arg(what).uid(NOBODY).gid(NOBODY).output()?;
-        Ok(String::from_utf8_lossy(&told.stdout).trim().to_owned())
+        let output = Command::new(&copy).arg(what).uid(NOBODY).gid(NOBODY).output()?;
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     });
     let _ = fs::remove_file(&copy);
     match won {
         Err(refusal) => Outcome::Stopped(refusal.to_string()),
-        Ok(told) if told == nothing => Outcome::Stopped(format!("executed, and got nothing: {what} {told}")),
-        Ok(told) => Outcome::Reached(format!("{what} {told}")),
+        Ok(printed) if printed == nothing => Outcome::Stopped(format!("executed, and got nothing: {what} {printed}")),
+        Ok(printed) => Outcome::Reached(format!("{what} {printed}")),
     }
 }
 

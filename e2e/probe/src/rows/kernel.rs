@@ -192,8 +192,8 @@ fn seconds_and(rest: i64) -> Vec<u8> {
 #[cfg(target_arch = "x86_64")]
 fn foreign_table(asked: fn() -> i64) -> Outcome {
     match sys::in_child(|| if asked() >= 0 { "+".to_owned() } else { "ENOSYS".to_owned() }) {
-        Ended::Told(text) if text == "+" => Outcome::Reached("done".to_owned()),
-        Ended::Told(by) => Outcome::Stopped(by),
+        Ended::Returned(text) if text == "+" => Outcome::Reached("done".to_owned()),
+        Ended::Returned(by) => Outcome::Stopped(by),
         Ended::Signal(libc::SIGSYS) => Outcome::Stopped("system call filter: ended by SIGSYS".to_owned()),
         Ended::Signal(signal) => Outcome::Broken(format!("the child was ended by signal {signal}")),
         Ended::Unborn(errno) => Outcome::Broken(format!("no child: {}", sys::errno_name(errno))),

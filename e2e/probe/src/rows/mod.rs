@@ -67,13 +67,13 @@ fn in_own_mounts(attempt: impl FnOnce() -> Outcome) -> Outcome {
 
 /// Makes an attempt in a child: what it becomes, and what it opens, is gone with it.
 fn apart(attempt: impl FnOnce() -> Outcome) -> Outcome {
-    let told = sys::in_child(|| match attempt() {
+    let ended = sys::in_child(|| match attempt() {
         Outcome::Reached(what) => format!("+{what}"),
         Outcome::Stopped(by) => format!("-{by}"),
         Outcome::Broken(how) => format!("?{how}"),
     });
-    match told {
-        Ended::Told(text) => match text.split_at_checked(1) {
+    match ended {
+        Ended::Returned(text) => match text.split_at_checked(1) {
             Some(("+", what)) => Outcome::Reached(what.to_owned()),
             Some(("-", by)) => Outcome::Stopped(by.to_owned()),
             Some(("?", how)) => Outcome::Broken(how.to_owned()),

@@ -182,7 +182,7 @@ fn new(kind: &'static std::ffi::CStr, options: &'static std::ffi::CStr) -> Outco
     in_own_mounts(|| Outcome::of(mount(c"none", c"/tmp", kind, 0, options)))
 }
 
-/// Places of the device that a mount tells of: its root in its file system, where it lies, what it came from, its options.
+/// Places of the device that a mount reports: its root in its file system, where it lies, what it came from, its options.
 fn host_paths() -> Vec<String> {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let ours = [
@@ -194,8 +194,8 @@ fn host_paths() -> Vec<String> {
         "/dev/vd",
         "/blobs",
     ];
-    let tells = |line: &&str| ours.iter().any(|path| line.contains(path)) && !is_control(line);
-    table.lines().filter(tells).map(str::to_owned).collect()
+    let names_ours = |line: &&str| ours.iter().any(|path| line.contains(path)) && !is_control(line);
+    table.lines().filter(names_ours).map(str::to_owned).collect()
 }
 
 /// Whether a line of the list of mounts is about the folder of the control socket.

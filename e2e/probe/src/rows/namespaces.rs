@@ -74,8 +74,8 @@ fn clone_with(flag: i64) -> Outcome {
         }
     });
     match cloned {
-        Ended::Told(text) if text.starts_with('+') => Outcome::Reached("done".to_owned()),
-        Ended::Told(by) => Outcome::Stopped(by),
+        Ended::Returned(text) if text.starts_with('+') => Outcome::Reached("done".to_owned()),
+        Ended::Returned(by) => Outcome::Stopped(by),
         Ended::Signal(signal) => Outcome::Broken(format!("the child was ended by signal {signal}")),
         Ended::Unborn(errno) => Outcome::Broken(format!("no child: {}", errno_name(errno))),
     }

@@ -195,12 +195,12 @@ impl Bench {
 
     /// The status of this moment.
     pub(crate) fn status(&self) -> Result<Status> {
-        // Its exit code tells of health, which is looked at here.
+        // Its exit code reports health, which is looked at here.
         let output = self.device.catenoid(&["status", "-o", "json"])?;
         read(&output.stdout)
     }
 
-    /// Waits until the status is as `wanted`; the device tells of each change.
+    /// Waits until the status is as `wanted`; the device reports each change.
     pub(crate) fn wait(&self, what: &str, wanted: impl Fn(&Status) -> bool) -> Result<Status> {
         let deadline = Instant::now() + SOON;
         let mut last = None;
@@ -231,7 +231,7 @@ impl Bench {
         self.c0(&format!("catenoid events --since {since} -o json"))?.lines().map(read).collect()
     }
 
-    /// Waits for the first event after number `since` that is as wanted. A status is there before the events that tell of it.
+    /// Waits for the first event after number `since` that is as wanted. A status is there before the events that report it.
     pub(crate) fn event(&self, since: u64, what: &str, wanted: impl Fn(&Event) -> bool) -> Result<Event> {
         let deadline = Instant::now() + SOON;
         let mut seen = since;

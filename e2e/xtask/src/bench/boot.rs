@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use catenoid_e2e::device::platform_keys;
 use catenoid_e2e::{Artefacts, Vm};
 
-use super::fleet::told;
+use super::fleet::written_at;
 use super::{Figures, Report};
 use crate::image::{self, Variant};
 use crate::run;
@@ -34,7 +34,7 @@ pub(super) fn measure(artefacts: &Artefacts) -> Result<Report> {
     for _ in 0..ROUNDS {
         let vm = switch_on(artefacts, "bench-boot-empty", Some(&empty))?;
         let from = moment(&vm, HAND_OFF)?;
-        figures.tell("empty init: hand-off to init", "ms", (moment(&vm, EMPTY)? - from).as_secs_f64() * 1e3);
+        figures.add_and_print("empty init: hand-off to init", "ms", (moment(&vm, EMPTY)? - from).as_secs_f64() * 1e3);
         drop(vm);
         let vm = switch_on(artefacts, "bench-boot", Some(&disk))?;
         device(&vm, "first boot", &mut figures)?;
@@ -69,14 +69,14 @@ fn moment(vm: &Vm, text: &str) -> Result<Instant> {
 fn device(vm: &Vm, which: &str, figures: &mut Figures) -> Result<()> {
     let from = moment(vm, HAND_OFF)?;
     let mut add = |what: &str, time: Duration| {
-        figures.tell(&format!("{which}: {what}"), "ms", time.as_secs_f64() * 1e3);
+        figures.add_and_print(&format!("{which}: {what}"), "ms", time.as_secs_f64() * 1e3);
     };
     add("hand-off to PID 1 is ready", moment(vm, "catenoid: booted")? - from);
     add("hand-off to c0 runs", moment(vm, "start container `core0`")? - from);
-    // The rest of the line, and of what is told of it.
+    // The rest of the line, and of what is reported of it.
     vm.wait_console("Converged", PATIENCE)?;
     let console = vm.console().text();
-    let at = |text: &str| told(&console, text);
+    let at = |text: &str| written_at(&console, text);
     add("agent starts to first step", at("StepDone")?.saturating_sub(at("AgentStarted")?));
     add("first step to c0 runs", at("start container `core0`")?.saturating_sub(at("StepDone")?));
     add("of that, image verified whole", at("verify and mount guest")?.saturating_sub(at("map image")?));

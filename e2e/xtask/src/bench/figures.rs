@@ -19,7 +19,7 @@ pub(crate) struct Series {
 #[derive(Debug, Default)]
 pub(crate) struct Figures(Vec<Series>);
 
-/// What is told of a series.
+/// What is reported of a series.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Summary {
     pub(crate) median: f64,
@@ -38,7 +38,7 @@ impl Figures {
     }
 
     /// Adds one run of something that takes minutes, and says so: what was found is not lost with what comes after it.
-    pub(crate) fn tell(&mut self, what: &str, unit: &str, run: f64) {
+    pub(crate) fn add_and_print(&mut self, what: &str, unit: &str, run: f64) {
         eprintln!("{what}: {} {unit}", shown(run));
         self.add(what, unit, run);
     }

@@ -131,7 +131,7 @@ fn manifest(sequence: u64, wish: Wish) -> String {
 }
 
 /// When the first line of the device's console that holds `text` was written, by the device's own clock.
-pub(super) fn told(console: &str, text: &str) -> Result<Duration> {
+pub(super) fn written_at(console: &str, text: &str) -> Result<Duration> {
     let line = console.lines().find(|line| line.contains(text) && line.contains(" INFO "));
     let line = line.with_context(|| format!("no `{text}` on the console:\n{console}"))?;
     clock(line).with_context(|| format!("no time in `{line}`"))
@@ -149,7 +149,7 @@ fn clock(line: &str) -> Option<Duration> {
 
 /// From one line of the console to another, in milliseconds.
 pub(super) fn between(console: &str, from: &str, to: &str) -> Result<f64> {
-    let (from, to) = (told(console, from)?, told(console, to)?);
+    let (from, to) = (written_at(console, from)?, written_at(console, to)?);
     Ok(to.checked_sub(from).context("the clock ran backwards, or over midnight")?.as_secs_f64() * 1e3)
 }
 
@@ -158,12 +158,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_of_the_console_tell_their_time() {
+    fn lines_of_the_console_have_their_time() {
         let console = "noise\n2026-11-22T02:23:59.900000Z  INFO x kind=\"ManifestAccepted\"\n\
                        2026-11-22T02:24:00.150000Z  INFO start container `c0001`\n";
         let took = between(console, "ManifestAccepted", "start container `c0001`").expect("both are there");
         assert!((took - 250.0).abs() < 1e-6, "{took}");
         assert!(between(console, "start container", "ManifestAccepted").is_err());
-        assert!(told(console, "noise").is_err());
+        assert!(written_at(console, "noise").is_err());
     }
 }

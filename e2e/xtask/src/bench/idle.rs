@@ -29,13 +29,13 @@ fn look(fleet: &mut Fleet, figures: &mut Figures, when: &str) -> Result<()> {
     fleet.device.root(QUIET)?;
     let kibibytes = |field: &str| format!("{AGENT} awk '/^{field}:/ {{ print $2 }}' /proc/$agent/smaps_rollup");
     let pss = fleet.number(&kibibytes("Pss"))?;
-    figures.tell(&format!("agent, PSS, {when}"), "MiB", pss / 1024.0);
+    figures.add_and_print(&format!("agent, PSS, {when}"), "MiB", pss / 1024.0);
     let own = fleet.number(&kibibytes("Pss_Anon"))?;
-    figures.tell(&format!("agent, of that not of a file, {when}"), "MiB", own / 1024.0);
+    figures.add_and_print(&format!("agent, of that not of a file, {when}"), "MiB", own / 1024.0);
     let init = fleet.number("awk '/^Pss:/ { print $2 }' /proc/1/smaps_rollup")?;
-    figures.tell(&format!("PID 1, PSS, {when}"), "MiB", init / 1024.0);
+    figures.add_and_print(&format!("PID 1, PSS, {when}"), "MiB", init / 1024.0);
     let before = fleet.used()?;
     fleet.device.root("sleep 60")?;
-    figures.tell(&format!("agent, processor time in a minute, {when}"), "ms", fleet.used()? - before);
+    figures.add_and_print(&format!("agent, processor time in a minute, {when}"), "ms", fleet.used()? - before);
     Ok(())
 }

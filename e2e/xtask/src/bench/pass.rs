@@ -50,11 +50,11 @@ fn on_the_device(artefacts: &Artefacts, figures: &mut Figures) -> Result<()> {
         fleet.apply(Wish { services: 0, memory_mib: 8 })?;
         let console = fleet.apply(Wish { services, memory_mib: 8 })?;
         let took = between(&console, "ManifestAccepted", "Converged")?;
-        figures.tell(&format!("device: accepted to all containers run, {services}"), "ms", took);
+        figures.add_and_print(&format!("device: accepted to all containers run, {services}"), "ms", took);
         for round in 1..=CHANGES {
             let console = fleet.apply(Wish { services, memory_mib: 8 + round })?;
             let took = between(&console, "ManifestAccepted", "Converged")?;
-            figures.tell(&format!("device: one limit changed, accepted to converged, {services}"), "ms", took);
+            figures.add_and_print(&format!("device: one limit changed, accepted to converged, {services}"), "ms", took);
         }
         // Each write wakes a pass, and finds the agent asleep again.
         let file = "/sys/fs/cgroup/catenoid/c0000/pids.max";
@@ -62,7 +62,11 @@ fn on_the_device(artefacts: &Artefacts, figures: &mut Figures) -> Result<()> {
         let (before, passes) = (fleet.used()?, passes(&fleet)?);
         fleet.device.root(&wake)?;
         let (after, made) = (fleet.used()?, self::passes(&fleet)? - passes);
-        figures.tell(&format!("device: processor time of a no-op pass, {services}"), "ms", (after - before) / made);
+        figures.add_and_print(
+            &format!("device: processor time of a no-op pass, {services}"),
+            "ms",
+            (after - before) / made,
+        );
     }
     Ok(())
 }

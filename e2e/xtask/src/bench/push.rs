@@ -25,7 +25,7 @@ pub(super) fn measure(artefacts: &Artefacts) -> Result<Report> {
             let line = format!("{CLOCK} from=$(now); {command} >/dev/null || exit 1; echo $(($(now) - from))");
             let printed = fleet.c0(&line, b"")?;
             let micros: f64 = printed.trim().parse().with_context(|| format!("`{printed}` is no time"))?;
-            figures.tell(what, "MiB/s", speed(micros / 1e3, f64::from(MIB)));
+            figures.add_and_print(what, "MiB/s", speed(micros / 1e3, f64::from(MIB)));
         }
         // The core guest, whose image is the largest there is: as a file, and block by block through its hash tree.
         let device = "/dev/$(ls -d /sys/block/dm-* | head -n 1 | cut -d / -f 4)";
@@ -43,7 +43,7 @@ pub(super) fn measure(artefacts: &Artefacts) -> Result<Report> {
             let printed = fleet.device.root(&script)?;
             let numbers: Vec<f64> = printed.split_whitespace().filter_map(|word| word.parse().ok()).collect();
             let [from, to, bytes] = numbers[..] else { anyhow::bail!("`{printed}` is not two times and a size") };
-            figures.tell(what, "MiB/s", speed((to - from) * 1e3, bytes / f64::from(1 << 20)));
+            figures.add_and_print(what, "MiB/s", speed((to - from) * 1e3, bytes / f64::from(1 << 20)));
         }
     }
     figures.compare("c0: catenoid guests push", "c0: sha256sum");

@@ -69,9 +69,9 @@ fn accepted(artefacts: &Artefacts, figures: &mut Figures) -> Result<()> {
         let console = fleet.apply(wish(BESIDE + 1))?;
         let running = format!("start container `c{BESIDE:04}`");
         let what = format!("manifest accepted to the added container runs, {BESIDE} beside it");
-        figures.tell(&what, "ms", between(&console, "ManifestAccepted", &running)?);
+        figures.add_and_print(&what, "ms", between(&console, "ManifestAccepted", &running)?);
         let what = format!("of that, from the first step of the pass, {BESIDE} beside it");
-        figures.tell(&what, "ms", between(&console, "StepDone", &running)?);
+        figures.add_and_print(&what, "ms", between(&console, "StepDone", &running)?);
         fleet.apply(wish(BESIDE))?;
     }
     Ok(())

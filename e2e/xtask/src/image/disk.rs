@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tool_nothing_on_the_disk_tells_when_it_was_built() {
+    fn tool_nothing_on_the_disk_shows_when_it_was_built() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (boot, factory, disk) =
             (folder.path().join("boot"), folder.path().join("factory"), folder.path().join("disk"));

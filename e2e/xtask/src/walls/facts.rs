@@ -56,7 +56,7 @@ const FACTS: &[Fact] = &[
     ),
     fact(
         OPERATE,
-        "256 of a kind are told at once and then one a minute",
+        "256 of a kind are reported at once and then one a minute",
         "agent/src/budget.rs",
         "most: 256, every_ms: 60_000",
     ),
@@ -209,7 +209,7 @@ const REFUSALS: &[&str] = &[
 /// Where the code of devices, of the core container and of build hosts lies.
 const SHIPPED: &[&str] = &["agent/src/", "c0/src/", "reconcilers/", "schema/", "signing-tool/src/"];
 
-/// Facts that differ, words that are told and not explained, and sleeps that are not accounted for.
+/// Facts that differ, words that are reported and not explained, and sleeps that are not accounted for.
 pub(super) fn breaches(sources: &[Source], documents: &[Source]) -> Vec<Breach> {
     let mut breaches: Vec<Breach> = FACTS.iter().flat_map(|fact| fact.breaches(sources, documents)).collect();
     let text = |path: &str| documents.iter().find(|document| document.path == path).map_or("", |found| &found.text);
@@ -218,7 +218,7 @@ pub(super) fn breaches(sources: &[Source], documents: &[Source]) -> Vec<Breach> 
         let mut breach = |line: usize, why: String| {
             breaches.push(Breach { place: format!("{}:{line}", source.path), why: format!("wall `documents`: {why}") });
         };
-        for (line, word) in told(source).filter(|(_, word)| !operate.contains(&format!("`{word}`"))) {
+        for (line, word) in reported_words(source).filter(|(_, word)| !operate.contains(&format!("`{word}`"))) {
             breach(line, format!("{OPERATE} does not explain `{word}`"));
         }
         let sleeps = tree::words(&source.shipped_code(), "disallowed_methods").next();
@@ -230,19 +230,19 @@ pub(super) fn breaches(sources: &[Source], documents: &[Source]) -> Vec<Breach> 
 }
 
 /// Names of errors; and reasons of conditions and kinds of events: words of two or more parts, in the form of `LedgerLost`.
-fn told(source: &Source) -> impl Iterator<Item = (usize, &str)> {
+fn reported_words(source: &Source) -> impl Iterator<Item = (usize, &str)> {
     let tests = source.test_lines();
-    let tells = ["agent/", "reconcilers/"].iter().any(|dir| source.path.starts_with(dir));
+    let reports = ["agent/", "reconcilers/"].iter().any(|dir| source.path.starts_with(dir));
     let refuses = REFUSALS.contains(&source.path.as_str());
     let shipped = (1..).zip(source.text.lines()).filter(move |(line, _)| !tests.contains(line));
     shipped.filter(|(_, text)| !text.trim_start().starts_with("//")).flat_map(move |(line, text)| {
         let quoted = text.split('"').skip(1).step_by(2);
         let names = refuses && ["=>", "StatusCode::"].iter().any(|beside| text.contains(beside));
-        quoted.filter(move |word| tells && is_told(word) || names && is_name(word)).map(move |word| (line, word))
+        quoted.filter(move |word| reports && is_reason(word) || names && is_name(word)).map(move |word| (line, word))
     })
 }
 
-fn is_told(word: &str) -> bool {
+fn is_reason(word: &str) -> bool {
     let capitals = word.chars().filter(char::is_ascii_uppercase).count();
     word.starts_with(|c: char| c.is_ascii_uppercase())
         && word.chars().all(|c| c.is_ascii_alphabetic())
@@ -299,11 +299,11 @@ mod tests {
     #[test]
     fn word_and_sleep_that_no_document_explains_are_found() {
         let documents = [source(OPERATE, "| `DiskFull` |"), source("docs/performance.md", "`agent/src/b.rs`")];
-        let told = "note(\"DiskFull\");\nnote(\"DiskGone\");\n// \"DiskBent\"\n#[cfg(test)]\nmod tests {\n    \"DiskTest\"\n}\n";
+        let words = "note(\"DiskFull\");\nnote(\"DiskGone\");\n// \"DiskBent\"\n#[cfg(test)]\nmod tests {\n    \"DiskTest\"\n}\n";
         let sleeps = "#[expect(clippy::disallowed_methods, reason = \"-\")]\n";
         let name = "match self {\n    A => \"disk-gone\",\n    B => \"the disk is gone\",\n}\n";
         let sources = [
-            source("agent/src/a.rs", told),
+            source("agent/src/a.rs", words),
             source("agent/src/b.rs", sleeps),
             source("agent/src/intake.rs", name),
             source("c0/src/c.rs", sleeps),

@@ -1,4 +1,4 @@
-//! The sources as the walls see them: comments and strings blanked, `use` groups spelt out, test code told apart.
+//! The sources as the walls see them: comments and strings blanked, `use` groups spelt out, test code distinguished.
 
 use std::collections::BTreeSet;
 use std::fs;

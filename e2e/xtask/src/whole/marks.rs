@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_told() {
+    fn what_does_not_fit_is_reported() {
         let mark = |name: &str| format!("/// It is {}{name}].\n#[test]\n", concat!("[whole", ": "));
         let text = [
             mark("one") + "fn vm_one() {\n    if whole() {}\n    if whole() {}\n}\n",

@@ -142,28 +142,28 @@ fn list(artefacts: &Artefacts, options: &Options) -> Result<()> {
         let rows: Vec<_> = rows.iter().map(|(set, record, why)| row(set, record, why.as_ref())).collect();
         println!("{:#}", Value::from(rows));
     } else if options.stale {
-        rows.iter().for_each(|(set, _, why)| println!("{:<13} {}", set.name, told(why.as_ref())));
+        rows.iter().for_each(|(set, _, why)| println!("{:<13} {}", set.name, stale_in_words(why.as_ref())));
         println!("{} of {} sets have to run again", rows.len(), SETS.len());
     } else {
         println!("{:<13} {:>7}  {:<12} {:<60} stale", "set", "minutes", "can", "last run");
         for (set, record, why) in &rows {
             let can = [(set.shared, "share"), (set.resumed, "resume")];
             let can: Vec<_> = can.iter().filter(|(can, _)| *can).map(|(_, word)| *word).collect();
-            let (can, last, why) = (can.join(" "), last(record), told(why.as_ref()));
+            let (can, last, why) = (can.join(" "), last(record), stale_in_words(why.as_ref()));
             println!("{:<13} {:>7}  {can:<12} {last:<60} {why}", set.name, set.minutes);
         }
     }
     Ok(())
 }
 
-fn told(why: Option<&Stale>) -> String {
+fn stale_in_words(why: Option<&Stale>) -> String {
     why.map_or_else(|| "no".to_owned(), ToString::to_string)
 }
 
 fn last(record: &Record) -> String {
     record.last().map_or_else(
         || "never".to_owned(),
-        |run| format!("{} at {} on {}, shares: {}", run.outcome(), run.commit(), run.date(), run.told()),
+        |run| format!("{} at {} on {}, shares: {}", run.outcome(), run.commit(), run.date(), run.shares_in_words()),
     )
 }
 
@@ -175,7 +175,7 @@ fn row(set: &Set, record: &Record, why: Option<&Stale>) -> Value {
         "shared": set.shared,
         "resumed": set.resumed,
         "record": record.json(set)["shares"],
-        "stale": why.map(|why| json!({"reason": why.name(), "told": why.to_string(), "paths": why.paths()})),
+        "stale": why.map(|why| json!({"reason": why.name(), "message": why.to_string(), "paths": why.paths()})),
     })
 }
 
@@ -347,8 +347,8 @@ fn parted(text: &str) -> Option<String> {
             _ => {}
         }
     }
-    let told: Vec<_> = parts.iter().map(|(commit, cases)| format!("{cases} cases ended at {commit}")).collect();
-    (told.len() > 1).then(|| format!("{}; in between only tests were changed", told.join(", ")))
+    let lines: Vec<_> = parts.iter().map(|(commit, cases)| format!("{cases} cases ended at {commit}")).collect();
+    (lines.len() > 1).then(|| format!("{}; in between only tests were changed", lines.join(", ")))
 }
 
 /// Runs a scenario; whether it went well.

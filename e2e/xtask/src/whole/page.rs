@@ -62,10 +62,10 @@ fn page(records: &[(&Set, Record)]) -> String {
         }
         for run in runs {
             let cases = run.cases().map_or_else(String::new, |cases| cases.to_string());
-            let (commit, date, told, minutes) = (run.commit(), run.date(), run.told(), run.minutes());
+            let (commit, date, shares, minutes) = (run.commit(), run.date(), run.shares_in_words(), run.minutes());
             let outcome = run.outcome();
             let _ =
-                writeln!(page, "| `{}` | `{commit}` | {date} | {told} | {minutes} | {cases} | {outcome} |", set.name);
+                writeln!(page, "| `{}` | `{commit}` | {date} | {shares} | {minutes} | {cases} | {outcome} |", set.name);
         }
     }
     for (set, record) in records {

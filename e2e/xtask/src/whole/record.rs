@@ -180,9 +180,9 @@ impl Run<'_> {
     }
 
     /// The shares that ran: `all`, or `1/3, 3/3`.
-    pub(crate) fn told(&self) -> String {
-        let told: Vec<_> = self.shares.iter().map(|share| format!("{}/{}", share.share.0, share.share.1)).collect();
-        if self.missing().is_empty() && told.len() == 1 { "all".to_owned() } else { told.join(", ") }
+    pub(crate) fn shares_in_words(&self) -> String {
+        let shares: Vec<_> = self.shares.iter().map(|share| format!("{}/{}", share.share.0, share.share.1)).collect();
+        if self.missing().is_empty() && shares.len() == 1 { "all".to_owned() } else { shares.join(", ") }
     }
 
     /// Cases of all shares together, if the set has such.
@@ -244,7 +244,7 @@ pub(super) mod tests {
     fn shares_of_a_commit_make_a_whole() {
         let record = record(&[share("a", (2, 2)), share("a", (1, 2))]);
         let whole = record.whole().unwrap();
-        assert_eq!((whole.told().as_str(), whole.cases(), whole.minutes()), ("1/2, 2/2", Some(20), 3));
+        assert_eq!((whole.shares_in_words().as_str(), whole.cases(), whole.minutes()), ("1/2, 2/2", Some(20), 3));
         assert_eq!(whole.outcome(), "green");
     }
 

@@ -13,7 +13,7 @@ use std::{
 
 use catenoid_containers::{
     exit,
-    order::{Answer, Check, Failure, LaunchOrder, Request, Stage},
+    order::{Check, Failure, LaunchAnswer, LaunchOrder, Request, Stage},
 };
 use catenoid_kernel::{
     launch::{self, Inmate, Side},
@@ -27,7 +27,7 @@ use catenoid_schema::{
 
 use crate::{confine, execute, failure};
 
-/// The last bytes of what a program writes that are told.
+/// The last bytes of what a program writes that are reported.
 const SAID_LIMIT: usize = 192;
 /// The most bytes of an answer by HTTP that are read: its first line stands at their beginning.
 const HEAD_LIMIT: usize = 4096;
@@ -37,16 +37,17 @@ const LATER: Duration = Duration::from_secs(1);
 const HEADERS: usize = 32;
 
 /// Asks; what it said.
-pub(crate) fn check(request: &Request, check: &Check) -> Result<Answer, Failure> {
+pub(crate) fn check(request: &Request, check: &Check) -> Result<LaunchAnswer, Failure> {
     let at = |stage| move |error: launch::Error| failure(stage, &error);
-    let told = |message: &str| Failure { stage: Stage::Join, message: message.to_owned(), errno: None };
+    let failed_with = |message: &str| Failure { stage: Stage::Join, message: message.to_owned(), errno: None };
     let order = &request.order;
     launch::forget_parent(false).map_err(at(Stage::Prepare))?;
     launch::hide().map_err(at(Stage::Prepare))?;
-    let leaf = launch::Place::of_host(&order.group.join(name::leaf(&request.launch))).map_err(at(Stage::Prepare))?;
+    let leaf =
+        launch::MountTarget::of_host(&order.group.join(name::leaf(&request.launch))).map_err(at(Stage::Prepare))?;
     let inmate = Inmate::open(check.pid, check.started).map_err(at(Stage::Join))?;
-    let inmate = inmate.ok_or_else(|| told("its first process is gone"))?;
-    let (output, input) = io::pipe().map_err(|error| told(&format!("failed to make a pipe: {error}")))?;
+    let inmate = inmate.ok_or_else(|| failed_with("its first process is gone"))?;
+    let (output, input) = io::pipe().map_err(|error| failed_with(&format!("failed to make a pipe: {error}")))?;
     let [user, group] = [order.user, order.group_id].map(|id| order.id_base.saturating_add(id));
     launch::give(&input, user, group).map_err(at(Stage::Prepare))?;
     inmate.approach().map_err(at(Stage::Join))?;
@@ -66,7 +67,7 @@ pub(crate) fn check(request: &Request, check: &Check) -> Result<Answer, Failure>
 }
 
 /// What the end of a check says.
-fn judge(health: &HealthCheck, end: Option<process::End>, output: &[u8]) -> Answer {
+fn judge(health: &HealthCheck, end: Option<process::End>, output: &[u8]) -> LaunchAnswer {
     let output = foreign::clean(String::from_utf8_lossy(output).trim());
     let end = end.map(|end| match end {
         process::End::Code(code) => exit::End::Code(code),
@@ -82,7 +83,7 @@ fn judge(health: &HealthCheck, end: Option<process::End>, output: &[u8]) -> Answ
         Some(_) if !output.is_empty() => format!("{ended}: {output}"),
         _ => ended,
     };
-    Answer::Checked { passed: end == Some(exit::End::Code(0)), said }
+    LaunchAnswer::Checked { passed: end == Some(exit::End::Code(0)), said }
 }
 
 /// Runs in the child; the exit code.
@@ -178,7 +179,7 @@ mod tests {
     fn an_end_says_what_was_wrong() {
         let exec = HealthCheck { exec: Some(vec!["/bin/check".to_owned()]), ..health() };
         let said = |health: &HealthCheck, end, output: &[u8]| match judge(health, end, output) {
-            Answer::Checked { passed, said } => (passed, said),
+            LaunchAnswer::Checked { passed, said } => (passed, said),
             other => panic!("{other:?}"),
         };
         let code = |code| Some(process::End::Code(code));

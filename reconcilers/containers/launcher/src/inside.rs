@@ -4,7 +4,7 @@
 //! of the old ones. Every path below the root is resolved without following links.
 
 use catenoid_containers::order::LaunchOrder;
-use catenoid_kernel::launch::{self, Error, Forbid, Place, Tree};
+use catenoid_kernel::launch::{self, Error, Forbid, MountTarget, Tree};
 
 use crate::prepare::Prepared;
 
@@ -94,7 +94,7 @@ const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
 // [req->SF-1] [req->CR-7.7]
 pub(crate) fn mount(order: &LaunchOrder, prepared: &Prepared) -> Result<(), Error> {
     // In our own copy of the host's mounts, and while its folders may still be searched.
-    let stage = Place::of_host(&order.image)?;
+    let stage = MountTarget::of_host(&order.image)?;
     // Root of the own user namespace: what is made from here on belongs to the container.
     launch::set_ids(0, 0)?;
     launch::own_session()?;
@@ -156,7 +156,7 @@ fn devices(root: &Tree, devices: &[(&'static str, Tree)]) -> Result<(), Error> {
 }
 
 /// Puts `/dev/null` over a file, and an empty folder over a folder.
-fn mask(root: &Tree, place: &Place) -> Result<(), Error> {
+fn mask(root: &Tree, place: &MountTarget) -> Result<(), Error> {
     if place.is_folder()? {
         let options = [("mode", "0555"), ("size", "4k"), ("nr_inodes", "2")];
         Tree::new("tmpfs", &options, Forbid::WriteExecute)?.attach(place)

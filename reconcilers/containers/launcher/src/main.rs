@@ -18,7 +18,7 @@ use std::{
     process::ExitCode,
 };
 
-use catenoid_containers::order::{Answer, Failure, LaunchOrder, REQUEST_LIMIT, Request, Stage};
+use catenoid_containers::order::{Failure, LaunchAnswer, LaunchOrder, REQUEST_LIMIT, Request, Stage};
 use catenoid_kernel::{
     launch::{self, NamespaceKind, Side},
     name,
@@ -32,16 +32,16 @@ const REPORT_LIMIT: u64 = 16 * 1024;
 
 fn main() -> ExitCode {
     let answered = read_request().and_then(|request| match &request.check {
-        None => start(&request).map(|pid| Answer::Started { pid }),
+        None => start(&request).map(|pid| LaunchAnswer::Started { pid }),
         Some(check) => check::check(&request, check),
     });
-    let answer = answered.unwrap_or_else(Answer::Failed);
+    let answer = answered.unwrap_or_else(LaunchAnswer::Failed);
     let line = serde_json::to_string(&answer).expect("an answer has only text keys");
     // An agent that is gone asks the kernel what runs when it is back.
     let _ = writeln!(io::stdout(), "{line}");
     match answer {
-        Answer::Started { .. } | Answer::Checked { .. } => ExitCode::SUCCESS,
-        Answer::Failed(_) => ExitCode::FAILURE,
+        LaunchAnswer::Started { .. } | LaunchAnswer::Checked { .. } => ExitCode::SUCCESS,
+        LaunchAnswer::Failed(_) => ExitCode::FAILURE,
     }
 }
 
@@ -70,7 +70,8 @@ fn start(request: &Request) -> Result<u32, Failure> {
     let at = |stage| move |error: launch::Error| failure(stage, &error);
     // Who speaks for the device to the outside is spared.
     launch::forget_parent(order.control.is_some()).map_err(at(Stage::Prepare))?;
-    let leaf = launch::Place::of_host(&order.group.join(name::leaf(&request.launch))).map_err(at(Stage::Prepare))?;
+    let leaf =
+        launch::MountTarget::of_host(&order.group.join(name::leaf(&request.launch))).map_err(at(Stage::Prepare))?;
     let prepared = prepare::prepare(order).map_err(at(Stage::Prepare))?;
     let (report, status) = io::pipe().map_err(|error| Failure {
         stage: Stage::Prepare,
@@ -128,7 +129,7 @@ fn execute(order: &LaunchOrder, command: &[String], report: BorrowedFd<'_>) -> F
     failure(Stage::Execute, &launch::execute(command, &environment, report))
 }
 
-/// Waits until the child executed its program, or told why it could not.
+/// Waits until the child executed its program, or reported why it could not.
 fn heard(report: io::PipeReader) -> Result<(), Failure> {
     let failed = |message: String| Failure { stage: Stage::Clone, message, errno: None };
     let mut text = Vec::new();
@@ -141,8 +142,9 @@ fn heard(report: io::PipeReader) -> Result<(), Failure> {
             Err(failed("the container's first process was ended before it could execute its program".to_owned()))
         }
         [] => Ok(()),
-        told => Err(serde_json::from_slice(told)
-            .unwrap_or_else(|_| failed(format!("the child's report is broken: {}", String::from_utf8_lossy(told))))),
+        reported => Err(serde_json::from_slice(reported).unwrap_or_else(|_| {
+            failed(format!("the child's report is broken: {}", String::from_utf8_lossy(reported)))
+        })),
     }
 }
 

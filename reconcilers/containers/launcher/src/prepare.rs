@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use catenoid_containers::order::{LaunchOrder, RootMode};
-use catenoid_kernel::launch::{self, Error, Forbid, Namespace, Place, Tree};
+use catenoid_kernel::launch::{self, Error, Forbid, MountTarget, Namespace, Tree};
 
 /// Devices that hold no state of the device's and give no access to it, with their numbers
 /// (Documentation/admin-guide/devices.txt).
@@ -85,7 +85,7 @@ fn writable(order: &LaunchOrder, image: Tree, size: u64) -> Result<Tree, Error> 
 /// Makes `folders` in `layers`, and mounts `image` on the first of them. Layers are named by path, from the working directory
 /// on, and must lie in our mount namespace: the image's own folder serves, in our private copy.
 fn stack(order: &LaunchOrder, layers: &Tree, image: &Tree, folders: &[&str]) -> Result<(), Error> {
-    layers.attach(&Place::of_host(&order.image)?)?;
+    layers.attach(&MountTarget::of_host(&order.image)?)?;
     folders.iter().try_for_each(|folder| layers.make_folder(folder, 0o755))?;
     image.attach(&layers.place("lower")?)?;
     layers.enter()
@@ -104,6 +104,6 @@ fn devices() -> Result<Vec<(&'static str, Tree)>, Error> {
     let folder = std::path::Path::new("/dev");
     let nodes = Tree::new("tmpfs", &[("size", "4k"), ("nr_inodes", "8"), ("mode", "0755")], Forbid::ExecuteNotDevices)?;
     DEVICES.iter().try_for_each(|(name, major, minor)| nodes.make_device(name, *major, *minor))?;
-    nodes.attach(&Place::of_host(folder)?)?;
+    nodes.attach(&MountTarget::of_host(folder)?)?;
     DEVICES.iter().map(|(name, ..)| Ok((*name, Tree::of_host(&folder.join(name))?))).collect()
 }

@@ -259,15 +259,15 @@ impl Netlink {
             let request = Message::new(RTM_GETNETCONF, ACKNOWLEDGED, &[family, 0, 0, 0]);
             let request = request.number(NETCONFA_IFINDEX, NETCONFA_IFINDEX_ALL.cast_unsigned());
             let mut found = None;
-            let told = exchange(&self.0, request, |received| {
+            let listed = exchange(&self.0, request, |received| {
                 let mut all = attributes(received.body.get(4..).unwrap_or_default());
                 found =
                     all.find(|(kind, _)| *kind == NETCONFA_FORWARDING).map(|(_, value)| number(value).cast_signed());
             });
-            if told.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::EOPNOTSUPP)) {
+            if listed.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::EOPNOTSUPP)) {
                 return Ok(None);
             }
-            let found = told.and(found.ok_or_else(|| io::ErrorKind::InvalidData.into()));
+            let found = listed.and(found.ok_or_else(|| io::ErrorKind::InvalidData.into()));
             found.map(Some).map_err(|source| Error::List { what: "settings", source })
         };
         Ok([of(libc::AF_INET)?, of(libc::AF_INET6)?])
@@ -381,10 +381,10 @@ impl Netlink {
     ///
     /// # Errors
     /// [`Error::Change`], [`Error::Missing`].
-    pub fn enslave(&self, name: &str, bridge: &str) -> Result<(), Error> {
+    pub fn set_master(&self, name: &str, bridge: &str) -> Result<(), Error> {
         let request = Message::new(RTM_NEWLINK, ACKNOWLEDGED, &link_header(self.index(name)?, None))
             .number(IFLA_MASTER, self.index(bridge)?);
-        self.change(request, "enslave", name)
+        self.change(request, "set the master of", name)
     }
 
     /// Moves an interface into `namespace` under the name `renamed`, switched off and without its addresses; also without
@@ -854,12 +854,12 @@ mod tests {
             let compared = keys.filter(|key| {
                 let path = key.replace('*', "lo");
                 let of_file = || crate::namespace::settings([path.as_str()]).unwrap().remove(0)?.parse::<i32>().ok();
-                let told = || netlink.links().unwrap().remove(0).setting(key);
+                let listed = || netlink.links().unwrap().remove(0).setting(key);
                 let Some(before) = of_file() else { return false };
-                assert_eq!(told(), Some(before), "{key}");
+                assert_eq!(listed(), Some(before), "{key}");
                 // Where it takes another value.
                 let _ = crate::namespace::set(&path, if before == 0 { "1" } else { "0" });
-                assert_eq!(told(), of_file(), "{key}");
+                assert_eq!(listed(), of_file(), "{key}");
                 true
             });
             assert!(compared.count() > 50);
@@ -868,7 +868,7 @@ mod tests {
     }
 
     #[test]
-    fn netns_a_listing_that_breaks_off_is_told() {
+    fn netns_a_listing_that_breaks_off_is_an_error() {
         let fresh = crate::namespace::make(1 << 30, 65_536).unwrap();
         crate::namespace::inside(fresh.net().unwrap().as_fd(), || {
             let netlink = Netlink::open().unwrap();

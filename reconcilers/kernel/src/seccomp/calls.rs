@@ -136,7 +136,7 @@ pub const TABLE: &[Group] = &[
     group(Denied, "the quotas and terminals of the whole device", &["quotactl", "quotactl_fd", "vhangup"]),
     group(Denied, "it writes out every file system of the device, for everybody; `syncfs` does its own", &["sync"]),
     group(Denied, "files by handle pass every check of a path", &["open_by_handle_at"]),
-    group(Denied, "it can hold up who opens a file; inotify tells of changes", &["fanotify_init", "fanotify_mark"]),
+    group(Denied, "it can hold up who opens a file; inotify reports changes", &["fanotify_init", "fanotify_mark"]),
     group(Denied, "ways to the machine that only old programs go", &[
         "iopl", "ioperm", "modify_ldt", "uselib", "ustat", "sysfs",
     ]),

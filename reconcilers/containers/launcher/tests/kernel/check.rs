@@ -7,11 +7,11 @@ use std::{
 };
 
 use catenoid_containers::{
-    Checked, Containers, Desired, Launch, Observed, Paths, Planning, State, Wanted,
-    order::{Answer, Check, LaunchOrder, Request, Stage},
+    Checked, Containers, ContainersPlanner, Desired, Launch, Observed, Paths, State, WantedContainer,
+    order::{Check, LaunchAnswer, LaunchOrder, Request, Stage},
 };
 use catenoid_core::{Applied, Planner, Reconciler};
-use catenoid_kernel::{namespace, netlink::Netlink, process, wait::Bell};
+use catenoid_kernel::{namespace, netlink::Netlink, process, wait::Notify};
 use catenoid_schema::manifest::{HealthCheck, Restart, Stop};
 use serde_json::{Value, json};
 
@@ -30,23 +30,23 @@ fn script(script: &str) -> HealthCheck {
 fn started(device: &Device, order: &LaunchOrder) -> (u32, u64) {
     let net = namespace::net(order.namespaces.network.parent().unwrap()).unwrap().unwrap();
     namespace::inside(net.as_fd(), || Netlink::open().unwrap().switch("lo", true).unwrap()).unwrap();
-    let Answer::Started { pid } = device.launch(order) else { panic!("it was not started") };
+    let LaunchAnswer::Started { pid } = device.launch(order) else { panic!("it was not started") };
     (pid, process::identity(pid).unwrap().unwrap().started)
 }
 
-fn ask(order: &LaunchOrder, process: (u32, u64), health: HealthCheck) -> Answer {
+fn ask(order: &LaunchOrder, process: (u32, u64), health: HealthCheck) -> LaunchAnswer {
     ask_in(&order.id(), order, process, health)
 }
 
-fn ask_in(launch: &str, order: &LaunchOrder, (pid, started): (u32, u64), health: HealthCheck) -> Answer {
+fn ask_in(launch: &str, order: &LaunchOrder, (pid, started): (u32, u64), health: HealthCheck) -> LaunchAnswer {
     let check = Some(Check { pid, started, health });
     let request = serde_json::to_vec(&Request { launch: launch.to_owned(), order: order.clone(), check }).unwrap();
     serde_json::from_slice(&process::run(&launcher(), &request).unwrap().stdout).unwrap()
 }
 
-fn said(answer: Answer) -> (bool, String) {
+fn said(answer: LaunchAnswer) -> (bool, String) {
     match answer {
-        Answer::Checked { passed, said } => (passed, said),
+        LaunchAnswer::Checked { passed, said } => (passed, said),
         other => panic!("{other:?}"),
     }
 }
@@ -65,19 +65,19 @@ fn mountns_no_path_of_a_container_leads_to_what_the_launcher_holds() {
         let file = format!("{folder}/cgroup.procs");
         let mut order = device.order("db", "exec sleep 1000");
         order.working_directory = folder.clone();
-        let Answer::Failed(failure) = device.launch(&order) else { panic!("it works in {folder}") };
+        let LaunchAnswer::Failed(failure) = device.launch(&order) else { panic!("it works in {folder}") };
         assert!(failure.stage == Stage::Confine && matches!(failure.errno, Some(2 | 40)), "{failure:?}");
         links += u32::from(failure.errno == Some(40));
         let within = LaunchOrder { working_directory: folder, ..good.clone() };
-        let (passed, told) = said(ask_in(&good.id(), &within, process, script("pwd")));
-        assert!(!passed && (told.contains("(os error 2)") || told.contains("(os error 40)")), "{told}");
-        links_of_check += u32::from(told.contains("(os error 40)"));
+        let (passed, reason) = said(ask_in(&good.id(), &within, process, script("pwd")));
+        assert!(!passed && (reason.contains("(os error 2)") || reason.contains("(os error 40)")), "{reason}");
+        links_of_check += u32::from(reason.contains("(os error 40)"));
         // A file that is there and is no program would not be allowed (13).
         (order.working_directory, order.command) = ("/".to_owned(), vec![file.clone()]);
-        let Answer::Failed(failure) = device.launch(&order) else { panic!("{file} was executed") };
+        let LaunchAnswer::Failed(failure) = device.launch(&order) else { panic!("{file} was executed") };
         assert!(failure.stage == Stage::Execute && matches!(failure.errno, Some(2 | 20)), "{failure:?}");
-        let (passed, told) = said(ask(&good, process, health(json!({ "exec": [file] }))));
-        assert!(!passed && (told.contains("(os error 2)") || told.contains("(os error 20)")), "{told}");
+        let (passed, reason) = said(ask(&good, process, health(json!({ "exec": [file] }))));
+        assert!(!passed && (reason.contains("(os error 2)") || reason.contains("(os error 20)")), "{reason}");
     }
     assert!(links > 0 && links_of_check > 0, "it held nothing: {links}, {links_of_check}");
 }
@@ -138,13 +138,13 @@ fn mountns_each_way_of_asking_passes_and_fails() {
         (http(8082), false, "it answered no HTTP: invalid HTTP version"),
         (http(1), false, "port 1: Connection refused (os error 111)"),
     ] {
-        let mut told = said(ask(&order, process, check.clone()));
+        let mut reason = said(ask(&order, process, check.clone()));
         // Whoever is to answer may not listen yet.
-        while told.1.contains("refused") && !expected.contains("refused") {
+        while reason.1.contains("refused") && !expected.contains("refused") {
             assert!(Instant::now() < until, "nobody listens: {check:?}");
-            told = said(ask(&order, process, check.clone()));
+            reason = said(ask(&order, process, check.clone()));
         }
-        assert_eq!(told, (passed, expected.to_owned()), "{check:?}");
+        assert_eq!(reason, (passed, expected.to_owned()), "{check:?}");
     }
     // What a check started in the background and did not send away is gone with it.
     let left = || device.hierarchy.leaves("web").unwrap()[0].pids.len();
@@ -155,30 +155,30 @@ fn mountns_each_way_of_asking_passes_and_fails() {
     }
     // It is another process, or none.
     for gone in [(process.0, process.1 + 1), (u32::MAX >> 1, process.1)] {
-        let Answer::Failed(failure) = ask(&order, gone, script("true")) else { panic!("it was asked") };
+        let LaunchAnswer::Failed(failure) = ask(&order, gone, script("true")) else { panic!("it was asked") };
         assert_eq!((failure.stage, failure.message.as_str()), (Stage::Join, "its first process is gone"));
     }
 }
 
 fn desired(order: &LaunchOrder, restart: Restart, health: &HealthCheck) -> Desired {
     let launch = Launch::new(order.clone(), restart, Stop::default(), Some(health.clone()));
-    Desired { containers: BTreeMap::from([(order.container.clone(), Wanted::Ready(Box::new(launch)))]) }
+    Desired { containers: BTreeMap::from([(order.container.clone(), WantedContainer::Ready(Box::new(launch)))]) }
 }
 
 fn room(device: &Device) -> Containers {
     let paths = Paths { run: device.path(""), cgroup: device.base.clone() };
-    Containers::open(paths, &launcher(), Bell::new().unwrap()).unwrap()
+    Containers::open(paths, &launcher(), Notify::new().unwrap()).unwrap()
 }
 
 async fn apply(room: &Containers, desired: &Desired, observed: &Observed) {
-    for (_, step) in Planning::plan(desired, observed).steps() {
+    for (_, step) in ContainersPlanner::plan(desired, observed).steps() {
         while matches!(room.apply(step).await.unwrap(), Applied::Underway { .. }) {
             tokio::task::yield_now().await;
         }
     }
 }
 
-/// Looks until the only run is as `wanted`, as a pass does that the room's bell wakes.
+/// Looks until the only run is as `wanted`, as a pass does that the room notifies.
 async fn until(room: &Containers, desired: &Desired, wanted: impl Fn(&Checked) -> bool) -> Observed {
     let end = Instant::now() + Duration::from_secs(60);
     loop {
@@ -206,9 +206,9 @@ async fn mountns_what_checks_come_to_is_observed_and_outlives_the_agent() {
     let first = room(&device);
     apply(&first, &never, &first.observe().await.unwrap()).await;
     let observed = until(&first, &never, |checked| checked.passed && checked.failures == 0).await;
-    assert!(Planning::lacking(&never, &observed).is_empty());
+    assert!(ContainersPlanner::lacking(&never, &observed).is_empty());
     let observed = until(&first, &never, |checked| checked.failures >= 2).await;
-    let lacking: Vec<_> = Planning::lacking(&never, &observed).into_values().collect();
+    let lacking: Vec<_> = ContainersPlanner::lacking(&never, &observed).into_values().collect();
     assert_eq!(lacking, ["container `web` fails its health check"]);
     until(&first, &never, |checked| checked.failures == 0 && checked.recovered >= 2).await;
     drop(first);

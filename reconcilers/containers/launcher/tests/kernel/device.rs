@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use catenoid_containers::order::{Answer, LaunchOrder, Namespaces, Request, RootMode};
+use catenoid_containers::order::{LaunchAnswer, LaunchOrder, Namespaces, Request, RootMode};
 use catenoid_kernel::{cgroup::Hierarchy, namespace, process};
 use catenoid_schema::digest::Digest;
 use nix::{
@@ -112,13 +112,13 @@ impl Device {
     }
 
     /// Runs the launcher.
-    pub(crate) fn launch(&self, order: &LaunchOrder) -> Answer {
+    pub(crate) fn launch(&self, order: &LaunchOrder) -> LaunchAnswer {
         let launch = order.id();
         let _ = self.hierarchy.make_leaf(order.container.as_str(), &launch).unwrap();
         let request = serde_json::to_vec(&Request { launch, order: order.clone(), check: None }).unwrap();
         let output = process::run(&launcher(), &request).unwrap();
         let answer = serde_json::from_slice(&output.stdout).unwrap();
-        assert_eq!(output.status.success(), matches!(answer, Answer::Started { .. }), "{answer:?}");
+        assert_eq!(output.status.success(), matches!(answer, LaunchAnswer::Started { .. }), "{answer:?}");
         answer
     }
 
@@ -126,7 +126,7 @@ impl Device {
     pub(crate) fn output(&self, order: &LaunchOrder) -> String {
         let mut log = self.log(order);
         match self.launch(order) {
-            Answer::Started { .. } => {}
+            LaunchAnswer::Started { .. } => {}
             other => panic!("{other:?}"),
         }
         self.ended(order);

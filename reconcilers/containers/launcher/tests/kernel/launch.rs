@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use catenoid_containers::order::{Answer, Failure, RootMode, Stage};
+use catenoid_containers::order::{Failure, LaunchAnswer, RootMode, Stage};
 use catenoid_kernel::process;
 use catenoid_schema::units::ByteSize;
 
@@ -35,20 +35,20 @@ fn mountns_container_has_namespaces_of_its_own() {
          for kind in cgroup ipc mnt net pid time user uts; do echo $kind $(readlink /proc/self/ns/$kind); done",
     );
     let output = device.output(&order);
-    let told: BTreeMap<_, _> = output.lines().filter_map(|line| line.split_once(' ')).collect();
-    assert_eq!(told["self"], "1");
-    assert_eq!(told["name"], "web");
-    assert_eq!(told["id"], "0:0:0");
-    assert_eq!(told["map"], format!("0 {BASE} 65536"));
-    assert_eq!(told["group"], "0::/");
-    assert_eq!(told["tty"], "cat: can't open '/dev/tty': No such device or address");
-    assert_eq!(told["links"], "00:00:00:00:00:00", "only the loopback interface");
+    let printed: BTreeMap<_, _> = output.lines().filter_map(|line| line.split_once(' ')).collect();
+    assert_eq!(printed["self"], "1");
+    assert_eq!(printed["name"], "web");
+    assert_eq!(printed["id"], "0:0:0");
+    assert_eq!(printed["map"], format!("0 {BASE} 65536"));
+    assert_eq!(printed["group"], "0::/");
+    assert_eq!(printed["tty"], "cat: can't open '/dev/tty': No such device or address");
+    assert_eq!(printed["links"], "00:00:00:00:00:00", "only the loopback interface");
     // The shell, the substitution's copy of it, `ls` and `grep`.
-    assert!(told["processes"].parse::<u32>().unwrap() <= 4, "{output}");
+    assert!(printed["processes"].parse::<u32>().unwrap() <= 4, "{output}");
     for kind in ["cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"] {
         let ours = fs::read_link(format!("/proc/self/ns/{kind}")).unwrap();
-        assert!(told[kind].starts_with(&format!("{kind}:[")), "{output}");
-        assert_ne!(told[kind], ours.to_str().unwrap());
+        assert!(printed[kind].starts_with(&format!("{kind}:[")), "{output}");
+        assert_ne!(printed[kind], ours.to_str().unwrap());
     }
 }
 
@@ -101,8 +101,8 @@ fn mountns_nothing_is_inherited_from_who_launches() {
     let order = device.order("web", "ls /proc/self/fd; cat /proc/self/oom_score_adj; grep core /proc/self/limits; env");
     let output = device.output(&order);
     // 3 is the folder that `ls` itself reads.
-    let told: Vec<_> = output.split_whitespace().collect();
-    assert_eq!(told.join(" "), "0 1 2 3 0 Max core file size 0 0 bytes SHLVL=1 PATH=/bin PWD=/");
+    let printed: Vec<_> = output.split_whitespace().collect();
+    assert_eq!(printed.join(" "), "0 1 2 3 0 Max core file size 0 0 bytes SHLVL=1 PATH=/bin PWD=/");
 }
 
 fn keep_on_exec(file: &fs::File) {
@@ -339,9 +339,9 @@ fn mountns_core_container_reaches_the_control_socket_and_cannot_replace_it() {
     let mut order = device.order("web", script);
     order.control = Some(folder.clone());
     order.capabilities = [1].into();
-    let told = device.output(&order);
+    let printed = device.output(&order);
     assert_eq!(
-        told,
+        printed,
         "rm: can't remove '/run/catenoid/control.sock': Read-only file system\n\
          touch: /run/catenoid/new: Read-only file system\nconnect 0\nwrite 0\n"
     );
@@ -357,27 +357,27 @@ fn mountns_core_container_reaches_the_control_socket_and_cannot_replace_it() {
 fn mountns_output_that_nobody_reads_holds_nobody_up() {
     let mut device = plain();
     let order = device.order("web", "dd if=/dev/zero bs=64k count=32; true");
-    assert!(matches!(device.launch(&order), Answer::Started { .. }));
+    assert!(matches!(device.launch(&order), LaunchAnswer::Started { .. }));
     device.ended(&order);
 }
 
-/// A failed launch tells where and why, and leaves nothing alive.
+/// A failed launch reports where and why, and leaves nothing alive.
 fn failure(device: &Device, order: &catenoid_containers::order::LaunchOrder) -> Failure {
-    let Answer::Failed(failure) = device.launch(order) else { panic!("it started") };
+    let LaunchAnswer::Failed(failure) = device.launch(order) else { panic!("it started") };
     device.ended(order);
     failure
 }
 
 #[test]
-fn mountns_failures_tell_where_and_why() {
+fn mountns_failures_report_where_and_why() {
     let mut device = plain();
     let good = device.order("web", "true");
 
     let mut order = good.clone();
     order.command = vec!["/bin/none".to_owned()];
-    let told = failure(&device, &order);
-    assert_eq!((told.stage, told.errno), (Stage::Execute, Some(2)));
-    assert_eq!(told.message, "failed to execute `/bin/none`: No such file or directory (os error 2)");
+    let failed = failure(&device, &order);
+    assert_eq!((failed.stage, failed.errno), (Stage::Execute, Some(2)));
+    assert_eq!(failed.message, "failed to execute `/bin/none`: No such file or directory (os error 2)");
 
     let mut order = good.clone();
     order.working_directory = "/none".to_owned();
@@ -402,9 +402,9 @@ fn mountns_links_in_an_image_lead_nowhere() {
             symlink(target, root.join(path)).unwrap();
         });
         let order = device.order("web", "true");
-        let told = failure(&device, &order);
+        let failed = failure(&device, &order);
         assert_eq!(
-            (told.stage, told.message.as_str()),
+            (failed.stage, failed.message.as_str()),
             (
                 Stage::Mount,
                 format!("failed to open `/{path}`: Too many levels of symbolic links (os error 40)").as_str()
@@ -414,10 +414,10 @@ fn mountns_links_in_an_image_lead_nowhere() {
 }
 
 #[test]
-fn mountns_a_zombie_still_tells_which_launch_it_was() {
+fn mountns_a_zombie_still_shows_which_launch_it_was() {
     let mut device = plain();
     let order = device.order("web", "exit 7");
-    let Answer::Started { pid } = device.launch(&order) else { panic!("it did not start") };
+    let LaunchAnswer::Started { pid } = device.launch(&order) else { panic!("it did not start") };
     let zombie = loop {
         if let Some(zombie) = process::ended_child().unwrap() {
             break zombie;
@@ -446,11 +446,11 @@ fn mountns_an_order_that_is_none_is_refused_before_anything_is_done() {
     ] {
         let output = process::run(&launcher(), &request).unwrap();
         let failure = Failure { stage: Stage::Order, message: message.to_owned(), errno: None };
-        assert_eq!(serde_json::from_slice::<Answer>(&output.stdout).unwrap(), Answer::Failed(failure));
+        assert_eq!(serde_json::from_slice::<LaunchAnswer>(&output.stdout).unwrap(), LaunchAnswer::Failed(failure));
         assert_eq!(output.status.code(), Some(1));
     }
     let output = process::run(&launcher(), &request("0123456789abcdef", &unknown)).unwrap();
-    let Answer::Failed(failure) = serde_json::from_slice(&output.stdout).unwrap() else { panic!("it was taken") };
+    let LaunchAnswer::Failed(failure) = serde_json::from_slice(&output.stdout).unwrap() else { panic!("it was taken") };
     assert!(failure.message.starts_with("the order is not one: unknown field `privileged`"), "{failure:?}");
 }
 

@@ -10,12 +10,12 @@ use std::{
 };
 
 use catenoid_containers::{
-    Containers, Desired, Error, Launch, Observed, Paths, Planning, State, Step, Wanted,
+    Containers, ContainersPlanner, Desired, Error, Launch, Observed, Paths, State, Step, WantedContainer,
     exit::{End, Exit, reap_orphans},
     order::LaunchOrder,
 };
 use catenoid_core::{Applied, Planner, Reconciler, RoomError, Step as _, simulate};
-use catenoid_kernel::{namespace, process, wait::Bell};
+use catenoid_kernel::{namespace, process, wait::Notify};
 use catenoid_schema::{
     manifest::{Restart, Stop, StopSignal},
     name::Name,
@@ -26,17 +26,17 @@ use catenoid_schema::{
 use crate::device::{Device, launcher};
 
 fn room(device: &Device) -> Containers {
-    Containers::open(paths(device), &launcher(), Bell::new().unwrap()).unwrap()
+    Containers::open(paths(device), &launcher(), Notify::new().unwrap()).unwrap()
 }
 
 fn paths(device: &Device) -> Paths {
     Paths { run: device.path(""), cgroup: device.base.clone() }
 }
 
-fn launch(order: &LaunchOrder, restart: Restart, grace: u64) -> (Name, Wanted) {
+fn launch(order: &LaunchOrder, restart: Restart, grace: u64) -> (Name, WantedContainer) {
     let stop = Stop { signal: StopSignal::Term, grace: Span::from_milliseconds(grace) };
     let launch = Launch::new(order.clone(), restart, stop, None);
-    (order.container.clone(), Wanted::Ready(Box::new(launch)))
+    (order.container.clone(), WantedContainer::Ready(Box::new(launch)))
 }
 
 fn always(order: &LaunchOrder) -> Desired {
@@ -61,8 +61,8 @@ async fn carry_out(room: &Containers, step: &Step) {
 /// Does every step of the plan, each of them twice, and compares the kernel with the model after each.
 async fn converge(room: &Containers, desired: &Desired) -> Observed {
     let mut model = room.observe().await.unwrap();
-    let plan = Planning::plan(desired, &model);
-    let after = simulate::<Planning>(&plan, &model);
+    let plan = ContainersPlanner::plan(desired, &model);
+    let after = simulate::<ContainersPlanner>(&plan, &model);
     for (_, step) in plan.steps() {
         step.effect_on(&mut model);
         for _ in 0..2 {
@@ -73,9 +73,9 @@ async fn converge(room: &Containers, desired: &Desired) -> Observed {
             }
         }
     }
-    assert!(Planning::satisfied(desired, &after));
+    assert!(ContainersPlanner::satisfied(desired, &after));
     let observed = room.observe().await.unwrap();
-    assert!(Planning::satisfied(desired, &observed), "{observed:#?}");
+    assert!(ContainersPlanner::satisfied(desired, &observed), "{observed:#?}");
     observed
 }
 
@@ -86,7 +86,7 @@ fn shape(observed: &Observed) -> Vec<(String, String, &'static str, bool)> {
     runs.map(|(name, (launch, run))| {
         let state = match run.state {
             State::Running { .. } => "running",
-            State::Headless => "headless",
+            State::InitExited => "its first process is gone",
             State::Ended { .. } => "ended",
         };
         (name.to_string(), launch.clone(), state, run.frozen)
@@ -115,7 +115,7 @@ fn reaped(device: &Device, order: &LaunchOrder) -> Exit {
 }
 
 /// Waits until the container wrote `text`.
-async fn told(room: &Containers, order: &LaunchOrder, text: &str) {
+async fn wait_for_output(room: &Containers, order: &LaunchOrder, text: &str) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !room.output(&order.container).is_some_and(|tail| tail.text().contains(text)) {
         assert!(Instant::now() < deadline, "`{text}` was not written");
@@ -130,14 +130,14 @@ async fn mountns_what_runs_is_found_again_by_another_agent() {
     let order = device.order("web", "echo up; exec sleep 1000");
     let first = room(&device);
     let observed = converge(&first, &always(&order)).await;
-    told(&first, &order, "up\n").await;
+    wait_for_output(&first, &order, "up\n").await;
     drop(first);
 
     let second = room(&device);
     let again = second.observe().await.unwrap();
     assert_eq!(running(&again, &order), running(&observed, &order));
-    assert!(Planning::plan(&always(&order), &again).is_empty());
-    let status = Planning::status(&always(&order), &again);
+    assert!(ContainersPlanner::plan(&always(&order), &again).is_empty());
+    let status = ContainersPlanner::status(&always(&order), &again);
     assert_eq!((status[0].sync, status[0].health), (Sync::Synced, Health::Healthy));
     let facts = serde_json::to_value(&status[0].facts).unwrap();
     assert_eq!(facts["pid"], running(&again, &order).0.to_string());
@@ -145,12 +145,12 @@ async fn mountns_what_runs_is_found_again_by_another_agent() {
 }
 
 #[tokio::test]
-async fn mountns_an_end_is_recorded_told_and_started_again_by_policy() {
+async fn mountns_an_end_is_recorded_reported_and_started_again_by_policy() {
     let mut device = Device::new().with_image(|_| {});
     let room = room(&device);
     let order = device.order("web", "exit 7");
     let never = Desired { containers: BTreeMap::from([launch(&order, Restart::Never, 1000)]) };
-    for (_, step) in Planning::plan(&never, &room.observe().await.unwrap()).steps() {
+    for (_, step) in ContainersPlanner::plan(&never, &room.observe().await.unwrap()).steps() {
         carry_out(&room, step).await;
     }
     let exit = reaped(&device, &order);
@@ -159,27 +159,27 @@ async fn mountns_an_end_is_recorded_told_and_started_again_by_policy() {
     let run = &observed.containers[&order.container].runs[&order.id()];
     assert_eq!(run.state, State::Ended { exit: Some(exit.clone()) });
     assert_eq!(run.leaf, exit.leaf);
-    assert!(Planning::satisfied(&never, &observed));
-    assert_eq!(Planning::setbacks(&never, &observed), []);
-    let status = Planning::status(&never, &observed);
+    assert!(ContainersPlanner::satisfied(&never, &observed));
+    assert_eq!(ContainersPlanner::setbacks(&never, &observed), []);
+    let status = ContainersPlanner::status(&never, &observed);
     assert!(status[0].conditions[0].message.starts_with("it exited with code 7 after "), "{status:?}");
 
-    let setbacks = Planning::setbacks(&always(&order), &observed);
+    let setbacks = ContainersPlanner::setbacks(&always(&order), &observed);
     assert_eq!(setbacks.iter().map(|setback| setback.id).collect::<Vec<_>>(), [run.leaf]);
-    for (_, step) in Planning::plan(&always(&order), &observed).steps() {
+    for (_, step) in ContainersPlanner::plan(&always(&order), &observed).steps() {
         carry_out(&room, step).await;
     }
     let second = reaped(&device, &order);
-    assert_ne!(second.leaf, exit.leaf, "the second run is told from the first");
+    assert_ne!(second.leaf, exit.leaf, "the second run is distinguished from the first");
     // Another agent finds how often it failed, and goes on counting.
     let after = self::room(&device).observe().await.unwrap();
     assert_eq!(after.containers[&order.container].runs[&order.id()].ends, 1);
-    let setbacks = Planning::setbacks(&always(&order), &after);
+    let setbacks = ContainersPlanner::setbacks(&always(&order), &after);
     assert!(setbacks[0].message.ends_with("; 2 failures in a row"), "{setbacks:?}");
 }
 
 #[tokio::test]
-async fn mountns_a_signal_that_kills_is_told_by_name() {
+async fn mountns_a_signal_that_kills_is_reported_by_name() {
     let mut device = Device::new().with_image(|_| {});
     let room = room(&device);
     let order = device.order("web", "exec sleep 1000");
@@ -195,16 +195,16 @@ async fn mountns_a_container_is_asked_and_may_take_its_time() {
     let room = room(&device);
     let order = device.order("web", "trap 'echo bye; exit 3' TERM; echo up; while true; do sleep 0.05; done");
     converge(&room, &always(&order)).await;
-    told(&room, &order, "up\n").await;
+    wait_for_output(&room, &order, "up\n").await;
     let begin = Instant::now();
-    let plan = Planning::plan(&nothing(), &room.observe().await.unwrap());
+    let plan = ContainersPlanner::plan(&nothing(), &room.observe().await.unwrap());
     for (_, step) in plan.steps() {
         carry_out(&room, step).await;
     }
     assert!(begin.elapsed() < Duration::from_secs(10), "the default grace was not used up");
-    assert!(Planning::satisfied(&nothing(), &room.observe().await.unwrap()));
+    assert!(ContainersPlanner::satisfied(&nothing(), &room.observe().await.unwrap()));
     assert_eq!(reaped(&device, &order).end, End::Code(3));
-    told(&room, &order, "bye\n").await;
+    wait_for_output(&room, &order, "bye\n").await;
 }
 
 #[tokio::test]
@@ -218,16 +218,16 @@ async fn mountns_a_container_that_does_not_end_is_killed_after_its_time() {
     ] {
         let order = device.order(name, script);
         let wanted = Desired { containers: BTreeMap::from([launch(&order, Restart::Always, 700)]) };
-        for (_, step) in Planning::plan(&wanted, &room.observe().await.unwrap()).steps() {
+        for (_, step) in ContainersPlanner::plan(&wanted, &room.observe().await.unwrap()).steps() {
             carry_out(&room, step).await;
         }
         room.observe().await.unwrap();
-        told(&room, &order, "up\n").await;
+        wait_for_output(&room, &order, "up\n").await;
         // Another order, so that the first is replaced with the grace of the second.
         let mut next = order.clone();
         next.working_directory = "/tmp".to_owned();
         let wanted = Desired { containers: BTreeMap::from([launch(&next, Restart::Always, 700)]) };
-        let plan = Planning::plan(&wanted, &room.observe().await.unwrap());
+        let plan = ContainersPlanner::plan(&wanted, &room.observe().await.unwrap());
         let begin = Instant::now();
         for step in &plan.retire {
             carry_out(&room, step).await;
@@ -240,9 +240,9 @@ async fn mountns_a_container_that_does_not_end_is_killed_after_its_time() {
         for step in &plan.establish {
             room.apply(step).await.unwrap();
         }
-        assert!(Planning::satisfied(&wanted, &room.observe().await.unwrap()));
+        assert!(ContainersPlanner::satisfied(&wanted, &room.observe().await.unwrap()));
         assert_eq!(reaped_of(&device, &order), End::Signal(9));
-        for (_, step) in Planning::plan(&nothing(), &room.observe().await.unwrap()).steps() {
+        for (_, step) in ContainersPlanner::plan(&nothing(), &room.observe().await.unwrap()).steps() {
             carry_out(&room, step).await;
         }
     }
@@ -270,16 +270,16 @@ async fn mountns_several_containers_end_at_the_same_time() {
     let wanted = Desired { containers: orders.iter().map(|order| launch(order, Restart::Always, 60_000)).collect() };
     converge(&room, &wanted).await;
     for order in &orders {
-        told(&room, order, "up\n").await;
+        wait_for_output(&room, order, "up\n").await;
     }
-    let plan = Planning::plan(&nothing(), &room.observe().await.unwrap());
+    let plan = ContainersPlanner::plan(&nothing(), &room.observe().await.unwrap());
     let begin = Instant::now();
     for (_, step) in plan.steps() {
         carry_out(&room, step).await;
     }
     let took = begin.elapsed();
     assert!(took >= Duration::from_millis(500) && took < Duration::from_millis(1400), "{took:?}");
-    assert!(Planning::satisfied(&nothing(), &room.observe().await.unwrap()));
+    assert!(ContainersPlanner::satisfied(&nothing(), &room.observe().await.unwrap()));
 }
 
 #[tokio::test]
@@ -292,7 +292,9 @@ async fn mountns_drift_is_taken_back() {
     // How it is asked to end lies with what runs, and follows the manifest.
     let stop_of = |observed: &Observed| observed.containers[&order.container].runs[&order.id()].stop;
     let mut later = always(&order);
-    let Some(Wanted::Ready(launch)) = later.containers.get_mut(&order.container) else { panic!("it is wanted") };
+    let Some(WantedContainer::Ready(launch)) = later.containers.get_mut(&order.container) else {
+        panic!("it is wanted")
+    };
     assert_eq!(stop_of(&room.observe().await.unwrap()), Some(launch.stop));
     let stop = Stop { signal: StopSignal::Int, ..launch.stop };
     launch.stop = stop;
@@ -302,7 +304,7 @@ async fn mountns_drift_is_taken_back() {
     // Held still by the guard: that is no drift.
     device.hierarchy.hold_still("web", true).unwrap();
     while !device.hierarchy.leaves("web").unwrap()[0].frozen {}
-    assert!(Planning::satisfied(&always(&order), &room.observe().await.unwrap()));
+    assert!(ContainersPlanner::satisfied(&always(&order), &room.observe().await.unwrap()));
     device.hierarchy.hold_still("web", false).unwrap();
     while device.hierarchy.leaves("web").unwrap()[0].frozen {}
 
@@ -310,9 +312,9 @@ async fn mountns_drift_is_taken_back() {
     device.hierarchy.freeze("web", &order.id()).unwrap();
     fs::write(order.group.join("cgroup.freeze"), "1").unwrap();
     while !room.observe().await.unwrap().containers[&order.container].runs[&order.id()].frozen {}
-    let status = Planning::status(&always(&order), &room.observe().await.unwrap());
+    let status = ContainersPlanner::status(&always(&order), &room.observe().await.unwrap());
     assert_eq!((status[0].sync, status[0].health), (Sync::OutOfSync, Health::Suspended));
-    let plan = Planning::plan(&always(&order), &room.observe().await.unwrap());
+    let plan = ContainersPlanner::plan(&always(&order), &room.observe().await.unwrap());
     assert_eq!(
         plan.establish.iter().map(ToString::to_string).collect::<Vec<_>>(),
         ["let frozen container `web` go on"]
@@ -332,7 +334,7 @@ async fn mountns_drift_is_taken_back() {
     namespace::remove(&folder).unwrap();
     assert!(namespace::is_outside(after.0, &folder).unwrap(), "in namespaces that nothing keeps");
     namespace::make(order.id_base, 65_536).unwrap().keep(&folder).unwrap();
-    let status = Planning::status(&always(&order), &room.observe().await.unwrap());
+    let status = ContainersPlanner::status(&always(&order), &room.observe().await.unwrap());
     assert_eq!((status[0].sync, status[0].health), (Sync::OutOfSync, Health::Degraded));
     let moved = running(&converge(&room, &always(&order)).await, &order);
     assert_ne!(moved, after);
@@ -356,7 +358,7 @@ async fn mountns_a_leaf_without_first_process_is_emptied_before_the_start() {
     let order = device.order("web", "exec sleep 1000");
     let mut left = put_alone(&device, &order, Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()));
     let observed = room.observe().await.unwrap();
-    assert_eq!(observed.containers[&order.container].runs[&order.id()].state, State::Headless);
+    assert_eq!(observed.containers[&order.container].runs[&order.id()].state, State::InitExited);
     converge(&room, &always(&order)).await;
     assert!(!left.wait().unwrap().success());
 }
@@ -382,7 +384,7 @@ async fn mountns_a_failed_start_leaves_nothing_and_says_who_must_act() {
     let room = room(&device);
     let mut order = device.order("web", "");
     order.command = vec!["/bin/none".to_owned()];
-    let plan = Planning::plan(&always(&order), &room.observe().await.unwrap());
+    let plan = ContainersPlanner::plan(&always(&order), &room.observe().await.unwrap());
     let error = room.apply(&plan.establish[0]).await.unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -394,7 +396,7 @@ async fn mountns_a_failed_start_leaves_nothing_and_says_who_must_act() {
 
     // Without the namespaces of the room of zones it is nobody's fault: it is tried again.
     order.namespaces.user = device.path("none");
-    let plan = Planning::plan(&always(&order), &room.observe().await.unwrap());
+    let plan = ContainersPlanner::plan(&always(&order), &room.observe().await.unwrap());
     let error = room.apply(&plan.establish[0]).await.unwrap_err();
     assert!(matches!(error, Error::Start { .. }));
     assert_eq!(error.blame(), Blame::Nobody);
@@ -403,14 +405,14 @@ async fn mountns_a_failed_start_leaves_nothing_and_says_who_must_act() {
 // [req->APS-04]
 #[tokio::test]
 #[ignore = "needs the memory controller in cgroup v2: runs in vm_rooms_hold_on_the_device_kernel"]
-async fn mountns_memory_used_up_is_told_as_such() {
+async fn mountns_memory_used_up_is_reported_as_such() {
     let mut device = Device::new().with_image(|_| {});
     let room = room(&device);
     let order = device.order("web", "dd if=/dev/zero of=/tmp/big bs=1M count=40");
     fs::write(order.group.join("memory.max"), "16777216").unwrap();
     fs::write(order.group.join("memory.oom.group"), "1").unwrap();
     fs::write(order.group.join("memory.swap.max"), "0").unwrap();
-    for (_, step) in Planning::plan(&always(&order), &room.observe().await.unwrap()).steps() {
+    for (_, step) in ContainersPlanner::plan(&always(&order), &room.observe().await.unwrap()).steps() {
         carry_out(&room, step).await;
     }
     let exit = reaped(&device, &order);

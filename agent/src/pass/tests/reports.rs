@@ -11,7 +11,7 @@ use catenoid_schema::{
 };
 use serde_json::json;
 
-use super::super::{MOMENT, foresee};
+use super::super::{MOMENT, plan_for};
 use super::{Device, base, contain, converged, reasons, status, target, with};
 use crate::{clock, status::Snapshot};
 
@@ -54,9 +54,9 @@ fn since_when_a_manifest_stands_or_is_on_its_way_is_kept_until_it_is_another_one
     device.world.limits.model().fails = Some("of `web`");
     let to = |sequence, pids: u32| target(sequence, with(&[("web", json!({"limits": {"pids": pids}}))]));
     device.accept(to(2, 99));
-    let turn = device.pass();
-    assert_eq!(since(&turn.snapshot.converged), Some((1, long_ago())), "the last one that was reached");
-    let (sequence, begun) = since(&turn.snapshot.reconciling).unwrap();
+    let outcome = device.pass();
+    assert_eq!(since(&outcome.snapshot.converged), Some((1, long_ago())), "the last one that was reached");
+    let (sequence, begun) = since(&outcome.snapshot.reconciling).unwrap();
     assert!(sequence == 2 && begun >= before && begun != accepted_at);
     device.pass.snapshot.reconciling.as_mut().unwrap().since = long_ago();
     assert_eq!(since(&device.pass().snapshot.reconciling), Some((2, long_ago())));
@@ -72,20 +72,20 @@ fn what_failed_is_due_again_in_a_moment_at_the_soonest() {
     device.pass.retries.failed(web(), before.checked_sub(Duration::from_secs(3600)).unwrap());
     assert!(device.pass.again().is_some_and(|again| again >= before + MOMENT));
     let now = clock::now();
-    let turn = device.pass();
-    let retry = turn.snapshot.retries[&web()];
+    let outcome = device.pass();
+    let retry = outcome.snapshot.retries[&web()];
     assert!(retry >= now && retry.seconds() <= now.seconds() + 300, "{retry}");
 }
 
 #[test]
-fn a_failure_is_told_once_beside_what_is_not_known() {
+fn a_failure_is_recorded_once_beside_what_is_not_known() {
     let mut device = failing();
     device.pass();
     device.world.zones.model().is_unreadable = true;
-    let turn = device.pass();
-    let told = reasons(&turn, "container/web");
-    assert_eq!(told.iter().filter(|reason| *reason == "StepFailed").count(), 1, "{told:?}");
-    assert_eq!(status(&turn, "container/db").sync, Sync::Unknown);
+    let outcome = device.pass();
+    let recorded = reasons(&outcome, "container/web");
+    assert_eq!(recorded.iter().filter(|reason| *reason == "StepFailed").count(), 1, "{recorded:?}");
+    assert_eq!(status(&outcome, "container/db").sync, Sync::Unknown);
 }
 
 #[test]
@@ -98,16 +98,16 @@ fn a_failure_is_forgotten_where_nothing_is_to_be_done_any_more() {
     assert_eq!(device.pass.failures.len(), 2);
     // Somebody else did it.
     device.world.limits.model().observed.groups.get_mut("web").unwrap().insert(Control::Pids, Value::At(99));
-    let turn = device.pass();
+    let outcome = device.pass();
     let db = Subject::new(Kind::Container, "db");
     assert_eq!(device.pass.failures.keys().collect::<Vec<_>>(), [&db]);
-    assert_eq!(turn.snapshot.retries.keys().collect::<Vec<_>>(), [&db]);
-    assert!(!turn.as_it_is_to_be);
-    assert_eq!(reasons(&turn, "container/web"), ["Running"]);
+    assert_eq!(outcome.snapshot.retries.keys().collect::<Vec<_>>(), [&db]);
+    assert!(!outcome.as_it_is_to_be);
+    assert_eq!(reasons(&outcome, "container/web"), ["Running"]);
 }
 
 #[test]
-fn the_end_of_a_pass_is_told_where_it_did_or_found_something() {
+fn the_end_of_a_pass_is_recorded_where_it_did_or_found_something() {
     let mut device = Device::settled(target(1, base()));
     let seen = device.pass.snapshot.clone();
     let of = |sequence| target(sequence, base()).state();
@@ -121,16 +121,19 @@ fn the_end_of_a_pass_is_told_where_it_did_or_found_something() {
         (2, &fewer, Some("2 steps done, converged")),
     ];
     for (done, snapshot, wanted) in table {
-        let told = device.pass.ended(snapshot, done);
-        assert_eq!(told.as_ref().map(|told| (told.kind, &*told.message)), wanted.map(|told| ("PassEnded", told)));
+        let recorded = device.pass.ended(snapshot, done);
+        assert_eq!(
+            recorded.as_ref().map(|recorded| (recorded.kind, &*recorded.message)),
+            wanted.map(|recorded| ("PassEnded", recorded))
+        );
     }
     let other = Snapshot { converged: Some(of(2)), ..seen.clone() };
-    assert_eq!(device.pass.ended(&other, 0).map(|told| told.kind), Some("Converged"));
+    assert_eq!(device.pass.ended(&other, 0).map(|recorded| recorded.kind), Some("Converged"));
     // Of a device that matches nothing any more nothing is told but what stands in its place.
     let none = Snapshot { converged: None, ..seen };
     assert!(device.pass.ended(&none, 0).is_none());
     device.world.limits.model().observed.groups.get_mut("web").unwrap().insert(Control::Pids, Value::At(7));
-    assert_eq!(device.pass().ended.map(|told| told.message), Some("1 steps done, converged".to_owned()));
+    assert_eq!(device.pass().ended.map(|recorded| recorded.message), Some("1 steps done, converged".to_owned()));
 }
 
 #[test]
@@ -141,7 +144,7 @@ fn what_a_manifest_would_do_is_foreseen_before_it_is_accepted() {
     let pushed = Digest::of(b"pushed");
     observed.guests.blobs.insert(pushed, catenoid_guests::Blob { size: 1, fresh: true });
     let plan = |outcome| -> Vec<String> {
-        foresee(&moved, outcome, observed.clone()).into_iter().map(|step| step.description).collect()
+        plan_for(&moved, outcome, observed.clone()).into_iter().map(|step| step.description).collect()
     };
     let (accepted, unchanged) = (plan(Outcome::Accepted), plan(Outcome::Unchanged));
     let goes = |steps: &[String]| {
