@@ -19,7 +19,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use catenoid_containers::{Containers, ContainersPlanner, Paths};
 use catenoid_core::{Planner, Reconciler};
 use catenoid_house::{DesiredState, Observed, forecast, imagine, imagine_in};
-use catenoid_kernel::wait::Notify;
+use catenoid_kernel_base::wait::Notify;
 use catenoid_limits::{Limits, LimitsPlanner};
 use catenoid_schema::digest::Digest;
 use catenoid_schema::guest::Guest;

@@ -17,7 +17,7 @@ pub(crate) fn ahead_of_boot() -> i64 {
 
 /// Milliseconds since boot, including suspension.
 pub(crate) fn since_boot_ms() -> u64 {
-    catenoid_kernel::machine::since_boot().as_millis().try_into().unwrap_or(u64::MAX)
+    catenoid_kernel_base::machine::since_boot().as_millis().try_into().unwrap_or(u64::MAX)
 }
 
 fn epoch() -> Timestamp {

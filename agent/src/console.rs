@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use catenoid_kernel::console::{self, Line};
+use catenoid_kernel_boot::console::{self, Line};
 use catenoid_schema::foreign::clean;
 
 /// What PID 1 and the agent say. One that takes nothing for so long is not waited for: a terminal may hold it for ever.

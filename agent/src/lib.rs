@@ -3,37 +3,26 @@
 //! Owns the wiring and nothing else: intake, ledger, pass, wake-ups, status, control interface, audit, guard. Needs the rooms
 //! for every effect. It opens no network socket, parses no YAML, and believes nothing that the core container says
 //! except through signatures. Start reading at [`run`]; PID 1's half is [`boot`].
+//!
+//! [`record`] is used by [`accept`], that by [`pass`], that by [`control`]; [`init`] stands beside them, and uses [`record`]
+//! alone. Nothing goes the other way.
 
-mod absence;
-mod audit;
-mod boot;
-mod boots;
-mod budget;
+mod accept;
 mod clock;
 mod console;
 mod control;
-mod guard;
-mod hold;
-mod intake;
-mod ledger;
+mod init;
 mod pass;
 mod paths;
-mod rooms;
-mod rounds;
+mod record;
 mod run;
-mod status;
-mod storage;
 #[cfg(feature = "testing")]
 pub mod testing;
-mod upkeep;
-mod wake;
-
-/// What [`rounds`] waits with: its test has loom's in this place.
-mod sync {
-    pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-}
 
 use std::process::ExitCode;
+
+use catenoid_core::chain;
+use init::boot;
 
 const USAGE: &str = "\
 catenoid-agent: keeps this device as its signed manifest says
@@ -48,13 +37,13 @@ pub fn main() -> ExitCode {
     let failed = if std::process::id() == 1 {
         match boot::run() {
             Ok(never) => match never {},
-            Err(error) => intake::chain(&error),
+            Err(error) => chain(&error),
         }
     } else {
         match std::env::args().nth(1).as_deref() {
             Some("agent") => match run::run() {
                 Ok(never) => match never {},
-                Err(error) => intake::chain(&error),
+                Err(error) => chain(&error),
             },
             Some("--version") => {
                 console::print_own(concat!("catenoid-agent ", env!("CARGO_PKG_VERSION"), "\n"));

@@ -13,9 +13,10 @@ use std::{
 };
 
 use catenoid_containers::{Containers, Paths, exit::End};
-use catenoid_core::HELD_BACK;
+use catenoid_core::{HELD_BACK, chain};
 use catenoid_guests::Store;
-use catenoid_kernel::{init, machine, process, wait::Notify, watchdog::Life};
+use catenoid_kernel_base::{machine, process, wait::Notify};
+use catenoid_kernel_boot::{init, watchdog::Life};
 use catenoid_schema::{
     allocate,
     anchors::Anchors,
@@ -31,19 +32,20 @@ use tokio::{
 };
 
 use crate::{
-    audit::{Audit, NewEvent},
-    boot::AgentEnd,
+    accept::{factory::FactoryRestore, intake::Intake, manifest::AcceptedManifest},
     clock, console, control,
-    guard::{self, Guard},
-    hold::Holds,
-    intake::{AcceptedManifest, Intake, chain},
-    pass::{self, Pass},
+    init::{boot::AgentEnd, partition},
+    pass::{
+        guard::{self, Guard},
+        hold::Holds,
+        rooms,
+        state::{Pass, begin_no_more},
+        status::Snapshot,
+        upkeep::Upkeep,
+        wake::{LOOK_ANYWAY, Wake},
+    },
     paths::{AGENT_END, ANCHORS, CONTROL, DATA, FOREIGN, LAUNCHER, LEDGER_COPY, RESET, RUN},
-    rooms,
-    status::Snapshot,
-    storage::{self, FactoryRestore},
-    upkeep::Upkeep,
-    wake::{LOOK_ANYWAY, Wake},
+    record::{audit::Audit, event::NewEvent},
 };
 
 /// Seconds by which the wall clock may move against the other one before it counts as set: what time servers correct
@@ -64,11 +66,11 @@ pub(crate) enum Error {
     Signals(#[from] init::Error),
     /// There is no place for its state.
     #[error("the device has no place for its state")]
-    Storage(#[from] storage::Error),
+    Storage(#[from] partition::Error),
     /// A file of the boot image or of the kernel could not be read, or a folder not made.
     #[error("failed to read or make `{what}`")]
     Read {
-        /// Which.
+        /// Its path, or what it says.
         what: &'static str,
         /// The cause.
         source: io::Error,
@@ -88,7 +90,7 @@ pub(crate) enum Error {
     /// A thread or runtime could not be made, or ended.
     #[error("the agent cannot go on: {what}")]
     Runtime {
-        /// What.
+        /// What could not be made, or ended.
         what: &'static str,
         /// The cause.
         source: io::Error,
@@ -106,10 +108,10 @@ pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
     init::raise_open_files().map_err(|source| Error::Runtime { what: "it may not have open files", source })?;
     let life = Life::take().map_err(|source| Error::Runtime { what: "PID 1 cannot be told that it lives", source })?;
     guard::let_all_go_on();
-    storage::mount_data()?;
+    partition::mount_data()?;
     let device = device()?;
     let data = Path::new(DATA);
-    let moved = storage::make_way(data);
+    let moved = partition::make_way(data);
     let notify = Notify::new().map_err(|source| Error::Runtime { what: "nothing to notify the pass by", source })?;
     let audit = Audit::open(&data.join("audit"), &device.boot_id, notify.clone());
     let audit = Arc::new(audit.map_err(|source| Error::Runtime { what: "no thread for the audit log", source })?);
@@ -121,15 +123,15 @@ pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
         audit.note(NewEvent::by_device(HELD_BACK, None, condition.message));
     }
     let store = Arc::new(Store::open(data));
-    store.sift().into_iter().map(storage::unsettled).for_each(|event| audit.note(event));
+    store.sift().into_iter().map(partition::unsettled).for_each(|event| audit.note(event));
     let generation = store.generation();
     let gate = Arc::new(tokio::sync::Mutex::new(()));
     let (serial, state) = (device.serial.clone(), (data, Path::new(LEDGER_COPY)));
     let intake =
         Intake::open(anchors()?, serial, state, audit.clone(), generation.clone(), gate.clone(), holds.level());
     let intake = Arc::new(intake);
-    store.settle().into_iter().map(storage::unsettled).for_each(|event| audit.note(event));
-    storage::put_aside().for_each(|event| audit.note(event));
+    store.settle().into_iter().map(partition::unsettled).for_each(|event| audit.note(event));
+    partition::put_aside().for_each(|event| audit.note(event));
     let mut factory_restore = FactoryRestore::default();
     factory_restore.look(&intake, &store, &audit);
     if intake.watch().borrow().is_none() {
@@ -148,7 +150,7 @@ pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
     let agent = control::Agent { intake, store, containers, holds, audit, snapshot, device, started };
     let passes = std::thread::Builder::new().name("pass".to_owned());
     let (targets, notify_pass) = (accepted.clone(), notify.clone());
-    let (passes_ended, turns) = watch::channel(());
+    let (passes_ended, pass_ends) = watch::channel(());
     let left = (records, factory_restore);
     let passing = passes
         .spawn(move || reconcile(pass, &upkeep, left, &targets, (&publisher, &passes_ended, &alarm), notify_pass));
@@ -159,7 +161,7 @@ pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
         let ended = tokio::task::spawn_blocking(move || passing.join());
         tokio::select! {
             never = serve(Arc::new(agent), accepted, &notify) => match never {},
-            never = show_life(life, turns) => match never {},
+            never = show_life(life, pass_ends) => match never {},
             ended = end_when_asked(log) => match ended? {},
             ended = ended => match ended {
                 Ok(Ok(Err(error))) => Err(error),
@@ -174,18 +176,18 @@ async fn end_when_asked(audit: Arc<Audit>) -> Result<std::convert::Infallible, E
     let failed = |source| Error::Runtime { what: "it would not hear that it is to end", source };
     let mut asked = signal(SignalKind::terminate()).map_err(failed)?;
     asked.recv().await;
-    pass::begin_no_more();
+    begin_no_more();
     // What cannot be written, for want of space, is lost with the memory that it waits in.
     let _ = tokio::task::spawn_blocking(move || audit.settle()).await;
     std::process::exit(0)
 }
 
-/// What PID 1 wrote down for the agent, each told once. What cannot be read, or taken away then, is tried again in each pass.
+/// What PID 1 wrote down for the agent, each reported once. What cannot be read, or taken away then, is tried again in each pass.
 struct Records(Vec<Record>);
 
 struct Record {
     path: PathBuf,
-    /// What is told of it; nothing once that was done.
+    /// What is reported of it; nothing once that was done.
     event_of: Option<EventOf>,
 }
 
@@ -197,7 +199,7 @@ impl Records {
         Self(all.into_iter().map(|(path, event_of)| Record { path: path.into(), event_of: Some(event_of) }).collect())
     }
 
-    /// What is told now.
+    /// What is to be reported now.
     fn look(&mut self) -> Vec<NewEvent> {
         let mut happened = Vec::new();
         self.0.retain_mut(|Record { path, event_of }| match process::read_record(path) {
@@ -267,14 +269,14 @@ fn stand_guard(
     }
 }
 
-/// Told when the thread of the passes has nothing left to do.
+/// Notified when the thread of the passes has nothing left to do.
 type PassesEnded = watch::Sender<()>;
 
-/// Shows PID 1 that both threads live: this one by showing it, the other one by its turns. One that ends in its first pass,
+/// Shows PID 1 that both threads live: this one by showing it, the other one by its passes. One that ends in its first pass,
 /// again and again, has shown no life.
-async fn show_life(mut life: Option<Life>, mut turns: watch::Receiver<()>) -> std::convert::Infallible {
+async fn show_life(mut life: Option<Life>, mut pass_ends: watch::Receiver<()>) -> std::convert::Infallible {
     let mut last = Instant::now();
-    if turns.changed().await.is_err() {
+    if pass_ends.changed().await.is_err() {
         // The thread ended, and with it the agent.
         std::future::pending::<()>().await;
     }
@@ -283,7 +285,7 @@ async fn show_life(mut life: Option<Life>, mut turns: watch::Receiver<()>) -> st
             life.iter_mut().for_each(Life::show);
         }
         // While nothing happens the passes come first, and nobody wakes for this alone.
-        match tokio::time::timeout(SIGN, turns.changed()).await {
+        match tokio::time::timeout(SIGN, pass_ends.changed()).await {
             Ok(Ok(())) => last = Instant::now(),
             Ok(Err(_)) => std::future::pending::<()>().await,
             Err(_) => {}
@@ -297,7 +299,7 @@ fn reconcile(
     upkeep: &Upkeep,
     (mut records, mut factory_restore): (Records, FactoryRestore),
     accepted: &watch::Receiver<Option<Arc<AcceptedManifest>>>,
-    (publisher, turns, alarm): (&watch::Sender<Arc<Snapshot>>, &PassesEnded, &Notify),
+    (publisher, passes_ended, alarm): (&watch::Sender<Arc<Snapshot>>, &PassesEnded, &Notify),
     notify: Notify,
 ) -> Result<std::convert::Infallible, Error> {
     let broken = |what| move |source| Error::Runtime { what, source };
@@ -318,7 +320,7 @@ fn reconcile(
         records.look().into_iter().for_each(|event| upkeep.audit.note(event));
         upkeep.intake.read_again();
         factory_restore.look(&upkeep.intake, &upkeep.store, &upkeep.audit);
-        storage::put_aside().for_each(|event| upkeep.audit.note(event));
+        partition::put_aside().for_each(|event| upkeep.audit.note(event));
         let target = upkeep.intake.begin_pass();
         let mut again = None;
         if let Some(target) = &target {
@@ -335,7 +337,7 @@ fn reconcile(
         if target.is_none() {
             upkeep.holds.look(false);
         }
-        turns.send_replace(());
+        passes_ended.send_replace(());
         if guard::is_low() {
             alarm.notify();
         }

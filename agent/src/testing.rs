@@ -10,8 +10,9 @@ use std::{
 };
 
 use catenoid_containers::{Containers, Paths};
+use catenoid_core::chain;
 use catenoid_guests::Store;
-use catenoid_kernel::wait::Notify;
+use catenoid_kernel_base::wait::Notify;
 use catenoid_schema::{
     anchors::Anchors,
     cbor,
@@ -24,13 +25,12 @@ use catenoid_schema::{
 use tokio::{net::UnixStream, sync::watch};
 
 use crate::{
-    audit::Audit,
-    boots::Level,
+    accept::{factory, intake::Intake, ledger},
     clock,
     control::{self, Peer},
-    hold::Holds,
-    intake::{Intake, chain},
-    ledger, storage,
+    init::{boots::Level, partition},
+    pass::hold::Holds,
+    record::audit::Audit,
 };
 
 /// The core container, and the id that its root has out here.
@@ -86,11 +86,11 @@ impl Agent {
     fn at(level: Level, audit: Audit, data: &Path, anchors: Anchors, serial: Serial) -> Result<Self, Box<dyn Error>> {
         let audit = Arc::new(audit);
         let store = Store::open(data);
-        store.sift().into_iter().map(storage::unsettled).for_each(|event| audit.note(event));
+        store.sift().into_iter().map(partition::unsettled).for_each(|event| audit.note(event));
         let (copy, generation) = (data.join("copy"), store.generation());
         let intake =
             Intake::open(anchors, serial.clone(), (data, &copy), audit.clone(), generation, Arc::default(), level);
-        store.settle().into_iter().map(storage::unsettled).for_each(|event| audit.note(event));
+        store.settle().into_iter().map(partition::unsettled).for_each(|event| audit.note(event));
         let paths = Paths { run: data.to_owned(), cgroup: data.to_owned() };
         let containers = Arc::new(Containers::open(paths, Path::new("/nowhere"), Notify::new()?)?);
         let (_, snapshot) = watch::channel(Arc::default());
@@ -206,7 +206,7 @@ impl Agent {
 
     /// Takes a factory bundle, not inside of a runtime.
     pub fn take_bundle(&self, tar: impl Read) -> Result<(), Box<dyn Error>> {
-        Ok(storage::take_bundle(&self.0.intake, &self.0.store, tar)?)
+        Ok(factory::take_bundle(&self.0.intake, &self.0.store, tar)?)
     }
 
     /// Answers the core container's user `user` on `stream`, until one of the two ends the connection.

@@ -1,6 +1,6 @@
-//! `src/rounds.rs` in every order in which its threads can meet, by loom.
+//! `src/record/rounds.rs` in every order in which its threads can meet, by loom.
 
-#[path = "../src/rounds.rs"]
+#[path = "../src/record/rounds.rs"]
 mod rounds;
 
 /// What `rounds` waits with, here loom's.

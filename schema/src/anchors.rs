@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::{
-    document::{ApiVersion, Role},
+    cbor::InputLimits,
+    document::{ApiVersion, Document, Role},
     name::Name,
 };
 
@@ -23,6 +24,13 @@ pub struct Anchors {
     pub metadata: AnchorsMetadata,
     /// The authorities by role. A role that is not here can sign nothing.
     pub roles: BTreeMap<Role, RoleAnchors>,
+}
+
+impl Document for Anchors {
+    const ROLE: Role = Role::Root;
+    const CONTENT_TYPE: &'static str = "application/vnd.catenoid.anchors.v1+cbor";
+    /// A certificate is about 1 KiB: room for some hundred.
+    const LIMITS: InputLimits = InputLimits { bytes: 256 * 1024, depth: 8, items: 2_000 };
 }
 
 /// The kind of this document.

@@ -56,9 +56,6 @@ pub const FEATURES: &[Feature] =
         },
     ];
 
-/// The most features that a document can require: far over what there will be.
-pub const REQUIRES_LIMIT: usize = 64;
-
 /// Their names, as `catenoid version` lists them.
 #[must_use]
 pub fn names() -> Vec<&'static str> {

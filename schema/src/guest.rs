@@ -9,12 +9,13 @@ use serde::{
 };
 
 use crate::{
+    cbor::InputLimits,
     digest::Digest,
-    document::ApiVersion,
-    feature::REQUIRES_LIMIT,
-    manifest::check::{ENTRIES_LIMIT, PROCESS_LIMIT, SIZE_MOST, Violation},
+    document::{ApiVersion, Document, Role},
+    limits::{ENTRIES_LIMIT, PROCESS_LIMIT, REQUIRES_LIMIT, SIZE_MOST},
     name::Name,
     units::{self, ByteSize},
+    violation::Violation,
 };
 
 /// The block size of image data and hash tree, in bytes. The one that every page size we run on can read.
@@ -50,6 +51,13 @@ pub struct Guest {
     /// System calls that its software makes beyond those of every container; each container of it must permit them.
     #[serde(default, deserialize_with = "units::words", skip_serializing_if = "BTreeSet::is_empty")]
     pub needs: BTreeSet<Need>,
+}
+
+impl Document for Guest {
+    const ROLE: Role = Role::Software;
+    const CONTENT_TYPE: &'static str = "application/vnd.catenoid.guest.v1+cbor";
+    /// A descriptor is about 1 KiB; most of the room is for environment and command.
+    const LIMITS: InputLimits = InputLimits { bytes: 64 * 1024, depth: 8, items: 4_000 };
 }
 
 /// A set of system calls that a container gets only if its guest needs them and its manifest permits them: each is one more

@@ -30,7 +30,7 @@ pub(crate) enum Error {
     Manifest {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// What is wrong with the envelope.
         source: catenoid_envelope::Error,
     },
     /// An envelope's payload cannot be read.
@@ -38,7 +38,7 @@ pub(crate) enum Error {
     Payload {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// What the decoder says of the payload.
         source: cbor::Error,
     },
     /// The folder has another descriptor than the one that was signed.

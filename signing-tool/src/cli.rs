@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use catenoid_envelope::{Draft, format::SIGNERS_LIMIT};
+use catenoid_envelope::{Draft, limits::SIGNERS_LIMIT};
 use catenoid_schema::{
     anchors::Anchors,
     digest::Digest,

@@ -1,9 +1,6 @@
 //! What ends a command, and with which exit code.
 
 use std::error::Error as StdError;
-use std::process::ExitCode;
-
-use crate::terminal::{note, set_in};
 
 /// Why a command did not do what it was asked to. The numbers are the exit codes, which are part of the interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,10 +16,14 @@ pub(crate) enum Exit {
 /// An error with what a person needs beside it.
 #[derive(Debug)]
 pub(crate) struct Failure {
-    exit: Exit,
-    error: Box<dyn StdError + Send + Sync>,
-    hint: Option<String>,
-    shown: bool,
+    /// What the program ends with.
+    pub(crate) exit: Exit,
+    /// What went wrong.
+    pub(crate) error: Box<dyn StdError + Send + Sync>,
+    /// What to do about it.
+    pub(crate) hint: Option<String>,
+    /// Whether everything to be said is on the screen already.
+    pub(crate) shown: bool,
 }
 
 impl Failure {
@@ -51,21 +52,5 @@ impl Failure {
     pub(crate) fn shown(mut self) -> Self {
         self.shown = true;
         self
-    }
-
-    /// Prints `error: ...`, one `because: ...` for each cause and `hint: ...` to standard error.
-    pub(crate) fn report(&self) -> ExitCode {
-        if !self.shown {
-            note(&format!("error: {}", set_in(&self.error.to_string())));
-            let mut cause = self.error.source();
-            while let Some(error) = cause {
-                note(&format!("  because: {}", set_in(&error.to_string())));
-                cause = error.source();
-            }
-            if let Some(hint) = &self.hint {
-                note(&format!("hint: {}", set_in(hint)));
-            }
-        }
-        ExitCode::from(self.exit as u8)
     }
 }

@@ -34,7 +34,7 @@ pub(crate) enum Error {
     /// Something else than a file has its name.
     #[error("`{}` is not a file", path.display())]
     NotAFile {
-        /// What.
+        /// The path that names something else.
         path: PathBuf,
     },
     /// It is not text.

@@ -48,7 +48,7 @@ pub(crate) enum Error {
     Payload {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// What the decoder says of the payload.
         source: cbor::Error,
     },
     /// A device would refuse it.
@@ -56,7 +56,7 @@ pub(crate) enum Error {
     Refused {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// Why the device refuses it.
         reason: String,
         /// What to do about it.
         hint: Option<&'static str>,
@@ -66,7 +66,7 @@ pub(crate) enum Error {
     BreaksRules {
         /// The file.
         path: PathBuf,
-        /// How many.
+        /// How many rules it breaks.
         count: usize,
     },
     /// It cannot be written for people (our fault).

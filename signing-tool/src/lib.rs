@@ -32,6 +32,6 @@ use clap::Parser as _;
 pub fn main() -> ExitCode {
     match cli::run(cli::Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
+        Err(failure) => terminal::report(&failure),
     }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use catenoid_envelope::{AnchorFault, check_anchor, format::SIGNERS_LIMIT};
+use catenoid_envelope::{AnchorFault, check_anchor, limits::SIGNERS_LIMIT};
 use catenoid_schema::{
     anchors::{Anchors, AnchorsKind, AnchorsMetadata, CertificateDer, RoleAnchors},
     cbor,
@@ -75,7 +75,7 @@ pub(crate) enum Error {
     /// A certificate cannot be made (our fault).
     #[error("failed to make the certificate of `{subject}`")]
     Certificate {
-        /// Whose.
+        /// The subject of the certificate.
         subject: String,
         /// What the encoder says.
         source: builder::Error,
@@ -94,7 +94,7 @@ pub(crate) enum Error {
     Several {
         /// The file.
         path: PathBuf,
-        /// How many.
+        /// How many certificates it holds.
         count: usize,
     },
     /// A certificate that no device would ever believe as an anchor.
@@ -102,7 +102,7 @@ pub(crate) enum Error {
     Unfit {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// What is wrong with the certificate.
         fault: AnchorFault,
     },
     /// Nobody's signature would count.
@@ -136,7 +136,7 @@ pub(crate) enum Error {
     /// `openssl` failed.
     #[error("`openssl` failed to make the platform key `{name}`: {message}")]
     Openssl {
-        /// Which.
+        /// The name of the platform key.
         name: &'static str,
         /// Its last line.
         message: String,

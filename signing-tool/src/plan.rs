@@ -30,7 +30,7 @@ pub(crate) enum Error {
     Status {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// What the decoder says of the status.
         source: serde_json::Error,
     },
     /// What a room observed cannot be read.
@@ -38,7 +38,7 @@ pub(crate) enum Error {
     Observed {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// What the decoder says of what was observed.
         source: serde_json::Error,
     },
     /// The signed manifest cannot be read.
@@ -46,7 +46,7 @@ pub(crate) enum Error {
     Envelope {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// What is wrong with the envelope.
         source: Box<catenoid_envelope::Error>,
     },
     /// The manifest cannot be read or said.
@@ -54,7 +54,7 @@ pub(crate) enum Error {
     Content {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// What the decoder or the encoder says of the manifest.
         source: cbor::Error,
     },
     /// The device would not take it.
@@ -64,7 +64,7 @@ pub(crate) enum Error {
         path: PathBuf,
         /// The device.
         serial: Serial,
-        /// Why.
+        /// Why the device would refuse the manifest.
         source: Refusal,
     },
 }

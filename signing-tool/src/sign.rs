@@ -42,7 +42,7 @@ pub(crate) enum Error {
     GuestRefused {
         /// The envelope.
         path: PathBuf,
-        /// Why.
+        /// Why the envelope is not believed.
         source: catenoid_envelope::Error,
     },
     /// A guest's envelope holds no descriptor.
@@ -50,7 +50,7 @@ pub(crate) enum Error {
     GuestUnreadable {
         /// The envelope.
         path: PathBuf,
-        /// Why.
+        /// What the decoder says of the descriptor.
         source: cbor::Error,
     },
     /// A guest's envelope holds another guest.
@@ -80,7 +80,7 @@ pub(crate) enum Error {
     Anchors {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// What the decoder says of the anchors.
         source: cbor::Error,
     },
     /// A descriptor in bytes that cannot be read.
@@ -88,7 +88,7 @@ pub(crate) enum Error {
     Descriptor {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// What the decoder says of the descriptor.
         source: cbor::Error,
     },
     /// A descriptor that breaks a rule.
@@ -104,7 +104,7 @@ pub(crate) enum Error {
     Content {
         /// The envelope.
         path: PathBuf,
-        /// Why.
+        /// What the decoder says of the content.
         source: cbor::Error,
     },
     /// The envelope cannot be written.
@@ -112,7 +112,7 @@ pub(crate) enum Error {
     Seal {
         /// The document.
         path: PathBuf,
-        /// Why.
+        /// Why the envelope cannot be written.
         source: SealError,
     },
     /// It was signed, and the anchors do not believe it.
@@ -120,7 +120,7 @@ pub(crate) enum Error {
     Disbelieved {
         /// The document.
         path: PathBuf,
-        /// Why.
+        /// Why a device would not believe it.
         source: catenoid_envelope::Error,
     },
 }

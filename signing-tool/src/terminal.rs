@@ -1,6 +1,7 @@
 //! The only way to a terminal: what is printed is made harmless here, whoever wrote it.
 
 use std::io::{self, Write as _};
+use std::process::ExitCode;
 
 use catenoid_schema::foreign;
 use serde::Serialize;
@@ -34,6 +35,22 @@ pub(crate) fn note(text: &str) {
 }
 
 /// A text that may have several lines, the later ones set in, so that none of them passes for one of ours.
-pub(crate) fn set_in(text: &str) -> String {
+fn set_in(text: &str) -> String {
     text.lines().map(str::trim).collect::<Vec<_>>().join("\n  ")
+}
+
+/// Prints `error: ...`, one `because: ...` for each cause and `hint: ...` to standard error.
+pub(crate) fn report(failure: &Failure) -> ExitCode {
+    if !failure.shown {
+        note(&format!("error: {}", set_in(&failure.error.to_string())));
+        let mut cause = failure.error.source();
+        while let Some(error) = cause {
+            note(&format!("  because: {}", set_in(&error.to_string())));
+            cause = error.source();
+        }
+        if let Some(hint) = &failure.hint {
+            note(&format!("hint: {}", set_in(hint)));
+        }
+    }
+    ExitCode::from(failure.exit as u8)
 }

@@ -5,13 +5,14 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
+use catenoid_core::chain;
 use catenoid_guests::StoreError;
 use catenoid_schema::{
     control::{PROBLEM_TYPE, Problem},
     status::Blame,
 };
 
-use crate::intake::{Refused, chain};
+use crate::accept::refused::Refused;
 
 /// A call that was not done.
 #[derive(Debug)]

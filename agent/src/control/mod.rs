@@ -1,6 +1,9 @@
 //! The control interface: HTTP/1.1 and JSON over one unix socket for each container that may speak to us.
 //!
-//! Who speaks is told by the socket (the container) and by the kernel (the user in it). Everything is bounded: the bytes
+//! It reaches what the agent accepts, reports and runs, and nothing in the agent reaches it but the program's start. Its own
+//! effects are the sockets.
+//!
+//! Who speaks is known by the socket (the container) and by the kernel (the user in it). Everything is bounded: the bytes
 //! of a request, the requests at once, the time a peer may be silent. What changes something is audited with its actor.
 //!
 //! [req->SF-17] [req->CR-2.1-1]
@@ -13,7 +16,7 @@ mod routes;
 use std::{path::Path, sync::Arc, time::Duration};
 
 use axum::Router;
-use catenoid_kernel::files;
+use catenoid_kernel_base::files;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -110,12 +113,12 @@ async fn linger(mut stream: UnixStream) {
 mod tests {
     use axum::{http::StatusCode, routing::put};
     #[cfg(feature = "testing")]
-    use catenoid_kernel::wait::Notify;
+    use catenoid_kernel_base::wait::Notify;
 
     use super::*;
     #[cfg(feature = "testing")]
     use crate::{
-        audit::{Audit, held},
+        record::audit::{Audit, held},
         testing::Agent as Started,
     };
 

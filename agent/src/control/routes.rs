@@ -43,15 +43,15 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Peer, answer::Failed, openapi};
+use super::{answer::Failed, openapi, peer::Peer};
 use crate::{
-    absence::PUSHED,
-    audit::{Audit, NewEvent},
+    accept::{
+        absence::PUSHED,
+        intake::{Intake, Taken},
+    },
     clock,
-    hold::Holds,
-    intake::{Intake, Taken},
-    pass,
-    status::Snapshot,
+    pass::{executor::plan_for, hold::Holds, status::Snapshot},
+    record::{audit::Audit, event::NewEvent},
 };
 
 /// How long a peer may be silent in the middle of a body.
@@ -255,7 +255,7 @@ fn take_manifest(agent: &Agent, peer: &Peer, envelope: &[u8], dry_run: bool) -> 
     let heartbeat = |passes| Heartbeat { at: clock::now(), agent_started: agent.started, passes };
     if dry_run {
         let candidate = agent.intake.consider(envelope)?;
-        let plan = pass::plan_for(&candidate.target, candidate.outcome, observed);
+        let plan = plan_for(&candidate.target, candidate.outcome, observed);
         let (manifest, heartbeat) = (candidate.target.state(), heartbeat(agent.intake.passes()));
         return Ok(Json(Accepted { manifest, outcome: Outcome::DryRun, plan, heartbeat }));
     }
@@ -264,7 +264,7 @@ fn take_manifest(agent: &Agent, peer: &Peer, envelope: &[u8], dry_run: bool) -> 
             if outcome == Outcome::Accepted {
                 agent.holds.begin_anew();
             }
-            let plan = pass::plan_for(&target, outcome, observed);
+            let plan = plan_for(&target, outcome, observed);
             Ok(Json(Accepted { manifest: target.state(), outcome, plan, heartbeat: heartbeat(passes) }))
         }
         Err(refused) => {

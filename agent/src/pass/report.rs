@@ -1,4 +1,4 @@
-//! What is told after a pass, and what it found changed.
+//! What is reported after a pass, and what it found changed.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -14,12 +14,14 @@ use catenoid_schema::{
     units::Timestamp,
 };
 
-use super::{Failure, OBSERVE, Pass};
-use crate::{
-    audit::{self, NewEvent},
-    clock,
-    intake::AcceptedManifest,
+use super::{
+    state::{Failure, OBSERVE, Pass},
     status::Snapshot,
+};
+use crate::{
+    accept::manifest::AcceptedManifest,
+    clock,
+    record::event::{self, NewEvent},
 };
 
 /// The condition of a subject that a step failed on.
@@ -117,7 +119,7 @@ impl Pass {
         self.retries.retain(|subject| self.failures.contains_key(subject) || open(subject));
     }
 
-    /// What to tell at the end of a pass that did or found something.
+    /// What to report at the end of a pass that did or found something.
     pub(super) fn ended(&self, snapshot: &Snapshot, done: usize) -> Option<NewEvent> {
         let converged = snapshot.converged.as_ref();
         if converged != self.snapshot.converged.as_ref() {
@@ -148,7 +150,7 @@ impl Pass {
     }
 }
 
-/// The subjects that `stood` as they are wanted and do not any more: what each is, and what is wanted of it.
+/// The subjects that stood as they are wanted `before_pass` and do not any more: what each is, and what is wanted of it.
 pub(super) fn drifted(before_pass: &Snapshot, house: &House<'_>) -> Vec<NewEvent> {
     if house.satisfied() {
         return Vec::new();
@@ -163,7 +165,7 @@ pub(super) fn drifted(before_pass: &Snapshot, house: &House<'_>) -> Vec<NewEvent
         .map(|now| {
             let message: Vec<_> = now.conditions.into_iter().map(|condition| condition.message).collect();
             let mut message = message.join("; ");
-            audit::cut(&mut message, DRIFT_LIMIT);
+            event::cut(&mut message, DRIFT_LIMIT);
             NewEvent::by_device("DriftFound", Some(now.subject), message)
         })
         .collect()

@@ -16,10 +16,13 @@ use catenoid_schema::{
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use tokio::sync::OwnedMutexGuard;
 
-use super::{Accepted, ENDS, Failure, Gate, OBSERVE};
+use super::state::{Accepted, ENDS, Failure, Gate, OBSERVE};
 use crate::{
-    audit::{Audit, NewEvent},
-    intake::AcceptedManifest,
+    accept::manifest::AcceptedManifest,
+    record::{
+        audit::Audit,
+        event::{NewEvent, step_done},
+    },
 };
 
 /// What one pass has done so far.
@@ -47,11 +50,6 @@ pub(super) struct Steps<'a> {
 /// A room that could not be observed: the pass ends.
 #[derive(Debug)]
 pub(super) struct Unobserved;
-
-/// What is told of a step that was done.
-pub(crate) fn step_done(room: &str, subject: Subject, description: &str) -> NewEvent {
-    NewEvent::by_device("StepDone", Some(subject), format!("{room}: {description}"))
-}
 
 /// The tasks that are done one after the other: all of a subject's where those of others may be done beside them, else each alone.
 fn rows(tasks: Vec<Task<'_>>, by_subject: bool) -> VecDeque<VecDeque<Task<'_>>> {
@@ -112,7 +110,7 @@ impl<'a> Steps<'a> {
         (self.done, self.look)
     }
 
-    /// Forgets the failures that `room` told of.
+    /// Forgets the failures that `room` reported.
     pub(super) fn recovered(&mut self, room: &'static str) {
         let retries = &mut self.retries;
         self.failures.retain(|subject, failure| {
@@ -174,7 +172,7 @@ impl<'a> Steps<'a> {
         self.held.insert(subject);
     }
 
-    /// Pauses for what failed by itself, and tells of it.
+    /// Pauses for what failed by itself, and reports it.
     fn set_back(&mut self, setbacks: Vec<Setback>) {
         for Setback { subject, pause, message, .. } in self.retries.set_back(setbacks, Instant::now()) {
             let message = if pause.is_zero() { message } else { format!("{message}; tried again in {pause:?}") };

@@ -5,7 +5,7 @@
 
 use std::fs;
 
-use catenoid_kernel::block::{self, Content};
+use catenoid_kernel_storage::block::{self, Content};
 use catenoid_schema::digest::Digest;
 
 use crate::fixture::{FIXTURE, folder};

@@ -9,7 +9,7 @@ use catenoid_schema::status::{Health, Status};
 use crate::bench::{Bench, SOON, author::resequenced, converged, subject};
 use crate::confined::{PROBE, deliver_probe};
 
-/// As many unclean boots in a row as let a device start less (agent/src/boots.rs), and again so many.
+/// As many unclean boots in a row as let a device start less (agent/src/init/boots.rs), and again so many.
 const IN_A_ROW: usize = 3;
 /// From a machine that hangs to one that has booted again: the watchdog's 60 s, and a boot under TCG.
 const RESET: Duration = Duration::from_secs(180);

@@ -405,7 +405,7 @@ fn vm_clock_jumps() -> Result<()> {
 
 /// Takes memory in the agent's group until nothing is left of it.
 const EAT: &str = "echo $$ >/sys/fs/cgroup/catenoid-agent/cgroup.procs && dd if=/dev/zero of=/dev/null bs=400M count=1";
-/// What the agent and its tools may use (agent/src/boot.rs).
+/// What the agent and its tools may use (agent/src/init/boot.rs).
 const LIMIT: u64 = 256 << 20;
 
 #[test]

@@ -23,7 +23,7 @@ const WARM: [u64; 2] = [4, 60];
 /// Manifests between two looks on the way, which show whether something grows slowly.
 const EACH: u64 = 20;
 const IDLE: [Duration; 2] = [Duration::from_secs(35), Duration::from_secs(1800)];
-/// How often the agent looks when nothing wakes it (agent/src/wake.rs).
+/// How often the agent looks when nothing wakes it (agent/src/pass/wake.rs).
 const LOOK: u64 = 30;
 /// At most so often QEMU's router announces itself (libslirp: every 200 to 600 s). It renews the core container's routes, and
 /// that wakes the agent.

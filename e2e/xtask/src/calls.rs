@@ -1,4 +1,4 @@
-//! What the programs of Debian ask the kernel for: `reconcilers/kernel/tests/calls/NAME.txt`, from which the system call filter
+//! What the programs of Debian ask the kernel for: `reconcilers/kernel/base/tests/calls/NAME.txt`, from which the system call filter
 //! of containers is judged.
 //!
 //! ```text
@@ -154,7 +154,7 @@ fn record_one(artefacts: &Artefacts, program: &Program, options: &Options) -> Re
     }
     let calls = read(&traces)?;
     ensure!(!calls.is_empty(), "nothing was traced");
-    let path = artefacts.workspace().join(format!("reconcilers/kernel/tests/calls/{}.txt", program.name));
+    let path = artefacts.workspace().join(format!("reconcilers/kernel/base/tests/calls/{}.txt", program.name));
     write(&path, &page(program, &versions(program, &root)?, &calls))
 }
 

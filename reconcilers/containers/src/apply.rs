@@ -8,162 +8,32 @@ use std::{
     time::Duration,
 };
 
-use catenoid_core::{Applied, Reconciler, RoomError, Signals};
-use catenoid_kernel::{
-    cgroup::{self, Hierarchy, Mark},
-    lock, machine, name, namespace,
+use catenoid_core::{Applied, Reconciler, Signals};
+use catenoid_kernel_base::{
+    lock, machine,
     process::{self, TICK_MILLISECONDS},
     wait::Notify,
 };
+use catenoid_kernel_cgroup::{self as cgroup, Hierarchy, Mark};
+use catenoid_names::objects;
 use catenoid_schema::{
     manifest::{Stop, StopSignal},
     name::Name,
-    status::Blame,
     units::{Span, Timestamp},
 };
 
 use crate::{
-    ContainersPlanner, Desired, Observed, Paths, Step,
+    ContainersPlanner, Desired, Error, Observed, Paths, Step,
     check::Checks,
+    error::ObserveError,
     exit,
     log::{Follower, Tail},
-    observe,
-    order::{Failure, LaunchAnswer, LaunchOrder, Request, Stage},
+    observe::{self, KILL_TIMEOUT},
+    order::{LaunchAnswer, LaunchOrder, Request},
 };
 
-/// How long everything may take to be gone after SIGKILL. A process that the kernel holds in the middle of a call, for
-/// want of a device that answers, ends when that does; the step is tried again.
-pub(crate) const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a step waits for an end: most are there sooner, and cost no second pass.
 const MOMENT: Duration = Duration::from_millis(250);
-
-/// What went wrong with containers.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The hierarchy of control groups could not be opened.
-    #[error("failed to open the control groups")]
-    Open(#[source] cgroup::Error),
-    /// The control groups could not be read.
-    #[error("failed to read the control groups of containers")]
-    ObserveGroups(#[source] cgroup::Error),
-    /// The processes could not be read.
-    #[error("failed to read the processes of containers")]
-    ObserveProcesses(#[source] process::Error),
-    /// The namespaces could not be read.
-    #[error("failed to read the namespaces of containers")]
-    ObserveNamespaces(#[source] namespace::Error),
-    /// Frozen processes could not be let go on.
-    #[error("failed to let container `{container}` go on")]
-    Thaw {
-        /// Whose.
-        container: Name,
-        /// Why.
-        source: cgroup::Error,
-    },
-    /// The first process could not be asked to end.
-    #[error("failed to ask container `{container}` to end")]
-    Ask {
-        /// Which.
-        container: Name,
-        /// Why.
-        source: process::Error,
-    },
-    /// The processes could not be ended, or the leaf not be removed.
-    #[error("failed to end container `{container}`")]
-    End {
-        /// Which.
-        container: Name,
-        /// Why.
-        source: cgroup::Error,
-    },
-    /// Something lives on after SIGKILL.
-    #[error("container `{container}` still has processes after they were killed")]
-    StillAlive {
-        /// Which.
-        container: Name,
-    },
-    /// It could not be written down how the container is asked to end.
-    #[error("failed to write down how container `{container}` is asked to end")]
-    Agree {
-        /// Which.
-        container: Name,
-        /// Why.
-        source: cgroup::Error,
-    },
-    /// What the container needs on the device could not be made.
-    #[error("failed to make the control group of container `{container}`")]
-    MakeLeaf {
-        /// Whose.
-        container: Name,
-        /// Why.
-        source: cgroup::Error,
-    },
-    /// The fifo for the container's output could not be made.
-    #[error("failed to make the output of container `{container}`")]
-    MakeOutput {
-        /// Whose.
-        container: Name,
-        /// Why.
-        source: process::Error,
-    },
-    /// The launcher could not be run.
-    #[error("failed to run the launcher for container `{container}`")]
-    Launcher {
-        /// For which.
-        container: Name,
-        /// Why.
-        source: process::Error,
-    },
-    /// The launcher gave no answer (our fault).
-    #[error("the launcher gave no answer for container `{container}`")]
-    NoAnswer {
-        /// For which.
-        container: Name,
-    },
-    /// The container could not be started.
-    #[error("failed to start container `{container}` (stage {}): {}", failure.stage, failure.message)]
-    Start {
-        /// Which.
-        container: Name,
-        /// Where and why.
-        failure: Failure,
-    },
-    /// Work was cut short as the agent ends.
-    #[error("the agent ends")]
-    Stopped,
-}
-
-/// `ENOENT`, `ENOTDIR`, `EACCES`, `ENOEXEC`: the program, or the folder it starts in, is not in the guest as it should be.
-const NOT_IN_GUEST: [i32; 4] = [2, 20, 13, 8];
-
-impl RoomError for Error {
-    fn blame(&self) -> Blame {
-        match self {
-            Self::Start { failure, .. } => match (failure.stage, failure.errno) {
-                (Stage::Execute | Stage::Confine, Some(errno)) if NOT_IN_GUEST.contains(&errno) => {
-                    Blame::ManifestAuthor
-                }
-                // A guest without the folders that file systems are mounted on, or with links there (ELOOP).
-                (Stage::Mount, Some(2 | 20 | 40)) => Blame::ManifestAuthor,
-                (Stage::Order, _) => Blame::Us,
-                _ => Blame::Nobody,
-            },
-            Self::NoAnswer { .. } => Blame::Us,
-            Self::Open(_) | Self::StillAlive { .. } => Blame::Administrator,
-            Self::ObserveGroups(_)
-            | Self::ObserveProcesses(_)
-            | Self::ObserveNamespaces(_)
-            | Self::Thaw { .. }
-            | Self::Ask { .. }
-            | Self::End { .. }
-            | Self::Agree { .. }
-            | Self::MakeLeaf { .. }
-            | Self::MakeOutput { .. }
-            | Self::Launcher { .. }
-            | Self::Stopped => Blame::Nobody,
-        }
-    }
-}
 
 /// The half of this room that has effects.
 #[derive(Debug)]
@@ -273,9 +143,9 @@ impl Reconciler for Containers {
             let mut waited = lock(&shared.waited);
             observe::observe(&shared.hierarchy, &shared.paths, (shared.booted, &shared.identity), &mut waited).map_err(
                 |error| match error {
-                    observe::Error::Groups(source) => Error::ObserveGroups(source),
-                    observe::Error::Processes(source) => Error::ObserveProcesses(source),
-                    observe::Error::Namespaces(source) => Error::ObserveNamespaces(source),
+                    ObserveError::Groups(source) => Error::ObserveGroups(source),
+                    ObserveError::Processes(source) => Error::ObserveProcesses(source),
+                    ObserveError::Namespaces(source) => Error::ObserveNamespaces(source),
                 },
             )
         });
@@ -435,11 +305,11 @@ impl Shared {
 
 /// The files and folders of what was `observed`, also of those that are not in the manifest any more, and end.
 fn files(paths: &Paths, observed: &Observed) -> BTreeSet<PathBuf> {
-    let groups = paths.cgroup.join(name::CGROUP);
+    let groups = paths.cgroup.join(objects::CGROUP);
     let mut files = BTreeSet::from([paths.exits()]);
     for (container, there) in &observed.containers {
         let group = groups.join(container.as_str());
-        files.extend(there.runs.keys().map(|launch| group.join(name::leaf(launch))));
+        files.extend(there.runs.keys().map(|launch| group.join(objects::leaf(launch))));
         files.insert(group);
     }
     files

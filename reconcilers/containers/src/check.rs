@@ -11,12 +11,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use catenoid_kernel::{
-    cgroup::{Hierarchy, MARK_BYTES, Mark},
-    lock, name,
+use catenoid_kernel_base::{
+    lock,
     process::{self, TICK_MILLISECONDS},
     wait::Notify,
 };
+use catenoid_kernel_cgroup::{Hierarchy, MARK_BYTES, Mark};
+use catenoid_names::objects;
 use catenoid_schema::{manifest::HealthCheck, name::Name};
 use tokio::{sync::Semaphore, task::JoinHandle};
 
@@ -160,7 +161,7 @@ fn once(ground: &Ground, subject: &Subject) -> Option<(Duration, bool)> {
     let (container, launch) = (subject.container.as_str(), subject.launch.as_str());
     // Nothing where another run has the leaf's name by now.
     let frozen = || {
-        let folder = subject.order.group.join(name::leaf(launch));
+        let folder = subject.order.group.join(objects::leaf(launch));
         process::folder_id(&folder).ok()?.filter(|id| *id == subject.leaf)?;
         let leaves = ground.hierarchy.leaves(container).ok()?;
         let leaf = leaves.into_iter().find(|leaf| leaf.launch_id == launch && leaf.populated)?;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use catenoid_core::Paths;
+use catenoid_names::objects;
 use catenoid_schema::{
     allocate,
     digest::Digest,
@@ -14,8 +15,8 @@ use catenoid_schema::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    model::subject,
     order::{LaunchOrder, Namespaces, RootMode},
-    status::subject,
 };
 
 /// Variables that every program finds; guest and manifest override them.
@@ -154,7 +155,7 @@ fn order(name: &Name, container: &Container, digest: Digest, guest: &Guest, base
         },
         id_base: base,
         namespaces: Namespaces { user: namespaces.join("user"), network: namespaces.join("net") },
-        group: paths.cgroup.join(GROUPS).join(name.as_str()),
+        group: paths.cgroup.join(objects::CGROUP).join(name.as_str()),
         log: run("logs").join(name.as_str()),
         control: (container.role == ContainerRole::Core).then(|| run("control").join(name.as_str())),
         host_name: name.clone(),
@@ -165,16 +166,5 @@ fn order(name: &Name, container: &Container, digest: Digest, guest: &Guest, base
         group_id: defaults.group.into(),
         capabilities: container.capabilities.iter().map(|c: &Capability| c.number()).collect::<BTreeSet<_>>(),
         needs: guest.needs.intersection(&container.permits).copied().collect(),
-    }
-}
-
-/// As `kernel::name::CGROUP`, which the pure half does not see; a test holds them together.
-const GROUPS: &str = "catenoid";
-
-#[cfg(all(test, feature = "kernel"))]
-mod tests {
-    #[test]
-    fn groups_are_where_the_kernel_door_makes_them() {
-        assert_eq!(super::GROUPS, catenoid_kernel::name::CGROUP);
     }
 }

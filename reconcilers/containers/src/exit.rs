@@ -75,50 +75,27 @@ impl fmt::Display for End {
 }
 
 #[cfg(feature = "kernel")]
-pub use record::{Error, Reaped, reap_orphans};
+pub use crate::error::ReapError as Error;
+#[cfg(feature = "kernel")]
+pub use record::{Reaped, reap_orphans};
 
 #[cfg(feature = "kernel")]
 mod record {
     use std::path::Path;
 
-    use catenoid_kernel::{
-        name, namespace,
-        process::{self, Identity, Zombie},
-    };
+    use catenoid_kernel_base::process::{self, Identity, Zombie};
+    use catenoid_kernel_net::namespace;
+    use catenoid_names::objects;
     use catenoid_schema::{
         name::Name,
         units::{Span, Timestamp},
     };
 
-    use super::{End, Exit};
+    use super::{End, Error, Exit};
     use crate::Paths;
 
     /// How the kernel marks a group that was removed under a zombie.
     const REMOVED: &str = " (deleted)";
-
-    /// What went wrong with the end of a process.
-    #[derive(Debug, thiserror::Error)]
-    pub enum Error {
-        /// Ended children could not be asked for or let go.
-        #[error("failed to reap children")]
-        Reap(#[source] process::Error),
-        /// The end of a container could not be recorded. It is reaped all the same.
-        #[error("failed to record the end of container `{container}`")]
-        Record {
-            /// Which.
-            container: Name,
-            /// Why.
-            source: process::Error,
-        },
-        /// The namespaces of a container that used up its memory outlive it. Its end is recorded and it is reaped all the same.
-        #[error("failed to let go of the namespaces of container `{container}`")]
-        Namespaces {
-            /// Which.
-            container: Name,
-            /// Why.
-            source: namespace::Error,
-        },
-    }
 
     /// A child that was reaped.
     #[derive(Debug, Clone, PartialEq, Eq)]
@@ -174,8 +151,8 @@ mod record {
         let first = identity.pids.len() > 1 && identity.pids.last() == Some(&1);
         let path = identity.cgroup.trim_end_matches(REMOVED);
         let mut parts = path.rsplit('/');
-        let (launch, container) = (name::leaf_launch(parts.next()?)?, parts.next()?);
-        let ours = first && parts.next() == Some(name::CGROUP);
+        let (launch, container) = (objects::leaf_launch(parts.next()?)?, parts.next()?);
+        let ours = first && parts.next() == Some(objects::CGROUP);
         ours.then(|| Some((container.parse().ok()?, launch.to_owned()))).flatten()
     }
 
@@ -188,7 +165,7 @@ mod record {
         exits: &Path,
         base: &Path,
     ) -> Exit {
-        let group = base.join(name::CGROUP).join(container.as_str());
+        let group = base.join(objects::CGROUP).join(container.as_str());
         let memory_kills = process::read_record(&group.join("memory.events")).ok().flatten().map_or(0, |text| {
             text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok()).unwrap_or(0)
         });
@@ -200,7 +177,7 @@ mod record {
             process::End::Signal(number) => End::Signal(number),
             process::End::Code(code) => End::Code(code),
         };
-        let leaf = || process::folder_id(&group.join(name::leaf(&launch))).ok().flatten().unwrap_or(0);
+        let leaf = || process::folder_id(&group.join(objects::leaf(&launch))).ok().flatten().unwrap_or(0);
         let leaf = if removed { 0 } else { leaf() };
         Exit {
             leaf,

@@ -14,8 +14,9 @@ use catenoid_schema::units::Span;
 use crate::{
     Desired, Launch, Observed, Run, State, WantedContainer,
     exit::{End, Exit},
-    plan::{checked, failed, rests},
-    status::{subject, unhealthy, words},
+    judge::{checked, failed, rests},
+    model::subject,
+    words::{counted, unhealthy, words},
 };
 
 /// A container that ends sooner than this after its start did not work, whatever it says: as docker has it.
@@ -86,9 +87,4 @@ pub(crate) fn setbacks(desired: &Desired, observed: &Observed) -> Vec<Setback> {
         setbacks.push(Setback { subject: subject(name), id: run.leaf, pause: pause(launch, failures), message });
     }
     setbacks
-}
-
-/// `1 failure in a row`, `3 failures in a row`.
-pub(crate) fn counted(failures: u32) -> String {
-    format!("{failures} failure{} in a row", if failures == 1 { "" } else { "s" })
 }

@@ -16,20 +16,30 @@ mod apply;
 #[cfg(feature = "kernel")]
 mod check;
 mod desired;
+#[cfg(feature = "kernel")]
+mod error;
 pub mod exit;
 mod history;
+mod judge;
 #[cfg(feature = "kernel")]
 mod log;
+mod model;
 #[cfg(feature = "kernel")]
 mod observe;
 pub mod order;
 mod plan;
 mod status;
+mod step;
+mod words;
 
 #[cfg(feature = "kernel")]
-pub use apply::{Containers, Error};
+pub use apply::Containers;
 pub use catenoid_core::Paths;
 pub use desired::{Desired, Launch, WantedContainer, desired};
 #[cfg(feature = "kernel")]
+pub use error::Error;
+#[cfg(feature = "kernel")]
 pub use log::Tail;
-pub use plan::{Checked, Container, ContainersPlanner, Observed, Run, State, Step, Stopping};
+pub use model::{Checked, Container, Observed, Run, State, Stopping};
+pub use plan::ContainersPlanner;
+pub use step::Step;

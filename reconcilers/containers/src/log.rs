@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use catenoid_kernel::{lock, process};
+use catenoid_kernel_base::{lock, process};
 use tokio::{
     net::unix::pipe::Receiver,
     task::JoinHandle,

@@ -6,15 +6,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use catenoid_kernel::{
-    cgroup::{self, Hierarchy, Leaf, Mark},
-    name, namespace,
-    process::{self, TICK_MILLISECONDS, Watch},
-};
+use catenoid_kernel_base::process::{self, TICK_MILLISECONDS, Watch};
+use catenoid_kernel_cgroup::{Hierarchy, Leaf, Mark};
+use catenoid_kernel_net::namespace;
+use catenoid_names::objects;
 use catenoid_schema::{name::Name, units::Timestamp};
 
-use crate::{Container, Observed, Paths, Run, State, Stopping, apply::KILL_TIMEOUT, exit, history::STEADY};
+use crate::{Container, Observed, Paths, Run, State, Stopping, error::ObserveError, exit, history::STEADY};
 
+/// How long everything may take to be gone after SIGKILL. A process that the kernel holds in the middle of a call, for
+/// want of a device that answers, ends when that does; the step is tried again.
+pub(crate) const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the record of an end is waited for, once. PID 1 writes it as it reaps, within milliseconds.
 const RECORD_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -31,24 +33,13 @@ pub(crate) struct Waited {
     records: BTreeSet<u64>,
 }
 
-/// What went wrong while reading.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
-    #[error(transparent)]
-    Groups(#[from] cgroup::Error),
-    #[error(transparent)]
-    Processes(#[from] process::Error),
-    #[error(transparent)]
-    Namespaces(#[from] namespace::Error),
-}
-
 /// Everything of ours. `launcher` is what runs are started by now.
 pub(crate) fn observe(
     hierarchy: &Hierarchy,
     paths: &Paths,
     (booted, launcher): (Timestamp, &str),
     waited: &mut Waited,
-) -> Result<Observed, Error> {
+) -> Result<Observed, ObserveError> {
     let mut observed = Observed::default();
     let mut seen = BTreeSet::new();
     for group in hierarchy.groups()? {
@@ -57,7 +48,7 @@ pub(crate) fn observe(
         let mut runs = BTreeMap::new();
         let held_still = hierarchy.is_held_still(&group)?;
         for leaf in hierarchy.leaves(&group)? {
-            let folder = paths.cgroup.join(name::CGROUP).join(&group).join(name::leaf(&leaf.launch_id));
+            let folder = paths.cgroup.join(objects::CGROUP).join(&group).join(objects::leaf(&leaf.launch_id));
             let Some(id) = process::folder_id(&folder)? else { continue };
             seen.insert(id);
             let mut state = if leaf.populated { living(&leaf.pids, booted)? } else { State::Ended { exit: None } };
@@ -114,7 +105,7 @@ fn ends(
     group: &str,
     (leaf, id): (&Leaf, u64),
     waited: &mut BTreeMap<u64, Instant>,
-) -> Result<(bool, bool), Error> {
+) -> Result<(bool, bool), ObserveError> {
     let is_new = !waited.contains_key(&id);
     let since = *waited.entry(id).or_insert_with(Instant::now);
     if is_new && hierarchy.wait_empty(group, &leaf.launch_id, END_TIMEOUT)? {
@@ -142,7 +133,7 @@ fn after(booted: Timestamp, milliseconds: u64) -> Option<Timestamp> {
     Timestamp::from_seconds(booted.seconds().saturating_add(seconds))
 }
 
-fn living(pids: &[u32], booted: Timestamp) -> Result<State, Error> {
+fn living(pids: &[u32], booted: Timestamp) -> Result<State, ObserveError> {
     for pid in pids {
         let Some(identity) = process::identity(*pid)? else { continue };
         if identity.pids.len() > 1 && identity.pids.last() == Some(&1) {
@@ -156,8 +147,13 @@ fn living(pids: &[u32], booted: Timestamp) -> Result<State, Error> {
 
 /// The recorded end of the run in the leaf `id`. A run is over when its processes are; the record follows when PID 1 has
 /// reaped the first of them. It decides whether the container is started again, so it is waited for, once.
-fn recorded(exits: &Path, name: &Name, id: u64, missing: &mut BTreeSet<u64>) -> Result<Option<exit::Exit>, Error> {
-    let read = || Ok::<_, Error>(exit::read(exits, name)?.filter(|exit| exit.leaf == id));
+fn recorded(
+    exits: &Path,
+    name: &Name,
+    id: u64,
+    missing: &mut BTreeSet<u64>,
+) -> Result<Option<exit::Exit>, ObserveError> {
+    let read = || Ok::<_, ObserveError>(exit::read(exits, name)?.filter(|exit| exit.leaf == id));
     if missing.contains(&id) {
         return read();
     }

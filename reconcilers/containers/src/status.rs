@@ -3,21 +3,17 @@
 use catenoid_core::{HELD_BACK, RECOVERED, UNHEALTHY};
 use catenoid_schema::{
     name::Name,
-    status::{Blame, Condition, Facts, Health, Kind, Subject, SubjectStatus, Sync},
-    units::Span,
+    status::{Blame, Condition, Facts, Health, SubjectStatus, Sync},
 };
 
 use crate::{
     Checked, Container, Desired, Launch, Observed, Run, State, Stopping, WantedContainer,
     exit::{End, Exit},
-    history::{self, LOOP, STEADY, counted},
-    plan::{self, Works, checked, failed, fits, rests},
+    history::{self, LOOP, STEADY},
+    judge::{self, Works, checked, failed, fits, rests},
+    model::subject,
+    words::{counted, ran, unhealthy, words},
 };
-
-/// The subject that `container` is reported under.
-pub(crate) fn subject(container: &Name) -> Subject {
-    Subject::new(Kind::Container, container)
-}
 
 pub(crate) fn status(desired: &Desired, observed: &Observed) -> Vec<SubjectStatus> {
     let nothing = Container::default();
@@ -64,7 +60,7 @@ fn ready(name: &Name, launch: &Launch, container: &Container) -> SubjectStatus {
             (Health::Suspended, Condition::new("Frozen", "its processes are frozen, not running".to_owned(), None))
         }
         State::Running { pid, .. } => {
-            let health = match plan::health(launch, run) {
+            let health = match judge::health(launch, run) {
                 Works::No => Health::Degraded,
                 _ if run.ends >= LOOP && !run.steady => Health::Degraded,
                 Works::NotYet => Health::Progressing,
@@ -92,7 +88,7 @@ fn ready(name: &Name, launch: &Launch, container: &Container) -> SubjectStatus {
         conditions.push(Condition::new("LastExit", format!("the run before {}", ran(exit)), None));
     }
     let failures = if matches!(run.state, State::Running { .. }) { run.ends } else { history::after(launch, run) };
-    if run.steady && failures > 0 && plan::health(launch, run) == Works::Yes {
+    if run.steady && failures > 0 && judge::health(launch, run) == Works::Yes {
         let message = format!("it has run for {STEADY}, after {}", counted(failures));
         conditions.push(Condition::new(RECOVERED, message, None));
     } else if failures >= LOOP && !matches!(&run.state, State::Ended { exit } if rests(launch.restart, exit.as_ref())) {
@@ -107,7 +103,7 @@ fn of_checks(launch: &Launch, run: &Run) -> Option<Condition> {
     launch.health.as_ref()?;
     let nothing = Checked::default();
     let checked = checked(launch, run).unwrap_or(&nothing);
-    match plan::health(launch, run) {
+    match judge::health(launch, run) {
         Works::No => {
             let again = if failed(launch, run) { "; it is to be started again" } else { "" };
             let message = format!("{}{again}", unhealthy(Some(checked)));
@@ -125,13 +121,6 @@ fn of_checks(launch: &Launch, run: &Run) -> Option<Condition> {
         }
         Works::Yes => None,
     }
-}
-
-/// `its health check failed 3 times in a row: it exited with code 1`.
-pub(crate) fn unhealthy(checked: Option<&Checked>) -> String {
-    let (failures, said) = checked.map_or((0, ""), |checked| (checked.failures, checked.said.as_str()));
-    let times = if failures == 1 { "once".to_owned() } else { format!("{failures} times in a row") };
-    format!("its health check failed {times}: {said}")
 }
 
 fn ended(launch: &Launch, exit: Option<&Exit>) -> (Health, Condition) {
@@ -165,19 +154,6 @@ fn superfluous(name: &Name, container: &Container) -> SubjectStatus {
 fn stopping(stopping: &Stopping) -> Condition {
     let until = stopping.until.map_or_else(String::new, |until| format!("; what is left of it at {until} is killed"));
     Condition::new("Stopping", format!("it was asked to end{until}"), None)
-}
-
-/// How a run ended, as a sentence.
-pub(crate) fn words(exit: Option<&Exit>) -> String {
-    exit.map_or_else(|| "it ended, and nobody saw how".to_owned(), |exit| format!("it {}", ran(exit)))
-}
-
-/// `exited with code 1 after 3s`, `was killed by SIGSEGV after 2m`.
-fn ran(exit: &Exit) -> String {
-    let seconds = Span::from_milliseconds(exit.ran.milliseconds() / 1000 * 1000);
-    let time = if seconds.milliseconds() == 0 { exit.ran } else { seconds };
-    let was = if matches!(exit.end, End::Code(_)) { "" } else { "was " };
-    format!("{was}{} after {time}", exit.end)
 }
 
 fn status_of(

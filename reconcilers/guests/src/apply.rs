@@ -8,148 +8,29 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use catenoid_core::{Applied, Readiness, Reconciler, RoomError, Signals, Source};
-use catenoid_kernel::{
+use catenoid_core::{Applied, Readiness, Reconciler, Signals, Source};
+use catenoid_kernel_base::{
     changes::MountTable,
     files::{self, Folder},
     lock,
-    loop_device::{self, LoopDevice},
+    wait::Notify,
+};
+use catenoid_kernel_storage::{
+    loop_device::LoopDevice,
     mount::{self, mount_image, unmount_all},
     uevent,
     verity::{self, DeviceMapper},
-    wait::Notify,
 };
 use catenoid_schema::{
     digest::Digest,
     guest::{BLOCK_SIZE, Verity},
-    status::Blame,
 };
 
 use crate::{
-    Desired, Generation, GuestsPlanner, Observed, Step, observe,
+    Desired, Error, Generation, GuestsPlanner, Observed, Step, observe,
     reading::{Known, Readings},
     store,
 };
-
-/// What went wrong with a guest or a blob.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The store could not be read.
-    #[error("failed to read the stored blobs")]
-    Store(#[source] files::Error),
-    /// The devices could not be read.
-    #[error("failed to read the verity devices")]
-    Devices(#[source] verity::Error),
-    /// The mounts could not be read.
-    #[error("failed to read the mounts of guests")]
-    Mounts(#[source] mount::Error),
-    /// The image could not be opened.
-    #[error("failed to open the image of guest `{guest}`")]
-    Open {
-        /// Which.
-        guest: String,
-        /// Why.
-        source: files::Error,
-    },
-    /// The image could not be made a block device.
-    #[error("failed to attach the image of guest `{guest}`")]
-    Attach {
-        /// Which.
-        guest: String,
-        /// Why.
-        source: loop_device::Error,
-    },
-    /// The verity device could not be made.
-    #[error("failed to map guest `{guest}`")]
-    Map {
-        /// Which.
-        guest: String,
-        /// Why.
-        source: verity::Error,
-    },
-    /// There is no verity device to mount.
-    #[error("guest `{guest}` has no verity device to mount")]
-    NotMapped {
-        /// Which.
-        guest: String,
-    },
-    /// A block is not what was signed.
-    #[error("the image of guest `{guest}` was altered on the device")]
-    Altered {
-        /// Which.
-        guest: String,
-        /// The block that could not be read.
-        source: files::Error,
-    },
-    /// The disk does not give the image back.
-    #[error("failed to read the image of guest `{guest}`")]
-    Read {
-        /// Which.
-        guest: String,
-        /// Why.
-        source: files::Error,
-    },
-    /// What was signed is no image that the kernel can mount.
-    #[error("failed to mount guest `{guest}`")]
-    Mount {
-        /// Which.
-        guest: String,
-        /// Why.
-        source: mount::Error,
-    },
-    /// The guest could not be unmounted.
-    #[error("failed to unmount guest `{guest}`")]
-    Unmount {
-        /// Which.
-        guest: String,
-        /// Why.
-        source: mount::Error,
-    },
-    /// Something is run from the guest still.
-    #[error("guest `{guest}` is still in use")]
-    InUse {
-        /// Which.
-        guest: String,
-    },
-    /// The verity device could not be removed.
-    #[error("failed to unmap guest `{guest}`")]
-    Unmap {
-        /// Which.
-        guest: String,
-        /// Why.
-        source: verity::Error,
-    },
-    /// The blob could not be removed.
-    #[error("failed to remove blob `{blob}`")]
-    Remove {
-        /// Which.
-        blob: Digest,
-        /// Why.
-        source: files::Error,
-    },
-    /// The work in the background ended before its time.
-    #[error("the work on guests was broken off")]
-    BrokenOff(#[source] tokio::task::JoinError),
-}
-
-impl RoomError for Error {
-    fn blame(&self) -> Blame {
-        match self {
-            // A disk or a kernel that does not do its part, and an image that somebody touched.
-            Self::Store(_)
-            | Self::Devices(_)
-            | Self::Open { .. }
-            | Self::Attach { .. }
-            | Self::Map { .. }
-            | Self::Altered { .. }
-            | Self::Read { .. }
-            | Self::Remove { .. } => Blame::Administrator,
-            Self::Mount { .. } => Blame::ManifestAuthor,
-            Self::InUse { .. } | Self::Unmount { .. } | Self::Unmap { .. } => Blame::Nobody,
-            Self::Mounts(_) | Self::NotMapped { .. } | Self::BrokenOff(_) => Blame::Us,
-        }
-    }
-}
 
 /// Where this room keeps things.
 #[derive(Debug, Clone)]

@@ -11,17 +11,25 @@
 mod apply;
 mod desired;
 #[cfg(feature = "kernel")]
+mod error;
+mod model;
+#[cfg(feature = "kernel")]
 mod observe;
 mod plan;
 #[cfg(feature = "kernel")]
 mod reading;
 mod status;
+mod step;
 #[cfg(feature = "kernel")]
 mod store;
 
 #[cfg(feature = "kernel")]
-pub use apply::{Error, Guests, Paths};
+pub use apply::{Guests, Paths};
 pub use desired::{Desired, WantedGuest, desired};
-pub use plan::{Blob, Device, GuestsPlanner, Mount, Observed, Step};
 #[cfg(feature = "kernel")]
-pub use store::{Generation, Quotas, Room, Store, StoreError};
+pub use error::{Error, StoreError};
+pub use model::{Blob, Device, Mount, Observed};
+pub use plan::GuestsPlanner;
+pub use step::Step;
+#[cfg(feature = "kernel")]
+pub use store::{Generation, Quotas, Room, Store};

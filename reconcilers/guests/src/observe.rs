@@ -5,17 +5,16 @@ use std::{
     path::Path,
 };
 
-use catenoid_kernel::{
-    files::Folder,
+use catenoid_kernel_base::files::Folder;
+use catenoid_kernel_storage::{
     mount::mounts_in,
-    name,
     verity::{self, DeviceMapper},
 };
+use catenoid_names::objects;
 use catenoid_schema::{digest::Digest, guest::Verity};
 
 use crate::{
-    Blob, Device, Mount, Observed, Quotas,
-    apply::Error,
+    Blob, Device, Error, Mount, Observed, Quotas,
     store::{Generation, altered_digest, is_blob, is_partial, partial_digest},
 };
 
@@ -80,7 +79,7 @@ fn read_table(table: &verity::Table) -> Verity {
 pub(crate) fn read_mounts(folder: &Path, devices: &[verity::Device]) -> Result<BTreeMap<String, Mount>, Error> {
     let mut mounts = BTreeMap::new();
     for mount in mounts_in(folder).map_err(Error::Mounts)? {
-        let id = mount.target.file_name().and_then(|name| name.to_str()).filter(|id| name::is_id(id));
+        let id = mount.target.file_name().and_then(|name| name.to_str()).filter(|id| objects::is_id(id));
         let Some(id) = id.map(ToOwned::to_owned) else { continue };
         let device = devices.iter().find(|device| device.number == mount.device).map(|device| device.guest.clone());
         let locked = mount.locked && mount.whole && mount.kind == "erofs";
@@ -92,7 +91,7 @@ pub(crate) fn read_mounts(folder: &Path, devices: &[verity::Device]) -> Result<B
 
 #[cfg(test)]
 mod tests {
-    use catenoid_kernel::files::FILES_LIMIT;
+    use catenoid_kernel_base::files::FILES_LIMIT;
 
     use super::*;
     use crate::store;

@@ -10,7 +10,8 @@ use std::{
     time::Duration,
 };
 
-use catenoid_kernel::{files, lock, verity, wait::Notify};
+use catenoid_kernel_base::{files, lock, wait::Notify};
+use catenoid_kernel_storage::verity;
 
 /// How long a step waits for the end: an image that is read sooner costs no second pass.
 const MOMENT: Duration = Duration::from_millis(250);

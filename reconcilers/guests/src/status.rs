@@ -4,15 +4,10 @@ use std::collections::BTreeSet;
 
 use catenoid_schema::{
     digest::Digest,
-    status::{Blame, Condition, Facts, Health, Kind, Subject, SubjectStatus, Sync},
+    status::{Blame, Condition, Facts, Health, SubjectStatus, Sync},
 };
 
-use crate::{Desired, Observed, WantedGuest};
-
-/// The subject that a guest is reported under: by name and version, or by id if nothing else is known of it.
-pub(crate) fn subject(label: &str) -> Subject {
-    Subject::new(Kind::Guest, label)
-}
+use crate::{Desired, Observed, WantedGuest, model::subject};
 
 /// The status of every guest that is wanted or there.
 pub(crate) fn status(desired: &Desired, observed: &Observed) -> Vec<SubjectStatus> {

@@ -16,12 +16,14 @@ use std::{
     },
 };
 
-use catenoid_kernel::files::{self, Entry, Folder, Writing};
+use catenoid_kernel_base::files::{self, Entry, Folder, Writing};
 use catenoid_schema::{
     control::{BLOB_LIMIT, BlobState},
     digest::Digest,
     units::ByteSize,
 };
+
+use crate::StoreError;
 
 const BLOBS: &str = "blobs";
 const INCOMING: &str = "incoming";
@@ -48,84 +50,6 @@ impl Default for Quotas {
     fn default() -> Self {
         Self { blob: BLOB_LIMIT, reserve: ByteSize::from_mebibytes(32), partials: 32, blobs: 256, files: 256 }
     }
-}
-
-/// Why the store did not do as it was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The push does not go on where the last one ended.
-    #[error("`{digest}` is held up to byte {held}; the push goes on from there, not from {offset}")]
-    Offset {
-        /// Which blob.
-        digest: Digest,
-        /// Bytes held.
-        held: u64,
-        /// Where the push would have gone on.
-        offset: u64,
-    },
-    /// Somebody else is pushing the same blob at this moment.
-    #[error("`{digest}` is being pushed by somebody else")]
-    Busy {
-        /// Which blob.
-        digest: Digest,
-    },
-    /// The blob is larger than blobs may be.
-    #[error("`{digest}` is over the limit of {limit}")]
-    TooLarge {
-        /// Which blob.
-        digest: Digest,
-        /// The limit.
-        limit: ByteSize,
-    },
-    /// Too many pushes are in progress.
-    #[error("{limit} pushes are in progress; no other can begin")]
-    TooMany {
-        /// The limit.
-        limit: usize,
-    },
-    /// As many blobs are held as may be.
-    #[error("{limit} blobs are held; no other can begin until a new manifest lets go of what it does not need")]
-    Crowded {
-        /// The limit.
-        limit: usize,
-    },
-    /// The data partition has no files left but for what is kept free.
-    #[error("no file for `{digest}`: {free} more can be made, of which {reserve} are kept")]
-    NoFiles {
-        /// Which blob.
-        digest: Digest,
-        /// Files that can be made.
-        free: u64,
-        /// Of which are kept.
-        reserve: u64,
-    },
-    /// The data partition is full but for what is kept free.
-    #[error("no space for `{digest}`: {free} are free, of which {reserve} are kept")]
-    Full {
-        /// Which blob.
-        digest: Digest,
-        /// Free bytes.
-        free: ByteSize,
-        /// Of which are kept.
-        reserve: ByteSize,
-    },
-    /// What was pushed is something else. It is gone.
-    #[error("what was pushed as `{digest}` is `{actual}`")]
-    Mismatch {
-        /// What it should have been.
-        digest: Digest,
-        /// What it was.
-        actual: Digest,
-    },
-    /// Nothing was pushed.
-    #[error("nothing was pushed of `{digest}`")]
-    Nothing {
-        /// Which blob.
-        digest: Digest,
-    },
-    /// The data partition could not be read or written.
-    #[error("failed to store a blob")]
-    Files(#[from] files::Error),
 }
 
 /// The number of the accepted manifest, which rises with each; 0 before the first. What was pushed in an earlier

@@ -13,7 +13,7 @@ use std::{
 
 use catenoid_core::{Applied, Planner, Reconciler, RoomError, Step as _};
 use catenoid_guests::{Desired, Error, Guests, GuestsPlanner, Observed, Paths, Step, Store, WantedGuest};
-use catenoid_kernel::wait::Notify;
+use catenoid_kernel_base::wait::Notify;
 use catenoid_schema::{
     digest::Digest,
     guest::Verity,

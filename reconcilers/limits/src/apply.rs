@@ -6,84 +6,15 @@ use std::{
     sync::Mutex,
 };
 
-use catenoid_core::{Applied, Reconciler, RoomError, Signals};
-use catenoid_kernel::{
-    cgroup::{self, Hierarchy},
-    lock, name,
-};
-use catenoid_schema::status::Blame;
+use catenoid_core::{Applied, Reconciler, Signals};
+use catenoid_kernel_base::lock;
+use catenoid_kernel_cgroup::{self as cgroup, Hierarchy};
+use catenoid_names::objects;
 
-use crate::{Control, Desired, LimitsPlanner, Observed, Step, Value, observe};
+use crate::{Control, Desired, Error, LimitsPlanner, Observed, Step, Value, observe};
 
 /// Microseconds in which a container may use up its share of processors: the kernel's own default.
 const PERIOD: u64 = 100_000;
-
-/// What went wrong with control groups.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The hierarchy could not be set up.
-    #[error("failed to set up the hierarchy of control groups")]
-    Prepare(#[source] cgroup::Error),
-    /// Nothing tells of changes.
-    #[error("failed to listen to control groups")]
-    Listen(#[source] io::Error),
-    /// The groups could not be read.
-    #[error("failed to read the control groups")]
-    Observe(#[source] cgroup::Error),
-    /// The group could not be made.
-    #[error("failed to make the control group of `{container}`")]
-    MakeGroup {
-        /// Whose.
-        container: String,
-        /// Why.
-        source: cgroup::Error,
-    },
-    /// The limit could not be set.
-    #[error("failed to set {control} of `{container}`")]
-    SetLimit {
-        /// Whose.
-        container: String,
-        /// Which.
-        control: Control,
-        /// Why.
-        source: cgroup::Error,
-    },
-    /// The group could not be removed.
-    #[error("failed to remove the control group of `{container}`")]
-    RemoveGroup {
-        /// Whose.
-        container: String,
-        /// Why.
-        source: cgroup::Error,
-    },
-    /// The group holds processes that have not ended yet.
-    #[error("the control group of `{container}` is still in use")]
-    InUse {
-        /// Whose.
-        container: String,
-    },
-}
-
-impl RoomError for Error {
-    fn blame(&self) -> Blame {
-        match self {
-            Self::Prepare(_) => Blame::Administrator,
-            Self::SetLimit { source: cgroup::Error::Controller { .. }, .. } => Blame::Administrator,
-            // The kernel refuses a value that the rules of the manifest let pass.
-            Self::SetLimit { source: cgroup::Error::Write { source, .. }, .. }
-                if source.kind() == io::ErrorKind::InvalidInput =>
-            {
-                Blame::Us
-            }
-            Self::Listen(_)
-            | Self::Observe(_)
-            | Self::MakeGroup { .. }
-            | Self::SetLimit { .. }
-            | Self::RemoveGroup { .. }
-            | Self::InUse { .. } => Blame::Nobody,
-        }
-    }
-}
 
 /// The half of this room that has effects.
 #[derive(Debug)]
@@ -103,7 +34,7 @@ impl Limits {
     pub fn open(base: &Path) -> Result<Self, Error> {
         let hierarchy = Hierarchy::open(base).map_err(Error::Prepare)?;
         hierarchy.prepare().map_err(Error::Prepare)?;
-        let groups = base.join(name::CGROUP);
+        let groups = base.join(objects::CGROUP);
         let known = Mutex::new(observe::Known::new(&groups).map_err(Error::Listen)?);
         Ok(Self { hierarchy, groups, known })
     }

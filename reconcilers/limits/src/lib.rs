@@ -10,11 +10,19 @@
 mod apply;
 mod desired;
 #[cfg(feature = "kernel")]
+mod error;
+mod model;
+#[cfg(feature = "kernel")]
 mod observe;
 mod plan;
 mod status;
+mod step;
 
 #[cfg(feature = "kernel")]
-pub use apply::{Error, Limits};
+pub use apply::Limits;
 pub use desired::{Bounds, Desired, desired};
-pub use plan::{Control, Group, LimitsPlanner, Observed, Step, Value};
+#[cfg(feature = "kernel")]
+pub use error::Error;
+pub use model::{Control, Group, Observed, Value};
+pub use plan::LimitsPlanner;
+pub use step::Step;

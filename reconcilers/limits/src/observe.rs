@@ -8,10 +8,8 @@ use std::{
 };
 
 use catenoid_core::holds_until;
-use catenoid_kernel::{
-    cgroup::{self, Hierarchy},
-    changes::{Changes, Watch},
-};
+use catenoid_kernel_base::changes::{Changes, Watch};
+use catenoid_kernel_cgroup::{self as cgroup, Hierarchy};
 
 use crate::{Control, Group, Observed, Value};
 

@@ -1,14 +1,12 @@
 //! What to tell about the limits of each container.
 
-use catenoid_schema::status::{Blame, Condition, Health, Kind, Subject, SubjectStatus, Sync};
+use catenoid_schema::status::{Blame, Condition, Health, SubjectStatus, Sync};
 
-use crate::{Bounds, Control, Desired, Group, Observed, desired::value, plan::needless};
-
-/// The subject that the limits of `container` are reported under: the container itself. So a limit that could not be set
-/// holds back its start.
-pub(crate) fn subject(container: &str) -> Subject {
-    Subject::new(Kind::Container, container)
-}
+use crate::{
+    Bounds, Control, Desired, Group, Observed,
+    desired::value,
+    model::{needless, subject},
+};
 
 /// The status of every container that has limits or should have.
 pub(crate) fn status(desired: &Desired, observed: &Observed) -> Vec<SubjectStatus> {

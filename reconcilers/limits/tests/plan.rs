@@ -136,10 +136,11 @@ fn a_limit_that_differs_is_mended_and_for_nobody() {
     group.remove(&Control::Memory);
     let status = LimitsPlanner::status(&web(), &observed);
     assert_eq!((status[0].sync, status[0].health), (Sync::OutOfSync, Health::Progressing));
-    let told: Vec<_> = status[0].conditions.iter().map(|c| (c.reason.as_str(), c.message.as_str(), c.blame)).collect();
+    let reported: Vec<_> =
+        status[0].conditions.iter().map(|c| (c.reason.as_str(), c.message.as_str(), c.blame)).collect();
     let differs =
         [("LimitDiffers", "memory is not there, not 128MiB", None), ("LimitDiffers", "pids is 7, not 128", None)];
-    assert_eq!(told, differs);
+    assert_eq!(reported, differs);
 }
 
 /// What a manifest asks that has this one container beside another.

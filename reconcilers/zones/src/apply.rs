@@ -8,9 +8,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use catenoid_core::{Applied, Reconciler, RoomError, Signals, Source, chain};
-use catenoid_kernel::{
-    firewall, lock,
+use catenoid_core::{Applied, Reconciler, Signals, Source, chain};
+use catenoid_kernel_base::lock;
+use catenoid_kernel_net::{
+    firewall,
     namespace::{self, inside},
     netlink::{self, Announcements, Link, Netlink},
 };
@@ -18,101 +19,14 @@ use catenoid_schema::{
     allocate,
     manifest::{Addressing, MacAddress},
     name::Name,
-    status::Blame,
 };
 use ipnet::IpNet;
 
 use crate::{
-    Bridge, Desired, Inner, NetworkNamespace, Observed, Of, Port, Step, ZonesPlanner, name,
+    Bridge, Desired, Error, Inner, NetworkNamespace, Observed, Of, Port, Step, ZonesPlanner, name,
     observe::{self, TAKEN},
     settings::{ADVERTISEMENTS, FORWARDING, about},
 };
-
-/// What went wrong.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The namespaces could not be read.
-    #[error("failed to read the namespaces of the containers")]
-    Observe(#[source] namespace::Error),
-    /// The interfaces could not be read.
-    #[error("failed to read the interfaces of a network namespace")]
-    Links(#[source] netlink::Error),
-    /// A firewall could not be read or replaced.
-    #[error("failed to reach the firewall of `{place}`")]
-    Firewall {
-        /// Where.
-        place: NetworkNamespace,
-        /// Why.
-        source: firewall::Error,
-    },
-    /// There is no firewall yet in a place that something was to be joined to.
-    #[error("there is no firewall in `{place}` yet, so nothing is joined to it")]
-    Unguarded {
-        /// Where.
-        place: NetworkNamespace,
-    },
-    /// The namespaces could not be made, removed or set.
-    #[error("failed to set up the namespaces of `{container}`")]
-    Namespaces {
-        /// Whose.
-        container: Name,
-        /// Why.
-        source: namespace::Error,
-    },
-    /// The container has no whole pair of namespaces.
-    #[error("`{container}` has no namespaces")]
-    NoNamespaces {
-        /// Whose.
-        container: Name,
-    },
-    /// An interface could not be changed.
-    #[error("failed to set up interface `{interface}`")]
-    Interface {
-        /// Which.
-        interface: String,
-        /// Why.
-        source: netlink::Error,
-    },
-    /// A setting of an interface could not be written.
-    #[error("failed to set up interface `{interface}`")]
-    Setting {
-        /// Which.
-        interface: String,
-        /// Why.
-        source: namespace::Error,
-    },
-    /// The interface has gone since it was observed.
-    #[error("there is no interface with the address {mac} in `{place}`")]
-    Gone {
-        /// Which.
-        mac: MacAddress,
-        /// Where it was.
-        place: NetworkNamespace,
-    },
-    /// The thread that did the work ended without an answer.
-    #[error("the work on zones was cut short")]
-    Cut(#[source] tokio::task::JoinError),
-}
-
-impl RoomError for Error {
-    fn blame(&self) -> Blame {
-        match self {
-            // nft refuses rules that we wrote.
-            Self::Firewall { source: firewall::Error::Refused { .. }, .. } => Blame::Us,
-            Self::Firewall { source: firewall::Error::Run(_), .. } => Blame::Administrator,
-            Self::Cut(_) => Blame::Us,
-            Self::Observe(_)
-            | Self::Links(_)
-            | Self::Firewall { .. }
-            | Self::Unguarded { .. }
-            | Self::Namespaces { .. }
-            | Self::NoNamespaces { .. }
-            | Self::Interface { .. }
-            | Self::Setting { .. }
-            | Self::Gone { .. } => Blame::Nobody,
-        }
-    }
-}
 
 /// What the kernel announces in one network namespace, of interfaces or of the firewall.
 #[derive(Debug)]

@@ -2,18 +2,21 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
 };
 
 use catenoid_schema::{
     allocate,
-    manifest::{Addressing, Capability, Container, ContainerRole, MacAddress, Manifest, Zone},
+    manifest::{Addressing, Capability, ContainerRole, MacAddress, Manifest, Zone},
     name::Name,
 };
 use ipnet::{IpNet, Ipv6Net};
 use serde::Deserialize;
 
-use crate::{Differing, Inner, Namespaces, NetworkNamespace, Port, Rules, name, rules};
+use crate::{
+    Differing, Inner, Namespaces, NetworkNamespace, Port, Rules, name, rules,
+    segments::{addresses, core, link_local, segments},
+};
 
 /// What the manifest asks of this room. It can be read from a manifest, as the golden plans do.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -86,32 +89,6 @@ pub fn desired(manifest: &Manifest) -> Desired {
     Desired { namespaces, bridges, joints: joints(manifest), uplinks: uplinks(manifest), firewalls, free }
 }
 
-/// The core container.
-pub(crate) fn core(manifest: &Manifest) -> Option<(&Name, &Container)> {
-    manifest.containers.iter().find(|(_, container)| container.role == ContainerRole::Core)
-}
-
-/// The zones with a subnet that `container` is in, in its order.
-pub(crate) fn segments<'a>(
-    manifest: &'a Manifest,
-    container: &'a Container,
-) -> impl Iterator<Item = (&'a Name, &'a Zone)> {
-    let zones = container.zones.iter().filter_map(|name| manifest.zones.get_key_value(name));
-    zones.filter(|(_, zone)| !zone.subnet.is_empty())
-}
-
-/// The addresses of each member of each zone: one look at all members, however many there are.
-pub(crate) fn addresses(manifest: &Manifest) -> BTreeMap<&Name, BTreeMap<Name, Vec<IpNet>>> {
-    manifest.zones.keys().map(|zone| (zone, allocate::addresses(manifest, zone))).collect()
-}
-
-/// The link-local address that belongs to a hardware address (RFC 4291, appendix A).
-pub(crate) fn link_local(mac: MacAddress) -> Ipv6Addr {
-    let [a, b, c, d, e, f] = mac.bytes();
-    let pair = |high, low| u16::from_be_bytes([high, low]);
-    Ipv6Addr::new(0xfe80, 0, 0, 0, pair(a ^ 2, b), pair(c, 0xff), pair(0xfe, d), pair(e, f))
-}
-
 fn joints(manifest: &Manifest) -> BTreeMap<String, Joint> {
     let mut joints = BTreeMap::new();
     let allocated = addresses(manifest);
@@ -180,15 +157,4 @@ fn uplinks(manifest: &Manifest) -> BTreeMap<MacAddress, Uplink> {
         }
     }
     uplinks
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn link_local_address_is_the_modified_eui_64() {
-        let mac = MacAddress::from_bytes([0x02, 0x11, 0x22, 0x33, 0x44, 0x55]);
-        assert_eq!(link_local(mac), "fe80::11:22ff:fe33:4455".parse::<Ipv6Addr>().unwrap());
-    }
 }

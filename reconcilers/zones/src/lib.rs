@@ -36,21 +36,27 @@
 #[cfg(feature = "kernel")]
 mod apply;
 mod desired;
+#[cfg(feature = "kernel")]
+mod error;
+mod model;
 pub mod name;
 #[cfg(feature = "kernel")]
 mod observe;
 mod overlap;
 mod plan;
 mod rules;
+mod segments;
 mod settings;
 mod status;
+mod step;
 
 #[cfg(feature = "kernel")]
-pub use apply::{Error, Zones};
+pub use apply::Zones;
 pub use desired::{Desired, Joint, Uplink, desired};
-pub use plan::{
-    ADVERTISED_MOST, Advertised, Bridge, Inner, Interface, Namespaces, NetworkNamespace, Observed, Port, Step,
-    ZonesPlanner,
-};
+#[cfg(feature = "kernel")]
+pub use error::Error;
+pub use model::{ADVERTISED_MOST, Advertised, Bridge, Inner, Interface, Namespaces, NetworkNamespace, Observed, Port};
+pub use plan::ZonesPlanner;
 pub use rules::Rules;
 pub use settings::{Differing, Of, SETTINGS, Setting};
+pub use step::Step;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use catenoid_core::holds_until;
-use catenoid_kernel::{
+use catenoid_kernel_net::{
     firewall,
     namespace::{self, Pair, Visitor},
     netlink::{self, Address, Announcements, Link, Netlink, Route},

@@ -27,7 +27,7 @@ pub struct Setting {
     pub key: &'static str,
     /// As the kernel prints it.
     pub value: &'static str,
-    /// Why.
+    /// Why it has that value.
     pub reason: &'static str,
 }
 

@@ -19,9 +19,8 @@ use x509_cert::{
 };
 
 use crate::{
+    error::{EnvelopePart, Error},
     fault::{AnchorFault, Fault},
-    format::EnvelopePart,
-    open::{Error, Reading},
 };
 
 /// id-ecPublicKey (RFC 5480 section 2.1.1).
@@ -40,6 +39,16 @@ const KNOWN_EXTENSIONS: [ObjectIdentifier; 6] = [
 ];
 /// The most characters of a subject in a message.
 const SUBJECT_LIMIT: usize = 120;
+
+/// Whether a document is read for the first time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// It is to be taken: every rule holds.
+    New,
+    /// It was taken before, perhaps by an earlier version: what later ones ask of the order of certificates and of an anchor's
+    /// extensions must not take it from a device. All else holds for it, too.
+    Again,
+}
 
 /// Whose signature was verified.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -90,7 +90,7 @@ pub enum Fault {
     Anchor {
         /// The subject of the anchor.
         anchor: String,
-        /// Why it is not.
+        /// What is wrong with the anchor.
         fault: AnchorFault,
     },
     /// The leaf's key is not on P-384, or written in another form than ours.
@@ -122,7 +122,7 @@ pub enum AnchorFault {
     /// It has a critical extension that we do not know.
     #[error("has the critical extension {id}, which this version does not know")]
     CriticalExtension {
-        /// Which.
+        /// The number of the extension, dotted.
         id: String,
     },
     /// It has not begun.

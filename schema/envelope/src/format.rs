@@ -4,24 +4,9 @@ use ciborium::value::Value;
 use coset::{Algorithm, CoseSign, Header, Label, TaggedCborSerializable, iana};
 
 use crate::{
-    frame::{self, Frame},
-    open::Error,
+    error::{EnvelopePart, Error},
+    frame::{self, Frame, X5CHAIN},
 };
-
-/// The most signatures: every person of a large team of signers, and each is one more to verify.
-pub const SIGNERS_LIMIT: usize = 8;
-/// The most certificates of one signer: a leaf and three authorities below the anchor.
-pub const CERTIFICATES_LIMIT: usize = 4;
-/// The most bytes of one certificate: a P-384 certificate takes about 700.
-pub const CERTIFICATE_BYTES_LIMIT: usize = 4096;
-/// The most bytes of an envelope beyond its payload: all signers with all their certificates and 256 bytes each for the
-/// signature and the headers, and 256 for the envelope's own.
-pub const OVERHEAD: usize = SIGNERS_LIMIT * (CERTIFICATES_LIMIT * CERTIFICATE_BYTES_LIMIT + 256) + 256;
-/// The bytes of an ES384 signature (RFC 9053 section 2.1): two numbers of 48.
-pub const SIGNATURE_BYTES: usize = 96;
-
-/// The header label of a certificate chain (RFC 9360).
-pub(crate) const X5CHAIN: i64 = 33;
 
 /// An envelope of the right form, of which nothing was verified.
 ///
@@ -66,24 +51,6 @@ impl Unverified {
     #[must_use]
     pub fn chains(&self) -> &[Vec<Vec<u8>>] {
         &self.chains
-    }
-}
-
-/// Where in an envelope something is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EnvelopePart {
-    /// The part that all signatures cover.
-    Body,
-    /// The n-th signature, counted from 1.
-    Signature(usize),
-}
-
-impl std::fmt::Display for EnvelopePart {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Body => f.write_str("the body"),
-            Self::Signature(number) => write!(f, "signature {number}"),
-        }
     }
 }
 

@@ -8,10 +8,8 @@
 use catenoid_schema::cbor::{self, InputLimits, Profile};
 
 use crate::{
-    format::{
-        CERTIFICATE_BYTES_LIMIT, CERTIFICATES_LIMIT, EnvelopePart, OVERHEAD, SIGNATURE_BYTES, SIGNERS_LIMIT, X5CHAIN,
-    },
-    open::Error,
+    error::{EnvelopePart, Error},
+    limits::{CERTIFICATE_BYTES_LIMIT, CERTIFICATES_LIMIT, OVERHEAD, SIGNATURE_BYTES, SIGNERS_LIMIT},
 };
 
 /// The tag of a `COSE_Sign` (RFC 9052 section 2).
@@ -20,6 +18,8 @@ const COSE_SIGN: u64 = 98;
 const ALGORITHM: i64 = 1;
 /// The header label of the content type (RFC 9052 section 3.1).
 const CONTENT_TYPE: i64 = 3;
+/// The header label of a certificate chain (RFC 9360).
+pub(crate) const X5CHAIN: i64 = 33;
 /// ECDSA with SHA-384 (RFC 9053 section 2.1).
 const ES384: i64 = -35;
 /// The structure around headers and payload is five levels deep; one more, to name what somebody put there.

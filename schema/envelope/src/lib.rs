@@ -7,11 +7,11 @@
 //! [`open`].
 //!
 //! The form, in the order in which it is checked:
-//! - tag 98, the whole in deterministic CBOR, at most the payload's limit and [`format::OVERHEAD`] bytes, and so is each
+//! - tag 98, the whole in deterministic CBOR, at most the payload's limit and [`limits::OVERHEAD`] bytes, and so is each
 //!   protected header by itself, before any decoder sees one;
 //! - every unprotected header is empty; the body's protected header has the content type of the document and nothing
 //!   else; each signature's has `alg` ES384 and `x5chain` and nothing else;
-//! - 1 to [`format::SIGNERS_LIMIT`] signatures, each with at most [`format::CERTIFICATES_LIMIT`] certificates, leaf first,
+//! - 1 to [`limits::SIGNERS_LIMIT`] signatures, each with at most [`limits::CERTIFICATES_LIMIT`] certificates, leaf first,
 //!   without the anchor;
 //! - the content type is also the external data under each signature, so that one kind of document can never be taken
 //!   for another;
@@ -21,19 +21,39 @@
 //! - every signature holds, and as many different keys as the role's threshold asks for have signed;
 //! - only now is the payload decoded.
 //!
+//! ```
+//! use catenoid_envelope::{Error, open};
+//! use catenoid_schema::{anchors::Anchors, cbor, document::Document, guest::Guest, manifest::Manifest};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let anchors = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/anchors.cbor"));
+//! # let envelope = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/manifest.cose"));
+//! let anchors: Anchors = cbor::decode(anchors, Anchors::LIMITS)?;
+//! let verified = open::<Manifest>(envelope, &anchors, "2026-06-01T00:00:00Z".parse()?)?;
+//! println!("{}, signed by {}", verified.document().metadata.name, verified.signers()[0].subject);
+//!
+//! let refused = open::<Guest>(envelope, &anchors, "2026-06-01T00:00:00Z".parse()?);
+//! assert!(matches!(refused, Err(Error::ContentType { .. })), "it is no guest");
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! [req->TSF-UPDATE] [req->COM-06]
 
 mod admit;
 mod chain;
+mod error;
 mod fault;
-pub mod format;
+mod format;
 mod frame;
+pub mod limits;
 mod open;
 mod seal;
 
 pub use admit::{AcceptedFacts, Admitted, DeviceFacts, Refusal, Verdict, admit, judge, meant_for};
-pub use chain::{Signer, check_anchor};
+pub use chain::{Reading, Signer, check_anchor};
+pub use error::{EnvelopePart, Error, NEWER_AGENT_HINT, NEWER_AGENT_NEEDED};
 pub use fault::{AnchorFault, Fault};
 pub use format::Unverified;
-pub use open::{Error, NEWER_AGENT_HINT, NEWER_AGENT_NEEDED, Reading, Verified, open, open_as};
+pub use open::{Verified, open, open_as};
 pub use seal::{Draft, SealError};

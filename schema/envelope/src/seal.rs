@@ -10,8 +10,9 @@ use catenoid_schema::{
 use coset::{ContentType, CoseSign, CoseSignature, Header, ProtectedHeader, TaggedCborSerializable};
 
 use crate::{
-    format::{self, SIGNATURE_BYTES, Unverified},
-    open::Error,
+    error::Error,
+    format::{self, Unverified},
+    limits::SIGNATURE_BYTES,
 };
 
 /// An envelope of a `T` in the making.
@@ -27,19 +28,19 @@ pub enum SealError {
     /// The document cannot be said, or is over its limits.
     #[error("failed to write the document as deterministic cbor")]
     Document {
-        /// Why.
+        /// What the encoder or the reader says of the document.
         source: cbor::Error,
     },
     /// The envelope to go on from is not one.
     #[error("failed to go on from an envelope")]
     Envelope {
-        /// Why.
+        /// What is wrong with the envelope.
         source: Error,
     },
     /// What was written would not be read: too many signatures, too large certificates.
     #[error("the envelope would be refused by its form")]
     Written {
-        /// Why.
+        /// What a reader would say.
         source: Error,
     },
     /// The structure cannot be written (our fault).

@@ -21,7 +21,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     archive, debian, erofs,
-    folder::{self, Folder, Identity},
+    fixed::uuid,
+    folder::{self, Folder},
+    identity::Identity,
     leftovers,
     path::{GuestPath, PathError},
     progress::Progress,
@@ -29,7 +31,7 @@ use super::{
     stage::{self, Opened},
     tool,
     tree::{self, Content, Entry, Node, Tree},
-    uuid, verity,
+    verity,
 };
 use crate::{
     failure::Failure,

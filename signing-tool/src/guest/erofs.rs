@@ -27,7 +27,7 @@ pub(crate) fn make(folder: &Path, image: &Path, uuid: [u8; 16]) -> Result<(), to
         .arg("--quiet")
         // File capabilities and labels mean nothing under `no_new_privs`; other attributes do not belong in an image.
         .arg("-x-1")
-        .arg(format!("-T{}", super::TIMESTAMP))
+        .arg(format!("-T{}", super::fixed::TIMESTAMP))
         .arg(format!("-U{}", hyphenated(uuid)))
         .args([COMPRESSION, CLUSTER])
         .arg(image)

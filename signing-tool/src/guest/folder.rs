@@ -2,9 +2,9 @@
 //! others: whatever is put in the place of something meanwhile, nothing outside of the folder is read.
 
 use std::{
-    fs::{File, Metadata},
+    fs::File,
     io,
-    os::{fd::OwnedFd, unix::fs::MetadataExt},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
 
@@ -14,6 +14,7 @@ use rustix::{
 };
 
 use super::{
+    identity::Identity,
     path::{GuestPath, PathError},
     tree::{self, Content, Entry, Node, Tree},
 };
@@ -39,7 +40,7 @@ pub(crate) enum Error {
     /// Something in it could not be looked at.
     #[error("failed to read `{path}`")]
     Read {
-        /// What.
+        /// The entry, or the folder itself.
         path: String,
         /// What the system says.
         source: io::Error,
@@ -61,7 +62,7 @@ pub(crate) enum Error {
     Path {
         /// The entry.
         path: String,
-        /// Why.
+        /// What is wrong with the name.
         source: PathError,
     },
     /// An entry is not fit for the tree.
@@ -77,26 +78,6 @@ impl Error {
             Self::Tree(error) => error.hint(),
             _ => None,
         }
-    }
-}
-
-/// What tells a file or directory from every other one that is there at the same time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Identity {
-    device: u64,
-    inode: u64,
-}
-
-impl Identity {
-    /// That of what was looked at.
-    pub(crate) fn of(metadata: &Metadata) -> Self {
-        Self { device: metadata.dev(), inode: metadata.ino() }
-    }
-
-    /// `file`, if it is this one.
-    fn only(self, file: File) -> io::Result<Option<File>> {
-        let metadata = file.metadata()?;
-        Ok((Self::of(&metadata) == self).then_some(file))
     }
 }
 

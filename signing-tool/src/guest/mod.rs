@@ -1,8 +1,8 @@
 //! Builds guests: a recipe becomes an image and its unsigned descriptor.
 //!
 //! ```text
-//! archive | folder | Debian packages   read into a `Tree`          archive.rs folder.rs debian.rs
-//!   -> without leftovers, with what the recipe adds (pure)         tree.rs leftovers.rs recipe.rs
+//! archive | folder | Debian packages   read into a `Tree`          archive/ folder.rs debian.rs
+//!   -> without leftovers, with what the recipe adds (pure)         tree.rs leftovers.rs recipe/
 //!   -> written to a folder -> erofs                                stage.rs erofs.rs
 //!   -> dm-verity superblock and tree appended                      verity.rs
 //!   -> NAME-VERSION.image, NAME-VERSION.guest.cbor                 build.rs
@@ -16,7 +16,9 @@ pub(crate) mod build;
 mod build_tests;
 mod debian;
 mod erofs;
+mod fixed;
 mod folder;
+mod identity;
 mod leftovers;
 mod path;
 mod progress;
@@ -28,19 +30,4 @@ mod verity;
 #[cfg(test)]
 mod verity_tests;
 
-use catenoid_schema::digest::Digest;
-
 pub(crate) use build::{BuildArguments, run as build};
-
-/// The time of every file, in seconds since 1970: none, so that no build differs by its day.
-const TIMESTAMP: u64 = 0;
-
-/// A custom UUID (RFC 9562 section 5.8, version 8) that says nothing but what it was derived from.
-fn uuid(purpose: &[u8], from: &[u8]) -> [u8; 16] {
-    let digest = Digest::of(&[purpose, b"\0", from].concat());
-    let mut uuid = [0; 16];
-    uuid.copy_from_slice(&digest.as_bytes()[..16]);
-    uuid[6] = 0x80 | (uuid[6] & 0x0f);
-    uuid[8] = 0x80 | (uuid[8] & 0x3f);
-    uuid
-}

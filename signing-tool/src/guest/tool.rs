@@ -71,7 +71,7 @@ impl Tool {
     /// Starts to describe a run. Messages come in English and times are fixed, whatever the caller's environment says.
     pub(crate) fn command(self) -> Command {
         let mut command = Command::new(self.name);
-        command.env("LC_ALL", "C.UTF-8").env("TZ", "UTC").env("SOURCE_DATE_EPOCH", super::TIMESTAMP.to_string());
+        command.env("LC_ALL", "C.UTF-8").env("TZ", "UTC").env("SOURCE_DATE_EPOCH", super::fixed::TIMESTAMP.to_string());
         command
     }
 

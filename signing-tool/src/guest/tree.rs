@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{
-    folder::Identity,
+    identity::Identity,
     path::{GuestPath, Pattern},
 };
 
@@ -110,16 +110,16 @@ pub(crate) enum Content {
     Text(&'static str),
     /// A file of the build host, wherever it is.
     Host {
-        /// Where.
+        /// Where the file is.
         path: PathBuf,
-        /// Which.
+        /// Which file was looked at, whatever has its name later.
         identity: Identity,
     },
     /// A file of the folder that the tree was read from.
     Folder {
         /// Where in the folder.
         path: String,
-        /// Which.
+        /// Which file was looked at, whatever has its name later.
         identity: Identity,
     },
     /// A stretch of the archive.
@@ -140,7 +140,7 @@ pub(crate) enum Node {
     File {
         /// Its bytes.
         content: Content,
-        /// How many.
+        /// How many bytes it has.
         size: u64,
     },
     /// A symbolic link.

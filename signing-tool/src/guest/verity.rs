@@ -98,7 +98,7 @@ fn superblock(data_blocks: u64, salt: Digest) -> [u8; BLOCK] {
     put(0, b"verity\0\0");
     put(8, &1_u32.to_le_bytes()); // version of the superblock
     put(12, &1_u32.to_le_bytes()); // hash type 1: salt first, digests aligned
-    put(16, &super::uuid(b"verity", salt.as_bytes()));
+    put(16, &super::fixed::uuid(b"verity", salt.as_bytes()));
     put(32, b"sha256");
     put(64, &BLOCK_SIZE.to_le_bytes()); // data blocks
     put(68, &BLOCK_SIZE.to_le_bytes()); // hash blocks

@@ -8,7 +8,7 @@ mod rules;
 use std::{collections::BTreeMap, sync::Arc};
 
 use catenoid_house::{DesiredState, Observed, Paths, World, imagine};
-use catenoid_kernel::wait::Notify;
+use catenoid_kernel_base::wait::Notify;
 use catenoid_limits::Control;
 use catenoid_schema::{
     digest::Digest,
@@ -22,8 +22,8 @@ use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
-use super::{Pass, PassOutcome};
-use crate::{audit::Audit, hold::Holds, intake::AcceptedManifest};
+use super::{executor::PassOutcome, hold::Holds, state::Pass};
+use crate::{accept::manifest::AcceptedManifest, record::audit::Audit};
 
 /// An agent of which only the pass is there, on a modelled kernel.
 struct Device {

@@ -1,4 +1,4 @@
-//! What a pass tells: status, forecast and events.
+//! What a pass reports: status, forecast and events.
 
 use std::time::{Duration, Instant};
 
@@ -11,9 +11,14 @@ use catenoid_schema::{
 };
 use serde_json::json;
 
-use super::super::{MOMENT, plan_for};
 use super::{Device, base, contain, converged, reasons, status, target, with};
-use crate::{clock, status::Snapshot};
+use crate::{
+    clock,
+    pass::{
+        executor::{MOMENT, plan_for},
+        status::Snapshot,
+    },
+};
 
 /// The moment that tests take for long ago.
 fn long_ago() -> Timestamp {

@@ -14,7 +14,7 @@ const PER_FILE: u64 = 200;
 const SET_LOCK: i32 = 6;
 const SET_OPEN_FILE_LOCK: i32 = 37;
 const WRITE_LOCK: i16 = 1;
-/// More than what is short (`agent/src/guard.rs`), in thousandths of the device's memory.
+/// More than what is short (`agent/src/pass/guard/mod.rs`), in thousandths of the device's memory.
 const MUCH: u64 = 130;
 /// Between two files.
 const PAUSE: Duration = Duration::from_millis(20);

@@ -203,7 +203,7 @@ mod tests {
 
     /// The machine becomes three times as slow in the middle of it: the medians lie, the ratio does not.
     #[test]
-    fn ratio_is_of_runs_that_took_turns() {
+    fn ratio_is_of_runs_one_after_the_other() {
         let mut figures = Figures::default();
         for slow in [1.0, 1.0, 3.0, 3.0, 3.0] {
             figures.add("ours", "ms", 2.0 * slow);

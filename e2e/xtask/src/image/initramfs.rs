@@ -15,7 +15,7 @@ const MODULES: &str = include_str!("modules");
 
 /// A module that PID 1 loads where the firmware has what it shows.
 const FIRMWARE_MODULE: &str = "efivarfs";
-/// What PID 1 takes into the device's root, and nothing else (`catenoid_kernel::init`).
+/// What PID 1 takes into the device's root, and nothing else (`catenoid_kernel_boot::init`).
 const FILES: &str = "/etc/catenoid/files";
 
 /// An archive being filled.

@@ -114,7 +114,7 @@ fn tests(artefacts: &Artefacts, group: &Group, filter: Option<&str>, times: &mut
     nextest.args(["nextest", "run", "--profile", profile()]).args(EVERYTHING).args(["--filterset", &group.filterset()]);
     nextest.args(filter).current_dir(artefacts.workspace());
     let done = times.phase(Phase::Tests(group.name), || run::visibly(&mut nextest));
-    times.take_up(&report)?;
+    times.read_report(&report)?;
     done
 }
 

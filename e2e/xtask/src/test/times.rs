@@ -100,7 +100,7 @@ impl Times {
     }
 
     /// Takes up nextest's report in `path`, if it wrote one: it does not when nothing compiles.
-    pub(super) fn take_up(&mut self, path: &Path) -> Result<()> {
+    pub(super) fn read_report(&mut self, path: &Path) -> Result<()> {
         if path.exists() {
             let report = fs::read_to_string(path).with_context(|| format!("failed to read `{}`", path.display()))?;
             self.tests.extend(parse(&report).with_context(|| format!("`{}` is no JUnit report", path.display()))?);

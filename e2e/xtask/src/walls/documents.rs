@@ -23,7 +23,8 @@ const ANY: &[&str] = &["NAME", "VERSION", "vN", "{", "<", "*"];
 /// What names of tests begin with that say what they need.
 const TESTS: &[&str] = &["vm_", "netns_", "mountns_", "tool_"];
 /// Programs whose commands are the variants of `enum Command` in a file.
-const PROGRAMS: &[(&str, &str)] = &[("catenoid", "c0/src/arguments.rs"), ("catenoid-sign", "signing-tool/src/cli.rs")];
+const PROGRAMS: &[(&str, &str)] =
+    &[("catenoid", "c0/cli/src/arguments.rs"), ("catenoid-sign", "signing-tool/src/cli.rs")];
 
 /// Everything that `documents`, comments and hints name and that is not there, and every fact that differs.
 pub(super) fn breaches(sources: &[Source], documents: &[Source], paths: &BTreeSet<String>) -> Vec<Breach> {
@@ -199,7 +200,7 @@ mod tests {
         let paths = paths.map(str::to_owned).into();
         let sources = [
             source(
-                "c0/src/arguments.rs",
+                "c0/cli/src/arguments.rs",
                 "enum Command {\n    /// x\n    Status {\n        watch: bool,\n    },\n    Plan,\n}\n",
             ),
             source("e2e/tests/any.rs", "fn vm_disk_full() {}\n"),

@@ -19,13 +19,18 @@ const ARCHITECTURE: &str = "docs/architecture.md";
 const OPERATE: &str = "docs/operate.md";
 const TESTING: &str = "docs/testing.md";
 const GUARD: &str = "docs/decisions/0016-a-guard-for-what-nobody-counts.md";
-const BOOT: &str = "agent/src/boot.rs";
+const BOOT: &str = "agent/src/init/boot.rs";
 const ROUTES: &str = "agent/src/control/routes.rs";
 
 /// A line joins with what a document states. Line breaks count as spaces.
 const FACTS: &[Fact] = &[
-    fact(ARCHITECTURE, "ES384; 1 to 8 signers", "schema/envelope/src/format.rs", "SIGNERS_LIMIT: usize = 8;"),
-    fact(ARCHITECTURE, "the line before; 16 MiB each", "agent/src/audit.rs", "FILE_LIMIT: u64 = 16 * 1024 * 1024;"),
+    fact(ARCHITECTURE, "ES384; 1 to 8 signers", "schema/envelope/src/limits.rs", "SIGNERS_LIMIT: usize = 8;"),
+    fact(
+        ARCHITECTURE,
+        "the line before; 16 MiB each",
+        "agent/src/record/audit/log.rs",
+        "FILE_LIMIT: u64 = 16 * 1024 * 1024;",
+    ),
     fact(
         ARCHITECTURE,
         "doubles from 0.5 s to 300 s",
@@ -38,7 +43,12 @@ const FACTS: &[Fact] = &[
         "reconcilers/core/src/retry.rs",
         "LONGEST: Duration = Duration::from_secs(300);",
     ),
-    fact(OPERATE, "what happened, the last 1000 events at most", "agent/src/audit.rs", "BACKLOG: usize = 1000;"),
+    fact(
+        OPERATE,
+        "what happened, the last 1000 events at most",
+        "agent/src/record/audit/log.rs",
+        "BACKLOG: usize = 1000;",
+    ),
     fact(
         OPERATE,
         "the last 64 KiB that a container wrote",
@@ -46,37 +56,37 @@ const FACTS: &[Fact] = &[
         "TAIL_LIMIT: usize = 64 * 1024;",
     ),
     fact(OPERATE, "its last 10 events", ROUTES, "WHY_EVENTS: usize = 10;"),
-    fact(OPERATE, "A heartbeat older than 60 s", "c0/src/judge.rs", "HEARTBEAT_LIMIT: i64 = 60;"),
-    fact(OPERATE, "at least every 30 s", "agent/src/wake.rs", "LOOK_ANYWAY: Duration = Duration::from_secs(30);"),
+    fact(OPERATE, "A heartbeat older than 60 s", "c0/client/src/judge.rs", "HEARTBEAT_LIMIT: i64 = 60;"),
+    fact(OPERATE, "at least every 30 s", "agent/src/pass/wake.rs", "LOOK_ANYWAY: Duration = Duration::from_secs(30);"),
     fact(
         OPERATE,
         "is looked at twice a second at the most",
-        "agent/src/wake.rs",
+        "agent/src/pass/wake.rs",
         "PACE_INSIDE: Duration = Duration::from_millis(500);",
     ),
     fact(
         OPERATE,
         "256 of a kind are reported at once and then one a minute",
-        "agent/src/budget.rs",
+        "agent/src/record/budget.rs",
         "most: 256, every_ms: 60_000",
     ),
     fact(
         OPERATE,
         "of one part of the device 1024 and then one a minute",
-        "agent/src/budget.rs",
+        "agent/src/record/budget.rs",
         "most: 1024, every_ms: 60_000",
     ),
     fact(OPERATE, "with a limit of 256 MiB", BOOT, "AGENT_MEMORY: ByteSize = ByteSize::from_mebibytes(256);"),
     fact(
         OPERATE,
         "when the device was for 60 s as it is to be",
-        "agent/src/boots.rs",
+        "agent/src/init/boots.rs",
         "STABLE: Duration = Duration::from_secs(60);",
     ),
-    fact(OPERATE, "or is up for 10 minutes", "agent/src/boots.rs", "LONG: Duration = Duration::from_secs(600);"),
-    fact(OPERATE, "| 3 to 5 |", "agent/src/boots.rs", "IN_A_ROW: u8 = 3;"),
+    fact(OPERATE, "or is up for 10 minutes", "agent/src/init/boots.rs", "LONG: Duration = Duration::from_secs(600);"),
+    fact(OPERATE, "| 3 to 5 |", "agent/src/init/boots.rs", "IN_A_ROW: u8 = 3;"),
     fact(OPERATE, "are armed with 60 s", BOOT, "WATCHDOG: Duration = Duration::from_secs(60);"),
-    fact(OPERATE, "PID 1 feeds them every 20 s", "reconcilers/kernel/src/watchdog.rs", "feed: least / 3"),
+    fact(OPERATE, "PID 1 feeds them every 20 s", "reconcilers/kernel/boot/src/watchdog.rs", "feed: least / 3"),
     fact(OPERATE, "on which no agent lived for 20 minutes", BOOT, "NO_AGENT: Duration = Duration::from_secs(1200);"),
     fact(OPERATE, "one that shows no life for 90 s", BOOT, "SILENCE: Duration = Duration::from_secs(90);"),
     fact(OPERATE, "or 15 minutes until its first pass is over", BOOT, "START: Duration = Duration::from_secs(900);"),
@@ -84,7 +94,7 @@ const FACTS: &[Fact] = &[
     fact(
         OPERATE,
         "waits for the kernel for 5 minutes",
-        "reconcilers/kernel/src/settings.rs",
+        "reconcilers/kernel/boot/src/settings.rs",
         "\"kernel/hung_task_timeout_secs\", \"300\"",
     ),
     fact(
@@ -98,13 +108,13 @@ const FACTS: &[Fact] = &[
     fact(
         OPERATE,
         "is started again after a pause of 1 to 60 min",
-        "agent/src/hold.rs",
+        "agent/src/pass/hold.rs",
         "FIRST: Duration = Duration::from_secs(60);",
     ),
     fact(
         OPERATE,
         "is started again after a pause of 1 to 60 min",
-        "agent/src/hold.rs",
+        "agent/src/pass/hold.rs",
         "LONGEST: Duration = Duration::from_secs(3600);",
     ),
     fact(OPERATE, "it is made again after 5 s", "agent/src/run.rs", "SOCKET_PAUSE: Duration = Duration::from_secs(5);"),
@@ -129,19 +139,19 @@ const FACTS: &[Fact] = &[
     fact(
         "docs/provision.md",
         "at most 4 certificates",
-        "schema/envelope/src/format.rs",
+        "schema/envelope/src/limits.rs",
         "CERTIFICATES_LIMIT: usize = 4;",
     ),
     fact(
         "docs/provision.md",
         "of at most 4 KiB",
-        "schema/envelope/src/format.rs",
+        "schema/envelope/src/limits.rs",
         "CERTIFICATE_BYTES_LIMIT: usize = 4096;",
     ),
     fact(
         "docs/resources.md",
         "64 instances, 16384 watches of each user",
-        "reconcilers/kernel/src/namespace.rs",
+        "reconcilers/kernel/net/src/namespace/child.rs",
         "max_inotify_instances\", b\"64\"",
     ),
     fact("docs/threat-model.md", "each of the 12 calls", "agent/src/control/openapi.rs", "CALLS: [Call; 12]"),
@@ -161,27 +171,37 @@ const FACTS: &[Fact] = &[
     fact(
         TESTING,
         "nine rows of `catenoid-probe exhaust`",
-        "e2e/tests/scenarios/exhaustion.rs",
+        "e2e/tests/scenarios/exhaustion/mod.rs",
         "SAMPLE: [(&str, By, &str); 9]",
     ),
     // Four parts of a round.
-    fact(TESTING, "CI takes eight faults", "e2e/tests/scenarios/crash_points.rs", "SAMPLE: usize = 2;"),
+    fact(TESTING, "CI takes eight faults", "e2e/tests/scenarios/crash_points/mod.rs", "SAMPLE: usize = 2;"),
     fact(
         TESTING,
         "`cargo xtask test` runs each for 10 s",
         "e2e/xtask/src/test/mod.rs",
         "FUZZ_TIME: Duration = Duration::from_secs(10);",
     ),
-    fact(GUARD, "10 ms of waiting in 500 ms", "reconcilers/kernel/src/shortage.rs", "some 10000 500000"),
-    fact(GUARD, "Below 24 % available", "agent/src/guard.rs", "LOW: u64 = 240;"),
-    fact(GUARD, "Below 12 % it acts", "agent/src/guard.rs", "SHORT: u64 = 120;"),
-    fact(GUARD, "who has 2 % of all memory waiting", "agent/src/guard.rs", "MUCH_QUEUED: u64 = 20;"),
-    fact(GUARD, "within 300 ms", "agent/src/guard.rs", "LOOK: Duration = Duration::from_millis(300);"),
-    fact(GUARD, "0.1 s for a fast taker", "agent/src/guard.rs", "STEP: Duration = Duration::from_millis(100);"),
-    fact(GUARD, "when 4 ‰ are gone", "agent/src/guard.rs", "STEADY_LONG: u64 = 250;"),
-    fact(GUARD, "as that took, up to 10 s", "agent/src/guard.rs", "LONG_LOOK: Duration = Duration::from_secs(10);"),
-    fact(GUARD, "below 4 %, with nobody found", "agent/src/guard.rs", "URGENT: u64 = 25;"),
-    fact(GUARD, "`oom_score_adj` -500", "reconcilers/kernel/src/launch.rs", "SPARED: i32 = -500;"),
+    fact(GUARD, "10 ms of waiting in 500 ms", "reconcilers/kernel/cgroup/src/shortage.rs", "some 10000 500000"),
+    fact(GUARD, "Below 24 % available", "agent/src/pass/guard/mod.rs", "LOW: u64 = 240;"),
+    fact(GUARD, "Below 12 % it acts", "agent/src/pass/guard/mod.rs", "SHORT: u64 = 120;"),
+    fact(GUARD, "who has 2 % of all memory waiting", "agent/src/pass/guard/mod.rs", "MUCH_QUEUED: u64 = 20;"),
+    fact(GUARD, "within 300 ms", "agent/src/pass/guard/mod.rs", "LOOK: Duration = Duration::from_millis(300);"),
+    fact(
+        GUARD,
+        "0.1 s for a fast taker",
+        "agent/src/pass/guard/mod.rs",
+        "STEP: Duration = Duration::from_millis(100);",
+    ),
+    fact(GUARD, "when 4 ‰ are gone", "agent/src/pass/guard/mod.rs", "STEADY_LONG: u64 = 250;"),
+    fact(
+        GUARD,
+        "as that took, up to 10 s",
+        "agent/src/pass/guard/mod.rs",
+        "LONG_LOOK: Duration = Duration::from_secs(10);",
+    ),
+    fact(GUARD, "below 4 %, with nobody found", "agent/src/pass/guard/mod.rs", "URGENT: u64 = 25;"),
+    fact(GUARD, "`oom_score_adj` -500", "reconcilers/kernel/base/src/launch/process.rs", "SPARED: i32 = -500;"),
     fact(
         GUARD,
         "so has a core container's, 64 MiB at most",
@@ -200,14 +220,15 @@ const FACTS: &[Fact] = &[
 const REFUSALS: &[&str] = &[
     "agent/src/control/answer.rs",
     "agent/src/control/routes.rs",
-    "agent/src/intake.rs",
+    "agent/src/accept/refused.rs",
     "schema/envelope/src/admit.rs",
     "schema/envelope/src/fault.rs",
-    "schema/envelope/src/open.rs",
+    "schema/envelope/src/error.rs",
 ];
 
 /// Where the code of devices, of the core container and of build hosts lies.
-const SHIPPED: &[&str] = &["agent/src/", "c0/src/", "reconcilers/", "schema/", "signing-tool/src/"];
+const SHIPPED: &[&str] =
+    &["agent/src/", "c0/client/src/", "c0/cli/src/", "reconcilers/", "schema/", "signing-tool/src/"];
 
 /// Facts that differ, words that are reported and not explained, and sleeps that are not accounted for.
 pub(super) fn breaches(sources: &[Source], documents: &[Source]) -> Vec<Breach> {
@@ -305,8 +326,8 @@ mod tests {
         let sources = [
             source("agent/src/a.rs", words),
             source("agent/src/b.rs", sleeps),
-            source("agent/src/intake.rs", name),
-            source("c0/src/c.rs", sleeps),
+            source("agent/src/accept/refused.rs", name),
+            source("c0/cli/src/c.rs", sleeps),
         ];
         let facts: BTreeSet<&str> = FACTS.iter().flat_map(|fact| [fact.document, fact.file]).collect();
         let found = breaches(&sources, &documents)
@@ -317,8 +338,8 @@ mod tests {
             found,
             [
                 "agent/src/a.rs:2: wall `documents`: docs/operate.md does not explain `DiskGone`",
-                "agent/src/intake.rs:2: wall `documents`: docs/operate.md does not explain `disk-gone`",
-                "c0/src/c.rs:1: wall `documents`: docs/performance.md does not say who sleeps here",
+                "agent/src/accept/refused.rs:2: wall `documents`: docs/operate.md does not explain `disk-gone`",
+                "c0/cli/src/c.rs:1: wall `documents`: docs/performance.md does not say who sleeps here",
             ]
         );
     }

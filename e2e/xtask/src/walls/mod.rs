@@ -1,14 +1,22 @@
 //! The walls of the house (docs/architecture.md): who may depend on whom, where `unsafe` may stand, where effects may, and
-//! where a file may be opened; and that documents say what is so.
+//! where a file may be opened; that the files of a crate are no circle and none is too long, that there is one list of rooms
+//! and one word for each thing; and that documents say what is so.
 //!
 //! Each wall is a pure function over source texts, so that its tests plant what it must find. One question only cargo can
-//! answer, whether a feature pulls `kernel` in behind somebody's back, and [`check`] asks it.
+//! answer, whether a feature pulls a door in behind somebody's back, and [`check`] asks it.
 
+mod circles;
 mod documents;
+mod excerpts;
 mod facts;
 mod files;
+mod lengths;
+mod rooms;
+mod safety;
 pub(crate) mod tree;
+mod words;
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::LazyLock;
 
@@ -26,6 +34,10 @@ pub(crate) struct Breach {
     pub(crate) place: String,
     /// Which wall, and what was found.
     pub(crate) why: String,
+}
+
+fn at(path: &str, line: usize, why: String) -> Breach {
+    Breach { place: format!("{path}:{line}"), why }
 }
 
 /// A crate of ours: its directory, and which others of ours it may name in `[dependencies]`.
@@ -49,7 +61,7 @@ impl Crate {
 enum Effects {
     /// Nothing outside its memory.
     None,
-    /// The kernel through the doors of `catenoid-kernel`, and nothing by itself.
+    /// The kernel through the doors, and nothing by itself.
     Doors,
     /// Files and processes by the standard library, but no network.
     NoNetwork,
@@ -60,9 +72,19 @@ enum Effects {
 const SCHEMA: &str = "catenoid-schema";
 const ENVELOPE: &str = "catenoid-envelope";
 const CORE: &str = "catenoid-core";
-const KERNEL: &str = "catenoid-kernel";
+const NAMES: &str = "catenoid-names";
+/// What the packages of doors begin with.
+const DOOR: &str = "catenoid-kernel-";
+const BASE: &str = "catenoid-kernel-base";
+const CGROUP: &str = "catenoid-kernel-cgroup";
+const NET: &str = "catenoid-kernel-net";
+const STORAGE: &str = "catenoid-kernel-storage";
+const BOOT: &str = "catenoid-kernel-boot";
 const HOUSE: &str = "catenoid-house";
-const ROOM: &[&str] = &[CORE, SCHEMA, KERNEL];
+const LAUNCHER: &str = "catenoid-launcher";
+const ROOM: &[&str] = &[CORE, SCHEMA, NAMES, BASE, CGROUP, NET, STORAGE];
+/// Programs that may have some doors only, by way of whatever they use.
+const DOORS: &[(&str, &[&str])] = &[("catenoid", &[]), ("catenoid-sign", &[]), (LAUNCHER, &[BASE, CGROUP])];
 
 /// The package of a room.
 pub(crate) fn package(room: &str) -> String {
@@ -74,16 +96,22 @@ pub(crate) fn package(room: &str) -> String {
 const OTHERS: &[(&str, &str, &[&str], bool, Effects)] = &[
     (SCHEMA, "schema", &[], false, Effects::None),
     (ENVELOPE, "schema/envelope", &[SCHEMA], false, Effects::None),
+    (NAMES, "schema/names", &[SCHEMA], false, Effects::None),
     (CORE, "reconcilers/core", &[SCHEMA], false, Effects::None),
-    (KERNEL, "reconcilers/kernel", &[], false, Effects::Any),
+    (BASE, "reconcilers/kernel/base", &[NAMES], false, Effects::Any),
+    (CGROUP, "reconcilers/kernel/cgroup", &[NAMES, BASE], false, Effects::Any),
+    (NET, "reconcilers/kernel/net", &[NAMES, BASE], false, Effects::Any),
+    (STORAGE, "reconcilers/kernel/storage", &[NAMES, BASE], false, Effects::Any),
+    (BOOT, "reconcilers/kernel/boot", &[NAMES, BASE], false, Effects::Any),
     (HOUSE, "reconcilers/house", &[SCHEMA, CORE], true, Effects::None),
-    ("catenoid-launcher", "reconcilers/containers/launcher", &[SCHEMA, KERNEL, "catenoid-containers"], false, Effects::NoNetwork),
-    ("catenoid-agent", "agent", &[SCHEMA, ENVELOPE, CORE, KERNEL, HOUSE], true, Effects::NoNetwork),
-    ("catenoid", "c0", &[SCHEMA, ENVELOPE], false, Effects::Any),
+    (LAUNCHER, "reconcilers/containers/launcher", &[SCHEMA, NAMES, BASE, CGROUP, "catenoid-containers"], false, Effects::NoNetwork),
+    ("catenoid-agent", "agent", &[SCHEMA, ENVELOPE, NAMES, CORE, BASE, CGROUP, NET, STORAGE, BOOT, HOUSE], true, Effects::NoNetwork),
+    ("catenoid-client", "c0/client", &[SCHEMA, ENVELOPE], false, Effects::Any),
+    ("catenoid", "c0/cli", &[SCHEMA, "catenoid-client"], false, Effects::Any),
     ("catenoid-sign", "signing-tool", &[SCHEMA, ENVELOPE, CORE, HOUSE], true, Effects::Any),
     ("catenoid-e2e", "e2e", &[], false, Effects::Any),
     ("catenoid-probe", "e2e/probe", &[], false, Effects::Any),
-    ("catenoid-fuzz", "e2e/fuzz", &[SCHEMA, ENVELOPE, KERNEL, HOUSE, "catenoid-agent", "catenoid-sign"], false, Effects::Any),
+    ("catenoid-fuzz", "e2e/fuzz", &[SCHEMA, ENVELOPE, STORAGE, HOUSE, "catenoid-agent", "catenoid-sign"], false, Effects::Any),
     ("xtask", "e2e/xtask", &["catenoid-e2e", HOUSE], false, Effects::Any),
 ];
 
@@ -106,9 +134,6 @@ static CRATES: LazyLock<Vec<Crate>> = LazyLock::new(|| {
 const EFFECT_CRATES: &[&str] =
     &["caps", "devicemapper", "libc", "nftables", "nix", "rtnetlink", "rustix", "seccompiler", "syscalls", "tempfile"];
 
-/// Where `unsafe` may stand: the doors, and the raw calls of the tests' attacker, which runs on no device but theirs.
-const UNSAFE: &[&str] = &["reconcilers/kernel/", "e2e/probe/src/sys.rs"];
-
 /// Support for the tests of other crates, behind the feature `testing`, which only a development dependency may name, or
 /// what tests from outside (`e2e/`).
 const TEST_SUPPORT: &str = "reconcilers/core/src/testing.rs";
@@ -120,12 +145,14 @@ pub(crate) fn check(artefacts: &Artefacts) -> Result<ExitCode> {
     breaches.extend(files::stale(files::BESIDE, &sources));
     let (texts, paths) = tree::documents(artefacts.workspace())?;
     breaches.extend(documents::breaches(&sources, &texts, &paths));
-    for outside in ["catenoid", "catenoid-sign"] {
+    breaches.extend(texts.iter().flat_map(|document| excerpts::breaches(document, &sources)));
+    breaches.extend(words::breaches(&sources, &texts));
+    for (program, doors) in DOORS {
         let mut tree = run::cargo();
         tree.current_dir(artefacts.workspace());
-        tree.args(["tree", "--package", outside, "--edges", "normal,build", "--prefix", "none", "--format", "{p}"]);
+        tree.args(["tree", "--package", program, "--edges", "normal,build", "--prefix", "none", "--format", "{p}"]);
         let listed = run::output(&mut tree).context("failed to ask cargo for the dependency tree")?;
-        breaches.extend(kernel_behind(outside, &listed));
+        breaches.extend(doors_behind(program, doors, &listed));
     }
     for breach in &breaches {
         eprintln!("error: {}: {}", breach.place, breach.why);
@@ -144,11 +171,14 @@ fn breaches(sources: &[Source]) -> Vec<Breach> {
         if source.path.ends_with("Cargo.toml") {
             breaches.extend(manifest_breaches(source));
         } else {
-            breaches.extend(unsafe_breaches(source));
+            breaches.extend(safety::breaches(source));
             breaches.extend(effect_breaches(source));
             breaches.extend(files::breaches(source));
+            breaches.extend(lengths::breach(source));
         }
     }
+    breaches.extend(circles::breaches(sources));
+    breaches.extend(rooms::breaches(sources));
     breaches.sort();
     breaches
 }
@@ -163,7 +193,7 @@ fn owner(path: &str) -> Option<&'static Crate> {
 
 fn manifest_breaches(source: &Source) -> Vec<Breach> {
     let mut breaches = Vec::new();
-    let at = |line: usize, why: String| Breach { place: format!("{}:{line}", source.path), why };
+    let at = |line: usize, why: String| at(&source.path, line, why);
     let mut section = String::new();
     let mut inherits_lints = false;
     let mut is_package = false;
@@ -217,19 +247,6 @@ fn dependency(section: &str, line: &str) -> Option<String> {
     (!name.is_empty()).then_some(name)
 }
 
-fn unsafe_breaches(source: &Source) -> Vec<Breach> {
-    if UNSAFE.iter().any(|place| source.path.starts_with(place)) {
-        return Vec::new();
-    }
-    let code = source.code();
-    tree::words(&code, "unsafe")
-        .map(|line| Breach {
-            place: format!("{}:{line}", source.path),
-            why: "wall `unsafe`: only reconcilers/kernel may".to_owned(),
-        })
-        .collect()
-}
-
 fn effect_breaches(source: &Source) -> Vec<Breach> {
     let Some(one) = owner(&source.path) else { return Vec::new() };
     if !source.path.starts_with(&format!("{}/src/", one.dir)) || source.path == TEST_SUPPORT {
@@ -251,20 +268,21 @@ fn effect_breaches(source: &Source) -> Vec<Breach> {
             let last = path[hit.len()..].trim_start_matches("::").split("::").next().unwrap_or_default();
             let data = hit.ends_with("::net") && *hit != "std::os::unix::net" && innocent.contains(&last);
             let exit = *hit == "std::process" && ["ExitCode", "ExitStatus"].contains(&last);
-            (!data && !exit).then(|| Breach {
-                place: format!("{}:{line}", source.path),
-                why: format!("wall `effects`: {} must not use `{path}`", one.name),
-            })
+            let why = format!("wall `effects`: {} must not use `{path}`", one.name);
+            (!data && !exit).then(|| at(&source.path, line, why))
         })
         .collect()
 }
 
-/// `kernel` in the full dependency tree of a program that must not have it; `listed` is what `cargo tree` printed.
-fn kernel_behind(package: &str, listed: &str) -> Option<Breach> {
-    listed.lines().any(|line| line.split(' ').next() == Some(KERNEL)).then(|| Breach {
-        place: format!("cargo tree --package {package}"),
-        why: format!("wall `dependencies`: {KERNEL} is in the tree of {package}"),
-    })
+/// Other doors in the full dependency tree of a program than it may have; `listed` is what `cargo tree` printed.
+fn doors_behind(program: &str, may_have: &[&str], listed: &str) -> BTreeSet<Breach> {
+    let packages = listed.lines().filter_map(|line| line.split(' ').next());
+    let doors = packages.filter(|package| package.starts_with(DOOR) && !may_have.contains(package));
+    let breach = |door| Breach {
+        place: format!("cargo tree --package {program}"),
+        why: format!("wall `dependencies`: {door} is in the tree of {program}"),
+    };
+    doors.map(breach).collect()
 }
 
 #[cfg(test)]
@@ -296,11 +314,17 @@ mod tests {
         ] {
             assert_eq!(planted(zones, &manifest(spelling)), breach, "{spelling}");
         }
-        assert_eq!(planted(zones, &manifest("catenoid-kernel.workspace = true")), NONE);
+        assert_eq!(planted(zones, &manifest("catenoid-kernel-net.workspace = true")), NONE);
         assert_eq!(planted(zones, &manifest("[dev-dependencies]\ncatenoid-limits.workspace = true")), NONE);
         assert_eq!(
-            planted("schema/Cargo.toml", &manifest("catenoid-kernel.workspace = true")),
-            ["schema/Cargo.toml:7: wall `dependencies`: catenoid-schema must not use catenoid-kernel"]
+            planted("schema/Cargo.toml", &manifest("catenoid-kernel-base.workspace = true")),
+            ["schema/Cargo.toml:7: wall `dependencies`: catenoid-schema must not use catenoid-kernel-base"]
+        );
+        assert_eq!(
+            planted("reconcilers/kernel/base/Cargo.toml", &manifest("catenoid-kernel-net.workspace = true")),
+            [
+                "reconcilers/kernel/base/Cargo.toml:7: wall `dependencies`: catenoid-kernel-base must not use catenoid-kernel-net"
+            ]
         );
         assert_eq!(
             planted(zones, &manifest("rustix.workspace = true")),
@@ -346,19 +370,6 @@ mod tests {
     }
 
     #[test]
-    fn planted_unsafe_is_found() {
-        let text = "//! unsafe\nfn f() {\n    let _ = \"unsafe\"; // unsafe\n    unsafe { g() }\n}\n";
-        assert_eq!(
-            planted("agent/src/main.rs", text),
-            ["agent/src/main.rs:4: wall `unsafe`: only reconcilers/kernel may"]
-        );
-        assert_eq!(planted("reconcilers/kernel/src/lib.rs", text), NONE);
-        assert_eq!(planted("e2e/probe/src/sys.rs", text), NONE);
-        assert_eq!(planted("e2e/probe/src/main.rs", text).len(), 1);
-        assert_eq!(planted("agent/src/lib.rs", "#![forbid(unsafe_code)]\n"), NONE);
-    }
-
-    #[test]
     fn planted_effect_in_a_room_is_found() {
         let room = "reconcilers/guests/src/apply.rs";
         let breach = |line: usize, path: &str| {
@@ -376,7 +387,7 @@ mod tests {
         assert_eq!(planted(room, "#[cfg(test)]\nmod tests {\n    use std::fs;\n}\n"), NONE);
         assert_eq!(planted(room, "#[cfg(test)]\nmod tests {\n}\nuse std::fs;\n"), breach(4, "std::fs"));
         assert_eq!(planted("reconcilers/guests/tests/mountns.rs", "use std::fs;\n"), NONE);
-        assert_eq!(planted("reconcilers/kernel/src/file.rs", "use std::fs;\n"), NONE);
+        assert_eq!(planted("reconcilers/kernel/base/src/file.rs", "use std::fs;\n"), NONE);
     }
 
     #[test]
@@ -390,10 +401,20 @@ mod tests {
     }
 
     #[test]
-    fn kernel_behind_a_feature_is_found() {
-        let listed = "catenoid-sign v0.1.0 (/x/signing-tool)\ncatenoid-kernel v0.1.0 (/x/reconcilers/kernel)\n";
-        let breach = kernel_behind("catenoid-sign", listed).expect("it is there");
-        assert_eq!(breach.place, "cargo tree --package catenoid-sign");
-        assert_eq!(kernel_behind("catenoid-sign", "catenoid-sign v0.1.0 (/x)\n"), None);
+    fn door_behind_a_feature_is_found() {
+        let listed = "catenoid-launcher v0.1.0 (/x)\ncatenoid-kernel-base v0.1.0 (/x/base)\n\
+                      catenoid-kernel-net v0.1.0 (/x/net)\ncatenoid-kernel-net v0.1.0 (/x/net) (*)\n";
+        let found = |may_have: &[&str]| {
+            let breaches = doors_behind(LAUNCHER, may_have, listed).into_iter();
+            breaches.map(|breach| format!("{}: {}", breach.place, breach.why)).collect::<Vec<_>>()
+        };
+        let behind = |door| {
+            format!(
+                "cargo tree --package catenoid-launcher: wall `dependencies`: {door} is in the tree of catenoid-launcher"
+            )
+        };
+        assert_eq!(found(&[BASE]), [behind(NET)]);
+        assert_eq!(found(&[]), [behind(BASE), behind(NET)]);
+        assert_eq!(found(&[BASE, NET]), NONE);
     }
 }

@@ -21,10 +21,11 @@ impl Source {
         blank(&self.text)
     }
 
-    /// The same without `#[cfg(test)]` items.
+    /// The same without `#[cfg(test)]` items, which the module `tests` is as a whole, a file or a folder.
     pub(crate) fn shipped_code(&self) -> String {
         let mut code = self.code().into_bytes();
-        for (start, end) in test_items(&self.code()) {
+        let items = if self.is_module_of_tests() { vec![(0, code.len())] } else { test_items(&self.code()) };
+        for (start, end) in items {
             for byte in &mut code[start..end] {
                 if *byte != b'\n' {
                     *byte = b' ';
@@ -34,9 +35,14 @@ impl Source {
         String::from_utf8(code).expect("only whole ASCII bytes of blanked code are replaced")
     }
 
-    /// Line numbers of test code: all of a file under `tests/`, else the `#[cfg(test)]` items.
+    fn is_module_of_tests(&self) -> bool {
+        let within = self.path.split_once("/src/").map(|(_, within)| within);
+        within.is_some_and(|within| within.ends_with("/tests.rs") || within.contains("/tests/"))
+    }
+
+    /// Line numbers of test code: all of a file under `tests/` and of the module `tests`, else the `#[cfg(test)]` items.
     pub(crate) fn test_lines(&self) -> BTreeSet<usize> {
-        if self.path.contains("/tests/") {
+        if self.path.contains("/tests/") || self.is_module_of_tests() {
             return (1..=self.text.lines().count()).collect();
         }
         let code = self.code();
@@ -279,5 +285,10 @@ mod tests {
         };
         assert_eq!(source.test_lines(), BTreeSet::from([2, 3, 4, 5]));
         assert_eq!(source.shipped_code().lines().last(), Some("fn c() {}"));
+        for path in ["a/src/b/tests.rs", "a/src/b/tests/c.rs"] {
+            let source = Source { path: path.to_owned(), text: "fn a() {}\n\nfn b() {}\n".to_owned() };
+            assert_eq!(source.test_lines(), BTreeSet::from([1, 2, 3]), "{path}");
+            assert_eq!(source.shipped_code().split_whitespace().next(), None, "{path}");
+        }
     }
 }

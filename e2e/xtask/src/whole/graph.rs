@@ -86,9 +86,8 @@ impl Graph {
 
     /// Those of `paths` that the outcome of `set` depends on.
     pub(crate) fn touching(&self, set: &Set, paths: &[String]) -> Result<Vec<String>> {
-        let (reached, own) = (self.reach(set)?, set.file());
-        let of_another =
-            |path: &String| own.as_ref() != Some(path) && SETS.iter().any(|other| other.file().as_ref() == Some(path));
+        let reached = self.reach(set)?;
+        let of_another = |path: &str| !set.has(path) && SETS.iter().any(|other| other.has(path));
         // What a device or a fuzz target is made of has none of the tests of its packages.
         let built = |path: &str, owner: &str| match set.runs {
             Runs::Mutants | Runs::MutantsOfRooms => true,
@@ -195,10 +194,12 @@ mod tests {
         let folder = "e2e/tests/scenarios";
         let package = json!({"name": TESTS, "manifest_path": "/w/e2e/Cargo.toml", "dependencies": []});
         let graph = Graph::of(&json!({"workspace_root": "/w", "packages": [package]})).unwrap();
-        let all = ["soak", "power_cut", "confined", "bench/mod"].map(|name| format!("{folder}/{name}.rs"));
+        let all = ["soak", "power_cut", "crash_points/round", "confined", "bench/mod"];
+        let all = all.map(|name| format!("{folder}/{name}.rs"));
         let touching = |runs| graph.touching(&Set { packages: &[TESTS], ..set(runs) }, &all).unwrap();
-        assert_eq!(touching(Runs::Scenario("soak::vm_soak")), [&all[..1], &all[2..]].concat());
-        assert_eq!(touching(Runs::Fuzz), all[2..]);
+        assert_eq!(touching(Runs::Scenario("soak::vm_soak")), [&all[..1], &all[3..]].concat());
+        assert_eq!(touching(Runs::Scenario("crash_points::vm_every_crash_point")), all[2..]);
+        assert_eq!(touching(Runs::Fuzz), all[3..]);
     }
 
     #[test]

@@ -194,9 +194,11 @@ impl Set {
         (1..=shares).map(|share| (share, shares)).collect()
     }
 
-    /// The file that its scenario lies in, which has nothing to do with those of others.
-    pub(super) fn file(&self) -> Option<String> {
-        let Runs::Scenario(test) = self.runs else { return None };
-        test.split_once("::").map(|(module, _)| format!("e2e/tests/scenarios/{module}.rs"))
+    /// Whether its scenario lies in this file, or in a folder with it: that has nothing to do with those of others.
+    pub(super) fn has(&self, path: &str) -> bool {
+        let Runs::Scenario(test) = self.runs else { return false };
+        let Some((module, _)) = test.split_once("::") else { return false };
+        let behind = path.strip_prefix("e2e/tests/scenarios/").and_then(|rest| rest.strip_prefix(module));
+        behind.is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
     }
 }

@@ -15,17 +15,21 @@ use catenoid_containers::{
     exit,
     order::{Check, Failure, LaunchAnswer, LaunchOrder, Request, Stage},
 };
-use catenoid_kernel::{
+use catenoid_kernel_base::{
     launch::{self, Inmate, Side},
-    name, process,
+    process,
     tcp::Connection,
 };
+use catenoid_names::objects;
 use catenoid_schema::{
     foreign,
     manifest::{HealthCheck, HttpCheck},
 };
 
-use crate::{confine, execute, failure};
+use crate::{
+    confine,
+    report::{execute, failure},
+};
 
 /// The last bytes of what a program writes that are reported.
 const SAID_LIMIT: usize = 192;
@@ -44,7 +48,7 @@ pub(crate) fn check(request: &Request, check: &Check) -> Result<LaunchAnswer, Fa
     launch::forget_parent(false).map_err(at(Stage::Prepare))?;
     launch::hide().map_err(at(Stage::Prepare))?;
     let leaf =
-        launch::MountTarget::of_host(&order.group.join(name::leaf(&request.launch))).map_err(at(Stage::Prepare))?;
+        launch::MountTarget::of_host(&order.group.join(objects::leaf(&request.launch))).map_err(at(Stage::Prepare))?;
     let inmate = Inmate::open(check.pid, check.started).map_err(at(Stage::Join))?;
     let inmate = inmate.ok_or_else(|| failed_with("its first process is gone"))?;
     let (output, input) = io::pipe().map_err(|error| failed_with(&format!("failed to make a pipe: {error}")))?;

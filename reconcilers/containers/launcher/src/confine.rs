@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use catenoid_containers::order::LaunchOrder;
-use catenoid_kernel::{
+use catenoid_kernel_base::{
     launch::{self, CapabilityInheritance, Error},
     seccomp::Filter,
 };

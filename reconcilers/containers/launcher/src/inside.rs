@@ -4,7 +4,7 @@
 //! of the old ones. Every path below the root is resolved without following links.
 
 use catenoid_containers::order::LaunchOrder;
-use catenoid_kernel::launch::{self, Error, Forbid, MountTarget, Tree};
+use catenoid_kernel_base::launch::{self, Error, Forbid, MountTarget, Tree};
 
 use crate::prepare::Prepared;
 

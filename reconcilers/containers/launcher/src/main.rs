@@ -11,24 +11,19 @@ mod check;
 mod confine;
 mod inside;
 mod prepare;
+mod report;
 
 use std::{
     io::{self, Read as _, Write as _},
-    os::fd::{AsFd as _, BorrowedFd},
+    os::fd::AsFd as _,
     process::ExitCode,
 };
 
 use catenoid_containers::order::{Failure, LaunchAnswer, LaunchOrder, REQUEST_LIMIT, Request, Stage};
-use catenoid_kernel::{
-    launch::{self, NamespaceKind, Side},
-    name,
-};
+use catenoid_kernel_base::launch::{self, NamespaceKind, Side};
+use catenoid_names::objects;
 
-/// What the child writes right before it executes the program: silence after it means success, silence without it that
-/// the child was ended before it came so far.
-const READY: u8 = b'+';
-/// The most bytes of a child's report: one error chain.
-const REPORT_LIMIT: u64 = 16 * 1024;
+use crate::report::{READY, execute, failure, heard};
 
 fn main() -> ExitCode {
     let answered = read_request().and_then(|request| match &request.check {
@@ -58,7 +53,7 @@ fn read_request() -> Result<Request, Failure> {
     }
     let request: Request =
         serde_json::from_slice(&text).map_err(|error| failed(format!("the order is not one: {error}")))?;
-    if name::leaf_launch(&name::leaf(&request.launch)).is_none() {
+    if objects::leaf_launch(&objects::leaf(&request.launch)).is_none() {
         return Err(failed("the launch is not named by 16 hex digits".to_owned()));
     }
     Ok(request)
@@ -71,7 +66,7 @@ fn start(request: &Request) -> Result<u32, Failure> {
     // Who speaks for the device to the outside is spared.
     launch::forget_parent(order.control.is_some()).map_err(at(Stage::Prepare))?;
     let leaf =
-        launch::MountTarget::of_host(&order.group.join(name::leaf(&request.launch))).map_err(at(Stage::Prepare))?;
+        launch::MountTarget::of_host(&order.group.join(objects::leaf(&request.launch))).map_err(at(Stage::Prepare))?;
     let prepared = prepare::prepare(order).map_err(at(Stage::Prepare))?;
     let (report, status) = io::pipe().map_err(|error| Failure {
         stage: Stage::Prepare,
@@ -121,39 +116,4 @@ fn become_container(order: &LaunchOrder, prepared: &prepare::Prepared, status: &
         return Failure { stage: Stage::Execute, message, errno: error.raw_os_error() };
     }
     execute(order, &order.command, status.as_fd())
-}
-
-/// Executes a program of the container with its environment. Returns only if that fails.
-fn execute(order: &LaunchOrder, command: &[String], report: BorrowedFd<'_>) -> Failure {
-    let environment: Vec<_> = order.environment.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    failure(Stage::Execute, &launch::execute(command, &environment, report))
-}
-
-/// Waits until the child executed its program, or reported why it could not.
-fn heard(report: io::PipeReader) -> Result<(), Failure> {
-    let failed = |message: String| Failure { stage: Stage::Clone, message, errno: None };
-    let mut text = Vec::new();
-    report
-        .take(REPORT_LIMIT)
-        .read_to_end(&mut text)
-        .map_err(|error| failed(format!("failed to read the child's report: {error}")))?;
-    match text.strip_prefix(&[READY]).unwrap_or(&text) {
-        [] if text.is_empty() => {
-            Err(failed("the container's first process was ended before it could execute its program".to_owned()))
-        }
-        [] => Ok(()),
-        reported => Err(serde_json::from_slice(reported).unwrap_or_else(|_| {
-            failed(format!("the child's report is broken: {}", String::from_utf8_lossy(reported)))
-        })),
-    }
-}
-
-fn failure(stage: Stage, error: &launch::Error) -> Failure {
-    let mut message = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        message = format!("{message}: {cause}");
-        source = cause.source();
-    }
-    Failure { stage, message, errno: error.errno() }
 }

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use catenoid_containers::order::{LaunchOrder, RootMode};
-use catenoid_kernel::launch::{self, Error, Forbid, MountTarget, Namespace, Tree};
+use catenoid_kernel_base::launch::{self, Error, Forbid, MountTarget, Namespace, Tree};
 
 /// Devices that hold no state of the device's and give no access to it, with their numbers
 /// (Documentation/admin-guide/devices.txt).

@@ -11,7 +11,8 @@ use catenoid_containers::{
     order::{Check, LaunchAnswer, LaunchOrder, Request, Stage},
 };
 use catenoid_core::{Applied, Planner, Reconciler};
-use catenoid_kernel::{namespace, netlink::Netlink, process, wait::Notify};
+use catenoid_kernel_base::{process, wait::Notify};
+use catenoid_kernel_net::{namespace, netlink::Netlink};
 use catenoid_schema::manifest::{HealthCheck, Restart, Stop};
 use serde_json::{Value, json};
 

@@ -16,7 +16,9 @@ use std::{
 };
 
 use catenoid_containers::order::{LaunchAnswer, LaunchOrder, Namespaces, Request, RootMode};
-use catenoid_kernel::{cgroup::Hierarchy, namespace, process};
+use catenoid_kernel_base::process;
+use catenoid_kernel_cgroup::Hierarchy;
+use catenoid_kernel_net::namespace;
 use catenoid_schema::digest::Digest;
 use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},

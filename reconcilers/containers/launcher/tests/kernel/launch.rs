@@ -11,7 +11,7 @@ use std::{
 };
 
 use catenoid_containers::order::{Failure, LaunchAnswer, RootMode, Stage};
-use catenoid_kernel::process;
+use catenoid_kernel_base::process;
 use catenoid_schema::units::ByteSize;
 
 use crate::device::{BASE, Device, launcher};
@@ -460,7 +460,7 @@ fn mountns_an_order_that_is_none_is_refused_before_anything_is_done() {
 fn mountns_the_least_memory_is_enough_to_start() {
     let mut device = plain();
     let order = device.order("web", "echo up");
-    let least = catenoid_schema::manifest::check::MEMORY_LEAST.to_string();
+    let least = catenoid_schema::limits::MEMORY_LEAST.to_string();
     fs::write(order.group.join("memory.max"), least).unwrap();
     fs::write(order.group.join("memory.swap.max"), "0").unwrap();
     assert_eq!(device.output(&order), "up\n");

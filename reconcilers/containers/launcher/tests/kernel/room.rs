@@ -15,7 +15,8 @@ use catenoid_containers::{
     order::LaunchOrder,
 };
 use catenoid_core::{Applied, Planner, Reconciler, RoomError, Step as _, simulate};
-use catenoid_kernel::{namespace, process, wait::Notify};
+use catenoid_kernel_base::{process, wait::Notify};
+use catenoid_kernel_net::namespace;
 use catenoid_schema::{
     manifest::{Restart, Stop, StopSignal},
     name::Name,
@@ -346,7 +347,7 @@ async fn mountns_drift_is_taken_back() {
 fn put_alone(device: &Device, order: &LaunchOrder, program: &mut Command) -> Child {
     let _ = device.hierarchy.make_leaf(order.container.as_str(), &order.id()).unwrap();
     let child = program.spawn().unwrap();
-    let leaf = order.group.join(catenoid_kernel::name::leaf(&order.id()));
+    let leaf = order.group.join(catenoid_names::objects::leaf(&order.id()));
     fs::write(leaf.join("cgroup.procs"), child.id().to_string()).unwrap();
     child
 }

@@ -1,0 +1,136 @@
+//! What there is of containers: their leaves, what lives in them, and how it ended.
+
+use std::collections::BTreeMap;
+
+use catenoid_schema::{
+    manifest::Stop,
+    name::Name,
+    status::{Kind, Subject},
+    units::Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::exit::Exit;
+
+/// What is there: the containers that have a control group.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Observed {
+    /// By name.
+    pub containers: BTreeMap<Name, Container>,
+}
+
+/// What is there of one container.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Container {
+    /// Its leaves, by launch.
+    #[serde(default)]
+    pub runs: BTreeMap<String, Run>,
+    /// Its last end that was recorded, of whichever launch.
+    #[serde(default)]
+    pub last_exit: Option<Exit>,
+}
+
+/// One leaf.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Run {
+    /// The id (inode) of the leaf.
+    pub leaf: u64,
+    /// What lives in it.
+    pub state: State,
+    /// Whether its processes are frozen.
+    pub frozen: bool,
+    /// Whether its first process is outside of the namespaces that are pinned for the container: they were removed by hand.
+    #[serde(default, alias = "astray")]
+    pub wrong_namespace: bool,
+    /// Whether another launcher started it than the device has now: its system call filter may be another one.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub outdated: bool,
+    /// How it is asked to end, as was written down when it was started. Of what an earlier version started nothing is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop: Option<Stop>,
+    /// How often in a row the runs before it failed ([`crate::history`]), as was written down when it was started.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub ends: u32,
+    /// Whether it has run for so long that it counts as recovered.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub steady: bool,
+    /// That it was asked to end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopping: Option<Stopping>,
+    /// Whether its first process is gone, all others were killed with it, and are not gone yet.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub ending: bool,
+    /// What came of asking it whether it works.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checked: Option<Checked>,
+}
+
+/// What came of the checks of a run so far, as it is written down with its leaf.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Checked {
+    /// Which check it was ([`crate::Launch::check`]): what came of another one says nothing.
+    #[serde(default)]
+    pub check: String,
+    /// Whether one passed.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub passed: bool,
+    /// How many failed since then, of those that count, up to so many that it does not work.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub failures: u32,
+    /// After how many failures, of a run that did not work any more, the last one passed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub recovered: u32,
+    /// What the last one that failed said.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub said: String,
+}
+
+/// A run that was asked to end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stopping {
+    /// When what is left of it is killed, by the wall clock, as far as that is right.
+    pub until: Option<Timestamp>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+const fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+const fn is_zero(value: &u32) -> bool {
+    *value == 0
+}
+
+/// What lives in a leaf.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum State {
+    /// The container's first process, and what it started.
+    Running {
+        /// Its pid on the device.
+        pid: u32,
+        /// When it started, in clock ticks (1/100 s) after boot: with the pid this names a process for good.
+        started: u64,
+        /// The same by the wall clock, as far as that is right.
+        since: Option<Timestamp>,
+    },
+    /// Something, but not the first process: what a start left that was cut short.
+    #[serde(alias = "headless")]
+    InitExited,
+    /// Nothing any more.
+    Ended {
+        /// How it ended, if that was recorded.
+        exit: Option<Exit>,
+    },
+}
+
+/// The subject that `container` is reported under.
+pub(crate) fn subject(container: &Name) -> Subject {
+    Subject::new(Kind::Container, container)
+}
