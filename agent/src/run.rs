@@ -255,17 +255,17 @@ fn stand_guard(
     alarm: Notify,
 ) {
     let log = audit.clone();
-    let record_missing = move |message| log.note(NewEvent::by_device("GuardMissing", None, message));
+    let note_missing = move |message| log.note(NewEvent::by_device("GuardMissing", None, message));
     match Guard::open(accepted, holds, audit, alarm) {
         Ok(guard) => {
-            let failed = record_missing.clone();
+            let failed = note_missing.clone();
             let watching =
-                std::thread::Builder::new().name("guard".to_owned()).spawn(move || record_missing(guard.watch()));
+                std::thread::Builder::new().name("guard".to_owned()).spawn(move || note_missing(guard.watch()));
             if let Err(error) = watching {
                 failed(format!("no thread for the guard: {error}"));
             }
         }
-        Err(message) => record_missing(message),
+        Err(message) => note_missing(message),
     }
 }
 

@@ -161,7 +161,7 @@ impl Intake {
                     if let Err(error) = self.ledger().remember(&remembered) {
                         tracing::warn!(error = chain(&error), "the ledger has no copy for now");
                     }
-                    self.record_found(&target);
+                    self.note_found(&target);
                     self.accepted.send_if_modified(|held| {
                         // Taken up again, it wakes nobody for what is known.
                         let known = |held: &Arc<AcceptedManifest>| {
@@ -188,7 +188,7 @@ impl Intake {
     }
 
     /// The agent may have ended between the ledger and the log.
-    fn record_found(&self, target: &AcceptedManifest) {
+    fn note_found(&self, target: &AcceptedManifest) {
         let state = target.state();
         let digest = state.digest.to_string();
         let is_recorded =

@@ -3,7 +3,7 @@
 //! It reaches what the agent accepts, reports and runs, and nothing in the agent reaches it but the program's start. Its own
 //! effects are the sockets.
 //!
-//! Who speaks is known by the socket (the container) and by the kernel (the user in it). Everything is bounded: the bytes
+//! Who speaks is known from the socket (the container) and by the kernel (the user in it). Everything is bounded: the bytes
 //! of a request, the requests at once, the time a peer may be silent. What changes something is audited with its actor.
 //!
 //! [req->SF-17] [req->CR-2.1-1]

@@ -1,7 +1,7 @@
 //! How a boot begins and ends: PID 1, the data partition, and the count of boots that went wrong.
 //!
-//! PID 1 mounts, reaps, starts the agent and feeds the watchdogs. This folder records events, and knows nothing of manifests,
-//! passes or calls.
+//! PID 1 mounts, reaps, starts the agent and feeds the watchdogs. This folder returns events for the agent to note, and knows
+//! nothing of manifests, passes or calls.
 
 pub(crate) mod boot;
 pub(crate) mod boots;

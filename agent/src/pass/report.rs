@@ -150,7 +150,7 @@ impl Pass {
     }
 }
 
-/// The subjects that stood as they are wanted `before_pass` and do not any more: what each is, and what is wanted of it.
+/// The subjects that were as wanted `before_pass` and are not any more: what each is, and what is wanted of it.
 pub(super) fn drifted(before_pass: &Snapshot, house: &House<'_>) -> Vec<NewEvent> {
     if house.satisfied() {
         return Vec::new();

@@ -14,7 +14,7 @@
 //! | limits, containers | control groups (inotify): a group, a limit or a freezer was changed by hand, or emptied; `exits/`: PID 1 wrote down an end |
 //! | zones | rtnetlink, nftables: a link, address, route, rule or forwarding changed in the root namespace, or in a core container's |
 //!
-//! What no event reports of is found by the timer: what is changed inside of a service container's network namespace (no
+//! What no event reports is found by the timer: what is changed inside of a service container's network namespace (no
 //! process of its own may), and what is written below `/proc/sys/net`, but for forwarding.
 
 use std::{

@@ -101,7 +101,7 @@ async fn apply(
     if let Some(directory) = guests {
         deliver(client, &envelope, directory, intent).await?;
     }
-    // Asked before, so that the plan shows what is new from what changes.
+    // Asked before, so that the plan can distinguish what is new from what changes.
     let before = client.status().await?.value;
     let present = Present::from(&before);
     let accepted = client.manifest(envelope, intent).await?.value;

@@ -200,7 +200,7 @@ struct Got {
 }
 
 impl Got {
-    /// Waits for what a process reports itself.
+    /// Waits for what a process reports about itself.
     fn add(&mut self, started: Result<PipeReader, i32>) {
         let mut line = String::new();
         let read = started.map(|read| BufReader::new(read).read_line(&mut line));

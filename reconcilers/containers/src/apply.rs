@@ -43,7 +43,7 @@ pub struct Containers {
     followers: Mutex<BTreeMap<Name, Follower>>,
     /// Who asks what runs whether it works.
     checks: Mutex<Checks>,
-    /// What is wanted, as it was reported last.
+    /// What is wanted, as the pass gave it last.
     wanted: Mutex<Desired>,
 }
 
@@ -282,7 +282,7 @@ impl Shared {
         let request = Request { launch, order, check: None };
         let answer = self.launch(&request, &container);
         if answer.is_err() {
-            // An empty leaf would report a run that never was. If it cannot be removed it reports what is left in it.
+            // An empty leaf would look like a run that never was. If it cannot be removed, it shows what is left in it.
             let _ = self.hierarchy.kill(name, &request.launch);
             let _ = self.hierarchy.wait_empty(name, &request.launch, MOMENT);
             let _ = self.hierarchy.remove_leaf(name, &request.launch);

@@ -1,4 +1,4 @@
-//! What to tell about each container.
+//! What is reported of each container.
 
 use catenoid_core::{HELD_BACK, RECOVERED, UNHEALTHY};
 use catenoid_schema::{

@@ -135,7 +135,7 @@ pub trait Planner {
         Vec::new()
     }
 
-    /// What to tell about each subject of this room.
+    /// What is reported of each subject of this room.
     fn status(desired: &Self::Desired, observed: &Self::Observed) -> Vec<SubjectStatus>;
 }
 
@@ -149,7 +149,7 @@ pub trait Reconciler {
     /// Learns what is wanted, before it looks: a room that may hold more than can be listed looks for that.
     fn look_for(&self, _desired: &<Self::Planner as Planner>::Desired) {}
 
-    /// What reports of changes in this room from now on, with what is wanted of it and was observed last.
+    /// What reports changes in this room from now on, with what is wanted of it and was observed last.
     fn signals(
         &self,
         _desired: &<Self::Planner as Planner>::Desired,

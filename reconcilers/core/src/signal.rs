@@ -14,7 +14,7 @@ const HOLDS: Duration = Duration::from_secs(300);
 /// By how many milliseconds longer at most, so that not all is read in one pass.
 const SPREAD: u64 = 60_000;
 
-/// All that reports changes in a room. What none of it reports of is found by the pass's timer.
+/// All that reports changes in a room. What none of it reports is found by the pass's timer.
 #[derive(Debug, Clone, Default)]
 pub struct Signals {
     /// Files, and folders: what is written to them or to what lies in them, and what is made, moved or removed there.
@@ -60,7 +60,7 @@ pub enum Readiness {
 }
 
 impl Signals {
-    /// With all that reports another room.
+    /// Adds what reports changes in another room.
     pub fn join(&mut self, other: Self) {
         self.files.extend(other.files);
         self.sources.extend(other.sources);

@@ -105,7 +105,7 @@ const SOURCES: [(&str, Open); 2] = [
 ];
 
 impl Guests {
-    /// The room at `paths`. `generation` is the one of the store that blobs are pushed to; `notify` is notified when an image was read.
+    /// The room at `paths`. `generation` is the one of the store that blobs are pushed to; `notify` wakes the pass when an image was read.
     #[must_use]
     pub fn new(paths: &Paths, generation: Generation, notify: Notify) -> Self {
         let (data, mounts) = (paths.data.clone(), paths.run.join("guests"));

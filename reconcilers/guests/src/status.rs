@@ -1,4 +1,4 @@
-//! What to tell about each guest.
+//! What is reported of each guest.
 
 use std::collections::BTreeSet;
 

@@ -82,7 +82,7 @@ impl House<'_> {
         self.rooms().iter().all(|room| room.is_idle())
     }
 
-    /// What reports of changes in any room.
+    /// What reports changes in any room.
     #[must_use]
     pub fn signals(&self) -> Signals {
         let mut all = Signals::default();

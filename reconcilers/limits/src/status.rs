@@ -1,4 +1,4 @@
-//! What to tell about the limits of each container.
+//! What is reported of the limits of each container.
 
 use catenoid_schema::status::{Blame, Condition, Health, SubjectStatus, Sync};
 

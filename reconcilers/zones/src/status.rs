@@ -1,4 +1,4 @@
-//! What to tell about zones, about the network of each container, and about the firewalls.
+//! What is reported of zones, about the network of each container, and about the firewalls.
 
 use std::collections::{BTreeMap, BTreeSet};
 

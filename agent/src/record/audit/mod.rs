@@ -63,7 +63,7 @@ struct State {
 
 impl Audit {
     /// Goes on with the log in `folder`, which is made if it is not there. What cannot be read or written is no reason not to
-    /// begin: events wait until it can. `notify` is notified when that begins or ends.
+    /// begin: events wait until it can. `notify` wakes the pass when that begins or ends.
     ///
     /// # Errors
     /// If there is no thread for the writer.

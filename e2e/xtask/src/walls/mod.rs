@@ -84,7 +84,7 @@ const HOUSE: &str = "catenoid-house";
 const LAUNCHER: &str = "catenoid-launcher";
 const ROOM: &[&str] = &[CORE, SCHEMA, NAMES, BASE, CGROUP, NET, STORAGE];
 /// Programs that may have some doors only, by way of whatever they use.
-const DOORS: &[(&str, &[&str])] = &[("catenoid", &[]), ("catenoid-sign", &[]), (LAUNCHER, &[BASE, CGROUP])];
+const DOORS: &[(&str, &[&str])] = &[("catenoid", &[]), ("catenoid-sign", &[]), (LAUNCHER, &[BASE])];
 
 /// The package of a room.
 pub(crate) fn package(room: &str) -> String {
@@ -104,7 +104,7 @@ const OTHERS: &[(&str, &str, &[&str], bool, Effects)] = &[
     (STORAGE, "reconcilers/kernel/storage", &[NAMES, BASE], false, Effects::Any),
     (BOOT, "reconcilers/kernel/boot", &[NAMES, BASE], false, Effects::Any),
     (HOUSE, "reconcilers/house", &[SCHEMA, CORE], true, Effects::None),
-    (LAUNCHER, "reconcilers/containers/launcher", &[SCHEMA, NAMES, BASE, CGROUP, "catenoid-containers"], false, Effects::NoNetwork),
+    (LAUNCHER, "reconcilers/containers/launcher", &[SCHEMA, NAMES, BASE, "catenoid-containers"], false, Effects::NoNetwork),
     ("catenoid-agent", "agent", &[SCHEMA, ENVELOPE, NAMES, CORE, BASE, CGROUP, NET, STORAGE, BOOT, HOUSE], true, Effects::NoNetwork),
     ("catenoid-client", "c0/client", &[SCHEMA, ENVELOPE], false, Effects::Any),
     ("catenoid", "c0/cli", &[SCHEMA, "catenoid-client"], false, Effects::Any),

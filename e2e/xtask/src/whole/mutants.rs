@@ -43,7 +43,12 @@ const PURE: [Part; 6] = [
     Part::of("catenoid-envelope", &[], TESTS, &[]),
     Part::of("catenoid-core", &[], &["--lib", "--test", "parts"], &[HOUSE, AGENT]),
     Part::of(HOUSE, &[], LIB, &[AGENT]),
-    Part::of(AGENT, &["agent/src/pass/{executor,report,state,steps}.rs"], LIB, &[]),
+    Part::of(
+        AGENT,
+        &["agent/src/pass/{executor,report,state,steps}.rs", "agent/src/record/{condition,event}.rs"],
+        LIB,
+        &[],
+    ),
     Part::of(
         AGENT,
         &["agent/src/accept/{guests,intake,ledger_warning,manifest,refused}.rs"],

@@ -139,6 +139,14 @@ fn a_run_is_written_by_what_is_so() {
     assert_eq!(written(&empty).1, of(&["check"]));
 }
 
+/// Statuses of the first versions have other words.
+#[test]
+fn a_run_is_read_by_its_older_words() {
+    let older = serde_json::json!({"leaf": 1, "state": "headless", "frozen": false, "astray": true});
+    let run: Run = serde_json::from_value(older).expect("it can be read");
+    assert_eq!((run.state, run.wrong_namespace), (State::InitExited, true));
+}
+
 /// Row by row: what the checks of a run came to, what is reported of it, and whether it is started again.
 #[test]
 fn a_health_check_is_reported_and_its_failure_ends_the_run() {

@@ -1,4 +1,4 @@
-//! The doors of PID 1: what is done once a boot, or for the machine as a whole.
+//! The doors to the machine as a whole, for PID 1 and the agent: first mounts, signals, settings, watchdogs, the console.
 //!
 //! Start reading at [`init`].
 

@@ -52,8 +52,8 @@ const CLONE_NEWTIME: u64 = 0x80;
 /// Families of sockets for everybody. Others reach past the network namespace (`AF_VSOCK`: the hypervisor) or into
 /// little-used protocols.
 const FAMILIES: [libc::c_int; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
-/// Protocols of netlink for everybody (linux/netlink.h): addresses and routes (`getifaddrs`), and what the kernel reports
-/// devices. The others' queues, which nobody counts, are of no use to a container.
+/// Protocols of netlink for everybody (linux/netlink.h): addresses and routes (`getifaddrs`), and what the kernel
+/// announces about devices. The others' queues, which nobody counts, are of no use to a container.
 const NETLINK: [u64; 2] = [0, 15];
 /// The same for who administers its network: XFRM and generic (WireGuard). Not NETFILTER: one could ask for any number of
 /// rules, and for an announcement of each, which the kernel takes from the memory of all; the agent sets what firewall there is.
