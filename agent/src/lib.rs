@@ -1,10 +1,11 @@
 //! The agent, as a library of its program: PID 1 of the device, and the agent proper.
 //!
-//! Owns all of the device that is no room and no door: [`init`] (a boot), [`record`] (events), [`accept`] (manifests), [`pass`]
-//! (reconciling) and [`control`] (callers). Needs the rooms for every effect. It opens no network socket, parses no YAML, and believes nothing that the core container says
-//! except through signatures. Start reading at [`run`]; PID 1's half is [`boot`].
+//! Owns all of the device that is no room and no door: `init` (a boot), `record` (events), `accept` (manifests), `pass`
+//! (reconciling) and `control` (callers). Needs the rooms for every effect. It opens no network socket, parses no YAML, and
+//! believes nothing that the core container says except through signatures. Start reading at `run`; PID 1's half is
+//! `init::boot`.
 //!
-//! Each folder may use those before it, and none after it: [`record`], [`init`], [`accept`], [`pass`], [`control`].
+//! Each folder may use those before it, and none after it: `record`, `init`, `accept`, `pass`, `control`.
 
 mod accept;
 mod clock;

@@ -2,7 +2,7 @@
 //!
 //! Owns the way from what people write (YAML, folders, packages) to what devices believe (envelopes): `pki`, `guest`,
 //! `check`, `plan`, `sign`, `bundle`, `inspect`, `schema`. Needs `catenoid-schema`, `catenoid-envelope` and the pure halves
-//! of the rooms (`catenoid-house`), and no kernel of a device. Start reading at [`cli`].
+//! of the rooms (`catenoid-house`), and no kernel of a device. Start reading at `cli`.
 
 mod bundle;
 mod check;

@@ -12,7 +12,7 @@ use super::error::VmError;
 use super::files::{file, through};
 use crate::qmp::{Qmp, QmpError};
 
-/// A machine started by another process with [`Builder::detached`].
+/// A machine started by another process with [`Builder::detached`](crate::vm::Builder::detached).
 #[derive(Debug)]
 pub struct Running {
     /// The port of 127.0.0.1 behind which c0's sshd is.

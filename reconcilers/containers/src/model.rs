@@ -51,7 +51,7 @@ pub struct Run {
     /// How it is asked to end, as was written down when it was started. Of what an earlier version started nothing is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop: Option<Stop>,
-    /// How often in a row the runs before it failed ([`crate::history`]), as was written down when it was started.
+    /// How often in a row the runs before it failed (`history.rs`), as was written down when it was started.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub ends: u32,
     /// Whether it has run for so long that it counts as recovered.

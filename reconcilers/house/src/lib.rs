@@ -2,7 +2,7 @@
 //!
 //! Owns what no room can know alone: how one manifest becomes the desired state of each room, who comes before whom, and who
 //! waits for what another room lacks. The agent's pass goes through the rooms as [`order::go_through`] says, with its doors;
-//! `catenoid plan`, a dry run and `catenoid-sign plan` take the [`forecast`], which goes the same way with the rooms' models.
+//! `catenoid plan`, a dry run and `catenoid-sign plan` take the [`forecast()`], which goes the same way with the rooms' models.
 //! Needs the rooms without their doors. Start reading at the list of rooms in this file.
 //!
 //! A new room joins with one line here. Its planner says the rest: what it needs of which rooms, and by which of their steps

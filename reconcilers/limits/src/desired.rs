@@ -43,7 +43,7 @@ const fn none() -> ByteSize {
 }
 
 impl Bounds {
-    /// Of `container`. Half of the core container's memory, [`RESERVE`] at most, stays its own, so that the device can be
+    /// Of `container`. Half of the core container's memory, `RESERVE` at most, stays its own, so that the device can be
     /// spoken to whatever the others take.
     #[must_use]
     pub fn of(container: &Container) -> Self {

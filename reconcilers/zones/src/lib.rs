@@ -31,7 +31,7 @@
 //! that the rules of the IP layer set, so that a kernel which does not hand frames to them (no `br_netfilter`) passes
 //! nothing; a port that the tables do not know passes nothing.
 //!
-//! Start reading at [`desired`]. The pure half is always there; the half with effects needs the feature `kernel`.
+//! Start reading at [`desired()`]. The pure half is always there; the half with effects needs the feature `kernel`.
 
 #[cfg(feature = "kernel")]
 mod apply;

@@ -11,7 +11,7 @@ use crate::{
 /// An envelope of the right form, of which nothing was verified.
 ///
 /// Serves to show what somebody claims (`inspect`), and to find what has to be pushed along with it. Whatever a device
-/// acts on comes from [`crate::open`].
+/// acts on comes from [`crate::open()`].
 #[derive(Debug, Clone)]
 pub struct Unverified {
     pub(crate) cose: CoseSign,

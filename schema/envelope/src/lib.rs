@@ -1,10 +1,10 @@
 //! Signed bytes + anchors + time + ledger facts -> [`Verified`] documents. Pure: no file, no clock, no network.
 //!
 //! Owns the signed form of a document (a `COSE_Sign` of RFC 9052, narrowed to one way of writing it), the question of
-//! who signed it ([`open`]) and the question whether this device may take it ([`admit`]). Needs `catenoid-schema` for
+//! who signed it ([`open()`]) and the question whether this device may take it ([`admit()`]). Needs `catenoid-schema` for
 //! the documents, coset for the structure, rustls-webpki for certificate paths and aws-lc-rs for signatures. Gives
-//! [`Verified`], which nothing but [`open`] can make. [`Draft`] is the writing side; it holds no key. Start reading at
-//! [`open`].
+//! [`Verified`], which nothing but [`open()`] can make. [`Draft`] is the writing side; it holds no key. Start reading at
+//! [`open()`].
 //!
 //! The form, in the order in which it is checked:
 //! - tag 98, the whole in deterministic CBOR, at most the payload's limit and [`limits::OVERHEAD`] bytes, and so is each

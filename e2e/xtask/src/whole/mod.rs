@@ -1,6 +1,6 @@
 //! `cargo xtask whole`: sets that take longer than a run of all tests may, and what is known of their last runs.
 //!
-//! [`sets`] is the table of them. A run leaves its outcome in `docs/figures` ([`record`], [`page`]); [`stale`] compares it
+//! [`sets`] is the table of them. A run leaves its outcome in `docs/figures` ([`record`], [`page`]); [`stale`](mod@stale) compares it
 //! with what was changed since, by the packages that a set depends on ([`graph`]).
 
 mod explained;
