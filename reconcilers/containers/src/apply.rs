@@ -333,19 +333,7 @@ mod tests {
     /// Also one of which nothing is shown as a fact: its first process is gone, and its end is to wake the pass.
     #[test]
     fn every_leaf_that_was_observed_is_watched() {
-        let run = |state| Run {
-            leaf: 7,
-            state,
-            frozen: false,
-            wrong_namespace: false,
-            outdated: false,
-            stop: None,
-            ends: 0,
-            steady: false,
-            stopping: None,
-            ending: false,
-            checked: None,
-        };
+        let run = |state| Run::new(7, state);
         let running = State::Running { pid: 70, started: 5, since: None };
         let runs = [("00000000000000aa", run(running)), ("00000000000000bb", run(State::InitExited))];
         let runs = runs.map(|(launch, run)| (launch.to_owned(), run)).into();

@@ -68,6 +68,26 @@ pub struct Run {
     pub checked: Option<Checked>,
 }
 
+impl Run {
+    /// One of which no more is known.
+    #[must_use]
+    pub const fn new(leaf: u64, state: State) -> Self {
+        Self {
+            leaf,
+            state,
+            frozen: false,
+            wrong_namespace: false,
+            outdated: false,
+            stop: None,
+            ends: 0,
+            steady: false,
+            stopping: None,
+            ending: false,
+            checked: None,
+        }
+    }
+}
+
 /// What came of the checks of a run so far, as it is written down with its leaf.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -108,25 +108,10 @@ impl catenoid_core::Step for Step {
             Self::Start { launch, stop, ends, check, .. } => {
                 // The kernel will say which pid, leaf and moment.
                 let state = State::Running { pid: 0, started: 0, since: None };
-                let (frozen, wrong_namespace, outdated, steady) = (false, false, false, false);
-                let (leaf, stop, ends, stopping) = (0, Some(*stop), *ends, None);
                 // As if it worked: that is what it is started for.
                 let works = |check: &String| Checked { check: check.clone(), passed: true, ..Checked::default() };
                 let checked = check.as_ref().map(works);
-                let ending = false;
-                let run = Run {
-                    leaf,
-                    state,
-                    frozen,
-                    wrong_namespace,
-                    outdated,
-                    stop,
-                    ends,
-                    steady,
-                    stopping,
-                    ending,
-                    checked,
-                };
+                let run = Run { stop: Some(*stop), ends: *ends, checked, ..Run::new(0, state) };
                 container.runs.insert(launch.clone(), run);
             }
         }

@@ -182,19 +182,7 @@ pub(crate) fn ended(end: End, ran: u64) -> Observed {
         ran: Span::from_milliseconds(ran),
         memory_kills: 0,
     };
-    let run = Run {
-        leaf: 7,
-        state: State::Ended { exit: Some(exit.clone()) },
-        frozen: false,
-        wrong_namespace: false,
-        outdated: false,
-        stop: None,
-        ends: 0,
-        steady: false,
-        stopping: None,
-        ending: false,
-        checked: None,
-    };
+    let run = Run::new(7, State::Ended { exit: Some(exit.clone()) });
     let runs = BTreeMap::from([(LAUNCHES[0].to_owned(), run)]);
     Observed { containers: BTreeMap::from([(web(), Container { runs, last_exit: Some(exit) })]) }
 }
