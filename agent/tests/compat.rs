@@ -146,7 +146,7 @@ fn every_stored_version_is_read() {
         assert_eq!(agent.accepted(), Some(accepted.digest));
         let numbers: Vec<_> = agent.events().iter().map(|event| event.number).collect();
         let recorded = stored.bytes("audit.jsonl").split_inclusive(|byte| *byte == b'\n').count() as u64;
-        assert_eq!(numbers, (1..=recorded).collect::<Vec<_>>(), "all that was told is known, and nothing is new");
+        assert_eq!(numbers, (1..=recorded).collect::<Vec<_>>(), "all that was recorded is known, and nothing is new");
         assert!(recorded >= stored.status.last_event);
         assert_nothing_is_lost(&agent);
         drop(agent);

@@ -314,7 +314,7 @@ impl Intake {
     }
 
     /// The same for what the device has from its factory, where nothing else that it holds is believed. It does not tell which
-    /// manifest was the newest, and below the floor it stands in as well: whoever wrote that floor, c0 is there to be told.
+    /// manifest was the newest, and below the floor it stands in as well: whoever wrote that floor, c0 is there to hear of it.
     ///
     /// # Errors
     /// As [`Intake::accept`].

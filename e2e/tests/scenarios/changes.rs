@@ -122,7 +122,8 @@ fn vm_severity_is_the_devices() -> Result<()> {
     let reasons = ["Running", "LastExit", "CrashLoop"];
     let is_reported =
         |found: &SubjectStatus| reasons.iter().all(|reason| found.conditions.iter().any(|c| c.reason == *reason));
-    let status = bench.wait("the loop is told", |status| subject(status, "container/loop").is_ok_and(is_reported))?;
+    let status =
+        bench.wait("the loop is reported", |status| subject(status, "container/loop").is_ok_and(is_reported))?;
     assert_eq!(subject(&status, "container/loop")?.health, Health::Degraded);
     Ok(())
 }

@@ -14,7 +14,7 @@ pub enum Error {
     /// The hierarchy could not be set up.
     #[error("failed to set up the hierarchy of control groups")]
     Prepare(#[source] cgroup::Error),
-    /// Nothing tells of changes.
+    /// Nothing reports changes.
     #[error("failed to listen to control groups")]
     Listen(#[source] io::Error),
     /// The groups could not be read.

@@ -6,7 +6,7 @@ use std::{
     os::unix::fs::MetadataExt,
 };
 
-/// What tells a file or directory from every other one that is there at the same time.
+/// What distinguishes a file or directory from every other one that is there at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Identity {
     pub(super) device: u64,

@@ -38,7 +38,7 @@ const GIVEN_BACK: Duration = Duration::from_secs(180);
 const MOMENT: Duration = Duration::from_millis(200);
 /// How often its log is looked at while it runs.
 const LOG: Duration = Duration::from_secs(4);
-/// After its end it may still be told that it was held back.
+/// After its end it may still be reported as held back.
 const AFTERWARDS: Duration = Duration::from_secs(3);
 /// What has the memory of the device.
 const WHERE_IT_IS: &str = "grep -E 'Mem|Active|Inactive|Cached|AnonPages|PageTables|Shmem|Slab|SUnreclaim|KernelStack|Percpu|VmallocUsed' /proc/meminfo; grep -E 'zone|count:|high:' /proc/zoneinfo; ps -o pid,rss,comm | sort -rnk2 | head -12
@@ -127,7 +127,7 @@ impl Exhausted {
         Ok(taken)
     }
 
-    /// Ends who told what it got and holds it.
+    /// Ends who reported what it got and holds it.
     fn let_go(&mut self, by: By) -> Result<()> {
         if by == By::Core {
             let before = self.bench.processes()?.remove("core0").context("c0 has no process")?;
@@ -203,7 +203,7 @@ fn uptime(bench: &Bench) -> Result<u64> {
     Ok(u64::try_from(Duration::try_from_secs_f64(seconds)?.as_nanos())?)
 }
 
-/// Waits until the taker was held back, was ended by its own limit, or tells what it got and holds it; and when that was seen.
+/// Waits until the taker was held back, was ended by its own limit, or reports what it got and holds it; and when that was seen.
 /// `changes` reports each status. Hardly anything else is run meanwhile: the code of a program that begins is translated (TCG),
 /// for which the whole machine stands still.
 fn outcome(bench: &Bench, name: &str, mut changes: Follower) -> Result<(String, u64)> {
@@ -234,7 +234,7 @@ fn outcome(bench: &Bench, name: &str, mut changes: Follower) -> Result<(String, 
         if let Some((_, outcome, at)) = ended.take_if(|(seen, ..)| seen.elapsed() > AFTERWARDS) {
             return Ok((outcome, at));
         }
-        // It tells when it has all that it gets.
+        // It reports when it has all that it gets.
         if running.take_if(|looked| looked.elapsed() > LOG).is_some() {
             let asked = Instant::now();
             let printed = bench.device.catenoid(&["logs", name])?.stdout;

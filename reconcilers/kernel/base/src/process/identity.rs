@@ -13,7 +13,7 @@ use rustix::{
 use super::{Error, FILE_LIMIT};
 use crate::fault::{at, look};
 
-/// What tells a process apart, and where it is.
+/// What distinguishes a process, and where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// Its pid in our namespace, and in each one further in.
@@ -150,7 +150,7 @@ pub fn signal(pid: u32, started: u64, signal: i32) -> Result<(), Error> {
     }
 }
 
-/// What tells a program from every other one: 16 hex digits of the SHA-256 of its file; nothing where there is none.
+/// What distinguishes a program from every other one: 16 hex digits of the SHA-256 of its file; nothing where there is none.
 #[must_use]
 pub fn program(path: &Path) -> String {
     use sha2::Digest as _;

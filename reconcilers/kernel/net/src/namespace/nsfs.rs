@@ -48,7 +48,7 @@ pub(super) fn maker(user: BorrowedFd<'_>) -> io::Result<u32> {
     Ok(maker)
 }
 
-/// What tells a namespace from every other: device and inode (namespaces(7)).
+/// What distinguishes a namespace from every other: device and inode (namespaces(7)).
 pub(super) fn identity(namespace: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
     Ok(fstat(namespace).map(|stat| (stat.st_dev, stat.st_ino))?)
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::message::number;
 
-/// The settings of an interface in the order in which the kernel tells them: `IPV4_DEVCONF_` of `linux/ip.h` and `DEVCONF_` of
+/// The settings of an interface in the order in which the kernel lists them: `IPV4_DEVCONF_` of `linux/ip.h` and `DEVCONF_` of
 /// `linux/ipv6.h`, as they are called in `/proc/sys/net`; `-` is one whose file has it in another unit.
 pub(super) const CONF: [(&str, &str); 2] = [
     (
@@ -44,7 +44,7 @@ pub struct Link {
     pub loopback: bool,
     /// Its Ethernet address.
     pub address: Option<[u8; 6]>,
-    /// The Ethernet address that it was built with, if its driver tells; nobody can change it.
+    /// The Ethernet address that it was built with, if its driver reports it; nobody can change it.
     pub permanent: Option<[u8; 6]>,
     /// The bridge it is a port of.
     pub master: Option<u32>,
