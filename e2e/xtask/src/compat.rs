@@ -28,7 +28,7 @@ const TINY: &str = "tiny-1.0.0";
 /// From an accepted manifest to a device that is as it says.
 const SOON: Duration = Duration::from_secs(120);
 
-/// Makes the folder out of the test image and the tools as they were built (hint: `cargo xtask image --variant test`).
+/// Makes the folder out of the test image and the tools as they were built (hint: `cargo xtask test vm boot` builds them).
 pub(crate) fn make(artefacts: &Artefacts, version: &str) -> Result<()> {
     let folder = artefacts.workspace().join("schema/compat").join(version);
     ensure!(!folder.exists(), "`{}` is there already, and is never made again", folder.display());
@@ -87,14 +87,17 @@ impl Desk<'_> {
     /// PKI, guests, signed manifests, bundles.
     fn documents(&self) -> Result<()> {
         run::output(self.tool().args(["pki", "init", "--name", "stored", "--dir"]).arg(self.work.join("pki")))?;
-        let program = self.work.join("tiny");
-        let mut compiler = Command::new("cc");
-        compiler.args(["-Os", "-static", "-nostdlib", "-fno-stack-protector", "-fno-asynchronous-unwind-tables", "-s"]);
-        compiler.args(["-Wl,--build-id=none,-z,noseparate-code", "-o"]).arg(&program);
-        run::output(compiler.arg(self.artefacts.workspace().join(PROGRAM)))?;
+        let (program, check) = (self.work.join("tiny"), self.work.join("check"));
+        for (path, define) in [(&program, "-UCHECK"), (&check, "-DCHECK")] {
+            let mut compiler = Command::new("cc");
+            compiler.args(["-Os", "-static", "-nostdlib", "-fno-stack-protector", "-fno-asynchronous-unwind-tables"]);
+            compiler.args(["-s", "-Wl,--build-id=none,-z,noseparate-code", define, "-o"]).arg(path);
+            run::output(compiler.arg(self.artefacts.workspace().join(PROGRAM)))?;
+        }
         let guests = self.work.join("guests");
         let mut build = self.tool();
         build.args(["guest", "build", RECIPE, "--file"]).arg(format!("/bin/tiny={}", program.display()));
+        build.arg("--file").arg(format!("/bin/check={}", check.display()));
         build.args(["--file", "/usr/share/doc/tiny/copyright=LICENSE"]);
         run::output(build.arg("--out").arg(&guests).arg("--cache").arg(self.artefacts.cache()))?;
         for ending in ["image", "guest.cbor"] {
@@ -145,17 +148,17 @@ impl Desk<'_> {
         ensure!(refused.code != 0, "a guest was taken for a manifest");
         let mark = vm.console().mark();
         let taken = ssh.run(["catenoid", "apply", "/tmp/device.manifest.cose", "--guests", "/tmp"])?;
-        ensure!(taken.code == 0, "the manifest was refused: {}{}", taken.stdout, taken.stderr);
+        // How the program ends, c0 may not live to hear: the manifest has another one.
+        ensure!(taken.stdout.contains("accepted:"), "the manifest was refused: {}{}", taken.stdout, taken.stderr);
         vm.wait_console_from(mark, "kind=\"Converged\"", SOON)?;
         let mut root = |script: &str| -> Result<String> {
             let output = vm.root(script)?;
             ensure!(output.code == 0, "`{script}` exited with {}:\n{}", output.code, output.text);
             Ok(output.text)
         };
-        // The loader by hand: the program lies in the probe's root, the socket in the device's.
+        // The program lies in the probe's root, the socket in the device's.
         let status = root(
-            "p=/proc/$PROBE/root; for l in $(find $p/lib* $p/usr/lib* -type d 2>/dev/null); do path=$path:$l; done
-             exec $p/lib64/ld-linux-x86-64.so.2 --library-path ${path#:} $p/usr/bin/catenoid \
+            "exec /proc/$PROBE/root/usr/bin/catenoid \
                --socket /run/catenoid/control/core0/control.sock status -o json",
         )?;
         // What is no longer used is zeros then, and takes no room in what is stored.
