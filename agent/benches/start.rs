@@ -165,7 +165,7 @@ impl Ours {
         let container = name.to_string();
         self.limits.apply(&catenoid_limits::Step::MakeGroup { container: container.clone() }).await?;
         for (control, value) in
-            [(Control::Cpu, CPU), (Control::Memory, MEMORY), (Control::OomGroup, 1), (Control::Pids, PIDS)]
+            [(Control::CPU, CPU), (Control::MEMORY, MEMORY), (Control::OOM_GROUP, 1), (Control::PIDS, PIDS)]
         {
             let (container, value) = (container.clone(), Value::At(value));
             self.limits.apply(&catenoid_limits::Step::SetLimit { container, control, value, was: None }).await?;

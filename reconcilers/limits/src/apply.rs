@@ -1,6 +1,7 @@
 //! Makes, limits and removes groups.
 
 use std::{
+    collections::BTreeSet,
     io,
     path::{Path, PathBuf},
     sync::Mutex,
@@ -11,10 +12,7 @@ use catenoid_kernel_base::lock;
 use catenoid_kernel_cgroup::{self as cgroup, Hierarchy};
 use catenoid_names::objects;
 
-use crate::{Control, Desired, Error, LimitsPlanner, Observed, Step, Value, observe};
-
-/// Microseconds in which a container may use up its share of processors: the kernel's own default.
-const PERIOD: u64 = 100_000;
+use crate::{Control, Desired, Error, LimitsPlanner, Observed, Step, observe};
 
 /// The half of this room that has effects.
 #[derive(Debug)]
@@ -33,7 +31,7 @@ impl Limits {
     /// [`Error::Prepare`], [`Error::Listen`].
     pub fn open(base: &Path) -> Result<Self, Error> {
         let hierarchy = Hierarchy::open(base).map_err(Error::Prepare)?;
-        hierarchy.prepare().map_err(Error::Prepare)?;
+        prepare(&hierarchy)?;
         let groups = base.join(objects::CGROUP);
         let known = Mutex::new(observe::Known::new(&groups).map_err(Error::Listen)?);
         Ok(Self { hierarchy, groups, known })
@@ -59,19 +57,19 @@ impl Reconciler for Limits {
     async fn apply(&self, step: &Step) -> Result<Applied, Error> {
         let done = match step.clone() {
             Step::MakeGroup { container } => {
-                self.hierarchy.prepare().map_err(Error::Prepare)?;
+                prepare(&self.hierarchy)?;
                 self.hierarchy.make_group(&container).map_err(|source| Error::MakeGroup { container, source })
             }
             Step::SetLimit { container, control, value, .. } => {
-                let write = || self.hierarchy.write_limit(&container, observe::file(control), &text(control, &value));
-                if control == Control::Reserve {
-                    // As much as its parent keeps at most.
-                    self.hierarchy.prepare().map_err(Error::Prepare)?;
+                let write = || self.hierarchy.write_limit(&container, control.file(), &control.text(&value));
+                if control.is_bounded_above() {
+                    // The group above it may have been changed.
+                    prepare(&self.hierarchy)?;
                 }
                 let written = match write() {
                     // A controller that somebody took away from the groups is given back.
                     Err(cgroup::Error::Controller { .. }) => {
-                        self.hierarchy.prepare().map_err(Error::Prepare)?;
+                        prepare(&self.hierarchy)?;
                         write()
                     }
                     written => written,
@@ -89,11 +87,8 @@ impl Reconciler for Limits {
     }
 }
 
-/// `value` as the control file takes it.
-fn text(control: Control, value: &Value) -> String {
-    match (control, value) {
-        (Control::Cpu, Value::At(thousandths)) => format!("{} {PERIOD}", thousandths.saturating_mul(PERIOD / 1000)),
-        (_, Value::At(number)) => number.to_string(),
-        (_, Value::Word(word)) => word.clone(),
-    }
+/// Makes the groups' parent ready, with the controllers that any limit needs.
+fn prepare(hierarchy: &Hierarchy) -> Result<(), Error> {
+    let controllers: BTreeSet<_> = Control::ALL.iter().map(|control| control.file().controller).collect();
+    hierarchy.prepare(&Vec::from_iter(controllers)).map(drop).map_err(Error::Prepare)
 }

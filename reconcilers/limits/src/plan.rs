@@ -5,12 +5,7 @@ use std::collections::BTreeSet;
 use catenoid_core::{Asked, Plan, Planner};
 use catenoid_schema::status::SubjectStatus;
 
-use crate::{
-    Control, Desired, Observed, Step, Value,
-    desired::{desired, value},
-    model::needless,
-    status::status,
-};
+use crate::{Control, Desired, Observed, Step, desired::desired, model::new_group, status::status};
 
 /// The pure half of this room.
 #[derive(Debug)]
@@ -30,22 +25,10 @@ impl Planner for LimitsPlanner {
         let wanted: BTreeSet<&str> = desired.containers.keys().map(|name| name.as_str()).collect();
         let present: BTreeSet<&str> = observed.groups.keys().map(String::as_str).collect();
         wanted == present
-            && desired.containers.iter().all(|(name, limits)| {
+            && desired.containers.iter().all(|(name, bounds)| {
                 let group = &observed.groups[name.as_str()];
-                let swapless = match group.get(&Control::Swap) {
-                    None => !observed.offered.contains(&Control::Swap),
-                    Some(swap) => *swap == Value::At(0),
-                };
-                let reserved = match group.get(&Control::Reserve) {
-                    None => limits.reserve.bytes() == 0 || !observed.offered.contains(&Control::Reserve),
-                    Some(reserve) => *reserve == Value::At(limits.reserve.bytes()),
-                };
-                swapless
-                    && reserved
-                    && group.get(&Control::Cpu) == Some(&Value::At(limits.cpu.thousandths().into()))
-                    && group.get(&Control::Memory) == Some(&Value::At(limits.memory.bytes()))
-                    && group.get(&Control::Pids) == Some(&Value::At(limits.pids.into()))
-                    && group.get(&Control::OomGroup) == Some(&Value::At(1))
+                let offered = |control| observed.offered.contains(control);
+                Control::ALL.iter().all(|control| control.is_met(bounds, group.get(control), offered(control)))
             })
     }
 
@@ -56,17 +39,17 @@ impl Planner for LimitsPlanner {
                 plan.retire.push(Step::RemoveGroup { container: name.clone() });
             }
         }
-        for (name, limits) in &desired.containers {
+        for (name, bounds) in &desired.containers {
             let container = name.to_string();
             let group = observed.groups.get(name.as_str()).cloned().unwrap_or_else(|| {
                 plan.establish.push(Step::MakeGroup { container: container.clone() });
-                observed.offered.iter().map(|control| (*control, control.default_value())).collect()
+                new_group(&observed.offered)
             });
             for control in Control::ALL {
-                let (value, was) = (value(limits, control), group.get(&control).cloned());
+                let (value, was) = (control.wanted(bounds), group.get(&control).cloned());
                 let offered = observed.offered.contains(&control);
                 // What else the kernel lacks is set all the same, and fails.
-                if was.as_ref().map_or(!needless(control, &value, offered), |was| *was != value) {
+                if was.as_ref().map_or(!control.is_needless(&value, offered), |was| *was != value) {
                     plan.establish.push(Step::SetLimit { container: container.clone(), control, value, was });
                 }
             }

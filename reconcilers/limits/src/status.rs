@@ -2,20 +2,16 @@
 
 use catenoid_schema::status::{Blame, Condition, Health, SubjectStatus, Sync};
 
-use crate::{
-    Bounds, Control, Desired, Group, Observed,
-    desired::value,
-    model::{needless, subject},
-};
+use crate::{Bounds, Control, Desired, Group, Observed, model::subject};
 
 /// The status of every container that has limits or should have.
 pub(crate) fn status(desired: &Desired, observed: &Observed) -> Vec<SubjectStatus> {
-    let wanted = desired.containers.iter().map(|(name, limits)| wanted(name.as_str(), limits, observed));
+    let wanted = desired.containers.iter().map(|(name, bounds)| wanted(name.as_str(), bounds, observed));
     let unwanted = observed.groups.keys().filter(|name| !desired.holds(name));
     wanted.chain(unwanted.map(|name| superfluous(name))).collect()
 }
 
-fn wanted(name: &str, limits: &Bounds, observed: &Observed) -> SubjectStatus {
+fn wanted(name: &str, bounds: &Bounds, observed: &Observed) -> SubjectStatus {
     let Some(group) = observed.groups.get(name) else {
         let condition = Condition::new("GroupMissing", "it has no control group".to_owned(), None);
         return status_of(name, Sync::OutOfSync, Health::Missing, vec![condition], None);
@@ -23,18 +19,18 @@ fn wanted(name: &str, limits: &Bounds, observed: &Observed) -> SubjectStatus {
     let mut conditions = Vec::new();
     for control in Control::ALL {
         let offered = observed.offered.contains(&control);
-        let value = value(limits, control);
+        let value = control.wanted(bounds);
         match group.get(&control) {
             Some(is) if *is == value => {}
-            None if needless(control, &value, offered) => {}
+            None if control.is_needless(&value, offered) => {}
             None if !offered => conditions.push(Condition::new(
                 "ControllerMissing",
                 format!("the kernel cannot limit {control}"),
                 Some(Blame::Administrator),
             )),
             is => {
-                let is = is.map_or_else(|| "not there".to_owned(), |is| is.shown(control));
-                let message = format!("{control} is {is}, not {}", value.shown(control));
+                let is = is.map_or_else(|| "not there".to_owned(), |is| control.show(is));
+                let message = format!("{control} is {is}, not {}", control.show(&value));
                 conditions.push(Condition::new("LimitDiffers", message, None));
             }
         }
@@ -59,12 +55,11 @@ fn status_of(
     conditions: Vec<Condition>,
     group: Option<&Group>,
 ) -> SubjectStatus {
-    let shown = [Control::Cpu, Control::Memory, Control::Pids];
     let facts = group
         .into_iter()
         .flatten()
-        .filter(|(control, _)| shown.contains(control))
-        .map(|(control, value)| (control.to_string(), value.shown(*control)))
+        .filter(|(control, _)| control.is_fact())
+        .map(|(control, value)| (control.to_string(), control.show(value)))
         .collect();
     SubjectStatus { subject: subject(name), sync, health, conditions, facts }
 }

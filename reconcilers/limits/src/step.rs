@@ -5,7 +5,10 @@ use std::fmt;
 use catenoid_schema::status::Subject;
 use serde::Serialize;
 
-use crate::{Control, Observed, Value, model::subject};
+use crate::{
+    Control, Observed, Value,
+    model::{new_group, subject},
+};
 
 /// One effect of this room.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -38,9 +41,9 @@ impl fmt::Display for Step {
         match self {
             Self::MakeGroup { container } => write!(f, "make the control group of `{container}`"),
             Self::SetLimit { container, control, value, was } => {
-                write!(f, "set {control} of `{container}` to {}", value.shown(*control))?;
+                write!(f, "set {control} of `{container}` to {}", control.show(value))?;
                 match was {
-                    Some(was) => write!(f, " (was {})", was.shown(*control)),
+                    Some(was) => write!(f, " (was {})", control.show(was)),
                     None => f.write_str(" (was not there)"),
                 }
             }
@@ -63,8 +66,8 @@ impl catenoid_core::Step for Step {
     fn effect_on(&self, observed: &mut Observed) {
         match self {
             Self::MakeGroup { container } => {
-                let new = || observed.offered.iter().map(|control| (*control, control.default_value())).collect();
-                observed.groups.entry(container.clone()).or_insert_with(new);
+                let Observed { offered, groups } = observed;
+                groups.entry(container.clone()).or_insert_with(|| new_group(offered));
             }
             Self::SetLimit { container, control, value, .. } => {
                 if let Some(group) = observed.groups.get_mut(container) {

@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 use catenoid_core::{Planner, Reconciler, RoomError, Step as _};
 use catenoid_limits::{Bounds, Control, Desired, Error, Limits, LimitsPlanner, Observed, Step, Value};
 use catenoid_schema::{
+    manifest::ResourceLimits,
     status::Blame,
     units::{ByteSize, Cpu},
 };
@@ -53,7 +54,10 @@ fn desired(text: &str) -> Desired {
         let (name, rest) = limits.split_once('=').unwrap();
         let [memory, cpu, pids, reserve] = rest.split(',').collect::<Vec<_>>().try_into().unwrap();
         let (memory, cpu, pids) = (memory.parse().unwrap(), cpu.parse().unwrap(), pids.parse().unwrap());
-        (name.parse().unwrap(), Bounds { memory, cpu, pids, reserve: reserve.parse().unwrap() })
+        (
+            name.parse().unwrap(),
+            Bounds { limits: ResourceLimits { memory, cpu, pids }, reserve: reserve.parse().unwrap() },
+        )
     });
     Desired { containers: containers.collect() }
 }
@@ -108,7 +112,7 @@ async fn mountns_a_controller_that_the_kernel_lacks_is_an_error_for_the_administ
         let step = Step::SetLimit { container: "web".to_owned(), control, value: Value::At(1 << 20), was: None };
         match room.apply(&step).await {
             Ok(_) => assert!(offered.contains(&control), "{control} was set but is not offered"),
-            Err(error) if offered.contains(&control) => assert_eq!(control, Control::OomGroup, "{error}"),
+            Err(error) if offered.contains(&control) => assert_eq!(control, Control::OOM_GROUP, "{error}"),
             Err(error) => {
                 assert_eq!(error.to_string(), format!("failed to set {control} of `web`"));
                 assert_eq!(error.blame(), Blame::Administrator);
@@ -123,12 +127,12 @@ async fn mountns_limits_read_back_as_the_model_says() {
     let kernel = Kernel::mounted("converge");
     let room = Limits::open(&kernel.base).unwrap();
     let first = converge(&room, &desired("web=128MiB,0.5,64,0B db=64MiB,2,10,16MiB")).await;
-    assert_eq!(first.groups["web"][&Control::Cpu], Value::At(500));
+    assert_eq!(first.groups["web"][&Control::CPU], Value::At(500));
     // Somebody changes a limit, and takes a controller away from all groups.
     fs::write(kernel.base.join("catenoid/web/memory.max"), "max").unwrap();
     fs::write(kernel.base.join("catenoid/cgroup.subtree_control"), "-pids").unwrap();
     let lacking = room.observe().await.unwrap();
-    assert!(!lacking.offered.contains(&Control::Pids));
+    assert!(!lacking.offered.contains(&Control::PIDS));
     for (_, step) in LimitsPlanner::plan(&desired("web=128MiB,0.5,64,0B"), &lacking).steps() {
         room.apply(step).await.unwrap();
     }
@@ -142,7 +146,10 @@ fn any_limits() -> impl Strategy<Value = Bounds> {
     let pages = || number(1024, 1 << 32).prop_map(|pages| ByteSize::from_bytes(pages * 4096));
     (pages(), number(10, u32::MAX.into()), number(1, 1 << 22), pages()).prop_map(|(memory, cpu, pids, reserve)| {
         let thousandths = |number| u32::try_from(number).unwrap();
-        Bounds { memory, cpu: Cpu::from_thousandths(thousandths(cpu)), pids: thousandths(pids), reserve }
+        {
+            let (cpu, pids) = (Cpu::from_thousandths(thousandths(cpu)), thousandths(pids));
+            Bounds { limits: ResourceLimits { memory, cpu, pids }, reserve }
+        }
     })
 }
 
@@ -162,9 +169,9 @@ async fn mountns_any_limits_are_what_the_files_say() {
         let [quota, period]: [u64; 2] = [quota, period].map(|number| number.parse().unwrap());
         let seen =
             ["memory.max", "memory.min", "pids.max", "memory.oom.group"].map(|name| file(name).trim().to_owned());
-        let [memory, reserve] = [limits.memory, limits.reserve].map(|size| size.bytes().to_string());
-        assert_eq!(seen, [memory, reserve, limits.pids.to_string(), "1".to_owned()], "{limits:?}");
-        assert_eq!(quota * 1000, u64::from(limits.cpu.thousandths()) * period, "{limits:?}");
+        let [memory, reserve] = [limits.limits.memory, limits.reserve].map(|size| size.bytes().to_string());
+        assert_eq!(seen, [memory, reserve, limits.limits.pids.to_string(), "1".to_owned()], "{limits:?}");
+        assert_eq!(quota * 1000, u64::from(limits.limits.cpu.thousandths()) * period, "{limits:?}");
     }
     converge(&room, &desired("")).await;
 }
@@ -194,7 +201,7 @@ async fn mountns_a_group_is_read_again_where_it_was_written() {
     let room = Limits::open(&kernel.base).unwrap();
     converge(&room, &desired("web=16MiB,0.5,16,0B")).await;
     let (groups, web) = (kernel.base.join("catenoid"), kernel.base.join("catenoid/web"));
-    let pids = async || room.observe().await.unwrap().groups["web"][&Control::Pids].clone();
+    let pids = async || room.observe().await.unwrap().groups["web"][&Control::PIDS].clone();
     assert_eq!((pids().await, pids().await), (Value::At(16), Value::At(16)));
 
     fs::write(web.join("pids.max"), "7").unwrap();

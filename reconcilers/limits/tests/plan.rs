@@ -8,6 +8,7 @@ use std::{
 use catenoid_core::{Planner, testing};
 use catenoid_limits::{Bounds, Control, Desired, Group, LimitsPlanner, Observed, Value};
 use catenoid_schema::{
+    manifest::ResourceLimits,
     name::Name,
     status::{Blame, Health, Sync},
     units::{ByteSize, Cpu},
@@ -28,9 +29,7 @@ fn name() -> impl Strategy<Value = Name> {
 
 fn limits() -> impl Strategy<Value = Bounds> {
     (1..3u32, 1..3u32, 1..3u32, 0..2u32).prop_map(|(memory, cpu, pids, reserve)| Bounds {
-        memory: ByteSize::from_mebibytes(memory),
-        cpu: Cpu::from_thousandths(cpu),
-        pids,
+        limits: ResourceLimits { memory: ByteSize::from_mebibytes(memory), cpu: Cpu::from_thousandths(cpu), pids },
         reserve: ByteSize::from_mebibytes(reserve),
     })
 }
@@ -100,16 +99,17 @@ proptest! {
 
 fn web() -> Desired {
     let (memory, cpu) = (ByteSize::from_mebibytes(128), Cpu::from_thousandths(1000));
-    let bounds = Bounds { memory, cpu, pids: 128, reserve: ByteSize::from_bytes(0) };
+    let limits = ResourceLimits { memory, cpu, pids: 128 };
+    let bounds = Bounds { limits, reserve: ByteSize::from_bytes(0) };
     Desired { containers: BTreeMap::from([("web".parse().expect("it is a name"), bounds)]) }
 }
 
 #[test]
 fn a_controller_that_the_kernel_lacks_is_for_the_administrator() {
-    let offered = BTreeSet::from([Control::Cpu, Control::Memory, Control::OomGroup]);
+    let offered = BTreeSet::from([Control::CPU, Control::MEMORY, Control::OOM_GROUP]);
     let mut observed = Observed { offered, groups: BTreeMap::from([("web".to_owned(), Group::new())]) };
     observed = catenoid_core::simulate::<LimitsPlanner>(&LimitsPlanner::plan(&web(), &observed), &observed);
-    observed.groups.get_mut("web").expect("it is there").remove(&Control::Pids);
+    observed.groups.get_mut("web").expect("it is there").remove(&Control::PIDS);
     let status = LimitsPlanner::status(&web(), &observed);
     assert_eq!(status.len(), 1);
     assert_eq!((status[0].sync, status[0].health), (Sync::OutOfSync, Health::Degraded));
@@ -132,8 +132,8 @@ fn a_limit_that_differs_is_mended_and_for_nobody() {
     let observed = Observed { offered: BTreeSet::from(Control::ALL), groups: BTreeMap::new() };
     let mut observed = catenoid_core::simulate::<LimitsPlanner>(&LimitsPlanner::plan(&web(), &observed), &observed);
     let group = observed.groups.get_mut("web").expect("it is there");
-    group.insert(Control::Pids, Value::At(7));
-    group.remove(&Control::Memory);
+    group.insert(Control::PIDS, Value::At(7));
+    group.remove(&Control::MEMORY);
     let status = LimitsPlanner::status(&web(), &observed);
     assert_eq!((status[0].sync, status[0].health), (Sync::OutOfSync, Health::Progressing));
     let reported: Vec<_> =
@@ -168,8 +168,28 @@ fn a_container_has_the_limits_of_the_manifest_and_the_core_one_keeps_half_of_its
         let text = format!("{{guest: tiny, role: {role}, limits: {{memory: {memory}, cpu: 0.5, pids: 7}}}}");
         let desired = asked(&text);
         let (memory, cpu, pids): (ByteSize, _, _) = (memory.parse().unwrap(), Cpu::from_thousandths(500), 7);
-        let wanted = Bounds { memory, cpu, pids, reserve: reserve.parse().unwrap() };
+        let wanted = Bounds { limits: ResourceLimits { memory, cpu, pids }, reserve: reserve.parse().unwrap() };
         assert_eq!(desired.containers[&"web".parse::<Name>().unwrap()], wanted, "{text}");
         assert_eq!(desired.containers.len(), 2);
+    }
+}
+
+/// A field that no control reads would be accepted, and would bound nothing.
+#[test]
+fn every_limit_that_a_manifest_can_have_is_asked_of_the_kernel() {
+    let values = BTreeMap::from([("memory", "4MiB"), ("cpu", "0.5"), ("pids", "7")]);
+    let schema = std::fs::read_to_string("../../schema/manifest.schema.json").expect("it is there");
+    let schema: serde_yaml::Value = serde_yaml::from_str(&schema).expect("JSON is YAML");
+    let fields = schema["$defs"]["Limits"]["properties"].as_mapping().expect("it has fields");
+    let fields: BTreeSet<_> = fields.keys().filter_map(|field| field.as_str()).collect();
+    assert_eq!(fields, values.keys().copied().collect(), "each field has a value here that is not its default");
+
+    let steps = |limits: &str| {
+        let observed = Observed { offered: BTreeSet::from(Control::ALL), groups: BTreeMap::new() };
+        let plan = LimitsPlanner::plan(&asked(&format!("{{guest: tiny, limits: {limits}}}")), &observed);
+        plan.steps().map(|(_, step)| step.to_string()).collect::<Vec<_>>()
+    };
+    for (field, value) in values {
+        assert_ne!(steps(&format!("{{{field}: {value}}}")), steps("{}"), "{field}");
     }
 }

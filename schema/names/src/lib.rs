@@ -2,4 +2,7 @@
 //!
 //! Start reading at [`objects`]: what we own in the kernel is known by its name.
 
+mod control;
 pub mod objects;
+
+pub use control::ControlFile;

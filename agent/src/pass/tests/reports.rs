@@ -102,7 +102,7 @@ fn a_failure_is_forgotten_where_nothing_is_to_be_done_any_more() {
     device.pass();
     assert_eq!(device.pass.failures.len(), 2);
     // Somebody else did it.
-    device.world.limits.model().observed.groups.get_mut("web").unwrap().insert(Control::Pids, Value::At(99));
+    device.world.limits.model().observed.groups.get_mut("web").unwrap().insert(Control::PIDS, Value::At(99));
     let outcome = device.pass();
     let db = Subject::new(Kind::Container, "db");
     assert_eq!(device.pass.failures.keys().collect::<Vec<_>>(), [&db]);
@@ -137,7 +137,7 @@ fn the_end_of_a_pass_is_recorded_where_it_did_or_found_something() {
     // Of a device that matches nothing any more nothing is told but what stands in its place.
     let none = Snapshot { converged: None, ..seen };
     assert!(device.pass.ended(&none, 0).is_none());
-    device.world.limits.model().observed.groups.get_mut("web").unwrap().insert(Control::Pids, Value::At(7));
+    device.world.limits.model().observed.groups.get_mut("web").unwrap().insert(Control::PIDS, Value::At(7));
     assert_eq!(device.pass().ended.map(|recorded| recorded.message), Some("1 steps done, converged".to_owned()));
 }
 

@@ -157,7 +157,7 @@ const RULES: &[Rule] = &[
     }),
     ("what somebody else changed is recorded, and healed", |device| {
         let web: Name = "web".parse().unwrap();
-        device.world.limits.model().observed.groups.get_mut("web").unwrap().insert(Control::Pids, Value::At(7));
+        device.world.limits.model().observed.groups.get_mut("web").unwrap().insert(Control::PIDS, Value::At(7));
         device.world.containers.model().observed.containers.get_mut(&web).unwrap().runs.clear();
         assert!(device.pass().as_it_is_to_be);
         assert_eq!(device.recorded(), ["DriftFound container/web"]);

@@ -205,7 +205,7 @@ const FACTS: &[Fact] = &[
     fact(
         GUARD,
         "so has a core container's, 64 MiB at most",
-        "reconcilers/limits/src/desired.rs",
+        "reconcilers/limits/src/control/reserve.rs",
         "RESERVE: ByteSize = ByteSize::from_mebibytes(64);",
     ),
     fact(

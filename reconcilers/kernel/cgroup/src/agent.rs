@@ -1,7 +1,10 @@
 //! The agent's own group.
 
-use super::{Control, Error, Hierarchy, control::ALL_PROCESSORS};
+use super::{Error, Hierarchy, hierarchy::MEMORY_MIN};
 use catenoid_names::objects;
+
+/// The time of a thousand processors: no limit, but one that the kernel keeps books of.
+const ALL_PROCESSORS: &str = "100000000 100000";
 
 impl Hierarchy {
     /// Makes the agent's own group, beside `catenoid/`: it may use `memory` bytes, and is ended as a whole when it needs
@@ -12,14 +15,14 @@ impl Hierarchy {
     pub fn prepare_agent(&self, memory: u64) -> Result<(), Error> {
         self.enable("", &["memory"])?;
         self.make(objects::AGENT_CGROUP)?;
-        self.write(&format!("{}/{}", objects::AGENT_CGROUP, Control::MemoryMax), &memory.to_string())?;
+        let set = |file, value: &str| self.write(&format!("{}/{file}", objects::AGENT_CGROUP), value);
+        set("memory.max", &memory.to_string())?;
         // Half of it is not taken away for anybody.
-        self.write(&format!("{}/{}", objects::AGENT_CGROUP, Control::MemoryMin), &(memory / 2).to_string())?;
-        self.write(&format!("{}/{}", objects::AGENT_CGROUP, Control::MemoryOomGroup), "1")?;
+        set(MEMORY_MIN, &(memory / 2).to_string())?;
+        set("memory.oom.group", "1")?;
         // It limits nothing: a kernel that cannot do that is as good.
         let books = self.enable("", &["cpu"]);
-        let _ =
-            books.and_then(|()| self.write(&format!("{}/{}", objects::AGENT_CGROUP, Control::CpuMax), ALL_PROCESSORS));
+        let _ = books.and_then(|()| set("cpu.max", ALL_PROCESSORS));
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use super::Control;
+use catenoid_names::ControlFile;
 
 /// What went wrong. The path is that of the group or control file.
 #[derive(Debug, thiserror::Error)]
@@ -16,18 +16,18 @@ pub enum Error {
         source: io::Error,
     },
     /// A name that is not a single path component.
-    #[error("`{name}` cannot name a cgroup")]
+    #[error("`{name}` cannot name a cgroup or a file of one")]
     Name {
         /// What was given.
         name: String,
     },
     /// The kernel does not offer the controller, or it is not enabled for this group.
-    #[error("cgroup `{}` has no `{control}`: the kernel lacks the controller `{}`", path.display(), control.controller())]
+    #[error("cgroup `{}` has no `{control}`: the kernel lacks the controller `{}`", path.display(), control.controller)]
     Controller {
         /// The group.
         path: PathBuf,
         /// What it lacks.
-        control: Control,
+        control: ControlFile,
     },
     /// A group could not be made.
     #[error("failed to make cgroup `{}`", path.display())]

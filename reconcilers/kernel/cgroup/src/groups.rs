@@ -3,12 +3,12 @@
 use std::io;
 
 use super::{
-    Control, Error, Hierarchy,
-    hierarchy::group,
+    Error, Hierarchy,
+    hierarchy::{control_file, group},
     mark::STILL,
     read::{found, gone_is_fine},
 };
-use catenoid_names::objects;
+use catenoid_names::{ControlFile, objects};
 
 impl Hierarchy {
     /// The containers that have a group.
@@ -81,8 +81,8 @@ impl Hierarchy {
     ///
     /// # Errors
     /// [`Error::Name`], [`Error::Read`].
-    pub fn read_limit(&self, container: &str, control: Control) -> Result<Option<String>, Error> {
-        let file = format!("{}/{control}", group(container)?);
+    pub fn read_limit(&self, container: &str, control: ControlFile) -> Result<Option<String>, Error> {
+        let file = control_file(&group(container)?, control)?;
         found(self.read(&file)).map(|text| text.map(|text| text.trim_end().to_owned()))
     }
 
@@ -90,9 +90,9 @@ impl Hierarchy {
     ///
     /// # Errors
     /// [`Error::Name`]; [`Error::Controller`] if the group lacks the file; [`Error::Write`].
-    pub fn write_limit(&self, container: &str, control: Control, value: &str) -> Result<(), Error> {
+    pub fn write_limit(&self, container: &str, control: ControlFile, value: &str) -> Result<(), Error> {
         let group = group(container)?;
-        self.write(&format!("{group}/{control}"), value).map_err(|error| match error {
+        self.write(&control_file(&group, control)?, value).map_err(|error| match error {
             Error::Write { source, .. } if source.kind() == io::ErrorKind::NotFound && self.has(&group) => {
                 Error::Controller { path: self.path.join(&group), control }
             }

@@ -15,11 +15,14 @@ use rustix::{
 };
 
 use super::{
-    CONTROLLERS, Control, Error, MARK_BYTES,
+    Error, MARK_BYTES,
     read::{found, read_from_start},
 };
 use catenoid_kernel_base::fault::{at, look};
-use catenoid_names::objects;
+use catenoid_names::{ControlFile, objects};
+
+/// The file of what is not taken from a group for anybody.
+pub(super) const MEMORY_MIN: &str = "memory.min";
 
 /// A mounted hierarchy.
 #[derive(Debug)]
@@ -41,38 +44,38 @@ impl Hierarchy {
         Ok(Self { path: base.to_owned(), base: fd })
     }
 
-    /// Makes `catenoid/` and enables [`CONTROLLERS`] for the groups below it. Answers those that the kernel does not
+    /// Makes `catenoid/` and enables `controllers` for the groups below it. Answers those that the kernel does not
     /// offer: limits that need one of them will fail.
     ///
     /// # Errors
     /// [`Error::Make`], [`Error::Read`], [`Error::Write`].
-    pub fn prepare(&self) -> Result<Vec<&'static str>, Error> {
+    pub fn prepare(&self, controllers: &[&'static str]) -> Result<Vec<&'static str>, Error> {
         let offered = self.read("cgroup.controllers")?;
         let (offered, missing): (Vec<_>, Vec<_>) =
-            CONTROLLERS.into_iter().partition(|c| offered.split_whitespace().any(|o| o == *c));
+            controllers.iter().copied().partition(|c| offered.split_whitespace().any(|o| o == *c));
         self.enable("", &offered)?;
         self.make(objects::CGROUP)?;
         self.enable(objects::CGROUP, &offered)?;
         // What a group in it keeps is what its parent keeps at most: each of them says its own.
-        let keeps = format!("{}/{}", objects::CGROUP, Control::MemoryMin);
+        let keeps = format!("{}/{MEMORY_MIN}", objects::CGROUP);
         if found(self.read(&keeps))?.is_some_and(|kept| kept.trim_end() != "max") {
             self.write(&keeps, "max")?;
         }
         Ok(missing)
     }
 
-    /// The controls that the groups of containers have, as far as their controllers are enabled.
+    /// Those of `files` that the groups of containers have, as far as their controllers are enabled.
     ///
     /// # Errors
-    /// [`Error::Read`]; no control at all if `catenoid/` is not there yet.
-    pub fn offered(&self) -> Result<Vec<Control>, Error> {
+    /// [`Error::Name`], [`Error::Read`]; no file at all if `catenoid/` is not there yet.
+    pub fn offered(&self, files: impl IntoIterator<Item = ControlFile>) -> Result<Vec<ControlFile>, Error> {
         let enabled = found(self.read(&format!("{}/cgroup.subtree_control", objects::CGROUP)))?.unwrap_or_default();
         let mut offered = Vec::new();
-        for control in Control::ALL {
+        for file in files {
             // `catenoid/` itself has the same control files as the groups in it.
-            let here = found(self.read(&format!("{}/{control}", objects::CGROUP)))?.is_some();
-            if here && enabled.split_whitespace().any(|controller| controller == control.controller()) {
-                offered.push(control);
+            let here = found(self.read(&control_file(objects::CGROUP, file)?))?.is_some();
+            if here && enabled.split_whitespace().any(|controller| controller == file.controller) {
+                offered.push(file);
             }
         }
         Ok(offered)
@@ -195,6 +198,11 @@ pub(super) fn leaf(container: &str, launch_id: &str) -> Result<String, Error> {
     let name = objects::leaf(launch_id);
     objects::leaf_launch(&name).ok_or_else(|| Error::Name { name: name.clone() })?;
     group(container).map(|group| format!("{group}/{name}"))
+}
+
+/// `<group>/<file>`: a file in the group itself, whoever names it.
+pub(super) fn control_file(group: &str, control: ControlFile) -> Result<String, Error> {
+    component(control.file).map(|file| format!("{group}/{file}"))
 }
 
 fn component(name: &str) -> Result<&str, Error> {

@@ -7,7 +7,6 @@
 //! What no group counts is in [`shortage`].
 
 mod agent;
-mod control;
 mod error;
 mod groups;
 mod hierarchy;
@@ -16,7 +15,7 @@ mod mark;
 mod read;
 pub mod shortage;
 
-pub use control::{CONTROLLERS, Control};
+pub use catenoid_names::ControlFile;
 pub use error::Error;
 pub use hierarchy::Hierarchy;
 pub use leaves::Leaf;

@@ -10,13 +10,16 @@ use std::{
     time::Duration,
 };
 
-use catenoid_kernel_cgroup::{Control, Error, Hierarchy, Leaf};
+use catenoid_kernel_cgroup::{ControlFile, Error, Hierarchy, Leaf};
 use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, unshare},
 };
 
 const LAUNCH: &str = "0123456789abcdef";
+const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
+const MEMORY_MAX: ControlFile = ControlFile { controller: "memory", file: "memory.max" };
+const PIDS_MAX: ControlFile = ControlFile { controller: "pids", file: "pids.max" };
 
 /// A folder that holds what a freshly mounted hierarchy does.
 fn folder(controllers: &str) -> tempfile::TempDir {
@@ -67,7 +70,7 @@ fn join(base: &Path, child: &Child) {
 fn controllers_are_enabled_and_missing_ones_reported() {
     let folder = folder("cpuset cpu memory hugetlb\n");
     let hierarchy = Hierarchy::open(folder.path()).unwrap();
-    assert_eq!(hierarchy.prepare().unwrap(), ["pids"]);
+    assert_eq!(hierarchy.prepare(&CONTROLLERS).unwrap(), ["pids"]);
     let read = |file| fs::read_to_string(folder.path().join(file)).unwrap();
     // A plain file keeps the last write only.
     assert_eq!(read("cgroup.subtree_control"), "+memory");
@@ -79,11 +82,11 @@ fn controllers_are_enabled_and_missing_ones_reported() {
 fn a_group_without_the_controller_differs_from_a_group_that_is_not_there() {
     let folder = folder("memory\n");
     let hierarchy = Hierarchy::open(folder.path()).unwrap();
-    let missing = hierarchy.write_limit("web", Control::PidsMax, "64").unwrap_err();
+    let missing = hierarchy.write_limit("web", PIDS_MAX, "64").unwrap_err();
     assert!(matches!(&missing, Error::Write { source, .. } if source.kind() == io::ErrorKind::NotFound), "{missing}");
     hierarchy.make_group("web").unwrap();
-    let lacking = hierarchy.write_limit("web", Control::PidsMax, "64").unwrap_err();
-    assert!(matches!(lacking, Error::Controller { control: Control::PidsMax, .. }), "{lacking}");
+    let lacking = hierarchy.write_limit("web", PIDS_MAX, "64").unwrap_err();
+    assert!(matches!(lacking, Error::Controller { control: PIDS_MAX, .. }), "{lacking}");
     assert_eq!(
         lacking.to_string(),
         format!(
@@ -91,7 +94,7 @@ fn a_group_without_the_controller_differs_from_a_group_that_is_not_there() {
             folder.path().display()
         )
     );
-    assert_eq!(hierarchy.read_limit("web", Control::PidsMax).unwrap(), None);
+    assert_eq!(hierarchy.read_limit("web", PIDS_MAX).unwrap(), None);
 }
 
 #[test]
@@ -101,9 +104,9 @@ fn limits_are_read_as_they_were_written() {
     hierarchy.make_group("web").unwrap();
     let file = folder.path().join("catenoid/web/memory.max");
     fs::write(&file, "max\n").unwrap();
-    assert_eq!(hierarchy.read_limit("web", Control::MemoryMax).unwrap().as_deref(), Some("max"));
-    hierarchy.write_limit("web", Control::MemoryMax, "134217728").unwrap();
-    assert_eq!(hierarchy.read_limit("web", Control::MemoryMax).unwrap().as_deref(), Some("134217728"));
+    assert_eq!(hierarchy.read_limit("web", MEMORY_MAX).unwrap().as_deref(), Some("max"));
+    hierarchy.write_limit("web", MEMORY_MAX, "134217728").unwrap();
+    assert_eq!(hierarchy.read_limit("web", MEMORY_MAX).unwrap().as_deref(), Some("134217728"));
 }
 
 #[test]
@@ -117,8 +120,16 @@ fn names_that_leave_the_hierarchy_are_refused() {
     for launch in ["", "x", "../0123456789ab", "0123456789ABCDEF"] {
         assert!(matches!(hierarchy.make_leaf("web", launch), Err(Error::Name { .. })), "{launch:?}");
     }
+    hierarchy.make_group("web").unwrap();
+    for file in ["", ".", "..", "../pids.max", "run.0123456789abcdef/cgroup.procs", "a\0"] {
+        let file = ControlFile { controller: "pids", file };
+        assert!(matches!(hierarchy.read_limit("web", file), Err(Error::Name { .. })), "{file:?}");
+        assert!(matches!(hierarchy.write_limit("web", file, "1"), Err(Error::Name { .. })), "{file:?}");
+        assert!(matches!(hierarchy.offered([file]), Err(Error::Name { .. })), "{file:?}");
+    }
+    hierarchy.remove_group("web").unwrap();
     std::os::unix::fs::symlink("/tmp", folder.path().join("catenoid/link")).unwrap();
-    assert!(hierarchy.write_limit("link", Control::PidsMax, "1").is_err());
+    assert!(hierarchy.write_limit("link", PIDS_MAX, "1").is_err());
     assert_eq!(hierarchy.groups().unwrap(), Vec::<String>::new());
 }
 
@@ -127,7 +138,7 @@ fn mountns_groups_and_leaves_come_and_go() {
     let kernel = Kernel::mounted("groups");
     let hierarchy = Hierarchy::open(&kernel.base).unwrap();
     assert_eq!(hierarchy.groups().unwrap(), Vec::<String>::new());
-    hierarchy.prepare().unwrap();
+    hierarchy.prepare(&CONTROLLERS).unwrap();
     for _ in 0..2 {
         hierarchy.make_group("web").unwrap();
         hierarchy.make_leaf("web", LAUNCH).unwrap();
@@ -149,7 +160,7 @@ fn mountns_groups_and_leaves_come_and_go() {
 fn mountns_a_killed_leaf_is_seen_to_be_empty() {
     let kernel = Kernel::mounted("kill");
     let hierarchy = Hierarchy::open(&kernel.base).unwrap();
-    hierarchy.prepare().unwrap();
+    hierarchy.prepare(&CONTROLLERS).unwrap();
     hierarchy.make_group("web").unwrap();
     hierarchy.make_leaf("web", LAUNCH).unwrap();
     let mut child = lasting();
@@ -175,7 +186,7 @@ fn mountns_a_killed_leaf_is_seen_to_be_empty() {
 fn mountns_a_frozen_leaf_can_be_thawed_and_killed() {
     let kernel = Kernel::mounted("freeze");
     let hierarchy = Hierarchy::open(&kernel.base).unwrap();
-    hierarchy.prepare().unwrap();
+    hierarchy.prepare(&CONTROLLERS).unwrap();
     hierarchy.make_group("web").unwrap();
     hierarchy.make_leaf("web", LAUNCH).unwrap();
     let mut child = lasting();

@@ -60,7 +60,7 @@ impl Device {
         let base = cgroup.join(format!("launch-{}", std::process::id()));
         fs::create_dir(&base).unwrap();
         let hierarchy = Hierarchy::open(&base).unwrap();
-        hierarchy.prepare().unwrap();
+        hierarchy.prepare(&["cpu", "memory", "pids"]).unwrap();
         process::adopt_orphans().unwrap();
         Self { folder, base, hierarchy, containers: Vec::new() }
     }

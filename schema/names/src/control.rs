@@ -1,0 +1,18 @@
+//! The files by which a controller of control groups is set: pure, so that planners hold them and the door opens them.
+
+use std::fmt;
+
+/// A file of a control group, and the controller that brings it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ControlFile {
+    /// The controller, as `cgroup.controllers` names it: `pids`.
+    pub controller: &'static str,
+    /// The file's name: `pids.max`.
+    pub file: &'static str,
+}
+
+impl fmt::Display for ControlFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.file)
+    }
+}
