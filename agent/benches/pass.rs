@@ -127,7 +127,7 @@ impl Device {
     }
 }
 
-/// What the rooms work out in one pass on a device that stood as it was wanted, between what it reads and what it publishes;
+/// What the rooms work out in one pass on a device that was as it was wanted, between what it reads and what it publishes;
 /// the steps' effects are their models'. Gives how many steps there were.
 fn pass(wanted: &DesiredState, seen: &Observed) -> usize {
     let mut house = wanted.house(seen);

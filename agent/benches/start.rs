@@ -6,9 +6,9 @@
 //!                        stamp; as root, with /run, cgroup v2, and nobody else who makes containers
 //! ```
 //!
-//! The program is `stamp`: it writes the monotonic clock as it finds it, then how confined it is, and ends. All get the same image, ids, limits,
-//! masked paths, file systems and refused system calls, as far as they can: docs/performance.md says where they differ.
-//! Each sample is a line `sample NANOSECONDS ns WHAT`.
+//! The program is `stamp`: it writes the monotonic clock as it finds it, then how confined it is, and ends. All get the same
+//! image, ids, limits, masked paths, file systems and refused system calls, as far as they can: docs/performance.md says where
+//! they differ. Each sample is a line `sample NANOSECONDS ns WHAT`.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -18,11 +18,11 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use catenoid_containers::order::{LaunchAnswer, LaunchOrder, Namespaces, Request, RootMode};
+use catenoid_containers::order::{LaunchAnswer, LaunchOrder, NamespacePaths, Request, RootMode};
 use catenoid_containers::{Containers, Paths};
 use catenoid_core::Reconciler as _;
 use catenoid_kernel_base::process;
-use catenoid_kernel_base::seccomp::calls::{TABLE, Verdict};
+use catenoid_kernel_base::seccomp::calls::{CallAction, TABLE};
 use catenoid_kernel_base::wait::Notify;
 use catenoid_kernel_cgroup::Hierarchy;
 use catenoid_kernel_net::namespace;
@@ -48,7 +48,7 @@ fn main() -> Result<()> {
     let [rounds, folder] = words.as_slice() else { bail!("usage: start ROUNDS FOLDER") };
     let rounds: usize = rounds.parse().context("ROUNDS is not a number")?;
     let folder = Path::new(folder);
-    process::adopt_orphans()?;
+    nix::sys::prctl::set_child_subreaper(true)?;
     let ours = Ours::new(folder)?;
     let oci = bundle(folder)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
@@ -83,7 +83,7 @@ fn now() -> Result<u64> {
     Ok(u64::try_from(now.tv_sec())? * 1_000_000_000 + u64::try_from(now.tv_nsec())?)
 }
 
-/// What `stamp` told.
+/// What `stamp` reported.
 struct Started {
     /// From before the start to its first instruction.
     nanoseconds: u64,
@@ -209,7 +209,7 @@ fn order(paths: &Paths, folder: &Path, container: &str) -> Result<LaunchOrder> {
         image: folder.join("guest"),
         root: RootMode::ReadOnly,
         id_base: BASE,
-        namespaces: Namespaces { user: namespaces.join("user"), network: namespaces.join("net") },
+        namespaces: NamespacePaths { user: namespaces.join("user"), network: namespaces.join("net") },
         group: paths.cgroup.join("catenoid").join(container),
         log: paths.run.join("logs").join(container),
         control: None,
@@ -236,8 +236,8 @@ fn runner(folder: &Path, runtime: &str, bundle: &Path, round: usize) -> Command 
 }
 
 /// The calls of our own table with one of these verdicts, but for those that this machine does not know.
-fn calls(wanted: &[Verdict]) -> Vec<&'static str> {
-    let groups = TABLE.iter().filter(|group| wanted.contains(&group.verdict));
+fn calls(wanted: &[CallAction]) -> Vec<&'static str> {
+    let groups = TABLE.iter().filter(|group| wanted.contains(&group.action));
     groups.flat_map(|group| group.calls).copied().collect()
 }
 
@@ -250,7 +250,7 @@ fn bundle(folder: &Path) -> Result<PathBuf> {
         json!({"names": [call], "action": "SCMP_ACT_ALLOW",
             "args": [{"index": 0, "value": flags, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ"}]})
     };
-    let mut plain = calls(&[Verdict::Allowed, Verdict::Looked]);
+    let mut plain = calls(&[CallAction::Allowed, CallAction::Looked]);
     plain.retain(|call| !["clone", "unshare"].contains(call));
     let filter = json!([
         {"names": plain, "action": "SCMP_ACT_ALLOW"},
@@ -314,7 +314,7 @@ fn nspawn(folder: &Path) -> Command {
     command.args(["--resolv-conf=off", "--timezone=off", "--console=pipe", "--private-network", "--read-only"]);
     command.args(["--no-new-privileges=yes", "--drop-capability=all", "--machine=bench"]);
     command.arg(format!("--private-users={BASE}:65536")).arg("--private-users-ownership=map");
-    command.arg(format!("--system-call-filter=~{}", calls(&[Verdict::Denied]).join(" ")));
+    command.arg(format!("--system-call-filter=~{}", calls(&[CallAction::Denied]).join(" ")));
     command.arg(format!("--directory={}", folder.join("guest").display())).arg("/bin/stamp");
     command
 }

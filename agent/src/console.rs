@@ -31,14 +31,14 @@ pub(crate) fn end(why: &str) {
 
 /// The log of this process, an event at once. It takes every event: what the console does not take is lost.
 #[derive(Debug)]
-pub(crate) struct Log;
+pub(crate) struct ConsoleLog;
 
 /// The log of this process.
-pub(crate) fn log() -> Log {
-    Log
+pub(crate) fn log() -> ConsoleLog {
+    ConsoleLog
 }
 
-impl io::Write for Log {
+impl io::Write for ConsoleLog {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
         CONSOLE.say(io::stderr(), line(event).as_bytes());
         Ok(event.len())

@@ -3,7 +3,7 @@
 //! Owns all of the device that is no room and no door: `init` (a boot), `record` (events), `accept` (manifests), `pass`
 //! (reconciling) and `control` (callers). Needs the rooms for every effect. It opens no network socket, parses no YAML, and
 //! believes nothing that the core container says except through signatures. Start reading at `run`; PID 1's half is
-//! `init::boot`.
+//! `init::pid1`.
 //!
 //! Each folder may use those before it, and none after it: `record`, `init`, `accept`, `pass`, `control`.
 
@@ -22,7 +22,7 @@ pub mod testing;
 use std::process::ExitCode;
 
 use catenoid_core::chain;
-use init::boot;
+use init::pid1;
 
 const USAGE: &str = "\
 catenoid-agent: keeps this device as its signed manifest says
@@ -35,7 +35,7 @@ It is /init of the device image: as PID 1 it mounts, loads modules, reaps, feeds
 #[must_use]
 pub fn main() -> ExitCode {
     let failed = if std::process::id() == 1 {
-        match boot::run() {
+        match pid1::run() {
             Ok(never) => match never {},
             Err(error) => chain(&error),
         }

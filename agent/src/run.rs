@@ -7,15 +7,15 @@
 use std::{
     collections::BTreeMap,
     fs, io,
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use catenoid_containers::{Containers, Paths, exit::End};
+use catenoid_containers::{Containers, Paths};
 use catenoid_core::{HELD_BACK, chain};
 use catenoid_guests::Store;
-use catenoid_kernel_base::{machine, process, wait::Notify};
+use catenoid_kernel_base::{machine, wait::Notify};
 use catenoid_kernel_boot::{init, watchdog::Life};
 use catenoid_schema::{
     allocate,
@@ -34,23 +34,20 @@ use tokio::{
 use crate::{
     accept::{factory::FactoryRestore, intake::Intake, manifest::AcceptedManifest},
     clock, console, control,
-    init::{boot::AgentEnd, partition},
+    init::{partition, records::Records},
     pass::{
         guard::{self, Guard},
         hold::Holds,
         rooms,
         state::{Pass, begin_no_more},
         status::Snapshot,
+        thread::{self, Passes},
         upkeep::Upkeep,
-        wake::{LOOK_ANYWAY, Wake},
     },
-    paths::{AGENT_END, ANCHORS, CONTROL, DATA, FOREIGN, LAUNCHER, LEDGER_COPY, RESET, RUN},
+    paths::{ANCHORS, CONTROL, DATA, LAUNCHER, LEDGER_COPY, RUN},
     record::{audit::Audit, event::NewEvent},
 };
 
-/// Seconds by which the wall clock may move against the other one before it counts as set: what time servers correct
-/// little by little does not.
-const NO_JUMP: i64 = 2;
 /// How often PID 1 is shown that the agent lives while a pass takes long.
 const SIGN: Duration = Duration::from_secs(40);
 /// A pass that takes longer hangs: containers that are ended have their grace, an image of the greatest size is read.
@@ -87,6 +84,9 @@ pub(crate) enum Error {
     /// The room of containers cannot be entered.
     #[error("a room cannot be entered")]
     Containers(#[from] catenoid_containers::Error),
+    /// There are no passes any more.
+    #[error("the agent cannot go on")]
+    Passes(#[from] thread::Error),
     /// A thread or runtime could not be made, or ended.
     #[error("the agent cannot go on: {what}")]
     Runtime {
@@ -106,7 +106,7 @@ pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
     let started = clock::now();
     init::let_signals_through()?;
     init::raise_open_files().map_err(|source| Error::Runtime { what: "it may not have open files", source })?;
-    let life = Life::take().map_err(|source| Error::Runtime { what: "PID 1 cannot be told that it lives", source })?;
+    let life = Life::take().map_err(|source| Error::Runtime { what: "PID 1 cannot hear that it lives", source })?;
     guard::let_all_go_on();
     partition::mount_data()?;
     let device = device()?;
@@ -148,12 +148,19 @@ pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
     stand_guard(accepted.clone(), holds.clone(), audit.clone(), alarm.clone());
     let log = audit.clone();
     let agent = control::Agent { intake, store, containers, holds, audit, snapshot, device, started };
-    let passes = std::thread::Builder::new().name("pass".to_owned());
-    let (targets, notify_pass) = (accepted.clone(), notify.clone());
     let (passes_ended, pass_ends) = watch::channel(());
-    let left = (records, factory_restore);
-    let passing = passes
-        .spawn(move || reconcile(pass, &upkeep, left, &targets, (&publisher, &passes_ended, &alarm), notify_pass));
+    let passes = Passes {
+        pass,
+        upkeep,
+        records,
+        factory_restore,
+        accepted: accepted.clone(),
+        publisher,
+        ended: passes_ended,
+        alarm,
+    };
+    let notify_pass = notify.clone();
+    let passing = std::thread::Builder::new().name("pass".to_owned()).spawn(move || passes.run(notify_pass));
     let passing = passing.map_err(|source| Error::Runtime { what: "no thread for the pass", source })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| Error::Runtime { what: "no runtime", source })?;
@@ -164,7 +171,7 @@ pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
             never = show_life(life, pass_ends) => match never {},
             ended = end_when_asked(log) => match ended? {},
             ended = ended => match ended {
-                Ok(Ok(Err(error))) => Err(error),
+                Ok(Ok(Err(error))) => Err(error.into()),
                 _ => Err(Error::Runtime { what: "the pass ended", source: io::ErrorKind::Other.into() }),
             },
         }
@@ -180,55 +187,6 @@ async fn end_when_asked(audit: Arc<Audit>) -> Result<std::convert::Infallible, E
     // What cannot be written, for want of space, is lost with the memory that it waits in.
     let _ = tokio::task::spawn_blocking(move || audit.settle()).await;
     std::process::exit(0)
-}
-
-/// What PID 1 wrote down for the agent, each reported once. What cannot be read, or taken away then, is tried again in each pass.
-struct Records(Vec<Record>);
-
-struct Record {
-    path: PathBuf,
-    /// What is reported of it; nothing once that was done.
-    event_of: Option<EventOf>,
-}
-
-type EventOf = fn(&str) -> Option<NewEvent>;
-
-impl Records {
-    fn of_pid_1() -> Self {
-        let all: [(_, EventOf); 3] = [(AGENT_END, how_the_last_ended), (FOREIGN, left_out), (RESET, was_reset)];
-        Self(all.into_iter().map(|(path, event_of)| Record { path: path.into(), event_of: Some(event_of) }).collect())
-    }
-
-    /// What is to be reported now.
-    fn look(&mut self) -> Vec<NewEvent> {
-        let mut happened = Vec::new();
-        self.0.retain_mut(|Record { path, event_of }| match process::read_record(path) {
-            Ok(Some(text)) => {
-                happened.extend(event_of.take().and_then(|event_of| event_of(&text)));
-                process::remove_record(path).is_err()
-            }
-            Ok(None) => false,
-            Err(_) => true,
-        });
-        happened
-    }
-}
-
-fn how_the_last_ended(record: &str) -> Option<NewEvent> {
-    let end: AgentEnd = serde_json::from_str(record).ok()?;
-    let kind = if end.end == End::OutOfMemory { "AgentOutOfMemory" } else { "AgentEnded" };
-    Some(NewEvent::by_device(kind, None, format!("the agent before this one {end}")))
-}
-
-/// What lay beside the boot image and is nowhere now.
-fn left_out(files: &str) -> Option<NewEvent> {
-    let message = format!("files that nobody signed lay beside the boot image and were left out: {files}");
-    Some(NewEvent::by_device("BootFilesForeign", None, message))
-}
-
-/// That the watchdog ended the boot before this one.
-fn was_reset(record: &str) -> Option<NewEvent> {
-    Some(NewEvent::by_device("WatchdogReset", None, record.to_owned()))
 }
 
 fn device() -> Result<Device, Error> {
@@ -255,22 +213,19 @@ fn stand_guard(
     alarm: Notify,
 ) {
     let log = audit.clone();
-    let note_missing = move |message| log.note(NewEvent::by_device("GuardMissing", None, message));
+    let note_missing = move |error: guard::Error| log.note(NewEvent::by_device("GuardMissing", None, chain(&error)));
     match Guard::open(accepted, holds, audit, alarm) {
         Ok(guard) => {
             let failed = note_missing.clone();
             let watching =
                 std::thread::Builder::new().name("guard".to_owned()).spawn(move || note_missing(guard.watch()));
             if let Err(error) = watching {
-                failed(format!("no thread for the guard: {error}"));
+                failed(guard::Error::NoThread(error));
             }
         }
-        Err(message) => note_missing(message),
+        Err(error) => note_missing(error),
     }
 }
-
-/// Notified when the thread of the passes has nothing left to do.
-type PassesEnded = watch::Sender<()>;
 
 /// Shows PID 1 that both threads live: this one by showing it, the other one by its passes. One that ends in its first pass,
 /// again and again, has shown no life.
@@ -290,58 +245,6 @@ async fn show_life(mut life: Option<Life>, mut pass_ends: watch::Receiver<()>) -
             Ok(Err(_)) => std::future::pending::<()>().await,
             Err(_) => {}
         }
-    }
-}
-
-/// Runs a pass whenever something wakes it.
-fn reconcile(
-    mut pass: Pass,
-    upkeep: &Upkeep,
-    (mut records, mut factory_restore): (Records, FactoryRestore),
-    accepted: &watch::Receiver<Option<Arc<AcceptedManifest>>>,
-    (publisher, passes_ended, alarm): (&watch::Sender<Arc<Snapshot>>, &PassesEnded, &Notify),
-    notify: Notify,
-) -> Result<std::convert::Infallible, Error> {
-    let broken = |what| move |source| Error::Runtime { what, source };
-    // With a worker, so that containers' output is read while this thread waits for something to do.
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    // The thread that does a pass's work is there for the next: its end would wake an agent that has nothing to do.
-    runtime.worker_threads(1).thread_keep_alive(2 * LOOK_ANYWAY).enable_all();
-    let runtime = runtime.build().map_err(broken("no runtime for the pass"))?;
-    let mut wake = Wake::listen(notify).map_err(broken("nothing can wake the pass"))?;
-    let mut wall = clock::ahead_of_boot();
-    loop {
-        let ahead = clock::ahead_of_boot();
-        let jump = ahead - std::mem::replace(&mut wall, ahead);
-        if jump.abs() > NO_JUMP {
-            let way = if jump > 0 { "forward" } else { "back" };
-            upkeep.audit.note(NewEvent::by_device("ClockSet", None, format!("{} s {way}", jump.abs())));
-        }
-        records.look().into_iter().for_each(|event| upkeep.audit.note(event));
-        upkeep.intake.read_again();
-        factory_restore.look(&upkeep.intake, &upkeep.store, &upkeep.audit);
-        partition::put_aside().for_each(|event| upkeep.audit.note(event));
-        let target = upkeep.intake.begin_pass();
-        let mut again = None;
-        if let Some(target) = &target {
-            let outcome = runtime.block_on(pass.run(target, &upkeep.holds, upkeep.look(), accepted));
-            upkeep.holds.look(outcome.as_it_is_to_be);
-            publisher.send_replace(Arc::new(outcome.snapshot));
-            outcome.ended.into_iter().for_each(|ended| upkeep.audit.note(ended));
-            again = outcome.again.into_iter().chain(upkeep.holds.next()).min();
-            // What happened before it was listened to woke nobody: then the next pass looks at once.
-            if wake.hear(outcome.signals) {
-                continue;
-            }
-        }
-        if target.is_none() {
-            upkeep.holds.look(false);
-        }
-        passes_ended.send_replace(());
-        if guard::is_low() {
-            alarm.notify();
-        }
-        wake.next(again).map_err(broken("what wakes the pass broke"))?;
     }
 }
 
@@ -389,27 +292,5 @@ async fn socket(agent: Arc<control::Agent>, (container, owner): (Name, u32)) {
         }
         #[expect(clippy::disallowed_methods, reason = "nobody announces that a socket can be made again")]
         tokio::time::sleep(SOCKET_PAUSE).await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_could_not_be_read_at_the_start_is_recorded_later_and_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let record = |name: &str| Record { path: folder.path().join(name), event_of: Some(was_reset) };
-        let mut records = Records(vec![record("late"), record("there"), record("none")]);
-        std::fs::write(folder.path().join("there"), "it was reset").unwrap();
-        std::fs::create_dir(folder.path().join("late")).unwrap();
-        let messages =
-            |records: &mut Records| records.look().into_iter().map(|messages| messages.message).collect::<Vec<_>>();
-        assert_eq!(messages(&mut records), ["it was reset"]);
-        assert!(!folder.path().join("there").exists());
-        std::fs::remove_dir(folder.path().join("late")).unwrap();
-        std::fs::write(folder.path().join("late"), "and late").unwrap();
-        assert_eq!(messages(&mut records), ["and late"]);
-        assert_eq!((messages(&mut records).len(), records.0.len()), (0, 0));
     }
 }

@@ -67,7 +67,7 @@ impl Artefacts {
         &self.workspace
     }
 
-    /// Where cargo builds: `target` of the source tree unless told otherwise.
+    /// Where cargo builds: `target` of the source tree unless cargo is set otherwise.
     #[must_use]
     pub fn target(&self) -> &Path {
         &self.target

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 /// What a failure shows of the console: enough for a panic with its trace.
 const TAIL_LINES: usize = 40;
-/// What PID 1 says first in each boot, and how many lines from there on tell how it came to that boot. What stands before it is
+/// What PID 1 says first in each boot, and how many lines from there on say how it came to that boot. What stands before it is
 /// the end of the boot before, or the beginning of this one.
 const BOOTED: &str = "catenoid: booted";
 const BOOTED_LINES: usize = 3;

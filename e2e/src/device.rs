@@ -119,7 +119,7 @@ fn with_initramfs(artefacts: &Artefacts, image: Image, machine: Builder, initram
     let machine = machine.kernel(artefacts.rooms().join("kernel"), initramfs, words).root_shell();
     Ok(match image {
         Image::Test | Image::Tomorrow => machine.processors(2),
-        // Yesterday's agent makes the first control group while others run: see `watch_over_agent` in agent/src/init/boot.rs. Of
+        // Yesterday's agent makes the first control group while others run: see `watch_over_agent` in agent/src/init/pid1.rs. Of
         // faults each processor has a share.
         Image::Yesterday | Image::Faults => machine.processors(1),
     })

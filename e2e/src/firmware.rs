@@ -106,7 +106,7 @@ pub fn enrol(template: &[u8], keys: &PlatformKeys) -> Result<Vec<u8>, FirmwareEr
 
 /// From the end of the last variable to the end of the store.
 fn free_range(image: &[u8]) -> Result<(usize, usize), FirmwareError> {
-    // A firmware volume header tells its own length at offset 48; the store follows it.
+    // A firmware volume header has its own length at offset 48; the store follows it.
     let volume_header = u16_at(image, 48).ok_or(FirmwareError::NoStore)?;
     let store = usize::from(volume_header);
     if image.get(store..store + 16) != Some(STORE.as_slice()) {

@@ -129,7 +129,7 @@ impl Progress {
         self.line(json!({"failed": case, "why": why}))
     }
 
-    /// Tells a figure, for the record of the set.
+    /// Reports a figure, for the record of the set.
     ///
     /// # Errors
     /// A file that cannot be written.
@@ -176,7 +176,7 @@ impl Progress {
 }
 
 impl Drop for Progress {
-    /// Says that the run ended by itself. Nobody can be told if that fails; it then counts as stopped.
+    /// Says that the run ended by itself. Nobody can hear it if that fails; it then counts as stopped.
     fn drop(&mut self) {
         let _ = self.line(json!({"closed": true}));
     }

@@ -18,7 +18,7 @@ use crate::vm::{MEMORY, Vm};
 /// What the saved machine was made of: see [`crate::vm::Builder::identity`]. The last file that is written, and removed where
 /// a restored machine does not answer.
 const MADE_OF: &str = "made-of";
-/// A clock that is behind by less, in whole seconds, stays: two more than what the agent does not report (agent/src/run.rs), as
+/// A clock that is behind by less, in whole seconds, stays: two more than what the agent does not report (agent/src/pass/thread.rs), as
 /// both sides cut their seconds off.
 const CLOCK_TOLERANCE: u64 = 4;
 
@@ -33,7 +33,7 @@ pub struct Moment<'a> {
     pub files: &'a [PathBuf],
 }
 
-/// The device of the scenario `name`, as `make` left one at `moment` the first time: it is told the name of a machine of its
+/// The device of the scenario `name`, as `make` left one at `moment` the first time: `make` gets the name of a machine of its
 /// own, without firmware. Made again whenever anything that it depends on has changed.
 ///
 /// # Errors
@@ -67,14 +67,14 @@ pub fn restore(
     Device::of(artefacts.clone(), vm)
 }
 
-/// Sets the clock of the wall to the host's; told before anything else happens, so that no scenario takes it for an event of its own.
+/// Sets the clock of the wall to the host's; recorded before anything else happens, so that no scenario takes it for an event of its own.
 fn set_clock(vm: &mut Vm) -> Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the host's clock is before 1970")?.as_secs();
     let set = vm.root(&format!(
-        r#"told() {{ grep -c '"kind":"ClockSet"' /data/audit/audit.jsonl; }}
+        r#"recorded() {{ grep -c '"kind":"ClockSet"' /data/audit/audit.jsonl; }}
            [ $(({now} - $(date +%s))) -lt {CLOCK_TOLERANCE} ] && exit 0
-           before=$(told); date -s @{now} || exit
-           until [ $(told) -gt $before ]; do usleep 20000; done"#
+           before=$(recorded); date -s @{now} || exit
+           until [ $(recorded) -gt $before ]; do usleep 20000; done"#
     ))?;
     ensure!(set.code == 0, "the clock cannot be set: {}", set.text);
     Ok(())

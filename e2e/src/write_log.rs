@@ -38,7 +38,7 @@ pub enum LogError {
     /// A file.
     #[error("failed to read or write `{}`", path.display())]
     File {
-        /// Which.
+        /// The file.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
@@ -46,13 +46,13 @@ pub enum LogError {
     /// Not a log, or one of sectors of another size.
     #[error("`{}` is no log of writes in sectors of {SECTOR} bytes", path.display())]
     Format {
-        /// Which.
+        /// The file.
         path: PathBuf,
     },
     /// An entry was never written, and many were behind it.
     #[error("`{}` has no entry at byte {at} of {length}", path.display())]
     Hole {
-        /// Which.
+        /// The file.
         path: PathBuf,
         /// Where.
         at: u64,

@@ -54,7 +54,7 @@ pub fn mac(zone: &Name, container: &Name) -> MacAddress {
 
 /// Zones and members for which there is no address left.
 #[must_use]
-pub fn unplaced(manifest: &Manifest) -> Vec<(Name, Name)> {
+pub(crate) fn unplaced(manifest: &Manifest) -> Vec<(Name, Name)> {
     let mut missing = Vec::new();
     for (zone, segment) in manifest.zones.iter().filter(|(_, segment)| !segment.subnet.is_empty()) {
         let hosts = hosts(manifest, zone, segment);

@@ -99,7 +99,7 @@ impl<'de> Deserialize<'de> for CertificateDer {
         if deserializer.is_human_readable() {
             hex::decode(String::deserialize(deserializer)?).map(Self).map_err(de::Error::custom)
         } else {
-            crate::units::bytes_from(deserializer).map(Self)
+            crate::byte_string::deserialize(deserializer).map(Self)
         }
     }
 }

@@ -95,7 +95,7 @@ impl<'de> Deserialize<'de> for Digest {
         if deserializer.is_human_readable() {
             String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
         } else {
-            let bytes = crate::units::bytes_from(deserializer)?;
+            let bytes = crate::byte_string::deserialize(deserializer)?;
             bytes.try_into().map(Self).map_err(|b: Vec<u8>| de::Error::invalid_length(b.len(), &"32 bytes"))
         }
     }

@@ -213,12 +213,12 @@ pub struct Verity {
     pub salt: Digest,
     /// Blocks of data; the superblock stands right behind them, the tree one block further.
     #[serde(deserialize_with = "units::number")]
-    #[schemars(range(min = 1, max = SIZE_MOST / BLOCK_SIZE as u64))]
+    #[schemars(range(min = 1, max = SIZE_MOST / u64::from(BLOCK_SIZE)))]
     pub data_blocks: u64,
 }
 
 /// All rules that `guest` breaks, in the order of the document. Empty means that a container can be run from it, as far
-/// as a descriptor can tell.
+/// as a descriptor can show.
 #[must_use]
 pub fn check(guest: &Guest) -> Vec<Violation> {
     let mut found = Vec::new();
@@ -253,8 +253,8 @@ pub fn check(guest: &Guest) -> Vec<Violation> {
     if bytes > PROCESS_LIMIT || command.len() > ENTRIES_LIMIT || environment.len() > ENTRIES_LIMIT {
         add("defaults", format!("command and environment are over {PROCESS_LIMIT} bytes or {ENTRIES_LIMIT} entries"));
     }
-    if let Err(problem) = guest.root.check() {
-        add("root.tmpfs.size", problem);
+    if let Err(error) = guest.root.check() {
+        add("root.tmpfs.size", error.to_string());
     }
     found
 }
@@ -327,17 +327,32 @@ pub fn root<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Root, D::Error
     }
 }
 
+/// What is wrong with `tmpfs.size`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RootError {
+    /// The kernel rounds it up.
+    #[error("`{size}` is less than a page")]
+    LessThanPage {
+        /// The size.
+        size: ByteSize,
+    },
+    /// The kernel may take it for less than it says.
+    #[error("`{size}` is more than 16TiB")]
+    TooLarge {
+        /// The size.
+        size: ByteSize,
+    },
+}
+
 impl Root {
     /// Whether the kernel takes the size for what it says: it rounds up to pages, and a number that wraps is no limit at all.
     ///
     /// # Errors
-    /// What is wrong with `tmpfs.size`.
-    pub fn check(self) -> Result<(), String> {
+    /// [`RootError`].
+    pub fn check(self) -> Result<(), RootError> {
         match self {
-            Self::Tmpfs { size } if size.bytes() < u64::from(BLOCK_SIZE) => {
-                Err(format!("`{size}` is less than a page"))
-            }
-            Self::Tmpfs { size } if size.bytes() > SIZE_MOST => Err(format!("`{size}` is more than 16TiB")),
+            Self::Tmpfs { size } if size.bytes() < u64::from(BLOCK_SIZE) => Err(RootError::LessThanPage { size }),
+            Self::Tmpfs { size } if size.bytes() > SIZE_MOST => Err(RootError::TooLarge { size }),
             Self::Tmpfs { .. } | Self::ReadOnly => Ok(()),
         }
     }

@@ -28,6 +28,7 @@
 
 pub mod allocate;
 pub mod anchors;
+pub mod byte_string;
 pub mod cbor;
 pub mod control;
 pub mod digest;

@@ -5,9 +5,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// The longest [`Name`]: 24 bytes, so that `catenoid`'s prefixes still fit kernel names that derive from it.
-pub const NAME_LIMIT: usize = 24;
+const NAME_LIMIT: usize = 24;
 /// The longest [`Serial`]: what SMBIOS vendors use in practice, with room.
-pub const SERIAL_LIMIT: usize = 64;
+const SERIAL_LIMIT: usize = 64;
 
 /// Why a text is not a [`Name`] or [`Serial`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

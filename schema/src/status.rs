@@ -221,8 +221,8 @@ pub enum Sync {
     Unknown,
 }
 
-/// Does it work? From the best to the worst: where several report one subject, the worst of them counts. What somebody has to look at
-/// is never hidden behind what is only not there yet.
+/// Does it work? From the best to the worst: where several report one subject, the worst of them counts. What somebody has to
+/// look at is never hidden behind what is only not there yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum Health {
     /// It does.
@@ -254,7 +254,7 @@ pub struct Condition {
 }
 
 impl Condition {
-    /// A condition as whoever sees it tells it; the agent knows since when, and under which manifest.
+    /// A condition as whoever sees it reports it; the agent knows since when, and under which manifest.
     #[must_use]
     pub fn new(reason: &str, message: String, blame: Option<Blame>) -> Self {
         Self { reason: reason.to_owned(), message, blame, since: None, observed_sequence: None }

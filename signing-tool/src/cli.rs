@@ -1,7 +1,7 @@
 //! The command line: what can be asked for, and the wiring of each command.
 
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use catenoid_envelope::{Draft, limits::SIGNERS_LIMIT};
 use catenoid_schema::{
@@ -317,8 +317,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
 }
 
 fn now() -> Timestamp {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    i64::try_from(seconds).ok().and_then(Timestamp::from_seconds).expect("the clock is between 1970 and 9999")
+    SystemTime::now().into()
 }
 
 fn pki_init(folder: &Path, name: &Name) -> Result<(), Failure> {

@@ -128,7 +128,7 @@ fn in_order(chain: &[Vec<u8>], path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// An authority's new key that its old one certified has the name of its issuer, too: the signature tells.
+/// An authority's new key that its old one certified has the name of its issuer, too: only the signature shows which it is.
 fn issued_itself(certificate: &Certificate) -> bool {
     let tbs = certificate.tbs_certificate();
     let verify = || {

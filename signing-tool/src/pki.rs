@@ -463,15 +463,21 @@ mod tests {
         assert_eq!(judge(20, &["old"]), "");
         assert_eq!(
             judge(20, &["old", "new"]),
-            format!("{new} is not yet valid at 1989-12-27T00:00:00Z; until then only others of its role are believed")
+            format!(
+                "{new} is not valid before 2004-12-22T00:00:00Z, and it is 1989-12-27T00:00:00Z; until then only others of its role are believed"
+            )
         );
         assert_eq!(
             judge(20, &["new"]),
-            format!("{new} is not yet valid at 1989-12-27T00:00:00Z; until then only others of its role are believed")
+            format!(
+                "{new} is not valid before 2004-12-22T00:00:00Z, and it is 1989-12-27T00:00:00Z; until then only others of its role are believed"
+            )
         );
         assert_eq!(
             judge(40, &["old", "new"]),
-            format!("{old} has expired by 2009-12-22T00:00:00Z; only others of its role are believed")
+            format!(
+                "{old} was valid until 1999-12-25T00:00:00Z, and it is 2009-12-22T00:00:00Z; only others of its role are believed"
+            )
         );
         assert_eq!(
             judge(40, &["old"]),

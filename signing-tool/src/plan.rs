@@ -116,7 +116,7 @@ pub(crate) struct Input<'a> {
     pub(crate) guests: &'a Path,
 }
 
-/// Plans against the state that the status tells, as if everything needed had been pushed.
+/// Plans against the state that the status reports, as if everything needed had been pushed.
 pub(crate) fn plan(input: &Input<'_>, anchors: Option<&Anchors>, now: Timestamp) -> Result<Forecast, Failure> {
     let path = input.manifest.to_owned();
     let status_path = || input.status.to_owned();
@@ -128,7 +128,7 @@ pub(crate) fn plan(input: &Input<'_>, anchors: Option<&Anchors>, now: Timestamp)
     let bytes = cbor::encode(&manifest).map_err(|source| Error::Content { path: path.clone(), source })?;
     let digest = Digest::of(&bytes);
     let serial = status.device.serial.clone();
-    // A status does not tell the epoch; the device itself has the last word on it.
+    // A status does not report the epoch; the device itself has the last word on it.
     let held = |state: &catenoid_schema::status::ManifestState| AcceptedFacts {
         sequence: state.sequence,
         epoch: 0,

@@ -59,7 +59,7 @@ pub(crate) struct Finding {
 /// A document with something wrong in it, ready to be shown.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{}` is refused: {count} {}", path.display(), if *count == 1 { "error" } else { "errors" })]
-pub(crate) struct Refused {
+pub(crate) struct RefusedDocument {
     path: PathBuf,
     count: usize,
 }
@@ -121,7 +121,7 @@ impl Source {
     }
 
     /// The first tag, directive or bare word that makes another value of what stands there, for every reader or for some. Keys
-    /// are texts wherever they stand, so a word is asked about as a value only. What cannot be read at all is told by the
+    /// are texts wherever they stand, so a word is asked about as a value only. What cannot be read at all is reported by the
     /// parser of the whole.
     fn second_meaning(&self) -> Option<Finding> {
         // Of each open map, whether a key comes next; none of a list.
@@ -255,7 +255,7 @@ impl Source {
 
 /// Sums up as an error what was shown of the document at `path`.
 pub(crate) fn refused(path: &Path, count: usize) -> Failure {
-    let refused = Refused { path: path.to_owned(), count };
+    let refused = RefusedDocument { path: path.to_owned(), count };
     note(&format!("error: {refused}"));
     Failure::refused(refused).shown()
 }

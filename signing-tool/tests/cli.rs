@@ -451,7 +451,7 @@ fn tool_refusals_say_what_to_do() {
     insta::assert_snapshot!(text);
 }
 
-/// Nobody waits for a device to tell.
+/// Nobody waits for a device to say so.
 #[test]
 fn tool_expired_is_said_by_each_command() {
     let desk = Desk::new();

@@ -80,8 +80,8 @@ impl FactoryRestore {
         };
         let refused = match taken {
             Ok(found) => {
-                // Not what is lost by now: under a removal that is not over, that is more than was looked for. And what was in the
-                // bundle and is lost already again is there to be found again.
+                // Not what is lost by now: under a removal that is not over, that is more than was looked for. And what was in
+                // the bundle and is lost already again is there to be found again.
                 self.sought = lost;
                 self.sought.retain(|digest| !found.contains(digest));
                 None

@@ -70,7 +70,8 @@ pub(crate) struct Intake {
     newer: Mutex<Option<Condition>>,
     /// That the factory's manifest is to stand in after too many unclean boots, until somebody says otherwise.
     stand_in: AtomicBool,
-    /// Guests of the accepted manifest that are there and could not be read, with what was reported of each: they are read again.
+    /// Guests of the accepted manifest that are there and could not be read, with what was reported of each: they are read
+    /// again.
     unread: Mutex<BTreeMap<Name, String>>,
     /// Why the ledger cannot be written again, when that was reported last.
     unwritable: Mutex<Option<String>>,
@@ -95,9 +96,10 @@ pub(crate) struct Taken {
 }
 
 impl Intake {
-    /// Opens the gate and takes up what the ledger holds: the newest entry whose signatures hold. One that lost a guest
-    /// since is taken up all the same, for going back to an older one would be worse. `data` is the data partition, `copy`
-    /// where the ledger has its copy; `generation` is the one of the store. At [`Level::Factory`] the factory's stands in for it.
+    /// Opens the gate and loads what the ledger holds: the newest entry whose signatures hold. One that lost a guest
+    /// since is loaded all the same, for going back to an older one would be worse. `data` is the data partition, `copy`
+    /// where the ledger has its copy; `generation` is the one of the store. At [`Level::Factory`] the factory's stands in for
+    /// it.
     pub(crate) fn open(
         anchors: Anchors,
         serial: Serial,
@@ -132,7 +134,7 @@ impl Intake {
         intake
     }
 
-    /// Takes up what the ledger holds in place of the factory's manifest.
+    /// Loads what the ledger holds in place of the factory's manifest.
     pub(crate) fn go_on(&self) {
         let _gate = self.gate.blocking_lock();
         if self.stand_in.swap(false, Ordering::Relaxed) {
@@ -163,7 +165,7 @@ impl Intake {
                     }
                     self.note_found(&target);
                     self.accepted.send_if_modified(|held| {
-                        // Taken up again, it wakes nobody for what is known.
+                        // Loaded again, it wakes nobody for what is known.
                         let known = |held: &Arc<AcceptedManifest>| {
                             held.digest == target.digest && held.guests.len() == target.guests.len()
                         };
@@ -221,7 +223,7 @@ impl Intake {
         }
     }
 
-    /// Reads the guests once more that could not be read when the accepted manifest was taken up: the disk failed, and need not
+    /// Reads the guests once more that could not be read when the accepted manifest was loaded: the disk failed, and need not
     /// fail again.
     pub(crate) fn read_again(&self) {
         if !lock(&self.unread).is_empty() {
@@ -300,8 +302,8 @@ impl Intake {
         Ok(Candidate { target, outcome, envelope: envelope.to_vec() })
     }
 
-    /// Verifies `envelope`, writes it to the ledger and makes it the desired state. `actor` is who brought it. `forget_boots` is
-    /// called right before it is written: whoever dies in between forgot too much, and never too little.
+    /// Verifies `envelope`, writes it to the ledger and makes it the desired state. `actor` is who brought it. `forget_boots`
+    /// is called right before it is written: whoever dies in between forgot too much, and never too little.
     ///
     /// # Errors
     /// As [`Intake::consider`]; or [`Refused::Ledger`]. In each case what was accepted before stays.
@@ -313,7 +315,7 @@ impl Intake {
         Ok(taken)
     }
 
-    /// The same for what the device has from its factory, where nothing else that it holds is believed. It does not tell which
+    /// The same for what the device has from its factory, where nothing else that it holds is believed. It does not show which
     /// manifest was the newest, and below the floor it stands in as well: whoever wrote that floor, c0 is there to hear of it.
     ///
     /// # Errors
@@ -426,7 +428,7 @@ impl Intake {
         Ok(open_as(envelope, &self.anchors, at, reading)?)
     }
 
-    /// Takes up an entry of the ledger again, as of the moment when it was accepted: its signatures and its target count, and
+    /// Loads an entry of the ledger again, as of the moment when it was accepted: its signatures and its target count, and
     /// no rule. Those were asked then, and a later version may have tightened them. What no version ever accepted, and would
     /// harm the device, was put there by somebody else: [`check::bounds`] are never tightened.
     fn replay(&self, entry: &ledger::Entry) -> Result<AcceptedManifest, Refused> {

@@ -17,7 +17,7 @@ use std::{
 };
 
 use catenoid_core::chain;
-use catenoid_kernel_base::files;
+use catenoid_kernel_base::files::{self, Durability};
 use catenoid_schema::{cbor, control::MANIFEST_LIMIT, digest::Digest, units::Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -58,40 +58,11 @@ pub(crate) struct Entry {
     /// change and stops nothing.
     pub accepted_at: Timestamp,
     /// The envelope as it came.
-    #[serde(with = "bytes")]
+    #[serde(with = "catenoid_schema::byte_string")]
     pub envelope: Vec<u8>,
     /// What a later version wrote beside that.
     #[serde(flatten)]
     pub later: BTreeMap<String, ciborium::Value>,
-}
-
-mod bytes {
-    use serde::{Deserializer, Serializer, de::Visitor};
-
-    pub(crate) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(bytes)
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-        struct Bytes;
-        impl Visitor<'_> for Bytes {
-            type Value = Vec<u8>;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a byte string")
-            }
-
-            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
-                Ok(bytes.to_vec())
-            }
-
-            fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
-                Ok(bytes)
-            }
-        }
-        // Not `deserialize_bytes`: ciborium refuses by that what is longer than its own buffer of 4 KiB.
-        deserializer.deserialize_byte_buf(Bytes)
-    }
 }
 
 /// Why the ledger could not be written.
@@ -205,7 +176,7 @@ impl Ledger {
     /// # Errors
     /// [`Error::Write`].
     pub(crate) fn remember(&self, entry: &Entry) -> Result<(), Error> {
-        Ok(files::replace(&self.copy, &encode(entry)?, false)?)
+        Ok(files::replace(&self.copy, &encode(entry)?, Durability::InMemory)?)
     }
 
     /// Writes entry `generation` again if no slot holds it any more, and over slots that hold nonsense if `over_corrupt`;
@@ -259,10 +230,10 @@ impl Ledger {
 
     /// Puts `entry` into the slot that is to be written next.
     fn put(&self, entry: &Entry) -> Result<(), Error> {
-        Ok(files::replace(&self.folder.join(self.older_slot()), &encode(entry)?, true)?)
+        Ok(files::replace(&self.folder.join(self.older_slot()), &encode(entry)?, Durability::OnDisk)?)
     }
 
-    /// Removes an entry that is in its slot, but maybe not for good: nobody was told that it is accepted, and whoever brings
+    /// Removes an entry that is in its slot, but maybe not for good: nobody heard that it is accepted, and whoever brings
     /// it again is not to hear that its sequence was used.
     fn take_back(&self, generation: u64) {
         for slot in SLOTS {

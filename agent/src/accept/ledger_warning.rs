@@ -1,4 +1,4 @@
-//! What the ledger lost while nobody looked: a doubt about which manifest was accepted last.
+//! What the ledger lost while nobody looked: it may not hold which manifest was accepted last.
 
 use catenoid_core::chain;
 use catenoid_schema::{control::Event, status::Condition};
@@ -8,7 +8,7 @@ use crate::record::{audit::Audit, condition::condition, event::NewEvent};
 
 /// What the administrator is to do about a ledger that lost something.
 const BRING: &str = "what was accepted last may be lost: apply the newest manifest again";
-/// The kinds of events that leave a doubt about what was accepted last.
+/// The kinds of events after which the ledger may not hold what was accepted last.
 const LEDGER_WARNINGS: [&str; 2] = ["LedgerSlotCorrupt", "LedgerLost"];
 /// The kind of the event that a manifest was accepted.
 pub(super) const ACCEPTED: &str = "ManifestAccepted";

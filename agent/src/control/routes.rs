@@ -139,7 +139,7 @@ async fn version(State(agent): State<Arc<Agent>>) -> Json<VersionAnswer> {
 }
 
 async fn status(State(agent): State<Arc<Agent>>) -> Json<Status> {
-    // The number first: an event between the two is then told again, never missed.
+    // The number first: an event between the two is then sent again, never missed.
     let last_event = agent.audit.last();
     let snapshot = agent.snapshot.borrow().clone();
     let accepted = agent.intake.watch().borrow().as_ref().map(|target| target.state());

@@ -11,7 +11,7 @@ use std::{
 };
 
 use catenoid_core::chain;
-use catenoid_kernel_base::files;
+use catenoid_kernel_base::files::{self, Durability};
 use serde::{Deserialize, Serialize};
 
 /// Unclean boots in a row after which less is started.
@@ -93,8 +93,8 @@ impl Boots {
         let counted = read(&now);
         let before = counted.or_else(|| read(&lasting)).unwrap_or(0).min(Level::Factory.least());
         if counted.is_none() {
-            write(&lasting, before + 1, true);
-            write(&now, before, false);
+            write(&lasting, before + 1, Durability::OnDisk);
+            write(&now, before, Durability::InMemory);
         }
         Self { lasting, now, before, lasted: false, as_it_is_to_be_since: None }
     }
@@ -109,7 +109,7 @@ impl Boots {
         self.as_it_is_to_be_since = as_it_is_to_be.then(|| self.as_it_is_to_be_since.unwrap_or_else(Instant::now));
         let stable = self.as_it_is_to_be_since.is_some_and(|since| since.elapsed() >= STABLE);
         if !self.lasted && (stable || up >= LONG) {
-            self.lasted = write(&self.lasting, self.level().least(), true);
+            self.lasted = write(&self.lasting, self.level().least(), Durability::OnDisk);
         }
     }
 
@@ -119,14 +119,14 @@ impl Boots {
         self.before = 0;
         self.lasted = false;
         self.as_it_is_to_be_since = None;
-        write(&self.now, 0, false);
+        write(&self.now, 0, Durability::InMemory);
     }
 
     /// There will be another manifest: for the next agent and the next boot it is as if none had been unclean, but this one may
     /// become so.
     pub(crate) fn forget(&self) {
-        write(&self.now, 0, false);
-        write(&self.lasting, 1, true);
+        write(&self.now, 0, Durability::InMemory);
+        write(&self.lasting, 1, Durability::OnDisk);
     }
 
     /// There is another manifest: for this boot as well.
@@ -139,7 +139,7 @@ impl Boots {
 /// This boot ends because somebody wants it to.
 pub(crate) fn ended_in_order(data: &Path, run: &Path) {
     if let Some(before) = read(&run.join(RECORD)) {
-        write(&data.join(RECORD), Level::after(before).least(), true);
+        write(&data.join(RECORD), Level::after(before).least(), Durability::OnDisk);
     }
 }
 
@@ -150,9 +150,9 @@ fn read(path: &Path) -> Option<u8> {
 }
 
 /// Whether it could be written.
-fn write(path: &Path, unclean: u8, durable: bool) -> bool {
+fn write(path: &Path, unclean: u8, durability: Durability) -> bool {
     let record = serde_json::to_vec(&Record { unclean }).expect("a number can be written");
-    let written = files::replace(path, &record, durable);
+    let written = files::replace(path, &record, durability);
     if let Err(error) = &written {
         tracing::warn!(error = chain(error), "the boots that went wrong are not counted");
     }

@@ -3,6 +3,7 @@
 //! PID 1 mounts, reaps, starts the agent and feeds the watchdogs. This folder returns events for the agent to note, and knows
 //! nothing of manifests, passes or calls.
 
-pub(crate) mod boot;
 pub(crate) mod boots;
 pub(crate) mod partition;
+pub(crate) mod pid1;
+pub(crate) mod records;

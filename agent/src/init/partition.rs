@@ -10,7 +10,7 @@ use catenoid_core::chain;
 use catenoid_guests::StoreError;
 use catenoid_kernel_base::{files, machine};
 use catenoid_kernel_storage::{
-    block::{self, Content, Guid},
+    block::{self, Guid, PartitionContent},
     uevent::Announcements,
 };
 
@@ -58,9 +58,9 @@ pub(crate) enum Error {
 pub(crate) fn mount_data() -> Result<(), Error> {
     let device = wait_for_partition(DATA_LABEL)?;
     match block::content(&device)? {
-        Content::Ours => {}
-        Content::Empty | Content::Unfinished => block::format(&device, DATA_LABEL)?,
-        Content::Foreign => return Err(Error::Foreign { device }),
+        PartitionContent::Ours => {}
+        PartitionContent::Empty | PartitionContent::Unfinished => block::format(&device, DATA_LABEL)?,
+        PartitionContent::Foreign => return Err(Error::Foreign { device }),
     }
     Ok(block::mount_data(&device, Path::new(DATA))?)
 }

@@ -21,9 +21,9 @@ use catenoid_schema::{
 use super::{
     hold::Holds,
     report::{self, Seen},
-    state::{Accepted, OBSERVE, Pass},
+    state::{AcceptedReceiver, OBSERVE, Pass},
     status::Snapshot,
-    steps::Steps,
+    steps::{Progress, Steps},
 };
 use crate::{accept::manifest::AcceptedManifest, record::event::NewEvent};
 
@@ -52,7 +52,7 @@ impl Pass {
         target: &AcceptedManifest,
         holds: &Holds,
         own: Vec<SubjectStatus>,
-        accepted: &Accepted,
+        accepted: &AcceptedReceiver,
     ) -> PassOutcome {
         if self.digest != Some(target.digest) {
             self.retries.reset_all();
@@ -63,7 +63,8 @@ impl Pass {
         let Self { doors, gate, audit, retries, failures, snapshot: before, digest } = self;
         let previously_converged =
             before.reconciling.is_none() && before.converged.as_ref().map(|state| state.digest) == *digest;
-        let mut steps = Steps::new((&**audit, &*gate), retries, failures, (target, accepted));
+        let (towards, progress) = (target.digest, Progress::default());
+        let mut steps = Steps { audit, retries, failures, towards, accepted, gate, progress };
         let mut house = wanted.enter(doors);
         let went = async {
             steps.look_at_all(&mut house).await?;

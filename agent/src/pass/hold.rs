@@ -13,7 +13,7 @@ use catenoid_core::HELD_BACK;
 use catenoid_house::DesiredState;
 use catenoid_kernel_base::{lock, machine, wait::Notify};
 use catenoid_schema::{
-    manifest::ContainerRole,
+    manifest::{ContainerRole, Restart},
     name::Name,
     status::{Condition, Kind, Subject},
 };
@@ -91,12 +91,12 @@ impl Holds {
         (Cow::Owned(wanted), true)
     }
 
-    /// Holds `container` back for a while: a minute, and longer each time. One that is to run `once` is held back until there is
-    /// another manifest, or somebody says that the device is to go on.
-    pub(crate) fn take(&self, container: &Name, reason: String, once: bool) {
+    /// Holds `container` back for a while: a minute, and longer each time. One that is never restarted is held back until there
+    /// is another manifest, or somebody says that the device is to go on.
+    pub(crate) fn hold_back(&self, container: &Name, reason: String, restart: Restart) {
         let mut takers = self.takers();
         let pause = takers.get(container).map_or(FIRST, |taker| (taker.pause * 2).min(LONGEST));
-        let until = (!once).then(|| Instant::now() + pause);
+        let until = (restart != Restart::Never).then(|| Instant::now() + pause);
         takers.insert(container.clone(), Taker { reason, until, pause });
         drop(takers);
         self.notify.notify();

@@ -15,7 +15,7 @@ use catenoid_schema::{
 };
 
 use super::{
-    state::{Failure, OBSERVE, Pass},
+    state::{OBSERVE, Pass, StepFailure},
     status::Snapshot,
 };
 use crate::{
@@ -26,7 +26,8 @@ use crate::{
 
 /// The condition of a subject that a step failed on.
 const STEP_FAILED: &str = "StepFailed";
-/// The most bytes of what is reported of drift: a core container can cause it again and again, and says how much there is of it.
+/// The most bytes of what is reported of drift: a core container can cause it again and again, and says how much there is of
+/// it.
 const DRIFT_LIMIT: usize = 512;
 
 /// What is reported of each subject.
@@ -52,8 +53,8 @@ impl Seen {
 }
 
 impl Pass {
-    /// What is reported after a pass towards `target`, whether anything was `held_back` or not; and whether all is as it is to be
-    /// but for that.
+    /// What is reported after a pass towards `target`, whether anything was `held_back` or not; and whether all is as it is to
+    /// be but for that.
     pub(super) fn report(
         &mut self,
         target: &AcceptedManifest,
@@ -192,7 +193,7 @@ fn join(subjects: &mut Subjects, status: SubjectStatus) {
     }
 }
 
-impl Failure {
+impl StepFailure {
     fn show(&self, subjects: &mut Subjects, subject: &Subject) {
         let condition = Condition::new(STEP_FAILED, format!("{}: {}", self.room, self.message), Some(self.blame));
         let status = SubjectStatus {

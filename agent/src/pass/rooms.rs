@@ -27,7 +27,7 @@ pub(crate) enum OpenError {
 /// # Errors
 /// The first room that cannot be entered.
 pub(crate) fn open(containers: Arc<Containers>, generation: Generation, notify: Notify) -> Result<Doors, OpenError> {
-    let paths = catenoid_guests::Paths { data: DATA.into(), run: RUN.into() };
+    let paths = catenoid_guests::GuestPaths { data: DATA.into(), run: RUN.into() };
     Ok(Doors {
         guests: Box::new(Guests::new(&paths, generation, notify)),
         limits: Box::new(Limits::open(Path::new(CGROUP))?),

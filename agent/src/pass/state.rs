@@ -30,7 +30,7 @@ pub(crate) struct Pass {
     pub(super) gate: Gate,
     pub(super) audit: Arc<Audit>,
     pub(super) retries: Retries,
-    pub(super) failures: BTreeMap<Subject, Failure>,
+    pub(super) failures: BTreeMap<Subject, StepFailure>,
     /// The manifest of the last pass.
     pub(super) digest: Option<Digest>,
     /// What the last pass left behind.
@@ -49,11 +49,11 @@ impl Pass {
 pub(super) type Gate = Arc<tokio::sync::Mutex<()>>;
 
 /// What was accepted last.
-pub(crate) type Accepted = watch::Receiver<Option<Arc<AcceptedManifest>>>;
+pub(crate) type AcceptedReceiver = watch::Receiver<Option<Arc<AcceptedManifest>>>;
 
 /// A step that failed, or a room that could not be observed.
 #[derive(Debug, Clone)]
-pub(super) struct Failure {
+pub(super) struct StepFailure {
     /// The room whose step failed, or [`OBSERVE`].
     pub room: &'static str,
     /// What failed, and why.

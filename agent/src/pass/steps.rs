@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use catenoid_core::{Applied, Fault, Retries, Room, Setback, Task, Whose};
+use catenoid_core::{Applied, Retries, Room, RoomFault, Setback, Task, Whose};
 use catenoid_house::{House, order::Hands};
 use catenoid_schema::{
     control::Phase,
@@ -16,20 +16,27 @@ use catenoid_schema::{
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use tokio::sync::OwnedMutexGuard;
 
-use super::state::{Accepted, ENDS, Failure, Gate, OBSERVE};
-use crate::{
-    accept::manifest::AcceptedManifest,
-    record::{
-        audit::Audit,
-        event::{NewEvent, step_done},
-    },
+use super::state::{AcceptedReceiver, ENDS, Gate, OBSERVE, StepFailure};
+use crate::record::{
+    audit::Audit,
+    event::{NewEvent, step_done},
 };
 
-/// What one pass has done so far.
+/// Who does the steps of one pass.
 pub(super) struct Steps<'a> {
-    audit: &'a Audit,
-    retries: &'a mut Retries,
-    failures: &'a mut BTreeMap<Subject, Failure>,
+    pub(super) audit: &'a Audit,
+    pub(super) retries: &'a mut Retries,
+    pub(super) failures: &'a mut BTreeMap<Subject, StepFailure>,
+    /// What the pass leads to, and what was accepted last.
+    pub(super) towards: Digest,
+    pub(super) accepted: &'a AcceptedReceiver,
+    pub(super) gate: &'a Gate,
+    pub(super) progress: Progress,
+}
+
+/// What one pass has done so far.
+#[derive(Default)]
+pub(super) struct Progress {
     /// Subjects of which no step is done any more.
     held: BTreeSet<Subject>,
     /// Subjects of which a step was done and none failed.
@@ -39,10 +46,6 @@ pub(super) struct Steps<'a> {
     look: Option<Instant>,
     /// Whether something is being prepared, and goes on by itself.
     prepares: bool,
-    /// What the pass leads to, and what was accepted last.
-    towards: Digest,
-    accepted: &'a Accepted,
-    gate: &'a Gate,
     /// Closed until the pass has ended.
     closed: Option<OwnedMutexGuard<()>>,
 }
@@ -51,7 +54,8 @@ pub(super) struct Steps<'a> {
 #[derive(Debug)]
 pub(super) struct Unobserved;
 
-/// The tasks that are done one after the other: all of a subject's where those of others may be done beside them, else each alone.
+/// The tasks that are done one after the other: all of a subject's where those of others may be done beside them, else each
+/// alone.
 fn rows(tasks: Vec<Task<'_>>, by_subject: bool) -> VecDeque<VecDeque<Task<'_>>> {
     if !by_subject {
         return tasks.into_iter().map(|task| VecDeque::from([task])).collect();
@@ -67,31 +71,7 @@ fn rows(tasks: Vec<Task<'_>>, by_subject: bool) -> VecDeque<VecDeque<Task<'_>>> 
     rows
 }
 
-impl<'a> Steps<'a> {
-    pub(super) fn new(
-        (audit, gate): (&'a Audit, &'a Gate),
-        retries: &'a mut Retries,
-        failures: &'a mut BTreeMap<Subject, Failure>,
-        (target, accepted): (&AcceptedManifest, &'a Accepted),
-    ) -> Self {
-        let (held, worked) = (BTreeSet::new(), BTreeSet::new());
-        let towards = target.digest;
-        Self {
-            audit,
-            retries,
-            failures,
-            held,
-            worked,
-            done: 0,
-            look: None,
-            prepares: false,
-            towards,
-            accepted,
-            gate,
-            closed: None,
-        }
-    }
-
+impl Steps<'_> {
     /// Looks at every room.
     pub(super) async fn look_at_all(&mut self, house: &mut House<'_>) -> Result<(), Unobserved> {
         for room in house.rooms_mut() {
@@ -100,14 +80,14 @@ impl<'a> Steps<'a> {
         Ok(())
     }
 
-    /// Forgets the failures of subjects of which all that was tried worked; how many steps were done, and when what goes on is to
-    /// be looked at.
+    /// Forgets the failures of subjects of which all that was tried worked; how many steps were done, and when what goes on is
+    /// to be looked at.
     pub(super) fn end(self) -> (usize, Option<Instant>) {
-        for subject in &self.worked {
+        for subject in &self.progress.worked {
             self.failures.remove(subject);
             self.retries.reset(subject);
         }
-        (self.done, self.look)
+        (self.progress.done, self.progress.look)
     }
 
     /// Forgets the failures that `room` reported.
@@ -133,43 +113,44 @@ impl<'a> Steps<'a> {
 
     /// Whether a step of `subject` is begun now.
     fn may_begin(&mut self, subject: &Subject) -> bool {
-        if self.is_over() || self.held.contains(subject) {
+        if self.is_over() || self.progress.held.contains(subject) {
             return false;
         }
         let waits = self.retries.waiting(subject, Instant::now()).is_some();
         if waits {
-            self.held.insert(subject.clone());
+            self.progress.held.insert(subject.clone());
         }
         !waits
     }
 
     /// Takes in what came of a step.
-    fn came(&mut self, room: &'static str, came: Result<Applied, Fault>, subject: Subject, step: &str) {
+    fn came(&mut self, room: &'static str, came: Result<Applied, RoomFault>, subject: Subject, step: &str) {
         match came {
             Ok(Applied::Done) => {
-                self.done += 1;
+                self.progress.done += 1;
                 self.audit.note(step_done(room, subject.clone(), step));
-                self.worked.insert(subject);
+                self.progress.worked.insert(subject);
             }
             // What comes after it waits for its end, and no pass does.
             Ok(Applied::Underway { look_in }) => {
-                self.look = self.look.into_iter().chain(look_in.map(|time| Instant::now() + time)).min();
-                self.held.insert(subject);
+                self.progress.look =
+                    self.progress.look.into_iter().chain(look_in.map(|time| Instant::now() + time)).min();
+                self.progress.held.insert(subject);
             }
-            Err(Fault { message, blame }) => self.failed(subject, room, format!("{step}: {message}"), blame),
+            Err(RoomFault { message, blame }) => self.failed(subject, room, format!("{step}: {message}"), blame),
         }
     }
 
     fn failed(&mut self, subject: Subject, room: &'static str, message: String, blame: Blame) {
         self.retries.failed(subject.clone(), Instant::now());
-        self.worked.remove(&subject);
+        self.progress.worked.remove(&subject);
         let is_known = self.failures.get(&subject).is_some_and(|known| known.message == message);
         if !is_known {
             let event = NewEvent::by_device("StepFailed", Some(subject.clone()), format!("{room}: {message}"));
             self.audit.note(event);
         }
-        self.failures.insert(subject.clone(), Failure { room, message, blame });
-        self.held.insert(subject);
+        self.failures.insert(subject.clone(), StepFailure { room, message, blame });
+        self.progress.held.insert(subject);
     }
 
     /// Pauses for what failed by itself, and reports it.
@@ -201,7 +182,7 @@ impl Hands for Steps<'_> {
                 }
             }
             let Some((came, subject, description, row)) = begun.next().await else { break };
-            self.prepares |= phase == Phase::Prepare && matches!(came, Ok(Applied::Underway { .. }));
+            self.progress.prepares |= phase == Phase::Prepare && matches!(came, Ok(Applied::Underway { .. }));
             self.came(name, came, subject, &description);
             rows.push_front(row);
         }
@@ -210,7 +191,7 @@ impl Hands for Steps<'_> {
 
     async fn look(&mut self, room: &mut dyn Room) -> Result<(), Unobserved> {
         let looked = room.look().await;
-        looked.map_err(|Fault { message, blame }| {
+        looked.map_err(|RoomFault { message, blame }| {
             self.failed(Subject::new(Kind::Room, room.name()), OBSERVE, message, blame);
             Unobserved
         })
@@ -219,11 +200,13 @@ impl Hands for Steps<'_> {
     fn prepared(&mut self, house: &House<'_>) {
         // What runs and waits for what is being prepared is left as it is in every room: its limits and its network are for the
         // version to come.
-        if self.prepares {
+        if self.progress.prepares {
             for room in house.rooms() {
                 let (waiting, status) = (room.waiting(), room.status());
                 let runs = status.into_iter().filter(|status| status.health != Health::Missing);
-                self.held.extend(runs.map(|status| status.subject).filter(|subject| waiting.contains(subject)));
+                self.progress
+                    .held
+                    .extend(runs.map(|status| status.subject).filter(|subject| waiting.contains(subject)));
             }
         }
         self.set_back(house.rooms().iter().flat_map(|room| room.setbacks()).collect());
@@ -231,7 +214,7 @@ impl Hands for Steps<'_> {
 
     /// Not while another manifest is accepted: it may need what this one does not.
     async fn may_let_go(&mut self) -> bool {
-        self.closed = Some(Arc::clone(self.gate).lock_owned().await);
+        self.progress.closed = Some(Arc::clone(self.gate).lock_owned().await);
         self.is_current()
     }
 }

@@ -1,6 +1,6 @@
 //! What the agent keeps for itself on the data partition (ledger, audit log, room for pushes, boots), and the settings of the
-//! kernel: looked after in each pass. What can be mended is mended; the rest is reported as subjects of the status, as long as it
-//! lasts.
+//! kernel: looked after in each pass. What can be mended is mended; the rest is reported as subjects of the status, as long as
+//! it lasts.
 
 use std::sync::Arc;
 
@@ -55,10 +55,10 @@ impl Upkeep {
     }
 
     fn disk(&self) -> Vec<Condition> {
-        let full = self.store.room().map(|room| {
-            let left = format!("{} and {} files are left on the data partition", room.bytes, room.files);
+        let full = self.store.free_space().map(|free| {
+            let left = format!("{} and {} files are left on the data partition", free.bytes, free.files);
             let message = format!("{left}: nothing can be pushed; a manifest that needs less makes room");
-            room.is_full.then(|| condition("DiskFull", message))
+            free.is_full.then(|| condition("DiskFull", message))
         });
         let missed = self.store.missed().map(|missed| missed.map(|error| condition("DiskUnreadable", chain(&error))));
         // What keeps one look from an answer mostly keeps the other as well.

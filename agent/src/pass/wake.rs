@@ -68,8 +68,8 @@ impl Wake {
         Ok(wake)
     }
 
-    /// Listens to these from now on, and to nothing else of rooms; whether something may have been missed: one was not listened to
-    /// before, or what came was forgotten with one that is not any more. What cannot be listened to is left to the timer.
+    /// Listens to these from now on, and to nothing else of rooms; whether something may have been missed: one was not listened
+    /// to before, or what came was forgotten with one that is not any more. What cannot be listened to is left to the timer.
     pub(crate) fn hear(&mut self, signals: Signals) -> bool {
         let Signals { files, mut sources, mut unheard } = signals;
         let mut watched = BTreeMap::new();

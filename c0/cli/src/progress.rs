@@ -12,14 +12,14 @@ use crate::{
 
 /// Shows what happens to one file after the other.
 #[derive(Debug, Default)]
-pub(crate) struct Shown(Option<Progress>);
+pub(crate) struct Shown(Option<FileProgress>);
 
 impl Shown {
     /// Shows what happened next.
     pub(crate) fn show(&mut self, moved: Moved<'_>) {
         match moved {
-            Moved::Reading { name, bytes } => self.0 = Some(Progress::start("reading", name, bytes)),
-            Moved::Pushing { name, bytes } => self.0 = Some(Progress::start("pushing", name, bytes)),
+            Moved::Reading { name, bytes } => self.0 = Some(FileProgress::start("reading", name, bytes)),
+            Moved::Pushing { name, bytes } => self.0 = Some(FileProgress::start("pushing", name, bytes)),
             Moved::Held { name } => note(&format!("held   {}: the device has it already", clean(name))),
             Moved::Read { bytes } | Moved::Sent { bytes } => self.with_bar(|bar| bar.inc(bytes)),
             Moved::From { byte } => self.with_bar(|bar| {
@@ -29,7 +29,7 @@ impl Shown {
             Moved::Broke { failure, byte } => {
                 self.with_bar(|bar| bar.suspend(|| note(&going_on(failure, byte))));
             }
-            Moved::WasRead => drop(self.0.take().map(Progress::abandon)),
+            Moved::WasRead => drop(self.0.take().map(FileProgress::abandon)),
             Moved::Pushed { bytes } => drop(self.0.take().map(|progress| progress.finish("pushed", bytes))),
         }
     }
@@ -48,13 +48,13 @@ fn going_on(failure: &ClientError, byte: u64) -> String {
 
 /// The progress of one file.
 #[derive(Debug)]
-struct Progress {
+struct FileProgress {
     bar: ProgressBar,
     name: String,
     started: Instant,
 }
 
-impl Progress {
+impl FileProgress {
     /// Starts to show work on `name`, of `total` bytes.
     fn start(verb: &str, name: &str, total: u64) -> Self {
         let name = clean(name);

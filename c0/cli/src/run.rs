@@ -5,7 +5,7 @@ use std::{io::Read as _, path::Path};
 use catenoid_client::{
     Client, ClientError, Dated, Extent, Intent, Message, delivery,
     follow::{self, Follower, News},
-    judge::{Verdict, verdict},
+    judge::{StatusVerdict, verdict},
     push::{self, Moved, Parcel},
 };
 use catenoid_schema::{
@@ -165,8 +165,8 @@ async fn status(client: &Client, format: Format) -> Result<Exit, Failure> {
     let Dated { value: status, at } = client.status().await?;
     answer(format, &status, || show::status(&status, at, None))?;
     Ok(match verdict(&status, at) {
-        Verdict::Stalled | Verdict::Degraded => Exit::Degraded,
-        Verdict::Pending | Verdict::Empty | Verdict::Converged => Exit::Done,
+        StatusVerdict::Stalled | StatusVerdict::Degraded => Exit::Degraded,
+        StatusVerdict::Pending | StatusVerdict::Empty | StatusVerdict::Converged => Exit::Done,
     })
 }
 

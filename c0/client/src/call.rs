@@ -1,6 +1,6 @@
 //! One call, and what comes back of it.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use catenoid_schema::{control::PROBLEM_TYPE, units::Timestamp};
 use reqwest::{
@@ -74,6 +74,5 @@ pub(crate) async fn refusal(call: &Call, response: Response) -> ClientError {
 pub(crate) fn device_time(headers: &HeaderMap) -> Timestamp {
     let stated = headers.get(DATE).and_then(|value| value.to_str().ok());
     let stated = stated.and_then(|text| jiff::fmt::rfc2822::parse(text).ok()).map(|time| time.timestamp());
-    let seconds = stated.unwrap_or_else(jiff::Timestamp::now).as_second();
-    Timestamp::from_seconds(seconds.max(0)).unwrap_or_else(|| Timestamp::from_seconds(0).expect("1970 can be written"))
+    stated.map_or_else(SystemTime::now, SystemTime::from).into()
 }

@@ -77,7 +77,7 @@ impl Events {
     }
 
     /// What arrived already.
-    pub fn take_ready(&mut self) -> impl Iterator<Item = Message> + '_ {
+    pub(crate) fn take_ready(&mut self) -> impl Iterator<Item = Message> + '_ {
         self.ready.drain(..)
     }
 }

@@ -21,7 +21,7 @@ pub struct Follower<'a> {
     client: &'a Client,
     since: u64,
     events: Option<Events>,
-    /// Whether a manifest was accepted, which is told before the status shows it.
+    /// Whether a manifest was accepted, which an event says before the status shows it.
     accepted: bool,
 }
 

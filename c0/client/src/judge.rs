@@ -13,7 +13,7 @@ pub const HEARTBEAT_LIMIT: i64 = 60;
 
 /// What a status amounts to, worst first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum StatusVerdict {
     /// The agent answers, but does not look after the device.
     Stalled,
     /// Something does not work.
@@ -28,25 +28,25 @@ pub enum Verdict {
 
 /// Whether the agent's last sign of life is too old to believe the rest.
 #[must_use]
-pub fn is_stalled(status: &Status, now: Timestamp) -> bool {
+fn is_stalled(status: &Status, now: Timestamp) -> bool {
     now.seconds().saturating_sub(status.heartbeat.at.seconds()) > HEARTBEAT_LIMIT
 }
 
 /// What `status` amounts to at `now`.
 #[must_use]
-pub fn verdict(status: &Status, now: Timestamp) -> Verdict {
+pub fn verdict(status: &Status, now: Timestamp) -> StatusVerdict {
     let is_bad = |s: &SubjectStatus| s.health == Health::Degraded || s.sync == Sync::Unknown;
     let digest = |state: &Option<ManifestState>| state.as_ref().map(|state| state.digest);
     if is_stalled(status, now) {
-        Verdict::Stalled
+        StatusVerdict::Stalled
     } else if status.subjects.iter().any(is_bad) {
-        Verdict::Degraded
+        StatusVerdict::Degraded
     } else if status.accepted.is_none() {
-        Verdict::Empty
+        StatusVerdict::Empty
     } else if digest(&status.converged) == digest(&status.accepted) && status.subjects.iter().all(is_ready) {
-        Verdict::Converged
+        StatusVerdict::Converged
     } else {
-        Verdict::Pending
+        StatusVerdict::Pending
     }
 }
 
@@ -57,13 +57,13 @@ fn is_ready(subject: &SubjectStatus) -> bool {
 
 /// Whether the pass that `now` reports began after `since`. What an earlier one saw may be what was mended since.
 #[must_use]
-pub fn has_looked(since: &Heartbeat, now: &Heartbeat) -> bool {
+pub(crate) fn has_looked(since: &Heartbeat, now: &Heartbeat) -> bool {
     (now.agent_started, now.passes) > (since.agent_started, since.passes)
 }
 
 /// Where a device stands on the way to a manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Progress {
+pub(crate) enum Progress {
     /// It is there, and all is healthy.
     Converged,
     /// It is on its way; what it waits for, for people.
@@ -76,7 +76,7 @@ pub enum Progress {
 
 /// Where a device stands on the way to `wanted`.
 #[must_use]
-pub fn progress(status: &Status, now: Timestamp, wanted: &ManifestState) -> Progress {
+pub(crate) fn progress(status: &Status, now: Timestamp, wanted: &ManifestState) -> Progress {
     if is_stalled(status, now) {
         let age = words::age(now, status.heartbeat.at);
         return Progress::Waiting(vec![format!("a sign of life from the agent, which gave none for {age}")]);
@@ -215,11 +215,11 @@ mod tests {
         let bad = container("Synced", "Degraded", Value::Null, 2);
         let blind = container("Unknown", "Healthy", Value::Null, 2);
         let cases = [
-            (status(2, 2, NOW - HEARTBEAT_LIMIT, json!([good])), Verdict::Converged),
-            (status(2, 2, NOW - HEARTBEAT_LIMIT - 1, json!([bad])), Verdict::Stalled),
-            (status(2, 1, NOW, json!([good, bad])), Verdict::Degraded),
-            (status(2, 2, NOW, json!([blind])), Verdict::Degraded),
-            (status(2, 1, NOW, json!([good])), Verdict::Pending),
+            (status(2, 2, NOW - HEARTBEAT_LIMIT, json!([good])), StatusVerdict::Converged),
+            (status(2, 2, NOW - HEARTBEAT_LIMIT - 1, json!([bad])), StatusVerdict::Stalled),
+            (status(2, 1, NOW, json!([good, bad])), StatusVerdict::Degraded),
+            (status(2, 2, NOW, json!([blind])), StatusVerdict::Degraded),
+            (status(2, 1, NOW, json!([good])), StatusVerdict::Pending),
         ];
         for (status, expected) in cases {
             assert_eq!(verdict(&status, at(NOW)), expected, "{status:?}");

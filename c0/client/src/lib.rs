@@ -4,6 +4,28 @@
 //! [`delivery`]), a device that is followed ([`follow`]), and what its status amounts to ([`judge`]). Needs the types of
 //! `catenoid-schema`, and of `catenoid-envelope` only the reading of an envelope that nobody verified yet. Prints nothing: who
 //! calls shows what is reported. Start reading at [`Client`].
+//!
+//! What the device amounts to, and what happened on it:
+//!
+//! ```no_run
+//! use std::path::Path;
+//!
+//! use catenoid_client::{Client, ClientError, Extent, Message, judge};
+//!
+//! # async fn show() -> Result<(), ClientError> {
+//! let client = Client::new(Path::new("/run/catenoid/control.sock"))?;
+//! let status = client.status().await?;
+//! println!("{:?}", judge::verdict(&status.value, status.at));
+//!
+//! let mut events = client.events(0, Extent::Backlog).await?;
+//! while let Some(message) = events.next().await? {
+//!     if let Message::Event(event) = message {
+//!         println!("{}: {}", event.number, event.message);
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 mod call;
 mod client;

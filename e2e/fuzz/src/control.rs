@@ -17,7 +17,7 @@ use crate::fixture::{FIXTURE, folder};
 
 /// The core container's root, or else somebody in it.
 const ROOT: u8 = 1;
-/// Tells that nothing more will come, or else stays silent.
+/// Shows that nothing more will come, or else stays silent.
 const ENDS: u8 = 2;
 /// Writes each line by itself, or else everything at once.
 const LINES: u8 = 4;

@@ -5,7 +5,7 @@
 
 use std::fs;
 
-use catenoid_kernel_storage::block::{self, Content};
+use catenoid_kernel_storage::block::{self, PartitionContent};
 use catenoid_schema::digest::Digest;
 
 use crate::fixture::{FIXTURE, folder};
@@ -52,5 +52,5 @@ fn read_content(partition: &[u8]) {
     fs::write(&path, partition).expect("the folder can be written to");
     let content = block::content(&path).expect("it can be read");
     let zeros = partition.iter().all(|byte| *byte == 0);
-    assert_eq!(content == Content::Empty, zeros, "only zeros are empty");
+    assert_eq!(content == PartitionContent::Empty, zeros, "only zeros are empty");
 }

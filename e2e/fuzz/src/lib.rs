@@ -12,7 +12,7 @@ pub mod fixture;
 mod ledger;
 mod yaml;
 
-/// The environment variable by which the program is told its target.
+/// The environment variable that names the target to the program.
 pub const TARGET_VARIABLE: &str = "CATENOID_FUZZ_TARGET";
 
 /// One way in.

@@ -55,7 +55,7 @@ fn replay_asks_no_order_of_certificates() {
     fs::write(data.path().join("ledger/a"), ledger_slot(&ledger_entry(1, [2, 5], at(), manifest))).unwrap();
     let agent = FIXTURE.agent(data.path());
     assert_eq!((agent.accepted(), agent.known_guests()), (Some(digest(manifest)), 1));
-    // Whoever brings it again is told that it is held.
+    // Whoever brings it again hears that it is held.
     assert_eq!(agent.accept(manifest).unwrap(), digest(manifest));
     // Nobody is given it anew.
     let data = folder();

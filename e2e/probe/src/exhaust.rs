@@ -27,7 +27,7 @@ use crate::rows::limits::raise_open_files;
 use crate::sys::{self, Refusal};
 use taking::{Stop, Taking};
 
-/// How long a row takes, unless told otherwise.
+/// How long a row takes, unless the call says otherwise.
 pub(crate) const SECONDS: u64 = 60;
 /// `PR_SET_PDEATHSIG` (linux/prctl.h).
 const END_WITH_PARENT: i32 = 1;
@@ -215,7 +215,7 @@ impl Got {
     }
 }
 
-/// Takes in a child, which tells what it got and then holds it.
+/// Takes in a child, which reports what it got and then holds it.
 fn start(row: &Row, mut taking: Taking) -> Result<PipeReader, i32> {
     hold_in_child(move || {
         let stop = (row.take)(&mut taking);
@@ -223,7 +223,7 @@ fn start(row: &Row, mut taking: Taking) -> Result<PipeReader, i32> {
     })
 }
 
-/// Works in a child, which tells a line about it and then waits to be ended, by its parent's end too.
+/// Works in a child, which reports in one line and then waits to be ended, by its parent's end too.
 fn hold_in_child(work: impl FnOnce() -> String) -> Result<PipeReader, i32> {
     let (reader, mut writer) = std::io::pipe().map_err(|error| error.raw_os_error().unwrap_or_default())?;
     sys::spawn(|| {

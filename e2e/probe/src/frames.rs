@@ -215,7 +215,7 @@ impl Rows {
         });
     }
 
-    /// Discovery that tells lies, or that does not come whole and alone.
+    /// Discovery that lies, or that does not come whole and alone.
     fn discovery(&mut self) {
         self.row("advertisement of another's address", false, |this, mark| {
             this.six(ICMP6, &this.advertisement(this.core, mark))

@@ -32,11 +32,11 @@ Usage: catenoid-probe COMMAND
                                      each EACH-th after SKIPPED
   forge INTERFACE PORT FROM TO CORE  sends frames, honest and forged, FROM itself to its neighbour TO and to CORE, which hears
                                      PORT; each of these as HARDWARE,IPV4,IPV6
-  hear SECONDS                       tells which of these frames arrive, for so long
+  hear SECONDS                       prints which of these frames arrive, for so long
   exhaust --list                     what can be used up, a line each
   exhaust ROW [--most N] [--seconds S]
                                      take N of it at most, for S seconds at most, print what was had, and hold it until ended
-  turns SECONDS ROUNDS ROW...        takes the rows in turns, for so long each, and tells when
+  turns SECONDS ROUNDS ROW...        takes the rows in turns, for so long each, and prints when
   latency SECONDS ROUNDS             what a neighbour waits for a timer and a write, for so long each time
 ";
 
@@ -102,7 +102,7 @@ fn main() -> ExitCode {
             (Ok(seconds), Ok(rounds)) => exit_code_of(latency::run(seconds, rounds)),
             _ => usage(),
         },
-        // What a copy of this program tells of itself to whoever gave it a right.
+        // What a copy of this program reports of itself to whoever gave it a right.
         ["nothing"] => ExitCode::SUCCESS,
         ["euid"] => {
             println!(

@@ -60,7 +60,7 @@ impl From<io::Error> for Refusal {
     }
 }
 
-/// Makes the call; a call that is not permitted is asked about once more, to tell who refused it.
+/// Makes the call; a call that is not permitted is made once more, to learn who refused it.
 pub(crate) fn call<const N: usize>(number: libc::c_long, mut arguments: [Arg<'_>; N]) -> Result<i64, Refusal> {
     let mut words = [0; 6];
     for (word, argument) in words.iter_mut().zip(&mut arguments) {
@@ -115,7 +115,7 @@ fn is_filtered(number: libc::c_long, words: [i64; 6]) -> bool {
 /// How a child ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
-    /// With what it had to tell.
+    /// With what it had to report.
     Returned(String),
     /// By a signal.
     Signal(i32),

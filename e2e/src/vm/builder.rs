@@ -117,14 +117,14 @@ impl Builder {
         self
     }
 
-    /// Has so many processors; two unless told.
+    /// Has so many processors; two by default.
     #[must_use]
     pub fn processors(mut self, count: u32) -> Self {
         self.processors = count;
         self
     }
 
-    /// Memory of the device; 1024 MiB unless told.
+    /// Memory of the device; 1024 MiB by default.
     #[must_use]
     pub fn memory_mib(mut self, mib: u32) -> Self {
         self.memory_mib = mib;

@@ -25,7 +25,7 @@ fn vm_altered_guest_never_runs() -> Result<()> {
     let blob = format!("/data/blobs/{}", catenoid_schema::digest::Digest::of(&image).to_hex());
     alter(&mut bench, &blob, at)?;
     bench.submit(&demo)?;
-    let status = bench.wait("the altered image is told of", is_corrupt)?;
+    let status = bench.wait("the altered image is reported", is_corrupt)?;
     assert_eq!(subject(&status, GUEST)?.health, Health::Degraded);
     assert_ne!(subject(&status, "container/web")?.health, Health::Healthy);
     let running = bench.processes()?;
@@ -45,7 +45,7 @@ fn vm_altered_guest_never_runs() -> Result<()> {
         bench.device.ssh().run(["curl", "-sS", "--fail", "--max-time", "10", &format!("http://{address}/")])?;
     assert_ne!(answer.code, 0, "an altered page was served: {answer:?}");
     assert_eq!(answer.stdout, "", "part of an altered page was served");
-    let status = bench.wait("the corrupt block is told of", is_corrupt)?;
+    let status = bench.wait("the corrupt block is reported", is_corrupt)?;
     let guest = subject(&status, GUEST)?;
     assert_eq!((guest.sync, guest.health), (Sync::Synced, Health::Degraded));
     println!("{}: {}", guest.conditions[0].reason, guest.conditions[0].message);

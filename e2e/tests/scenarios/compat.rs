@@ -80,7 +80,7 @@ fn vm_agent_of_yesterday() -> Result<()> {
     let mut bench = Bench::start(name, machine.disk(Image::Yesterday.disk(&artefacts)?).disposable())?;
     let digest = apply_demo(&mut bench)?;
     let running = bench.processes()?;
-    ensure!(features(&bench)?.is_empty(), "yesterday's agent told of no features");
+    ensure!(features(&bench)?.is_empty(), "yesterday's agent reported no features");
 
     // Only the agent: PID 1, the launcher and every container stay as they are.
     let since = bench.status()?.last_event;

@@ -314,7 +314,7 @@ fn vm_corrupt_ledger_slot() -> Result<()> {
     Ok(())
 }
 
-/// While the device is off, the other slot tells.
+/// While the device is off, the other slot counts.
 #[test]
 fn vm_ledger_damaged_while_off() -> Result<()> {
     let mut scene = Scene::set("damaged-while-off")?;
@@ -405,7 +405,7 @@ fn vm_clock_jumps() -> Result<()> {
 
 /// Takes memory in the agent's group until nothing is left of it.
 const EAT: &str = "echo $$ >/sys/fs/cgroup/catenoid-agent/cgroup.procs && dd if=/dev/zero of=/dev/null bs=400M count=1";
-/// What the agent and its tools may use (agent/src/init/boot.rs).
+/// What the agent and its tools may use (agent/src/init/pid1.rs).
 const LIMIT: u64 = 256 << 20;
 
 #[test]

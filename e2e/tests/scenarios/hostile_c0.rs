@@ -133,7 +133,7 @@ fn look(bench: &mut Bench, pid: &str) -> Result<Look> {
     let numbers: Vec<u64> = printed.lines().filter_map(|line| line.trim().parse().ok()).collect();
     match numbers[..] {
         [pss_kib, descriptors, threads] => Ok(Look { pss_kib, descriptors, threads }),
-        _ => bail!("`{printed}` tells nothing of the agent"),
+        _ => bail!("`{printed}` says nothing of the agent"),
     }
 }
 

@@ -282,7 +282,7 @@ fn until_recorded(bench: &mut Bench, wanted: usize) -> Result<usize> {
 fn refusals(bench: &mut Bench) -> Result<usize> {
     let counted = bench.device.root(
         r#"grep '"kind":"ManifestRefused"' /data/audit/audit.jsonl | awk '
-             { told += 1 } match($0, /\(and [0-9]+ more of these/) { told += substr($0, RSTART + 5) } END { print told + 0 }'"#,
+             { count += 1 } match($0, /\(and [0-9]+ more of these/) { count += substr($0, RSTART + 5) } END { print count + 0 }'"#,
     )?;
     counted.parse().with_context(|| format!("`{counted}` is no number"))
 }

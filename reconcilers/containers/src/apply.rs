@@ -5,7 +5,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use catenoid_core::{Applied, Reconciler, Signals};
@@ -26,7 +26,6 @@ use crate::{
     ContainersPlanner, Desired, Error, Observed, Paths, Step,
     check::Checks,
     error::ObserveError,
-    exit,
     log::{Follower, Tail},
     observe::{self, KILL_TIMEOUT},
     order::{LaunchAnswer, LaunchOrder, Request},
@@ -52,7 +51,7 @@ struct Shared {
     hierarchy: Hierarchy,
     paths: Paths,
     launcher: PathBuf,
-    /// What tells that launcher from others, with the filter that it sets.
+    /// What distinguishes that launcher from others, with the filter that it sets.
     identity: String,
     /// The moment of boot by the wall clock of when the agent started.
     booted: Timestamp,
@@ -78,7 +77,7 @@ impl Containers {
     pub fn open(paths: Paths, launcher: &Path, notify: Notify) -> Result<Self, Error> {
         let hierarchy = Hierarchy::open(&paths.cgroup).map_err(Error::Open)?;
         let up = i64::try_from(process::ticks_since_boot() * TICK_MILLISECONDS / 1000).unwrap_or_default();
-        let now = exit::now();
+        let now = Timestamp::from(SystemTime::now());
         let booted = Timestamp::from_seconds(now.seconds() - up).unwrap_or(now);
         let waited = Mutex::default();
         let (identity, launcher) = (process::program(launcher), launcher.to_owned());
@@ -183,7 +182,7 @@ impl Reconciler for Containers {
 
 impl Shared {
     /// Asks the first process to end, and writes down when everything in the leaf is killed, unless that stands there. One that
-    /// neither catches nor blocks the signal is not even told (pid_namespaces(7)): waiting for it would be in vain.
+    /// neither catches nor blocks the signal does not even get it (pid_namespaces(7)): waiting for it would be in vain.
     fn ask(&self, container: Name, launch: &str, (pid, started): (u32, u64), stop: Stop) -> Result<(), Error> {
         let number = number(stop.signal);
         let asked = || {
@@ -328,17 +327,17 @@ fn number(signal: StopSignal) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Container, Run, State};
+    use crate::{ObservedContainer, Run, RunState};
 
     /// Also one of which nothing is shown as a fact: its first process is gone, and its end is to wake the pass.
     #[test]
     fn every_leaf_that_was_observed_is_watched() {
         let run = |state| Run::new(7, state);
-        let running = State::Running { pid: 70, started: 5, since: None };
-        let runs = [("00000000000000aa", run(running)), ("00000000000000bb", run(State::InitExited))];
+        let running = RunState::Running { pid: 70, started: 5, since: None };
+        let runs = [("00000000000000aa", run(running)), ("00000000000000bb", run(RunState::InitExited))];
         let runs = runs.map(|(launch, run)| (launch.to_owned(), run)).into();
         let name = |text: &str| text.parse::<Name>().unwrap();
-        let (web, db) = (Container { runs, last_exit: None }, Container::default());
+        let (web, db) = (ObservedContainer { runs, last_exit: None }, ObservedContainer::default());
         let observed = Observed { containers: [(name("web"), web), (name("db"), db)].into() };
         let files = files(&Paths::default(), &observed);
         let groups = Path::new("/sys/fs/cgroup/catenoid");

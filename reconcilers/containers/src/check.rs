@@ -22,8 +22,8 @@ use catenoid_schema::{manifest::HealthCheck, name::Name};
 use tokio::{sync::Semaphore, task::JoinHandle};
 
 use crate::{
-    Checked, Desired, Observed, Run, State, WantedContainer,
-    order::{Check, LaunchAnswer, LaunchOrder, Request},
+    Checked, Desired, Observed, Run, RunState, WantedContainer,
+    order::{CheckOrder, LaunchAnswer, LaunchOrder, Request},
 };
 
 /// How many checks run at once: each is a process that computes for a moment, and then waits.
@@ -37,13 +37,13 @@ const SAID_LIMIT: usize = 200;
 
 /// What is checked of a run: as long as all of it stays the same, it is checked in one row.
 #[derive(Debug, Clone, PartialEq)]
-struct Subject {
+struct CheckedRun {
     container: Name,
     launch: String,
     leaf: u64,
     /// [`crate::Launch::check`].
     name: String,
-    check: Check,
+    check: CheckOrder,
     order: LaunchOrder,
 }
 
@@ -51,7 +51,7 @@ struct Subject {
 #[derive(Debug)]
 pub(crate) struct Checks {
     ground: Arc<Ground>,
-    going_on: BTreeMap<Name, (Subject, JoinHandle<()>)>,
+    going_on: BTreeMap<Name, (CheckedRun, JoinHandle<()>)>,
 }
 
 #[derive(Debug)]
@@ -94,19 +94,19 @@ impl Checks {
 
     /// Checks what runs and is `wanted` to be checked, and nothing else. Needs a tokio runtime.
     pub(crate) fn follow(&mut self, wanted: &Desired, observed: &Observed) {
-        let subjects: BTreeMap<Name, Subject> = subjects(wanted, observed).collect();
-        self.going_on.retain(|name, (subject, task)| {
-            let stays = subjects.get(name).is_some_and(|now| now == subject) && !task.is_finished();
+        let runs_to_check: BTreeMap<Name, CheckedRun> = runs_to_check(wanted, observed).collect();
+        self.going_on.retain(|name, (run, task)| {
+            let stays = runs_to_check.get(name).is_some_and(|now| now == run) && !task.is_finished();
             if !stays {
                 task.abort();
             }
             stays
         });
-        for (name, subject) in subjects {
+        for (name, run) in runs_to_check {
             let ground = &self.ground;
             self.going_on.entry(name).or_insert_with(|| {
-                let task = tokio::spawn(again_and_again(Arc::clone(ground), subject.clone()));
-                (subject, task)
+                let task = tokio::spawn(again_and_again(Arc::clone(ground), run.clone()));
+                (run, task)
             });
         }
     }
@@ -118,21 +118,21 @@ impl Drop for Checks {
     }
 }
 
-fn subjects(wanted: &Desired, observed: &Observed) -> impl Iterator<Item = (Name, Subject)> {
+fn runs_to_check(wanted: &Desired, observed: &Observed) -> impl Iterator<Item = (Name, CheckedRun)> {
     wanted.containers.iter().filter_map(|(name, wanted)| {
         let WantedContainer::Ready(launch) = wanted else { return None };
         let (health, check_name) = (launch.health.clone()?, launch.check.clone()?);
         let run = observed.containers.get(name)?.runs.get(&launch.id)?;
-        let Run { state: State::Running { pid, started, .. }, leaf, stopping: None, .. } = run else { return None };
-        let check = Check { pid: *pid, started: *started, health };
+        let Run { state: RunState::Running { pid, started, .. }, leaf, stopping: None, .. } = run else { return None };
+        let check = CheckOrder { pid: *pid, started: *started, health };
         let (container, launch, order) = (name.clone(), launch.id.clone(), launch.order.clone());
-        Some((name.clone(), Subject { container, launch, leaf: *leaf, name: check_name, check, order }))
+        Some((name.clone(), CheckedRun { container, launch, leaf: *leaf, name: check_name, check, order }))
     })
 }
 
 /// Ends with the run, or when whoever asked for it lets it go.
-async fn again_and_again(ground: Arc<Ground>, subject: Subject) {
-    let subject = Arc::new(subject);
+async fn again_and_again(ground: Arc<Ground>, run: CheckedRun) {
+    let run = Arc::new(run);
     let mut pause = Duration::ZERO;
     loop {
         #[expect(clippy::disallowed_methods, reason = "a check is due by time, and by nothing else")]
@@ -140,8 +140,8 @@ async fn again_and_again(ground: Arc<Ground>, subject: Subject) {
         let Ok(turn) = ground.turns.acquire().await else { return };
         let begun = Instant::now();
         let checked = tokio::task::spawn_blocking({
-            let (ground, subject) = (Arc::clone(&ground), Arc::clone(&subject));
-            move || once(&ground, &subject)
+            let (ground, run) = (Arc::clone(&ground), Arc::clone(&run));
+            move || once(&ground, &run)
         });
         let checked = checked.await;
         drop(turn);
@@ -155,14 +155,14 @@ async fn again_and_again(ground: Arc<Ground>, subject: Subject) {
     }
 }
 
-/// One check; the time from its begin to that of the next, and whether it came to something else than before. Nothing once the run is
-/// over, or asked to end.
-fn once(ground: &Ground, subject: &Subject) -> Option<(Duration, bool)> {
-    let (container, launch) = (subject.container.as_str(), subject.launch.as_str());
+/// One check; the time from its begin to that of the next, and whether it came to something else than before. Nothing once the
+/// run is over, or asked to end.
+fn once(ground: &Ground, run: &CheckedRun) -> Option<(Duration, bool)> {
+    let (container, launch) = (run.container.as_str(), run.launch.as_str());
     // Nothing where another run has the leaf's name by now.
     let frozen = || {
-        let folder = subject.order.group.join(objects::leaf(launch));
-        process::folder_id(&folder).ok()?.filter(|id| *id == subject.leaf)?;
+        let folder = run.order.group.join(objects::leaf(launch));
+        process::folder_id(&folder).ok()?.filter(|id| *id == run.leaf)?;
         let leaves = ground.hierarchy.leaves(container).ok()?;
         let leaf = leaves.into_iter().find(|leaf| leaf.launch_id == launch && leaf.populated)?;
         Some(leaf.frozen)
@@ -171,19 +171,19 @@ fn once(ground: &Ground, subject: &Subject) -> Option<(Duration, bool)> {
         let [checked, deadline] = ground.hierarchy.marked(container, launch, [Mark::Checked, Mark::Deadline]).ok()?;
         deadline.is_none().then_some(checked)
     };
-    let health = &subject.check.health;
+    let health = &run.check.health;
     let soon = BEFORE_THE_FIRST.min(health.every.duration());
     let mark = written()?;
     // Who is held still can neither answer nor help it.
     if frozen()? {
         return Some((soon, false));
     }
-    let (passed, said) = ask(ground, subject);
+    let (passed, said) = ask(ground, run);
     if frozen()? || written()? != mark {
         return Some((soon, false));
     }
-    let ran = process::ticks_since_boot().saturating_sub(subject.check.started) * TICK_MILLISECONDS;
-    let before = read(mark.as_deref(), &subject.name);
+    let ran = process::ticks_since_boot().saturating_sub(run.check.started) * TICK_MILLISECONDS;
+    let before = read(mark.as_deref(), &run.name);
     let after = next(health, &before, (passed, said), Duration::from_millis(ran));
     if after != before || mark.is_none() {
         let text = serde_json::to_string(&after).expect("a record has only text keys");
@@ -197,9 +197,8 @@ fn once(ground: &Ground, subject: &Subject) -> Option<(Duration, bool)> {
 }
 
 /// Asks by the launcher; whether the check passed, and what it said.
-fn ask(ground: &Ground, subject: &Subject) -> (bool, String) {
-    let request =
-        Request { launch: subject.launch.clone(), order: subject.order.clone(), check: Some(subject.check.clone()) };
+fn ask(ground: &Ground, run: &CheckedRun) -> (bool, String) {
+    let request = Request { launch: run.launch.clone(), order: run.order.clone(), check: Some(run.check.clone()) };
     let text = serde_json::to_vec(&request).expect("a request has only text keys");
     let failed = |why: &str| (false, format!("it could not be asked: {why}"));
     match process::run(&ground.launcher, &text).map(|output| serde_json::from_slice(&output.stdout)) {

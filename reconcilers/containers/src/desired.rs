@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     model::subject,
-    order::{LaunchOrder, Namespaces, RootMode},
+    order::{LaunchOrder, NamespacePaths, RootMode},
 };
 
 /// Variables that every program finds; guest and manifest override them.
@@ -154,7 +154,7 @@ fn order(name: &Name, container: &Container, digest: Digest, guest: &Guest, base
             Root::Tmpfs { size } => RootMode::Tmpfs { size },
         },
         id_base: base,
-        namespaces: Namespaces { user: namespaces.join("user"), network: namespaces.join("net") },
+        namespaces: NamespacePaths { user: namespaces.join("user"), network: namespaces.join("net") },
         group: paths.cgroup.join(objects::CGROUP).join(name.as_str()),
         log: run("logs").join(name.as_str()),
         control: (container.role == ContainerRole::Core).then(|| run("control").join(name.as_str())),

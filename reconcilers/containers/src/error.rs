@@ -1,12 +1,12 @@
 //! What can go wrong in this room, and who must act.
 
 use catenoid_core::RoomError;
-use catenoid_kernel_base::process;
+use catenoid_kernel_base::{Errno, process};
 use catenoid_kernel_cgroup as cgroup;
 use catenoid_kernel_net::namespace;
 use catenoid_schema::{name::Name, status::Blame};
 
-use crate::order::{Failure, Stage};
+use crate::order::{LaunchFailure, LaunchStage};
 
 /// What went wrong with containers.
 #[derive(Debug, thiserror::Error)]
@@ -97,28 +97,36 @@ pub enum Error {
         /// The container that was to start.
         container: Name,
         /// Where and why.
-        failure: Failure,
+        failure: LaunchFailure,
     },
     /// Work was cut short as the agent ends.
     #[error("the agent ends")]
     Stopped,
 }
 
-/// `ENOENT`, `ENOTDIR`, `EACCES`, `ENOEXEC`: the program, or the folder it starts in, is not in the guest as it should be.
-const NOT_IN_GUEST: [i32; 4] = [2, 20, 13, 8];
+/// Who must act after a launch that failed.
+fn blame_for_launch(failure: &LaunchFailure) -> Blame {
+    let errno = failure.errno.map(Errno::from_raw);
+    match failure.stage {
+        LaunchStage::Order => Blame::Us,
+        // The program, or the folder it starts in, is not in the guest as it should be.
+        LaunchStage::Confine | LaunchStage::Execute => match errno {
+            Some(Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES | Errno::ENOEXEC) => Blame::ManifestAuthor,
+            _ => Blame::Nobody,
+        },
+        // A guest without the folders that file systems are mounted on, or with links there.
+        LaunchStage::Mount => match errno {
+            Some(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Blame::ManifestAuthor,
+            _ => Blame::Nobody,
+        },
+        LaunchStage::Prepare | LaunchStage::Clone | LaunchStage::Join => Blame::Nobody,
+    }
+}
 
 impl RoomError for Error {
     fn blame(&self) -> Blame {
         match self {
-            Self::Start { failure, .. } => match (failure.stage, failure.errno) {
-                (Stage::Execute | Stage::Confine, Some(errno)) if NOT_IN_GUEST.contains(&errno) => {
-                    Blame::ManifestAuthor
-                }
-                // A guest without the folders that file systems are mounted on, or with links there (ELOOP).
-                (Stage::Mount, Some(2 | 20 | 40)) => Blame::ManifestAuthor,
-                (Stage::Order, _) => Blame::Us,
-                _ => Blame::Nobody,
-            },
+            Self::Start { failure, .. } => blame_for_launch(failure),
             Self::NoAnswer { .. } => Blame::Us,
             Self::Open(_) | Self::StillAlive { .. } => Blame::Administrator,
             Self::ObserveGroups(_)

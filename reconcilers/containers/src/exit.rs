@@ -11,12 +11,12 @@ use serde::{Deserialize, Serialize};
 pub struct Exit {
     /// The launch it was a run of.
     pub launch: String,
-    /// The id (inode) of the leaf it ran in, which tells two runs of one launch apart; 0 if the leaf was gone.
+    /// The id (inode) of the leaf it ran in, which distinguishes two runs of one launch; 0 if the leaf was gone.
     pub leaf: u64,
     /// The pid that its first process had.
     pub pid: u32,
     /// How that process ended.
-    pub end: End,
+    pub end: RunEnd,
     /// When.
     pub at: Timestamp,
     /// How long it ran.
@@ -28,7 +28,7 @@ pub struct Exit {
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum End {
+pub enum RunEnd {
     /// By itself, with this code.
     Code(i32),
     /// By a signal of this number.
@@ -61,7 +61,7 @@ const SIGNALS: [(i32, &str); 20] = [
     (31, "SIGSYS"),
 ];
 
-impl fmt::Display for End {
+impl fmt::Display for RunEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Code(code) => write!(f, "exited with code {code}"),
@@ -81,17 +81,14 @@ pub use record::{Reaped, reap_orphans};
 
 #[cfg(feature = "kernel")]
 mod record {
-    use std::path::Path;
+    use std::{path::Path, time::SystemTime};
 
     use catenoid_kernel_base::process::{self, Identity, Zombie};
     use catenoid_kernel_net::namespace;
     use catenoid_names::objects;
-    use catenoid_schema::{
-        name::Name,
-        units::{Span, Timestamp},
-    };
+    use catenoid_schema::{name::Name, units::Span};
 
-    use super::{End, Error, Exit};
+    use super::{Error, Exit, RunEnd};
     use crate::Paths;
 
     /// How the kernel marks a group that was removed under a zombie.
@@ -136,8 +133,8 @@ mod record {
     fn keep(paths: &Paths, container: Name, exit: Exit) -> Result<(Name, Exit), Error> {
         let cleared = match exit.end {
             // Of one whose leaf is gone, a later run may be in them.
-            End::OutOfMemory if exit.leaf != 0 => namespace::remove(&paths.namespaces(&container)),
-            End::OutOfMemory | End::Code(_) | End::Signal(_) => Ok(()),
+            RunEnd::OutOfMemory if exit.leaf != 0 => namespace::remove(&paths.namespaces(&container)),
+            RunEnd::OutOfMemory | RunEnd::Code(_) | RunEnd::Signal(_) => Ok(()),
         };
         match (write(&paths.exits(), &container, &exit), cleared) {
             (Err(source), _) => Err(Error::Record { container, source }),
@@ -173,9 +170,9 @@ mod record {
         let before = read(exits, container).ok().flatten().map_or(0, |exit| exit.memory_kills);
         let killed_for_memory = memory_kills > if before > memory_kills { 0 } else { before };
         let end = match zombie.end {
-            process::End::Signal(9) if killed_for_memory => End::OutOfMemory,
-            process::End::Signal(number) => End::Signal(number),
-            process::End::Code(code) => End::Code(code),
+            process::End::Signal(9) if killed_for_memory => RunEnd::OutOfMemory,
+            process::End::Signal(number) => RunEnd::Signal(number),
+            process::End::Code(code) => RunEnd::Code(code),
         };
         let leaf = || process::folder_id(&group.join(objects::leaf(&launch))).ok().flatten().unwrap_or(0);
         let leaf = if removed { 0 } else { leaf() };
@@ -184,19 +181,12 @@ mod record {
             launch,
             pid: zombie.pid,
             end,
-            at: now(),
+            at: SystemTime::now().into(),
             ran: Span::from_milliseconds(
                 process::ticks_since_boot().saturating_sub(started) * process::TICK_MILLISECONDS,
             ),
             memory_kills,
         }
-    }
-
-    /// The wall clock, which a device without a battery-backed one has wrong until somebody sets it.
-    pub(crate) fn now() -> Timestamp {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        let seconds = i64::try_from(since.as_secs()).ok().and_then(Timestamp::from_seconds);
-        seconds.unwrap_or_else(|| Timestamp::from_seconds(0).expect("1970 can be written"))
     }
 
     fn write(exits: &Path, container: &Name, exit: &Exit) -> Result<(), process::Error> {
@@ -237,7 +227,7 @@ mod record {
 }
 
 #[cfg(feature = "kernel")]
-pub(crate) use record::{now, read};
+pub(crate) use record::read;
 
 #[cfg(test)]
 mod tests {
@@ -246,10 +236,10 @@ mod tests {
     #[test]
     fn an_end_is_reported_in_words() {
         for (end, words) in [
-            (End::Code(0), "exited with code 0"),
-            (End::Signal(11), "killed by SIGSEGV"),
-            (End::Signal(34), "killed by signal 34"),
-            (End::OutOfMemory, "killed: out of memory"),
+            (RunEnd::Code(0), "exited with code 0"),
+            (RunEnd::Signal(11), "killed by SIGSEGV"),
+            (RunEnd::Signal(34), "killed by signal 34"),
+            (RunEnd::OutOfMemory, "killed: out of memory"),
         ] {
             assert_eq!(end.to_string(), words);
         }

@@ -1,7 +1,7 @@
 //! How often in a row a container failed, and for how long its next start waits.
 //!
-//! A run fails when it ends in any way but by itself with 0, or sooner than [`EARLY`] after its start, or when its health checks fail
-//! and it is started again for that. The count is written
+//! A run fails when it ends in any way but by itself with 0, or sooner than [`EARLY`] after its start, or when its health
+//! checks fail and it is started again for that. The count is written
 //! down with each run as it is started (an attribute of its leaf), so it is observed, and outlives the agent. It is of one
 //! launch: another version of the container, one that was ordered to end, and a device that was booted begin anew. So does a
 //! run that lasted for [`STEADY`].
@@ -12,8 +12,8 @@ use catenoid_core::Setback;
 use catenoid_schema::units::Span;
 
 use crate::{
-    Desired, Launch, Observed, Run, State, WantedContainer,
-    exit::{End, Exit},
+    Desired, Launch, Observed, Run, RunState, WantedContainer,
+    exit::{Exit, RunEnd},
     judge::{checked, failed, rests},
     model::subject,
     words::{counted, unhealthy, words},
@@ -36,7 +36,7 @@ const LONGEST_OF_CORE: Duration = Duration::from_secs(10);
 /// The failures in a row once `run`, which is of `launch`, is over.
 pub(crate) fn after(launch: &Launch, run: &Run) -> u32 {
     let worked = checked(launch, run).is_some_and(|checked| checked.passed);
-    let steady = run.steady || matches!(&run.state, State::Ended { exit: Some(exit) } if exit.ran >= STEADY);
+    let steady = run.steady || matches!(&run.state, RunState::Ended { exit: Some(exit) } if exit.ran >= STEADY);
     match &run.state {
         // Also while it ends: that is why it was asked to.
         _ if failed(launch, run) && steady && worked => 1,
@@ -44,16 +44,16 @@ pub(crate) fn after(launch: &Launch, run: &Run) -> u32 {
         // On purpose, too: however it ended.
         _ if run.stopping.is_some() => 0,
         // It is replaced, on purpose.
-        State::Running { .. } => 0,
-        State::InitExited => run.ends.saturating_add(1),
-        State::Ended { exit } if !ended_ill(exit.as_ref()) => 0,
-        State::Ended { exit: Some(exit) } if exit.ran >= STEADY => 1,
-        State::Ended { .. } => run.ends.saturating_add(1),
+        RunState::Running { .. } => 0,
+        RunState::InitExited => run.ends.saturating_add(1),
+        RunState::Ended { exit } if !ended_ill(exit.as_ref()) => 0,
+        RunState::Ended { exit: Some(exit) } if exit.ran >= STEADY => 1,
+        RunState::Ended { .. } => run.ends.saturating_add(1),
     }
 }
 
 fn ended_ill(exit: Option<&Exit>) -> bool {
-    exit.is_none_or(|exit| exit.end != End::Code(0) || exit.ran < EARLY)
+    exit.is_none_or(|exit| exit.end != RunEnd::Code(0) || exit.ran < EARLY)
 }
 
 /// How long the next start of `launch` waits after so many failures in a row.
@@ -74,13 +74,13 @@ pub(crate) fn setbacks(desired: &Desired, observed: &Observed) -> Vec<Setback> {
         let run = observed.containers.get(name).and_then(|container| container.runs.get(&launch.id));
         let Some(run) = run.filter(|run| run.stopping.is_none()) else { continue };
         let what = match &run.state {
-            State::Running { .. } if failed(launch, run) => unhealthy(checked(launch, run)),
-            State::Running { .. } => continue,
-            State::Ended { exit } if rests(launch.restart, exit.as_ref()) || !ended_ill(exit.as_ref()) => continue,
-            State::Ended { exit } => words(exit.as_ref()),
-            State::InitExited if run.ending => continue,
+            RunState::Running { .. } if failed(launch, run) => unhealthy(checked(launch, run)),
+            RunState::Running { .. } => continue,
+            RunState::Ended { exit } if rests(launch.restart, exit.as_ref()) || !ended_ill(exit.as_ref()) => continue,
+            RunState::Ended { exit } => words(exit.as_ref()),
+            RunState::InitExited if run.ending => continue,
             // Whose end takes long fails like any other.
-            State::InitExited => "its first process ended, and others of it did not".to_owned(),
+            RunState::InitExited => "its first process ended, and others of it did not".to_owned(),
         };
         let failures = after(launch, run);
         let message = format!("{what}; {}", counted(failures));

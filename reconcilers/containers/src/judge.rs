@@ -3,16 +3,16 @@
 use catenoid_schema::manifest::Restart;
 
 use crate::{
-    Checked, Launch, Run, State,
-    exit::{End, Exit},
+    Checked, Launch, Run, RunState,
+    exit::{Exit, RunEnd},
 };
 
 /// Whether `run`, which is of `launch`, is all that is wanted.
 pub(crate) fn fits(launch: &Launch, run: &Run) -> bool {
     match &run.state {
-        State::Running { .. } => !run.frozen && !over(launch, run) && agrees(launch, run),
-        State::InitExited => false,
-        State::Ended { exit } => run.stopping.is_none() && rests(launch.restart, exit.as_ref()),
+        RunState::Running { .. } => !run.frozen && !over(launch, run) && agrees(launch, run),
+        RunState::InitExited => false,
+        RunState::Ended { exit } => run.stopping.is_none() && rests(launch.restart, exit.as_ref()),
     }
 }
 
@@ -25,9 +25,11 @@ pub(crate) fn agrees(launch: &Launch, run: &Run) -> bool {
 /// is nothing that its manifest says, however it ended.
 pub(crate) fn over(launch: &Launch, run: &Run) -> bool {
     match &run.state {
-        State::Running { .. } => run.wrong_namespace || run.outdated || run.stopping.is_some() || failed(launch, run),
-        State::InitExited => !run.ending,
-        State::Ended { exit } => run.stopping.is_some() || !rests(launch.restart, exit.as_ref()),
+        RunState::Running { .. } => {
+            run.wrong_namespace || run.outdated || run.stopping.is_some() || failed(launch, run)
+        }
+        RunState::InitExited => !run.ending,
+        RunState::Ended { exit } => run.stopping.is_some() || !rests(launch.restart, exit.as_ref()),
     }
 }
 
@@ -67,7 +69,7 @@ pub(crate) fn failed(launch: &Launch, run: &Run) -> bool {
 pub(crate) fn rests(restart: Restart, exit: Option<&Exit>) -> bool {
     match restart {
         Restart::Always => false,
-        Restart::OnFailure => exit.is_some_and(|exit| exit.end == End::Code(0)),
+        Restart::OnFailure => exit.is_some_and(|exit| exit.end == RunEnd::Code(0)),
         Restart::Never => true,
     }
 }

@@ -40,6 +40,6 @@ pub use desired::{Desired, Launch, WantedContainer, desired};
 pub use error::Error;
 #[cfg(feature = "kernel")]
 pub use log::Tail;
-pub use model::{Checked, Container, Observed, Run, State, Stopping};
+pub use model::{Checked, Observed, ObservedContainer, Run, RunState, Stopping};
 pub use plan::ContainersPlanner;
 pub use step::Step;

@@ -93,7 +93,7 @@ async fn read(pipe: Receiver, tail: Arc<Mutex<Tail>>) {
         let mut buffer = vec![0; TAIL_LIMIT];
         match pipe.try_read(&mut buffer) {
             Ok(count) => lock(&tail).push(&buffer[..count]),
-            // Somebody else was faster; we are told again.
+            // Somebody else was faster; we are woken again.
             Err(error) if [io::ErrorKind::WouldBlock, io::ErrorKind::Interrupted].contains(&error.kind()) => {}
             Err(_) => return,
         }

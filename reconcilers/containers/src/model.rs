@@ -17,13 +17,13 @@ use crate::exit::Exit;
 #[serde(transparent)]
 pub struct Observed {
     /// By name.
-    pub containers: BTreeMap<Name, Container>,
+    pub containers: BTreeMap<Name, ObservedContainer>,
 }
 
 /// What is there of one container.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Container {
+pub struct ObservedContainer {
     /// Its leaves, by launch.
     #[serde(default)]
     pub runs: BTreeMap<String, Run>,
@@ -39,7 +39,7 @@ pub struct Run {
     /// The id (inode) of the leaf.
     pub leaf: u64,
     /// What lives in it.
-    pub state: State,
+    pub state: RunState,
     /// Whether its processes are frozen.
     pub frozen: bool,
     /// Whether its first process is outside of the namespaces that are pinned for the container: they were removed by hand.
@@ -71,7 +71,7 @@ pub struct Run {
 impl Run {
     /// One of which no more is known.
     #[must_use]
-    pub const fn new(leaf: u64, state: State) -> Self {
+    pub const fn new(leaf: u64, state: RunState) -> Self {
         Self {
             leaf,
             state,
@@ -127,11 +127,18 @@ const fn is_zero(value: &u32) -> bool {
     *value == 0
 }
 
-/// What lives in a leaf.
+/// What lives in a leaf, and what the plan does with it.
+///
+/// A run is wanted if the container is to run, and by this launch. Each variant says what the plan does with a run that is
+/// wanted. One that is not is asked to end, ended or cleared away, whatever its state is. While the container waits for
+/// something, all its runs stay as they are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum State {
+pub enum RunState {
     /// The container's first process, and what it started.
+    ///
+    /// It stays while it fits. It is thawed if it is frozen, and gets the stop of the manifest that is in force. One that is in
+    /// the wrong namespaces or outdated, was asked to end, or failed its health check is asked to end, and started again.
     Running {
         /// Its pid on the device.
         pid: u32,
@@ -141,9 +148,14 @@ pub enum State {
         since: Option<Timestamp>,
     },
     /// Something, but not the first process: what a start left that was cut short.
+    ///
+    /// It is ended without a grace, and started again. While it ends by itself ([`Run::ending`]), nothing is started beside it.
     #[serde(alias = "headless")]
     InitExited,
     /// Nothing any more.
+    ///
+    /// It stays if its restart policy says that it rests, and nobody asked it to end. Else it is cleared away, and started
+    /// again.
     Ended {
         /// How it ended, if that was recorded.
         exit: Option<Exit>,

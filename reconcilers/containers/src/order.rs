@@ -2,9 +2,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    error::Error,
     path::PathBuf,
 };
 
+use catenoid_core::chain;
 use catenoid_schema::{cbor, digest::Digest, guest::Need, manifest::HealthCheck, name::Name, units::ByteSize};
 use serde::{Deserialize, Serialize};
 
@@ -28,7 +30,7 @@ pub struct LaunchOrder {
     /// The user (and group) id of the host that the container's root is.
     pub id_base: u32,
     /// Where its user and network namespaces are pinned.
-    pub namespaces: Namespaces,
+    pub namespaces: NamespacePaths,
     /// The container's control group, in which the launch gets a leaf.
     pub group: PathBuf,
     /// The fifo that takes its output.
@@ -70,7 +72,7 @@ pub enum RootMode {
 /// Where the pair of namespaces is pinned that a container enters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Namespaces {
+pub struct NamespacePaths {
     /// The user namespace, which maps the container's ids.
     pub user: PathBuf,
     /// The network namespace, which belongs to the user namespace.
@@ -82,6 +84,12 @@ impl LaunchOrder {
     #[must_use]
     pub fn id(&self) -> String {
         Digest::of(&cbor::encode(self).expect("an order has only text keys, and no floats")).short()
+    }
+
+    /// The ids of its user and group as the device sees them.
+    #[must_use]
+    pub fn host_ids(&self) -> (u32, u32) {
+        (self.id_base.saturating_add(self.user), self.id_base.saturating_add(self.group_id))
     }
 }
 
@@ -95,13 +103,13 @@ pub struct Request {
     pub order: LaunchOrder,
     /// Whether it is not to be started but asked whether it works.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub check: Option<Check>,
+    pub check: Option<CheckOrder>,
 }
 
 /// What to ask a container that runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Check {
+pub struct CheckOrder {
     /// The pid of its first process.
     pub pid: u32,
     /// When that started, in clock ticks after boot.
@@ -120,7 +128,7 @@ pub enum LaunchAnswer {
         pid: u32,
     },
     /// It was not, and nothing of the container is left; or it could not be asked.
-    Failed(Failure),
+    Failed(LaunchFailure),
     /// It was asked whether it works.
     Checked {
         /// Whether it does.
@@ -133,19 +141,27 @@ pub enum LaunchAnswer {
 /// Where and why a launch ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Failure {
+pub struct LaunchFailure {
     /// In which stage.
-    pub stage: Stage,
+    pub stage: LaunchStage,
     /// The whole chain of causes.
     pub message: String,
     /// The kernel's error number, where a system call failed.
     pub errno: Option<i32>,
 }
 
+impl LaunchFailure {
+    /// A launch that ended in `stage` because of `error`.
+    #[must_use]
+    pub fn new(stage: LaunchStage, error: &dyn Error, errno: Option<i32>) -> Self {
+        Self { stage, message: chain(error), errno }
+    }
+}
+
 /// The stages of a launch, in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Stage {
+pub enum LaunchStage {
     /// The order could not be read.
     Order,
     /// As root of the device: image, namespaces, control group, log.
@@ -162,7 +178,7 @@ pub enum Stage {
     Join,
 }
 
-impl std::fmt::Display for Stage {
+impl std::fmt::Display for LaunchStage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Order => "order",
@@ -190,7 +206,7 @@ mod tests {
             image: paths("image"),
             root: RootMode::ReadOnly,
             id_base: 1 << 16,
-            namespaces: Namespaces { user: paths("user"), network: paths("net") },
+            namespaces: NamespacePaths { user: paths("user"), network: paths("net") },
             group: paths("group"),
             log: paths("log"),
             control: None,
@@ -220,9 +236,15 @@ mod tests {
         // 64 KiB each, of bytes that JSON writes as six.
         let longest = serde_json::to_string(&"\u{1}".repeat(2 * 64 * 1024)).unwrap();
         assert!(longest.len() as u64 + 4096 < REQUEST_LIMIT);
-        for stage in
-            [Stage::Order, Stage::Prepare, Stage::Clone, Stage::Mount, Stage::Confine, Stage::Execute, Stage::Join]
-        {
+        for stage in [
+            LaunchStage::Order,
+            LaunchStage::Prepare,
+            LaunchStage::Clone,
+            LaunchStage::Mount,
+            LaunchStage::Confine,
+            LaunchStage::Execute,
+            LaunchStage::Join,
+        ] {
             assert_eq!(serde_json::to_string(&stage).unwrap(), format!("\"{stage}\""));
         }
     }

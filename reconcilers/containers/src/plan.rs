@@ -11,7 +11,7 @@ use catenoid_schema::{
 };
 
 use crate::{
-    Container, Desired, Launch, Observed, Run, State, Step, WantedContainer,
+    Desired, Launch, Observed, ObservedContainer, Run, RunState, Step, WantedContainer,
     desired::desired,
     history,
     judge::{Works, agrees, fits, health, over},
@@ -83,7 +83,7 @@ impl Planner for ContainersPlanner {
             match run {
                 Some(run) if over(launch, run) => establish.push(start(launch, history::after(launch, run))),
                 None => establish.push(start(launch, 0)),
-                Some(run @ Run { state: State::Running { .. }, .. }) => {
+                Some(run @ Run { state: RunState::Running { .. }, .. }) => {
                     let (container, id) = (name.clone(), launch.id.clone());
                     if run.frozen {
                         establish.push(Step::Thaw { container: container.clone(), launch: id.clone() });
@@ -111,12 +111,12 @@ impl Planner for ContainersPlanner {
 
     /// Containers that end, for what comes then is not known yet; and those that run, and do not work or did not show it yet.
     fn lacking(desired: &Desired, observed: &Observed) -> BTreeMap<String, String> {
-        let lacks = |name: &Name, container: &Container| {
+        let lacks = |name: &Name, container: &ObservedContainer| {
             if container.runs.values().any(|run| run.ending) {
                 return Some(format!("container `{name}` ends"));
             }
             let Some(WantedContainer::Ready(launch)) = desired.containers.get(name) else { return None };
-            let run = container.runs.get(&launch.id).filter(|run| matches!(run.state, State::Running { .. }))?;
+            let run = container.runs.get(&launch.id).filter(|run| matches!(run.state, RunState::Running { .. }))?;
             match health(launch, run) {
                 Works::Yes => None,
                 Works::NotYet => Some(format!("container `{name}` has not passed its health check yet")),
@@ -162,7 +162,7 @@ impl Retired {
         let stop = run.stop.unwrap_or(else_by);
         let (container, launch) = (container.clone(), launch.to_owned());
         match run.state {
-            State::Running { pid, started, .. } => {
+            RunState::Running { pid, started, .. } => {
                 if run.frozen {
                     self.ask.push(Step::Thaw { container: container.clone(), launch: launch.clone() });
                 }
@@ -177,8 +177,8 @@ impl Retired {
                 }
                 self.wait.push(Step::End { container, launch, grace: stop.grace });
             }
-            State::InitExited => self.wait.push(Step::End { container, launch, grace: Span::from_milliseconds(0) }),
-            State::Ended { .. } => self.wait.push(Step::Clear { container, launch }),
+            RunState::InitExited => self.wait.push(Step::End { container, launch, grace: Span::from_milliseconds(0) }),
+            RunState::Ended { .. } => self.wait.push(Step::Clear { container, launch }),
         }
     }
 

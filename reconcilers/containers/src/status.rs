@@ -7,8 +7,8 @@ use catenoid_schema::{
 };
 
 use crate::{
-    Checked, Container, Desired, Launch, Observed, Run, State, Stopping, WantedContainer,
-    exit::{End, Exit},
+    Checked, Desired, Launch, Observed, ObservedContainer, Run, RunState, Stopping, WantedContainer,
+    exit::{Exit, RunEnd},
     history::{self, LOOP, STEADY},
     judge::{self, Works, checked, failed, fits, rests},
     model::subject,
@@ -16,7 +16,7 @@ use crate::{
 };
 
 pub(crate) fn status(desired: &Desired, observed: &Observed) -> Vec<SubjectStatus> {
-    let nothing = Container::default();
+    let nothing = ObservedContainer::default();
     let wanted = desired.containers.iter().map(|(name, wanted)| {
         let container = observed.containers.get(name).unwrap_or(&nothing);
         match wanted {
@@ -32,7 +32,7 @@ pub(crate) fn status(desired: &Desired, observed: &Observed) -> Vec<SubjectStatu
     wanted.chain(unwanted.map(|(name, container)| superfluous(name, container))).collect()
 }
 
-fn ready(name: &Name, launch: &Launch, container: &Container) -> SubjectStatus {
+fn ready(name: &Name, launch: &Launch, container: &ObservedContainer) -> SubjectStatus {
     let others = container.runs.keys().any(|id| *id != launch.id);
     let Some(run) = container.runs.get(&launch.id) else {
         let (health, condition) = if others {
@@ -47,19 +47,19 @@ fn ready(name: &Name, launch: &Launch, container: &Container) -> SubjectStatus {
         _ if run.stopping.is_some() => {
             (Health::Progressing, Condition::new("Replacing", "it ends, and is started again".to_owned(), None))
         }
-        State::Running { .. } if run.wrong_namespace => {
+        RunState::Running { .. } if run.wrong_namespace => {
             let message = "it runs outside of the namespaces that are its own; it is to be started again".to_owned();
             (Health::Degraded, Condition::new("WrongNamespace", message, None))
         }
-        State::Running { .. } if run.outdated => {
+        RunState::Running { .. } if run.outdated => {
             let message =
                 "another version's launcher started it, with that one's system call filter; it is started again";
             (Health::Degraded, Condition::new("Outdated", message.to_owned(), None))
         }
-        State::Running { .. } if run.frozen => {
+        RunState::Running { .. } if run.frozen => {
             (Health::Suspended, Condition::new("Frozen", "its processes are frozen, not running".to_owned(), None))
         }
-        State::Running { pid, .. } => {
+        RunState::Running { pid, .. } => {
             let health = match judge::health(launch, run) {
                 Works::No => Health::Degraded,
                 _ if run.ends >= LOOP && !run.steady => Health::Degraded,
@@ -68,37 +68,39 @@ fn ready(name: &Name, launch: &Launch, container: &Container) -> SubjectStatus {
             };
             (health, Condition::new("Running", format!("it runs as process {pid}"), None))
         }
-        State::InitExited if run.ending => {
+        RunState::InitExited if run.ending => {
             let message = "its first process ended; others of it were killed, and are not gone yet".to_owned();
             (Health::Progressing, Condition::new("Ending", message, None))
         }
-        State::InitExited => (
+        RunState::InitExited => (
             Health::Degraded,
             Condition::new("InitExited", "its first process is gone, but others of it live".to_owned(), None),
         ),
-        State::Ended { exit } => ended(launch, exit.as_ref()),
+        RunState::Ended { exit } => ended(launch, exit.as_ref()),
     };
     let mut conditions = vec![first];
-    if matches!(run.state, State::Running { .. }) {
+    if matches!(run.state, RunState::Running { .. }) {
         conditions.extend(of_checks(launch, run));
     }
-    if matches!(run.state, State::Running { .. })
+    if matches!(run.state, RunState::Running { .. })
         && let Some(exit) = &container.last_exit
     {
         conditions.push(Condition::new("LastExit", format!("the run before {}", ran(exit)), None));
     }
-    let failures = if matches!(run.state, State::Running { .. }) { run.ends } else { history::after(launch, run) };
+    let failures = if matches!(run.state, RunState::Running { .. }) { run.ends } else { history::after(launch, run) };
     if run.steady && failures > 0 && judge::health(launch, run) == Works::Yes {
         let message = format!("it has run for {STEADY}, after {}", counted(failures));
         conditions.push(Condition::new(RECOVERED, message, None));
-    } else if failures >= LOOP && !matches!(&run.state, State::Ended { exit } if rests(launch.restart, exit.as_ref())) {
+    } else if failures >= LOOP
+        && !matches!(&run.state, RunState::Ended { exit } if rests(launch.restart, exit.as_ref()))
+    {
         let message = format!("{}; `catenoid logs {name}` shows what it wrote", counted(failures));
         conditions.push(Condition::new("CrashLoop", message, Some(Blame::ManifestAuthor)));
     }
     status_of(name, sync, health, conditions, container)
 }
 
-/// What the health checks of a run have come to, where there is something to tell.
+/// What the health checks of a run have come to, where there is something to report.
 fn of_checks(launch: &Launch, run: &Run) -> Option<Condition> {
     launch.health.as_ref()?;
     let nothing = Checked::default();
@@ -129,23 +131,23 @@ fn ended(launch: &Launch, exit: Option<&Exit>) -> (Health, Condition) {
         return (Health::Degraded, Condition::new("Ended", format!("{words}; it is to be started again"), None));
     }
     match exit.map(|exit| exit.end) {
-        Some(End::Code(0)) => (Health::Healthy, Condition::new("Completed", words, None)),
+        Some(RunEnd::Code(0)) => (Health::Healthy, Condition::new("Completed", words, None)),
         _ => (Health::Degraded, Condition::new("Ended", words, Some(Blame::Administrator))),
     }
 }
 
-fn waiting(name: &Name, reason: &str, container: &Container) -> SubjectStatus {
-    let runs = container.runs.values().any(|run| matches!(run.state, State::Running { .. }) && !run.frozen);
+fn waiting(name: &Name, reason: &str, container: &ObservedContainer) -> SubjectStatus {
+    let runs = container.runs.values().any(|run| matches!(run.state, RunState::Running { .. }) && !run.frozen);
     let health = if runs { Health::Healthy } else { Health::Missing };
     status_of(name, Sync::OutOfSync, health, vec![Condition::new("Waiting", reason.to_owned(), None)], container)
 }
 
-fn held_back(name: &Name, reason: &str, container: &Container) -> SubjectStatus {
+fn held_back(name: &Name, reason: &str, container: &ObservedContainer) -> SubjectStatus {
     let condition = Condition::new(HELD_BACK, reason.to_owned(), Some(Blame::Administrator));
     status_of(name, Sync::OutOfSync, Health::Degraded, vec![condition], container)
 }
 
-fn superfluous(name: &Name, container: &Container) -> SubjectStatus {
+fn superfluous(name: &Name, container: &ObservedContainer) -> SubjectStatus {
     let message = "no container of the manifest is called so; it is to be ended".to_owned();
     status_of(name, Sync::OutOfSync, Health::Progressing, vec![Condition::new("Superfluous", message, None)], container)
 }
@@ -161,12 +163,12 @@ fn status_of(
     sync: Sync,
     health: Health,
     mut conditions: Vec<Condition>,
-    container: &Container,
+    container: &ObservedContainer,
 ) -> SubjectStatus {
     conditions.extend(container.runs.values().find_map(|run| Some(stopping(run.stopping.as_ref()?))));
     let mut facts = Facts::default();
     let running = container.runs.iter().find_map(|(id, run)| match &run.state {
-        State::Running { pid, started, since } => Some((id, pid, started, since)),
+        RunState::Running { pid, started, since } => Some((id, pid, started, since)),
         _ => None,
     });
     if let Some((id, pid, started, since)) = running {

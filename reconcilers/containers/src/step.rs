@@ -10,7 +10,7 @@ use catenoid_schema::{
 };
 use serde::Serialize;
 
-use crate::{Checked, Observed, Run, State, Stopping, model::subject, order::LaunchOrder, words::counted};
+use crate::{Checked, Observed, Run, RunState, Stopping, model::subject, order::LaunchOrder, words::counted};
 
 /// One effect of this room.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -107,7 +107,7 @@ impl catenoid_core::Step for Step {
             }
             Self::Start { launch, stop, ends, check, .. } => {
                 // The kernel will say which pid, leaf and moment.
-                let state = State::Running { pid: 0, started: 0, since: None };
+                let state = RunState::Running { pid: 0, started: 0, since: None };
                 // As if it worked: that is what it is started for.
                 let works = |check: &String| Checked { check: check.clone(), passed: true, ..Checked::default() };
                 let checked = check.as_ref().map(works);

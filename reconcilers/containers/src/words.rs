@@ -4,7 +4,7 @@ use catenoid_schema::units::Span;
 
 use crate::{
     Checked,
-    exit::{End, Exit},
+    exit::{Exit, RunEnd},
 };
 
 /// `its health check failed 3 times in a row: it exited with code 1`.
@@ -23,7 +23,7 @@ pub(crate) fn words(exit: Option<&Exit>) -> String {
 pub(crate) fn ran(exit: &Exit) -> String {
     let seconds = Span::from_milliseconds(exit.ran.milliseconds() / 1000 * 1000);
     let time = if seconds.milliseconds() == 0 { exit.ran } else { seconds };
-    let was = if matches!(exit.end, End::Code(_)) { "" } else { "was " };
+    let was = if matches!(exit.end, RunEnd::Code(_)) { "" } else { "was " };
     format!("{was}{} after {time}", exit.end)
 }
 

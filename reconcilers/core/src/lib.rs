@@ -4,6 +4,84 @@
 //! made from two values, without `self` and without `async`, so it cannot reach the kernel; the build host runs the
 //! same planner (`catenoid-sign plan`). Its [`Reconciler`] is the half with effects. A [`Slot`] is a room in one pass, behind a
 //! trait that is the same for all ([`Room`]). This crate knows no room and no kernel. Start reading at [`Planner`].
+//!
+//! A room that holds folders, by their names; its plan, and what the models of its steps make of what is there:
+//!
+//! ```
+//! use std::{collections::BTreeSet, fmt};
+//!
+//! use catenoid_core::{Asked, Plan, Planner, Step};
+//! use catenoid_schema::status::{Kind, Subject, SubjectStatus};
+//!
+//! #[derive(Debug, Clone, PartialEq, serde::Serialize)]
+//! enum Change {
+//!     Make(String),
+//!     Remove(String),
+//! }
+//!
+//! impl fmt::Display for Change {
+//!     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+//!         match self {
+//!             Self::Make(name) => write!(f, "make folder `{name}`"),
+//!             Self::Remove(name) => write!(f, "remove folder `{name}`"),
+//!         }
+//!     }
+//! }
+//!
+//! impl Step for Change {
+//!     type Observed = BTreeSet<String>;
+//!
+//!     fn subject(&self) -> Subject {
+//!         let (Self::Make(name) | Self::Remove(name)) = self;
+//!         Subject::new(Kind::State, name)
+//!     }
+//!
+//!     // Twice is as good as once: a folder that is there stays, and one that is not needs no removal.
+//!     fn effect_on(&self, observed: &mut BTreeSet<String>) {
+//!         match self {
+//!             Self::Make(name) => drop(observed.insert(name.clone())),
+//!             Self::Remove(name) => drop(observed.remove(name)),
+//!         }
+//!     }
+//! }
+//!
+//! enum FoldersPlanner {}
+//!
+//! impl Planner for FoldersPlanner {
+//!     type Desired = BTreeSet<String>;
+//!     type Observed = BTreeSet<String>;
+//!     type Step = Change;
+//!     const NAME: &'static str = "folders";
+//!
+//!     fn desired(asked: &Asked<'_>) -> BTreeSet<String> {
+//!         asked.manifest.containers.keys().map(ToString::to_string).collect()
+//!     }
+//!
+//!     fn satisfied(desired: &BTreeSet<String>, observed: &BTreeSet<String>) -> bool {
+//!         desired == observed
+//!     }
+//!
+//!     fn plan(desired: &BTreeSet<String>, observed: &BTreeSet<String>) -> Plan<Change> {
+//!         let retire = observed.difference(desired).cloned().map(Change::Remove).collect();
+//!         let establish = desired.difference(observed).cloned().map(Change::Make).collect();
+//!         Plan { prepare: Vec::new(), retire, establish }
+//!     }
+//!
+//!     fn status(_: &BTreeSet<String>, _: &BTreeSet<String>) -> Vec<SubjectStatus> {
+//!         Vec::new()
+//!     }
+//! }
+//!
+//! let folders = |names: &[&str]| names.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
+//! let (desired, mut observed) = (folders(&["db", "web"]), folders(&["old", "web"]));
+//! let plan = FoldersPlanner::plan(&desired, &observed);
+//! let steps: Vec<_> = plan.steps().map(|(_, step)| step.to_string()).collect();
+//! assert_eq!(steps, ["remove folder `old`", "make folder `db`"]);
+//!
+//! plan.steps().for_each(|(_, step)| step.effect_on(&mut observed));
+//! assert!(FoldersPlanner::satisfied(&desired, &observed));
+//! assert!(FoldersPlanner::plan(&desired, &observed).is_empty());
+//! ```
 
 mod door;
 mod plan;
@@ -13,8 +91,8 @@ mod slot;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use door::{Boxed, Door, Fault, chain};
-pub use plan::{Plan, simulate};
+pub use door::{Boxed, Door, RoomFault, chain};
+pub use plan::Plan;
 pub use retry::{Retries, Setback, Waiting};
 pub use signal::{Readiness, Signals, Source, holds_until};
 pub use slot::{Room, Slot, Task, Whose};
@@ -215,7 +293,7 @@ pub trait Step: fmt::Display + fmt::Debug + Clone + PartialEq + Serialize {
     fn effect_on(&self, observed: &mut Self::Observed);
 }
 
-/// What every room's error can tell.
+/// What every room's error can say.
 pub trait RoomError: std::error::Error + Send + Sync + 'static {
     /// Who must act. `Nobody` is tried again with growing pauses, like every other; the word is for people.
     fn blame(&self) -> Blame;

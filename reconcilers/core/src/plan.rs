@@ -1,9 +1,7 @@
-//! A plan, and what it would make of the observed state.
+//! A plan: what is to be done, and in which order.
 
 use catenoid_schema::control::Phase;
 use serde::Serialize;
-
-use crate::{Planner, Step};
 
 /// The steps of one room, by phase. In each phase they are done in their order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -36,14 +34,4 @@ impl<S> Plan<S> {
         let establish = self.establish.iter().map(|s| (Phase::Establish, s));
         prepare.chain(retire).chain(establish)
     }
-}
-
-/// What the kernel will hold after `plan`, as the steps' models say.
-#[must_use]
-pub fn simulate<P: Planner>(plan: &Plan<P::Step>, observed: &P::Observed) -> P::Observed {
-    let mut observed = observed.clone();
-    for (_, step) in plan.steps() {
-        step.effect_on(&mut observed);
-    }
-    observed
 }

@@ -26,7 +26,7 @@ pub struct Retries {
 pub struct Setback {
     /// What failed.
     pub subject: Subject,
-    /// Tells this time from every other of the subject.
+    /// Distinguishes this time from every other of the subject.
     pub id: u64,
     /// How long its steps wait: nothing, where it worked well before.
     pub pause: Duration,

@@ -1,4 +1,4 @@
-//! What tells that something in a room may have changed. It only wakes the pass; the pass looks.
+//! What reports that something in a room may have changed. It only wakes the pass; the pass looks.
 
 use std::{
     collections::BTreeSet,
@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long what was read is taken for what is there, as long as nothing tells of a change: not all changes are told of.
+/// How long what was read is taken for what is there, as long as nothing reports a change: not all changes are reported.
 const HOLDS: Duration = Duration::from_secs(300);
 /// By how many milliseconds longer at most, so that not all is read in one pass.
 const SPREAD: u64 = 60_000;
@@ -25,15 +25,16 @@ pub struct Signals {
     pub unheard: Vec<String>,
 }
 
-/// Until when what is read now is taken for what is there. `number` tells it from what is read beside it, which has another time.
+/// Until when what is read now is taken for what is there. `number` distinguishes it from what is read beside it, which has
+/// another time.
 #[must_use]
 pub fn holds_until(number: u64) -> Instant {
     Instant::now() + HOLDS + Duration::from_millis(number.wrapping_mul(7919) % SPREAD)
 }
 
-/// A descriptor that is ready when it has something to tell.
+/// A descriptor that is ready when it has something to report.
 pub trait Source: AsFd + fmt::Debug + Send + Sync {
-    /// Forgets what it told.
+    /// Forgets what it reported.
     ///
     /// # Errors
     /// If it is broken.
@@ -44,13 +45,13 @@ pub trait Source: AsFd + fmt::Debug + Send + Sync {
         Readiness::Input
     }
 
-    /// Whether a container can have it tell without end.
+    /// Whether a container can have it report without end.
     fn is_shaken(&self) -> bool {
         false
     }
 }
 
-/// When a descriptor has something to tell.
+/// When a descriptor has something to report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Readiness {
     /// There is something to read.

@@ -7,7 +7,7 @@ use catenoid_schema::{
     status::{Subject, SubjectStatus},
 };
 
-use crate::{Applied, Boxed, Door, Fault, Plan, Planner, Setback, Signals, Step as _};
+use crate::{Applied, Boxed, Door, Plan, Planner, RoomFault, Setback, Signals, Step as _};
 
 /// The room `P`, between what is asked of it and what it holds. Its plan is made once from these, and again when one of them
 /// changed.
@@ -29,7 +29,7 @@ pub struct Task<'a> {
     /// What it does, for people.
     pub description: String,
     /// Does it.
-    pub work: Box<dyn FnOnce() -> Boxed<'a, Result<Applied, Fault>> + 'a>,
+    pub work: Box<dyn FnOnce() -> Boxed<'a, Result<Applied, RoomFault>> + 'a>,
 }
 
 /// Whose steps are meant.
@@ -68,7 +68,7 @@ pub trait Room {
     fn waiting(&self) -> Vec<Subject>;
 
     /// Reads the kernel. Without a door, what was imagined is what is there.
-    fn look(&mut self) -> Boxed<'_, Result<(), Fault>>;
+    fn look(&mut self) -> Boxed<'_, Result<(), RoomFault>>;
 
     /// Plans, unless the plan that is there was made from the same.
     fn plan(&mut self);
@@ -169,7 +169,7 @@ impl<P: Planner> Room for Slot<'_, P> {
         self.waits.iter().map(|(subject, _)| subject.clone()).collect()
     }
 
-    fn look(&mut self) -> Boxed<'_, Result<(), Fault>> {
+    fn look(&mut self) -> Boxed<'_, Result<(), RoomFault>> {
         Box::pin(async move {
             let Some(door) = self.door else {
                 self.plan = None;

@@ -15,7 +15,7 @@ use catenoid_schema::status::Blame;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_yaml::Value;
 
-use crate::{Applied, Plan, Planner, Reconciler, RoomError, Signals, Step as _, simulate};
+use crate::{Applied, Plan, Planner, Reconciler, RoomError, Signals, Step as _};
 
 /// When what goes on by itself is to be looked at, in a modelled room.
 pub const LOOK_IN: Duration = Duration::from_secs(40);
@@ -155,6 +155,16 @@ impl<P: Planner> Reconciler for Modelled<P> {
         step.effect_on(&mut model.observed);
         Ok(Applied::Done)
     }
+}
+
+/// What the kernel will hold after `plan`, as the steps' models say.
+#[must_use]
+pub fn simulate<P: Planner>(plan: &Plan<P::Step>, observed: &P::Observed) -> P::Observed {
+    let mut observed = observed.clone();
+    for (_, step) in plan.steps() {
+        step.effect_on(&mut observed);
+    }
+    observed
 }
 
 /// The two properties of a planner: the model of the plan satisfies the desired state, and the plan is empty exactly when

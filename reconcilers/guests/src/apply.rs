@@ -34,7 +34,7 @@ use crate::{
 
 /// Where this room keeps things.
 #[derive(Debug, Clone)]
-pub struct Paths {
+pub struct GuestPaths {
     /// The data partition, `/data`; this room has `blobs` and `incoming` in it.
     pub data: PathBuf,
     /// State of this boot, `/run/catenoid`, without links in it; this room has `guests` in it.
@@ -90,7 +90,7 @@ impl Source for Mounts {
         Ok(())
     }
 
-    /// The kernel remembers what this open file was told of.
+    /// The kernel remembers what it has reported to this open file.
     fn readiness(&self) -> Readiness {
         Readiness::Exception
     }
@@ -105,9 +105,10 @@ const SOURCES: [(&str, Open); 2] = [
 ];
 
 impl Guests {
-    /// The room at `paths`. `generation` is the one of the store that blobs are pushed to; `notify` wakes the pass when an image was read.
+    /// The room at `paths`. `generation` is the one of the store that blobs are pushed to; `notify` wakes the pass when an
+    /// image was read.
     #[must_use]
-    pub fn new(paths: &Paths, generation: Generation, notify: Notify) -> Self {
+    pub fn new(paths: &GuestPaths, generation: Generation, notify: Notify) -> Self {
         let (data, mounts) = (paths.data.clone(), paths.run.join("guests"));
         let (wanted, heard, readings) = (Mutex::default(), Mutex::default(), Readings::new(notify));
         let doors = Doors { data, mounts, generation, wanted, readings, heard };

@@ -48,7 +48,7 @@ impl Desired {
 pub fn desired(guests: &BTreeMap<Digest, Guest>, unread: &BTreeSet<Digest>) -> Desired {
     let name = |guest: &Guest| format!("{}@{}", guest.metadata.name, guest.metadata.version);
     let wanted = |(descriptor, guest): (&Digest, &Guest)| {
-        // Two descriptors can bear the same name and version: then their digests tell them apart.
+        // Two descriptors can bear the same name and version: then their digests distinguish them.
         let alone = guests.values().filter(|other| name(other) == name(guest)).count() == 1;
         let label = if alone { name(guest) } else { format!("{}-{}", name(guest), descriptor.short()) };
         let (image, size) = (guest.image.digest, guest.image.size);

@@ -24,12 +24,12 @@ mod step;
 mod store;
 
 #[cfg(feature = "kernel")]
-pub use apply::{Guests, Paths};
+pub use apply::{GuestPaths, Guests};
 pub use desired::{Desired, WantedGuest, desired};
 #[cfg(feature = "kernel")]
 pub use error::{Error, StoreError};
-pub use model::{Blob, Device, Mount, Observed};
+pub use model::{Blob, Observed, ObservedDevice, ObservedMount};
 pub use plan::GuestsPlanner;
 pub use step::Step;
 #[cfg(feature = "kernel")]
-pub use store::{Generation, Quotas, Room, Store};
+pub use store::{FreeSpace, Generation, Quotas, Store};

@@ -26,10 +26,10 @@ pub struct Observed {
     pub partials: BTreeMap<Digest, bool>,
     /// The verity devices of guests, by id.
     #[serde(default)]
-    pub devices: BTreeMap<String, Device>,
+    pub devices: BTreeMap<String, ObservedDevice>,
     /// What is mounted where guests are, by id.
     #[serde(default)]
-    pub mounts: BTreeMap<String, Mount>,
+    pub mounts: BTreeMap<String, ObservedMount>,
     /// How much of the images that are read whole was what was signed by now, in hundredths, by the guest's id.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub read: BTreeMap<String, u8>,
@@ -48,7 +48,7 @@ pub struct Blob {
 /// A verity device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Device {
+pub struct ObservedDevice {
     /// What it verifies; none if its table is not in the form that we write.
     pub verity: Option<Verity>,
     /// The stored blob that it reads; none if it reads something else.
@@ -60,20 +60,20 @@ pub struct Device {
 /// A mount where a guest belongs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Mount {
+pub struct ObservedMount {
     /// The guest whose device is mounted; none if it is something else, or several things.
     pub device: Option<String>,
     /// Whether it is the whole image, read-only, without devices and set-user-id.
     pub locked: bool,
 }
 
-impl Device {
+impl ObservedDevice {
     fn fits(&self, wanted: &WantedGuest) -> bool {
         self.verity.as_ref() == Some(&wanted.verity) && self.image == Some(wanted.image)
     }
 }
 
-impl Mount {
+impl ObservedMount {
     fn fits(&self, id: &str) -> bool {
         self.device.as_deref() == Some(id) && self.locked
     }
@@ -86,7 +86,7 @@ impl Observed {
     }
 
     /// The device of `wanted`, if it is as it should be.
-    pub(crate) fn device(&self, id: &str, wanted: &WantedGuest) -> Option<&Device> {
+    pub(crate) fn device(&self, id: &str, wanted: &WantedGuest) -> Option<&ObservedDevice> {
         self.devices.get(id).filter(|device| device.fits(wanted))
     }
 

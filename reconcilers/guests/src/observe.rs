@@ -14,7 +14,7 @@ use catenoid_names::objects;
 use catenoid_schema::{digest::Digest, guest::Verity};
 
 use crate::{
-    Blob, Device, Error, Mount, Observed, Quotas,
+    Blob, Error, Observed, ObservedDevice, ObservedMount, Quotas,
     store::{Generation, altered_digest, is_blob, is_partial, partial_digest},
 };
 
@@ -31,7 +31,7 @@ pub(crate) fn observe(
     for device in &devices {
         let image = device.file.and_then(|inode| inodes.get(&inode).copied());
         let verity = device.table.as_ref().map(read_table);
-        observed.devices.insert(device.guest.clone(), Device { verity, image, corrupt: device.corrupt });
+        observed.devices.insert(device.guest.clone(), ObservedDevice { verity, image, corrupt: device.corrupt });
     }
     observed.mounts = read_mounts(mounts, &devices)?;
     Ok(observed)
@@ -76,7 +76,7 @@ fn read_table(table: &verity::Table) -> Verity {
 }
 
 /// What is mounted where guests belong.
-pub(crate) fn read_mounts(folder: &Path, devices: &[verity::Device]) -> Result<BTreeMap<String, Mount>, Error> {
+pub(crate) fn read_mounts(folder: &Path, devices: &[verity::Device]) -> Result<BTreeMap<String, ObservedMount>, Error> {
     let mut mounts = BTreeMap::new();
     for mount in mounts_in(folder).map_err(Error::Mounts)? {
         let id = mount.target.file_name().and_then(|name| name.to_str()).filter(|id| objects::is_id(id));
@@ -84,7 +84,10 @@ pub(crate) fn read_mounts(folder: &Path, devices: &[verity::Device]) -> Result<B
         let device = devices.iter().find(|device| device.number == mount.device).map(|device| device.guest.clone());
         let locked = mount.locked && mount.whole && mount.kind == "erofs";
         let stacked = mounts.contains_key(&id);
-        mounts.insert(id, if stacked { Mount { device: None, locked: false } } else { Mount { device, locked } });
+        mounts.insert(
+            id,
+            if stacked { ObservedMount { device: None, locked: false } } else { ObservedMount { device, locked } },
+        );
     }
     Ok(mounts)
 }

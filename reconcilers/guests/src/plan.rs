@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use catenoid_core::{Asked, Plan, Planner, Step as _};
 use catenoid_schema::{digest::Digest, guest::Guest, status::SubjectStatus};
 
-use crate::{Desired, Mount, Observed, Step, WantedGuest, desired::desired, status::status};
+use crate::{Desired, Observed, ObservedMount, Step, WantedGuest, desired::desired, status::status};
 
 /// The pure half of this room.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ impl Planner for GuestsPlanner {
         desired(&read, &unread)
     }
 
-    /// A guest whose image is not stored is waited for: it is satisfied as it is, and its status tells.
+    /// A guest whose image is not stored is waited for: it is satisfied as it is, and its status says so.
     fn satisfied(desired: &Desired, observed: &Observed) -> bool {
         let guests = desired.guests.iter().all(|(descriptor, wanted)| {
             let id = descriptor.short();
@@ -35,7 +35,7 @@ impl Planner for GuestsPlanner {
                 device.image == Some(wanted.image) && device.verity.as_ref() == Some(&wanted.verity)
             });
             let mount = observed.mounts.get(&id);
-            !stored || (device && mount == Some(&Mount { device: Some(id), locked: true }))
+            !stored || (device && mount == Some(&ObservedMount { device: Some(id), locked: true }))
         });
         let known: BTreeSet<String> = desired.guests.keys().chain(&desired.unread).map(Digest::short).collect();
         let no_others = observed.devices.keys().chain(observed.mounts.keys()).all(|id| known.contains(id));

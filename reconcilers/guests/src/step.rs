@@ -9,7 +9,7 @@ use catenoid_schema::{
 };
 use serde::Serialize;
 
-use crate::{Device, Mount, Observed, model::subject};
+use crate::{Observed, ObservedDevice, ObservedMount, model::subject};
 
 /// One effect of this room. `guest` is the id, `label` what people call the guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -113,11 +113,11 @@ impl catenoid_core::Step for Step {
     fn effect_on(&self, observed: &mut Observed) {
         match self {
             Self::MapVerity { guest, image, verity, .. } => {
-                let device = Device { verity: Some(verity.clone()), image: Some(*image), corrupt: false };
+                let device = ObservedDevice { verity: Some(verity.clone()), image: Some(*image), corrupt: false };
                 observed.devices.insert(guest.clone(), device);
             }
             Self::MountGuest { guest, .. } => {
-                observed.mounts.insert(guest.clone(), Mount { device: Some(guest.clone()), locked: true });
+                observed.mounts.insert(guest.clone(), ObservedMount { device: Some(guest.clone()), locked: true });
                 observed.read.remove(guest);
             }
             Self::UnmountGuest { guest, .. } => {

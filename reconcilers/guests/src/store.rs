@@ -87,7 +87,7 @@ pub struct Store {
 
 /// What is left of the data partition, for status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Room {
+pub struct FreeSpace {
     /// Bytes that can still be written.
     pub bytes: ByteSize,
     /// Files that can still be made.
@@ -167,10 +167,10 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Files`].
-    pub fn room(&self) -> Result<Room, StoreError> {
+    pub fn free_space(&self) -> Result<FreeSpace, StoreError> {
         let (_, incoming) = folders(&self.data)?;
         let (bytes, files) = (ByteSize::from_bytes(incoming.free()?), incoming.free_files()?);
-        Ok(Room { bytes, files, is_full: bytes <= self.quotas.reserve || files <= self.quotas.files })
+        Ok(FreeSpace { bytes, files, is_full: bytes <= self.quotas.reserve || files <= self.quotas.files })
     }
 
     /// How much of a blob is held; `None` if nothing is.
@@ -206,7 +206,7 @@ impl Store {
         Ok(states.into_values().collect())
     }
 
-    /// Adds `bytes` to a blob. `offset` is where they belong: the number of bytes held, which [`Store::state`] tells.
+    /// Adds `bytes` to a blob. `offset` is where they belong: the number of bytes held, which [`Store::state`] reports.
     /// Nothing happens to a blob that is held in full. Blocks the calling thread.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use std::{
 };
 
 use catenoid_core::{Applied, Planner, Reconciler, RoomError, Step as _};
-use catenoid_guests::{Desired, Error, Guests, GuestsPlanner, Observed, Paths, Step, Store, WantedGuest};
+use catenoid_guests::{Desired, Error, GuestPaths, Guests, GuestsPlanner, Observed, Step, Store, WantedGuest};
 use catenoid_kernel_base::wait::Notify;
 use catenoid_schema::{
     digest::Digest,
@@ -43,7 +43,7 @@ impl Device {
         let (data, run) = (folder.path().join("data"), folder.path().canonicalize().unwrap().join("run"));
         fs::create_dir(&data).unwrap();
         let store = Store::open(&data);
-        let room = Guests::new(&Paths { data, run }, store.generation(), Notify::new().unwrap());
+        let room = Guests::new(&GuestPaths { data, run }, store.generation(), Notify::new().unwrap());
         Self { folder, room, store }
     }
 
@@ -152,7 +152,7 @@ async fn an_altered_image_goes_whatever_has_the_name_of_its_mark() {
     let path = |name: &str| folder.path().join("blobs").join(name);
     fs::create_dir_all(path(&format!("{}.altered/x", image.to_hex()))).unwrap();
     fs::write(path(&image.to_hex()), "x").unwrap();
-    let paths = Paths { data: folder.path().to_owned(), run: folder.path().to_owned() };
+    let paths = GuestPaths { data: folder.path().to_owned(), run: folder.path().to_owned() };
     let room = Guests::new(&paths, Store::open(folder.path()).generation(), Notify::new().unwrap());
     room.apply(&Step::DiscardAltered { label: "a@1".to_owned(), image }).await.unwrap();
     assert!(path(&format!("{}.altered", image.to_hex())).is_file());
@@ -169,7 +169,7 @@ async fn mountns_guests_come_and_go_as_the_model_says() {
     assert_eq!(fs::read_to_string(device.guest(&old.0).join("hello")).unwrap(), "old");
     assert!(fs::write(device.guest(&old.0).join("hello"), "x").is_err());
     // Another look at the same, by somebody who does not remember: an agent that was started anew.
-    let paths = Paths { data: device.path("data"), run: device.path("run") };
+    let paths = GuestPaths { data: device.path("data"), run: device.path("run") };
     let again = Guests::new(&paths, device.store.generation(), Notify::new().unwrap());
     assert!(GuestsPlanner::plan(&desired(&[&old]), &again.observe().await.unwrap()).is_empty());
 

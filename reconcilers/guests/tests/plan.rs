@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use catenoid_core::{Asked, Paths, Planner, simulate, testing};
-use catenoid_guests::{Blob, Desired, Device, GuestsPlanner, Mount, Observed, Step, WantedGuest};
+use catenoid_core::{Asked, Paths, Planner, testing, testing::simulate};
+use catenoid_guests::{Blob, Desired, GuestsPlanner, Observed, ObservedDevice, ObservedMount, Step, WantedGuest};
 use catenoid_schema::{
     digest::Digest,
     guest::{Guest, Verity},
@@ -54,16 +54,16 @@ fn desired() -> impl Strategy<Value = Desired> {
     (btree_map(digest(), wanted, 0..4), unread).prop_map(|(guests, unread)| Desired { guests, unread })
 }
 
-fn device() -> impl Strategy<Value = Device> {
-    (option::of(verity()), option::of(digest()), any::<bool>()).prop_map(|(verity, image, corrupt)| Device {
+fn device() -> impl Strategy<Value = ObservedDevice> {
+    (option::of(verity()), option::of(digest()), any::<bool>()).prop_map(|(verity, image, corrupt)| ObservedDevice {
         verity,
         image,
         corrupt,
     })
 }
 
-fn mount() -> impl Strategy<Value = Mount> {
-    (option::of(id()), any::<bool>()).prop_map(|(device, locked)| Mount { device, locked })
+fn mount() -> impl Strategy<Value = ObservedMount> {
+    (option::of(id()), any::<bool>()).prop_map(|(device, locked)| ObservedMount { device, locked })
 }
 
 fn observed() -> impl Strategy<Value = Observed> {
@@ -90,8 +90,8 @@ fn observed() -> impl Strategy<Value = Observed> {
 fn states() -> impl Strategy<Value = (Desired, Observed)> {
     #[derive(Debug, Clone)]
     enum Disturbance {
-        Device(String, Option<Device>),
-        Mount(String, Option<Mount>),
+        Device(String, Option<ObservedDevice>),
+        Mount(String, Option<ObservedMount>),
         Corrupt(String),
         Blob(Digest),
     }
@@ -136,7 +136,7 @@ proptest! {
             let fits = observed.devices.get(&id).is_some_and(|device| {
                 device.image == Some(wanted.image) && device.verity.as_ref() == Some(&wanted.verity)
             });
-            let mounted = observed.mounts.get(&id) == Some(&Mount { device: Some(id.clone()), locked: true });
+            let mounted = observed.mounts.get(&id) == Some(&ObservedMount { device: Some(id.clone()), locked: true });
             for (_, step) in plan.steps().filter(|_| fits && mounted) {
                 let touched = match step {
                     Step::MapVerity { guest, .. } | Step::MountGuest { guest, .. } => guest == &id,
@@ -150,15 +150,15 @@ proptest! {
         }
     }
 
-    /// A guest is never told to be well that is not verified and mounted.
+    /// A guest is never reported to be well that is not verified and mounted.
     #[test]
     fn only_what_is_mounted_and_whole_is_reported_as_healthy((desired, observed) in states()) {
         let status = GuestsPlanner::status(&desired, &observed);
         for ((descriptor, wanted), reported) in desired.guests.iter().zip(&status) {
             let id = descriptor.short();
-            let device = Device { verity: Some(wanted.verity.clone()), image: Some(wanted.image), corrupt: false };
+            let device = ObservedDevice { verity: Some(wanted.verity.clone()), image: Some(wanted.image), corrupt: false };
             let well = observed.devices.get(&id) == Some(&device)
-                && observed.mounts.get(&id) == Some(&Mount { device: Some(id), locked: true });
+                && observed.mounts.get(&id) == Some(&ObservedMount { device: Some(id), locked: true });
             prop_assert_eq!(reported.health == Health::Healthy, well, "{:?}", reported);
         }
     }
@@ -274,7 +274,7 @@ fn a_guest_is_as_wanted_only_if_all_of_it_is() {
         ("a mount that can be opened", &|seen| seen.mounts.get_mut(&id).unwrap().locked = false),
         ("a mount of something else", &|seen| seen.mounts.get_mut(&id).unwrap().device = Some(other.short())),
         ("another guest's mount", &|seen| {
-            seen.mounts.insert(other.short(), Mount { device: None, locked: false });
+            seen.mounts.insert(other.short(), ObservedMount { device: None, locked: false });
         }),
         ("a blob that nobody needs", &|seen| {
             seen.blobs.insert(other, Blob { size: 1, fresh: false });

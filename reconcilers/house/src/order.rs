@@ -24,7 +24,7 @@ pub trait Hands {
 }
 
 /// One line of the order: the rooms' steps of one phase, one room after the other.
-struct Stage {
+struct OrderLine {
     phase: Phase,
     /// From the last room to the first: who needs something goes before what it needs.
     backwards: bool,
@@ -54,12 +54,12 @@ enum Who {
 }
 
 /// The order.
-const ORDER: [Stage; 5] = [
-    Stage { phase: Phase::Prepare, backwards: false, rooms: Which::All, who: Who::All, looks: true },
-    Stage { phase: Phase::Retire, backwards: true, rooms: Which::NotLast, who: Who::All, looks: false },
-    Stage { phase: Phase::Establish, backwards: false, rooms: Which::All, who: Who::First, looks: false },
-    Stage { phase: Phase::Establish, backwards: false, rooms: Which::All, who: Who::Later, looks: true },
-    Stage { phase: Phase::Retire, backwards: true, rooms: Which::Last, who: Who::All, looks: true },
+const ORDER: [OrderLine; 5] = [
+    OrderLine { phase: Phase::Prepare, backwards: false, rooms: Which::All, who: Who::All, looks: true },
+    OrderLine { phase: Phase::Retire, backwards: true, rooms: Which::NotLast, who: Who::All, looks: false },
+    OrderLine { phase: Phase::Establish, backwards: false, rooms: Which::All, who: Who::First, looks: false },
+    OrderLine { phase: Phase::Establish, backwards: false, rooms: Which::All, who: Who::Later, looks: true },
+    OrderLine { phase: Phase::Retire, backwards: true, rooms: Which::Last, who: Who::All, looks: true },
 ];
 
 /// Goes through `house`, in which everything was seen and planned. What it leaves behind is so, too.
@@ -71,7 +71,7 @@ pub async fn go_through<H: Hands>(house: &mut House<'_>, hands: &mut H) -> Resul
     let urgent: Vec<Subject> = house.rooms().iter().flat_map(|room| room.urgent()).collect();
     let is_later =
         |subject: &Subject| urgent.iter().any(|first| first.kind() == subject.kind()) && !urgent.contains(subject);
-    for (index, Stage { phase, backwards, rooms: which, who, looks }) in ORDER.iter().enumerate() {
+    for OrderLine { phase, backwards, rooms: which, who, looks } in &ORDER {
         let whose = |subject: &Subject| match who {
             Who::All => true,
             Who::First => !is_later(subject),
@@ -99,7 +99,7 @@ pub async fn go_through<H: Hands>(house: &mut House<'_>, hands: &mut H) -> Resul
             changed.clear();
             house.plan();
         }
-        if index == 0 {
+        if *phase == Phase::Prepare {
             hands.prepared(house);
         }
     }

@@ -67,7 +67,7 @@ fn states() -> impl Strategy<Value = (Desired, Observed)> {
     let near = (desired(), observed(), proptest::option::of((name(), control(), proptest::option::of(value()))))
         .prop_map(|(desired, observed, disturbance)| {
             let mut observed =
-                catenoid_core::simulate::<LimitsPlanner>(&LimitsPlanner::plan(&desired, &observed), &observed);
+                catenoid_core::testing::simulate::<LimitsPlanner>(&LimitsPlanner::plan(&desired, &observed), &observed);
             if let Some((name, control, value)) = disturbance
                 && let Some(group) = observed.groups.get_mut(name.as_str())
             {
@@ -108,7 +108,7 @@ fn web() -> Desired {
 fn a_controller_that_the_kernel_lacks_is_for_the_administrator() {
     let offered = BTreeSet::from([Control::CPU, Control::MEMORY, Control::OOM_GROUP]);
     let mut observed = Observed { offered, groups: BTreeMap::from([("web".to_owned(), Group::new())]) };
-    observed = catenoid_core::simulate::<LimitsPlanner>(&LimitsPlanner::plan(&web(), &observed), &observed);
+    observed = catenoid_core::testing::simulate::<LimitsPlanner>(&LimitsPlanner::plan(&web(), &observed), &observed);
     observed.groups.get_mut("web").expect("it is there").remove(&Control::PIDS);
     let status = LimitsPlanner::status(&web(), &observed);
     assert_eq!(status.len(), 1);
@@ -121,7 +121,8 @@ fn a_controller_that_the_kernel_lacks_is_for_the_administrator() {
 #[test]
 fn limits_are_reported_as_they_are_in_force() {
     let observed = Observed { offered: BTreeSet::from(Control::ALL), groups: BTreeMap::new() };
-    let observed = catenoid_core::simulate::<LimitsPlanner>(&LimitsPlanner::plan(&web(), &observed), &observed);
+    let observed =
+        catenoid_core::testing::simulate::<LimitsPlanner>(&LimitsPlanner::plan(&web(), &observed), &observed);
     let status = LimitsPlanner::status(&web(), &observed);
     let facts = [("cpu", "1"), ("memory", "128MiB"), ("pids", "128")];
     assert_eq!(status[0].facts, facts.into_iter().map(|(key, value)| (key, value.to_owned())).collect());
@@ -130,7 +131,8 @@ fn limits_are_reported_as_they_are_in_force() {
 #[test]
 fn a_limit_that_differs_is_mended_and_for_nobody() {
     let observed = Observed { offered: BTreeSet::from(Control::ALL), groups: BTreeMap::new() };
-    let mut observed = catenoid_core::simulate::<LimitsPlanner>(&LimitsPlanner::plan(&web(), &observed), &observed);
+    let mut observed =
+        catenoid_core::testing::simulate::<LimitsPlanner>(&LimitsPlanner::plan(&web(), &observed), &observed);
     let group = observed.groups.get_mut("web").expect("it is there");
     group.insert(Control::PIDS, Value::At(7));
     group.remove(&Control::MEMORY);

@@ -23,7 +23,7 @@ use catenoid_schema::{
 use ipnet::IpNet;
 
 use crate::{
-    Bridge, Desired, Error, Inner, NetworkNamespace, Observed, Of, Port, Step, ZonesPlanner, name,
+    Bridge, BridgePort, Desired, Error, Inner, NetworkNamespace, Observed, Of, Step, ZonesPlanner, name,
     observe::{self, TAKEN},
     settings::{ADVERTISEMENTS, FORWARDING, about},
 };
@@ -146,7 +146,8 @@ impl Ground {
         lock(&self.known)
     }
 
-    /// Listens in the namespace that `container` has now; none if it has none. What is `held` goes on if that is still the same.
+    /// Listens in the namespace that `container` has now; none if it has none. What is `held` goes on if that is still the
+    /// same.
     fn listen_inside(&self, container: &Name, held: Option<(u64, Both)>) -> Result<Option<(u64, Both)>, Error> {
         let Some(net) = namespace::net(&self.folder(container)).map_err(Error::Observe)? else { return Ok(None) };
         let number = namespace::number(&net).map_err(Error::Observe)?;
@@ -239,14 +240,14 @@ impl Ground {
         let net = fresh.net().map_err(failed)?;
         let set = inside(net.as_fd(), || {
             settle(false).map_err(failed)?;
-            Netlink::open().and_then(|netlink| netlink.switch("lo", true)).map_err(|source| interface("lo", source))
+            Netlink::open().and_then(|netlink| netlink.switch_on("lo")).map_err(|source| interface("lo", source))
         });
         set.map_err(failed)??;
         fresh.keep(&folder).map_err(failed)
     }
 
     fn set_bridge(&self, name: &str) -> Result<(), Error> {
-        let wanted = netlink::Bridge {
+        let wanted = netlink::BridgeSettings {
             stp: Bridge::WANTED.stp,
             snooping: Bridge::WANTED.snooping,
             filtered: Bridge::WANTED.filtered,
@@ -255,7 +256,7 @@ impl Ground {
             netlink.make_bridge(name).map_err(|source| interface(name, source))?;
             set(Of::Outer, name)?;
             netlink.set_bridge(name, wanted).map_err(|source| interface(name, source))?;
-            netlink.switch(name, true).map_err(|source| interface(name, source))
+            netlink.switch_on(name).map_err(|source| interface(name, source))
         })
     }
 
@@ -272,7 +273,7 @@ impl Ground {
     }
 
     /// The inner end first, and the outer end, by which packets come, last.
-    fn set_port(&self, outer: &str, port: &Port) -> Result<(), Error> {
+    fn set_port(&self, outer: &str, port: &BridgePort) -> Result<(), Error> {
         self.guarded(&NetworkNamespace::Root)?;
         if let Some(inner) = &port.inner {
             self.on(&NetworkNamespace::Container(inner.container.clone()), |netlink| {
@@ -283,7 +284,7 @@ impl Ground {
         self.on(&NetworkNamespace::Root, |netlink| {
             set(Of::Outer, outer)?;
             let bridge = port.bridge.iter().try_for_each(|bridge| netlink.set_master(outer, bridge));
-            bridge.and_then(|()| netlink.switch(outer, port.up)).map_err(|source| interface(outer, source))
+            bridge.and_then(|()| switch(netlink, outer, port.up)).map_err(|source| interface(outer, source))
         })
     }
 
@@ -307,7 +308,7 @@ impl Ground {
             let written = namespace::set(&ADVERTISEMENTS.replace('*', name), &taken.to_string());
             written.map_err(|source| Error::Setting { interface: name.to_owned(), source })?;
             set(Of::Uplink, name)?;
-            netlink.switch(name, true).map_err(|source| interface(name, source))
+            netlink.switch_on(name).map_err(|source| interface(name, source))
         })
     }
 
@@ -359,10 +360,14 @@ fn set(of: Of, interface: &str) -> Result<(), Error> {
     set.map_err(|source| Error::Setting { interface: interface.to_owned(), source })
 }
 
+fn switch(netlink: &Netlink, name: &str, up: bool) -> Result<(), netlink::Error> {
+    if up { netlink.switch_on(name) } else { netlink.switch_off(name) }
+}
+
 /// Switched on before it has addresses: IPv6 ones do not outlast being off.
 fn set_inner(netlink: &Netlink, inner: &Inner) -> Result<(), netlink::Error> {
     let index = netlink.index(&inner.name)?;
-    netlink.switch(&inner.name, inner.up)?;
+    switch(netlink, &inner.name, inner.up)?;
     for found in netlink.addresses()?.into_iter().filter(|found| found.index == index) {
         let wanted = IpNet::new(found.address, found.prefix).is_ok_and(|net| inner.addresses.contains(&net));
         if !wanted {

@@ -14,7 +14,7 @@ use ipnet::{IpNet, Ipv6Net};
 use serde::Deserialize;
 
 use crate::{
-    Differing, Inner, Namespaces, NetworkNamespace, Port, Rules, name, rules,
+    BridgePort, Differing, Inner, Namespaces, NetworkNamespace, Rules, name, rules,
     segments::{addresses, core, link_local, segments},
 };
 
@@ -42,7 +42,7 @@ pub struct Joint {
     /// Which zone it joins.
     pub zone: Name,
     /// What it is to be.
-    pub port: Port,
+    pub port: BridgePort,
 }
 
 /// A physical interface of a zone.
@@ -109,7 +109,7 @@ fn joints(manifest: &Manifest) -> BTreeMap<String, Joint> {
                 gateways: if way_out { gateways(manifest, segment) } else { BTreeSet::new() },
                 settings: Differing::new(),
             };
-            let port = Port {
+            let port = BridgePort {
                 bridge: Some(name::bridge(zone.as_str())),
                 up: true,
                 ipv6: false,

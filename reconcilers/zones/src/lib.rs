@@ -55,7 +55,9 @@ pub use apply::Zones;
 pub use desired::{Desired, Joint, Uplink, desired};
 #[cfg(feature = "kernel")]
 pub use error::Error;
-pub use model::{ADVERTISED_MOST, Advertised, Bridge, Inner, Interface, Namespaces, NetworkNamespace, Observed, Port};
+pub use model::{
+    ADVERTISED_MOST, Advertised, Bridge, BridgePort, Inner, Namespaces, NetworkNamespace, Observed, ObservedInterface,
+};
 pub use plan::ZonesPlanner;
 pub use rules::Rules;
 pub use settings::{Differing, Of, SETTINGS, Setting};

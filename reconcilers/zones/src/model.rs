@@ -26,13 +26,13 @@ pub struct Observed {
     pub bridges: BTreeMap<String, Bridge>,
     /// The pairs of virtual interfaces, by the name of the outer end.
     #[serde(default)]
-    pub ports: BTreeMap<String, Port>,
+    pub ports: BTreeMap<String, BridgePort>,
     /// Interfaces in the root namespace that are called like ours and are neither bridge nor pair.
     #[serde(default)]
     pub strays: BTreeSet<String>,
     /// Other interfaces, by the hardware address they were built with.
     #[serde(default)]
-    pub interfaces: BTreeMap<MacAddress, Interface>,
+    pub interfaces: BTreeMap<MacAddress, ObservedInterface>,
     /// The rules in each place that has a table of ours.
     #[serde(default)]
     pub firewalls: BTreeMap<NetworkNamespace, Rules>,
@@ -79,13 +79,13 @@ pub struct Bridge {
 
 impl Bridge {
     /// What every bridge is to be: one that says and learns nothing by itself.
-    pub const WANTED: Self =
+    pub(crate) const WANTED: Self =
         Self { up: true, stp: false, snooping: false, filtered: true, ipv6: false, settings: Differing::new() };
 }
 
 /// A pair of virtual interfaces, seen from its outer end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Port {
+pub struct BridgePort {
     /// The bridge that the outer end is in.
     pub bridge: Option<String>,
     /// Whether the outer end is switched on.
@@ -121,7 +121,7 @@ pub struct Inner {
 
 /// A physical interface, or a stand-in for one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Interface {
+pub struct ObservedInterface {
     /// Whose network namespace it is in.
     pub place: NetworkNamespace,
     /// What it is called there.
@@ -159,7 +159,7 @@ pub struct Advertised {
     pub router: Option<IpAddr>,
 }
 
-impl Interface {
+impl ObservedInterface {
     /// Whether routers advertised more than is kept.
     pub(crate) fn is_flooded(&self) -> bool {
         self.advertised.len() > ADVERTISED_MOST

@@ -18,8 +18,8 @@ use ipnet::IpNet;
 use serde_json::json;
 
 use crate::{
-    ADVERTISED_MOST, Advertised, Bridge, Differing, Error, Inner, Interface, Namespaces, NetworkNamespace, Observed,
-    Of, Port, Rules, name,
+    ADVERTISED_MOST, Advertised, Bridge, BridgePort, Differing, Error, Inner, Namespaces, NetworkNamespace, Observed,
+    ObservedInterface, Of, Rules, name,
     overlap::is_link_local,
     settings::{ADVERTISEMENTS, IPV6_OFF, about},
 };
@@ -31,7 +31,7 @@ const ROOT_LISTING: usize = 16 * 1024 * 1024;
 /// costs the agent many times its length, and the status carries them to everybody who asks.
 const CONTAINER_LISTING: usize = 1024 * 1024;
 
-/// What [`ADVERTISEMENTS`] is set to: who forwards, as the core container, ignores them unless it is told twice.
+/// What [`ADVERTISEMENTS`] is set to: who forwards, as the core container, ignores them unless it is set to this.
 pub(crate) const TAKEN: i32 = 2;
 
 /// What is in one network namespace; addresses and routes by the number of their interface.
@@ -270,7 +270,7 @@ fn set_on(link: &Link, of: Of) -> Differing {
     differing(of, about(of).map(|line| link.setting(line.key).map(|value| value.to_string())))
 }
 
-/// The number of the interface in the root namespace that is the other end of `link`. The kernel tells both, and a
+/// The number of the interface in the root namespace that is the other end of `link`. The kernel reports both, and a
 /// container can forge neither.
 fn joined_to(link: &Link, content: &Content) -> Option<u32> {
     let veth = link.kind.as_deref() == Some("veth");
@@ -300,14 +300,14 @@ fn segments(mut inner: BTreeMap<u32, Inner>, observed: &mut Observed) -> Result<
         let ipv6 = settings.remove(IPV6_OFF).is_some();
         match link.kind.as_deref() {
             Some("bridge") if name::is_bridge(&link.name) => {
-                let netlink::Bridge { stp, snooping, filtered } = link.bridge;
+                let netlink::BridgeSettings { stp, snooping, filtered } = link.bridge;
                 let bridge = Bridge { up, stp, snooping, filtered, ipv6, settings };
                 observed.bridges.insert(link.name.clone(), bridge);
             }
             Some("veth") if name::is_port(&link.name) => {
                 let bridge = link.master.and_then(|master| links.iter().find(|other| other.index == master));
                 let bridge = bridge.map(|bridge| bridge.name.clone());
-                let port = Port { bridge, up, ipv6, inner: inner.remove(&link.index), settings };
+                let port = BridgePort { bridge, up, ipv6, inner: inner.remove(&link.index), settings };
                 observed.ports.insert(link.name.clone(), port);
             }
             _ if name::is_bridge(&link.name) || name::is_port(&link.name) => {
@@ -325,11 +325,11 @@ fn interface(place: &NetworkNamespace, link: &Link, content: &Content, observed:
     let physical = link.kind.is_none() && !link.loopback;
     let mac = link.permanent.filter(|_| physical).or(link.address).map(MacAddress::from_bytes);
     let Some(mac) = mac.filter(|_| physical || link.kind.as_deref() == Some("veth")) else { return };
-    let rank = |interface: &Interface| (interface.physical, interface.place == NetworkNamespace::Root);
+    let rank = |interface: &ObservedInterface| (interface.physical, interface.place == NetworkNamespace::Root);
     let inside = *place != NetworkNamespace::Root;
     let (addresses, routes) = (content.addresses_of(link), content.routes_of(link));
     let advertised = advertised(addresses, routes).filter_map(advertised_by);
-    let found = Interface {
+    let found = ObservedInterface {
         place: place.clone(),
         name: link.name.clone(),
         up: link.up,

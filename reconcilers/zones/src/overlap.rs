@@ -10,7 +10,7 @@ use std::{
 use catenoid_schema::{manifest::MacAddress, name::Name};
 use ipnet::IpNet;
 
-use crate::{Desired, Inner, Interface, NetworkNamespace};
+use crate::{Desired, Inner, NetworkNamespace, ObservedInterface};
 
 /// A subnet that overlaps a network of an uplink.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,10 +24,13 @@ pub(crate) struct Overlap<'a> {
 }
 
 /// One overlap of each subnet that the core container is to have an address in and that has some.
-pub(crate) fn overlaps<'a>(desired: &'a Desired, interfaces: &BTreeMap<MacAddress, Interface>) -> Vec<Overlap<'a>> {
+pub(crate) fn overlaps<'a>(
+    desired: &'a Desired,
+    interfaces: &BTreeMap<MacAddress, ObservedInterface>,
+) -> Vec<Overlap<'a>> {
     let networks = desired.uplinks.iter().flat_map(|(mac, uplink)| {
         let there =
-            |is: &&Interface| matches!(&is.place, NetworkNamespace::Container(name) if *name == uplink.container);
+            |is: &&ObservedInterface| matches!(&is.place, NetworkNamespace::Container(name) if *name == uplink.container);
         let networks = interfaces.get(mac).filter(there).into_iter().flat_map(on_link);
         networks.map(|network| (*mac, network))
     });
@@ -49,7 +52,7 @@ pub(crate) fn overlaps<'a>(desired: &'a Desired, interfaces: &BTreeMap<MacAddres
 }
 
 /// The networks that an interface has without a router.
-fn on_link(interface: &Interface) -> impl Iterator<Item = IpNet> {
+fn on_link(interface: &ObservedInterface) -> impl Iterator<Item = IpNet> {
     let advertised = interface.advertised.iter().filter(|route| route.router.is_none()).map(|route| route.to);
     interface.networks.iter().copied().chain(advertised)
 }
@@ -67,7 +70,7 @@ fn meet(a: IpNet, b: IpNet) -> bool {
 impl Desired {
     /// This, with what is held back where the uplinks are these `interfaces`.
     #[must_use]
-    pub fn held_back(&self, interfaces: &BTreeMap<MacAddress, Interface>) -> Cow<'_, Self> {
+    pub fn held_back(&self, interfaces: &BTreeMap<MacAddress, ObservedInterface>) -> Cow<'_, Self> {
         let held: BTreeSet<IpNet> = overlaps(self, interfaces).into_iter().map(|overlap| overlap.subnet).collect();
         if held.is_empty() {
             return Cow::Borrowed(self);

@@ -10,12 +10,13 @@ use catenoid_schema::{
 };
 
 use crate::{
-    Bridge, Desired, Interface, Joint, NetworkNamespace, Observed, Port, Rules, Step, Uplink, desired, status,
+    Bridge, BridgePort, Desired, Joint, NetworkNamespace, Observed, ObservedInterface, Rules, Step, Uplink, desired,
+    status,
 };
 
 /// The pure half of this room.
 #[derive(Debug, Clone, Copy)]
-pub struct ZonesPlanner;
+pub enum ZonesPlanner {}
 
 impl Planner for ZonesPlanner {
     type Desired = Desired;
@@ -33,12 +34,13 @@ impl Planner for ZonesPlanner {
         let bridges = desired.bridges.keys().map(|name| (name.clone(), Bridge::WANTED)).collect();
         let ports = desired.joints.iter().map(|(name, joint)| (name.clone(), joint.port.clone())).collect();
         // An interface that is not plugged in is waited for; one that is there has one right place.
-        let placed = |(mac, interface): (&MacAddress, &Interface)| match (desired.uplinks.get(mac), &interface.place) {
-            (None, NetworkNamespace::Root) => true,
-            (None, NetworkNamespace::Container(_)) => !interface.physical,
-            (Some(_), NetworkNamespace::Root) => false,
-            (Some(uplink), NetworkNamespace::Container(_)) => stands(uplink, interface) && !interface.is_flooded(),
-        };
+        let placed =
+            |(mac, interface): (&MacAddress, &ObservedInterface)| match (desired.uplinks.get(mac), &interface.place) {
+                (None, NetworkNamespace::Root) => true,
+                (None, NetworkNamespace::Container(_)) => !interface.physical,
+                (Some(_), NetworkNamespace::Root) => false,
+                (Some(uplink), NetworkNamespace::Container(_)) => stands(uplink, interface) && !interface.is_flooded(),
+            };
         observed.namespaces == namespaces
             && observed.bridges == bridges
             && observed.ports == ports
@@ -122,7 +124,7 @@ fn settle(
 }
 
 /// Whether a pair leads where it should; what is set on its ends can be set anew.
-fn same_pair(joint: &Joint, port: &Port) -> bool {
+fn same_pair(joint: &Joint, port: &BridgePort) -> bool {
     match (&joint.port.inner, &port.inner) {
         (Some(wanted), Some(is)) => (&wanted.container, &wanted.name, wanted.mac) == (&is.container, &is.name, is.mac),
         _ => false,
@@ -130,7 +132,7 @@ fn same_pair(joint: &Joint, port: &Port) -> bool {
 }
 
 /// Whether an interface is where it should be, and as it should be there.
-fn stands(uplink: &Uplink, is: &Interface) -> bool {
+fn stands(uplink: &Uplink, is: &ObservedInterface) -> bool {
     matches!(&is.place, NetworkNamespace::Container(container) if *container == uplink.container)
         && is.name == uplink.name
         && is.up
@@ -169,7 +171,7 @@ fn establish(desired: &Desired, observed: &Observed) -> Vec<Step> {
 }
 
 /// What brings the uplinks to their places and sets them right, and what the interfaces are then.
-fn uplinks(desired: &Desired, observed: &Observed) -> (Vec<Step>, BTreeMap<MacAddress, Interface>) {
+fn uplinks(desired: &Desired, observed: &Observed) -> (Vec<Step>, BTreeMap<MacAddress, ObservedInterface>) {
     let mut then = Observed { interfaces: observed.interfaces.clone(), ..Observed::default() };
     let mut steps = Vec::new();
     let mut plan = |step: Step, then: &mut Observed| {
@@ -184,7 +186,7 @@ fn uplinks(desired: &Desired, observed: &Observed) -> (Vec<Step>, BTreeMap<MacAd
             let (zone, container, name) = (zone.clone(), container.clone(), name.clone());
             plan(Step::MoveInterface { mac, zone, from, container, name, address }, &mut then);
         }
-        if then.interfaces.get(&mac).is_some_and(Interface::is_flooded) {
+        if then.interfaces.get(&mac).is_some_and(ObservedInterface::is_flooded) {
             plan(Step::ForgetAdvertised { mac, zone, container, name }, &mut then);
         }
     }

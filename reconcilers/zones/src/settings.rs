@@ -1,4 +1,4 @@
-//! What the kernel is told of each network namespace and interface, and is the same on every device: one table, each line
+//! What is set in the kernel for each network namespace and interface, and is the same on every device: one table, each line
 //! with its reason (`ip-sysctl` in the kernel's documentation). It is set when the namespace or the interface is made,
 //! looked at in each pass, and set again where it differs. What the manifest decides (forwarding, router advertisements)
 //! has fields of its own.
@@ -55,7 +55,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(Of::Namespace, "ipv4/conf/all/accept_redirects", "0", "no neighbour changes a route: this or the interface's own is enough"),
     setting(Of::Inner, "ipv4/conf/*/accept_redirects", "0", "no neighbour changes a route"),
     setting(Of::Inner, "ipv6/conf/*/accept_redirects", "0", "no neighbour changes a route"),
-    setting(Of::Inner, "ipv6/conf/*/accept_ra", "0", "nobody is led astray by a router that is none"),
+    setting(Of::Inner, "ipv6/conf/*/accept_ra", "0", "nobody follows a router that is none"),
     setting(Of::Inner, "ipv6/conf/*/suppress_frag_ndisc", "1", "neighbour discovery comes whole (RFC 6980)"),
     setting(Of::Inner, "ipv6/conf/*/addr_gen_mode", "1", "the kernel makes no addresses up: they are given"),
     setting(Of::Uplink, "ipv4/conf/*/accept_redirects", "0", "no neighbour changes a route"),

@@ -9,7 +9,8 @@ use catenoid_schema::{
 };
 
 use crate::{
-    ADVERTISED_MOST, Bridge, Desired, Differing, Inner, Joint, Namespaces, NetworkNamespace, Observed, Of, Port, Rules,
+    ADVERTISED_MOST, Bridge, BridgePort, Desired, Differing, Inner, Joint, Namespaces, NetworkNamespace, Observed, Of,
+    Rules,
     overlap::{Overlap, overlaps},
     settings::about,
 };
@@ -206,14 +207,15 @@ fn namespaces_differ(is: Option<&Namespaces>, wanted: &Namespaces) -> String {
     }
 }
 
-fn port_differs(is: &Port, wanted: &Port) -> Vec<String> {
+fn port_differs(is: &BridgePort, wanted: &BridgePort) -> Vec<String> {
     let mut differing = Vec::new();
     let mut compare = |what: &str, is: String, wanted: String| {
         if is != wanted {
             differing.push(format!("has {what} {is}, not {wanted}"));
         }
     };
-    let bridge = |port: &Port| port.bridge.as_ref().map_or_else(|| "none".to_owned(), |bridge| format!("`{bridge}`"));
+    let bridge =
+        |port: &BridgePort| port.bridge.as_ref().map_or_else(|| "none".to_owned(), |bridge| format!("`{bridge}`"));
     compare("its bridge", bridge(is), bridge(wanted));
     compare("its outer end", switched(is.up).to_owned(), switched(wanted.up).to_owned());
     compare("IPv6 of its outer end", switched(is.ipv6).to_owned(), switched(wanted.ipv6).to_owned());

@@ -9,7 +9,7 @@ use catenoid_schema::{
 };
 use serde::Serialize;
 
-use crate::{Bridge, Inner, Namespaces, NetworkNamespace, Observed, Port, Rules, name};
+use crate::{Bridge, BridgePort, Inner, Namespaces, NetworkNamespace, Observed, Rules, name};
 
 /// One effect of this room.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -60,7 +60,7 @@ pub enum Step {
         /// The name of its outer end.
         outer: String,
         /// What it is to be.
-        port: Port,
+        port: BridgePort,
     },
     /// Sets what a pair that is there has set wrongly.
     SetPort {
@@ -69,7 +69,7 @@ pub enum Step {
         /// The name of its outer end.
         outer: String,
         /// What it is to be.
-        port: Port,
+        port: BridgePort,
     },
     /// Removes a pair of interfaces.
     RemovePort {

@@ -16,11 +16,12 @@ use x509_cert::{
     der::{Decode, Encode, asn1::ObjectIdentifier},
     ext::pkix::{BasicConstraints, KeyUsage},
     spki::SubjectPublicKeyInfoOwned,
+    time::Time,
 };
 
 use crate::{
     error::{EnvelopePart, Error},
-    fault::{AnchorFault, Fault},
+    fault::{AnchorFault, SignerFault},
 };
 
 /// id-ecPublicKey (RFC 5480 section 2.1.1).
@@ -52,7 +53,7 @@ pub enum Reading {
 
 /// Whose signature was verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Signer {
+pub struct VerifiedSigner {
     /// The subject of the leaf certificate (RFC 4514).
     pub subject: String,
     /// The digest of its public key (the whole SubjectPublicKeyInfo): two certificates of one key are one signer.
@@ -63,7 +64,7 @@ pub struct Signer {
 
 /// A leaf certificate that leads to an anchor.
 pub(crate) struct Leaf {
-    pub(crate) signer: Signer,
+    pub(crate) signer: VerifiedSigner,
     /// The point, as SEC 1 writes it.
     pub(crate) public_key: Vec<u8>,
 }
@@ -115,8 +116,8 @@ fn leads(
     role: Role,
     at: Timestamp,
     reading: Reading,
-) -> Result<(), Fault> {
-    let mut furthest = Fault::Untrusted { role };
+) -> Result<(), SignerFault> {
+    let mut furthest = SignerFault::Untrusted { role };
     for authority in authorities {
         match leads_to(chain, authority.as_bytes(), role, at, reading) {
             Ok(()) => return Ok(()),
@@ -126,14 +127,20 @@ fn leads(
     Err(furthest)
 }
 
-fn leads_to(chain: &[Vec<u8>], authority: &[u8], role: Role, at: Timestamp, reading: Reading) -> Result<(), Fault> {
+fn leads_to(
+    chain: &[Vec<u8>],
+    authority: &[u8],
+    role: Role,
+    at: Timestamp,
+    reading: Reading,
+) -> Result<(), SignerFault> {
     let der = CertificateDer::from(authority);
-    let (trusted, anchor) = read_anchor(&der).map_err(|reason| Fault::AnchorUnreadable { role, reason })?;
-    let unfit = |fault| Fault::Anchor { anchor: readable(&anchor), fault };
+    let (trusted, anchor) = read_anchor(&der).map_err(|reason| SignerFault::AnchorUnreadable { role, reason })?;
+    let unfit = |fault| SignerFault::Anchor { anchor: readable(&anchor), fault };
     let fit = fit(&anchor, at, reading);
     let certificates: Vec<_> = chain.iter().map(|c| CertificateDer::from(c.as_slice())).collect();
     let Some((leaf, above)) = certificates.split_first() else {
-        return Err(Fault::Untrusted { role });
+        return Err(SignerFault::Untrusted { role });
     };
     let leaf = EndEntityCert::try_from(leaf).map_err(|error| fault(&error, role, at))?;
     // What is wrong with a path that leads to the anchor: webpki knows no words for it, and goes on to the next one.
@@ -182,7 +189,7 @@ fn judge_way(
     sent: &[CertificateDer<'_>],
     anchor: &Certificate,
     reading: Reading,
-) -> Result<(), Fault> {
+) -> Result<(), SignerFault> {
     let read = |der: &CertificateDer<'_>| Certificate::from_der(der).map_err(|e| unreadable(&e));
     let way_read = way.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     if reading == Reading::New {
@@ -191,51 +198,63 @@ fn judge_way(
             this.subject() == anchor.subject() && this.subject_public_key_info() == anchor.subject_public_key_info()
         };
         if way.len() < sent.len() || way_read.iter().any(is_anchor) {
-            return Err(Fault::Surplus);
+            return Err(SignerFault::Surplus);
         }
         if way != sent {
-            return Err(Fault::Order);
+            return Err(SignerFault::Order);
         }
     }
     for authority in &way_read {
         let usage = authority.tbs_certificate().get_extension::<KeyUsage>().map_err(|e| unreadable(&e))?;
         if !usage.is_some_and(|(_, usage)| usage.key_cert_sign()) {
-            return Err(Fault::IssuerKeyUsage);
+            return Err(SignerFault::IssuerKeyUsage);
         }
     }
     let constraints = anchor.tbs_certificate().get_extension::<BasicConstraints>().ok().flatten();
     let most = constraints.and_then(|(_, constraints)| constraints.path_len_constraint);
     if most.is_some_and(|most| way.len() > usize::from(most)) {
-        return Err(Fault::PathLength);
+        return Err(SignerFault::PathLength);
     }
     Ok(())
 }
 
-fn unreadable(error: &dyn std::fmt::Display) -> Fault {
-    Fault::Unreadable { reason: error.to_string() }
+fn unreadable(error: &dyn std::fmt::Display) -> SignerFault {
+    SignerFault::Unreadable { reason: error.to_string() }
+}
+
+/// A date of a certificate, in seconds since 1970.
+fn moment(seconds: u64) -> Result<Timestamp, String> {
+    let moment = i64::try_from(seconds).ok().and_then(Timestamp::from_seconds);
+    moment.ok_or_else(|| "one of its dates is out of range".to_owned())
 }
 
 /// What webpki says, in our words.
-fn fault(error: &webpki::Error, role: Role, at: Timestamp) -> Fault {
+fn fault(error: &webpki::Error, role: Role, at: Timestamp) -> SignerFault {
     use webpki::Error as Webpki;
     match error {
-        Webpki::UnknownIssuer => Fault::Untrusted { role },
-        Webpki::CertExpired { .. } => Fault::Expired { at },
-        Webpki::CertNotValidYet { .. } => Fault::NotYetValid { at },
-        Webpki::InvalidCertValidity => Fault::EndsBeforeItBegins,
-        Webpki::CaUsedAsEndEntity => Fault::Authority,
-        Webpki::EndEntityUsedAsCa => Fault::IssuerNoAuthority,
-        Webpki::PathLenConstraintViolated => Fault::PathLength,
-        Webpki::EmptyEkuExtension | Webpki::RequiredEkuNotFoundContext(_) => Fault::Purpose { role },
+        Webpki::UnknownIssuer => SignerFault::Untrusted { role },
+        Webpki::CertExpired { not_after, .. } => match moment(not_after.as_secs()) {
+            Ok(not_after) => SignerFault::Expired { not_after, at },
+            Err(reason) => SignerFault::Unreadable { reason },
+        },
+        Webpki::CertNotValidYet { not_before, .. } => match moment(not_before.as_secs()) {
+            Ok(not_before) => SignerFault::NotYetValid { not_before, at },
+            Err(reason) => SignerFault::Unreadable { reason },
+        },
+        Webpki::InvalidCertValidity => SignerFault::EndsBeforeItBegins,
+        Webpki::CaUsedAsEndEntity => SignerFault::Authority,
+        Webpki::EndEntityUsedAsCa => SignerFault::IssuerNoAuthority,
+        Webpki::PathLenConstraintViolated => SignerFault::PathLength,
+        Webpki::EmptyEkuExtension | Webpki::RequiredEkuNotFoundContext(_) => SignerFault::Purpose { role },
         Webpki::NameConstraintViolation
         | Webpki::MalformedNameConstraint
         | Webpki::InvalidNetworkMaskConstraint
-        | Webpki::MaximumNameConstraintComparisonsExceeded => Fault::NameConstraints,
-        Webpki::UnsupportedCriticalExtension => Fault::CriticalExtension,
-        Webpki::UnsupportedSignatureAlgorithmContext(_) => Fault::SignatureAlgorithm,
-        Webpki::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => Fault::IssuerKeyKind,
-        Webpki::InvalidSignatureForPublicKey => Fault::SignatureWrong,
-        Webpki::UnsupportedCertVersion => Fault::Version,
+        | Webpki::MaximumNameConstraintComparisonsExceeded => SignerFault::NameConstraints,
+        Webpki::UnsupportedCriticalExtension => SignerFault::CriticalExtension,
+        Webpki::UnsupportedSignatureAlgorithmContext(_) => SignerFault::SignatureAlgorithm,
+        Webpki::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => SignerFault::IssuerKeyKind,
+        Webpki::InvalidSignatureForPublicKey => SignerFault::SignatureWrong,
+        Webpki::UnsupportedCertVersion => SignerFault::Version,
         // What is left are the ways in which bytes are no certificate.
         other => unreadable(other),
     }
@@ -280,12 +299,14 @@ fn fit(anchor: &Certificate, at: Timestamp, reading: Reading) -> Result<(), Anch
     if let Some(unknown) = unknown.filter(|_| reading == Reading::New) {
         return Err(AnchorFault::CriticalExtension { id: unknown.extn_id.to_string() });
     }
-    let time = Duration::from_secs(at.seconds().unsigned_abs());
-    if time < tbs.validity().not_before.to_unix_duration() {
-        return Err(AnchorFault::NotYetValid { at });
+    let moment =
+        |time: Time| moment(time.to_unix_duration().as_secs()).map_err(|reason| AnchorFault::Unreadable { reason });
+    let (not_before, not_after) = (moment(tbs.validity().not_before)?, moment(tbs.validity().not_after)?);
+    if at < not_before {
+        return Err(AnchorFault::NotYetValid { not_before, at });
     }
-    if time > tbs.validity().not_after.to_unix_duration() {
-        return Err(AnchorFault::Expired { at });
+    if at > not_after {
+        return Err(AnchorFault::Expired { not_after, at });
     }
     Ok(())
 }
@@ -296,23 +317,22 @@ fn is_of_p384(info: &SubjectPublicKeyInfoOwned) -> bool {
 }
 
 /// What the path building does not look at: the leaf's own key and what it is for (RFC 5280 section 4.2.1.3).
-fn leaf(der: &[u8]) -> Result<Leaf, Fault> {
+fn leaf(der: &[u8]) -> Result<Leaf, SignerFault> {
     let certificate = Certificate::from_der(der).map_err(|e| unreadable(&e))?;
     let tbs = certificate.tbs_certificate();
     let info = tbs.subject_public_key_info();
     let public_key = info.subject_public_key.as_bytes().filter(|point| is_of_p384(info) && is_uncompressed(point));
-    let public_key = public_key.ok_or(Fault::KeyKind)?;
+    let public_key = public_key.ok_or(SignerFault::KeyKind)?;
     let usage = tbs.get_extension::<KeyUsage>().ok().flatten();
     let signs_documents_only =
         usage.is_some_and(|(_, usage)| usage.digital_signature() && !usage.key_cert_sign() && !usage.crl_sign());
     if !signs_documents_only {
-        return Err(Fault::KeyUsage);
+        return Err(SignerFault::KeyUsage);
     }
     let info = info.to_der().map_err(|e| unreadable(&e))?;
-    let end =
-        i64::try_from(tbs.validity().not_after.to_unix_duration().as_secs()).ok().and_then(Timestamp::from_seconds);
-    let not_after = end.ok_or_else(|| unreadable(&"its end is out of range"))?;
-    let signer = Signer { subject: readable(&certificate), key: Digest::of(&info), not_after };
+    let not_after = moment(tbs.validity().not_after.to_unix_duration().as_secs());
+    let not_after = not_after.map_err(|reason| SignerFault::Unreadable { reason })?;
+    let signer = VerifiedSigner { subject: readable(&certificate), key: Digest::of(&info), not_after };
     Ok(Leaf { signer, public_key: public_key.to_vec() })
 }
 

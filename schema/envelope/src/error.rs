@@ -3,7 +3,7 @@
 use catenoid_schema::{cbor, document::Role, status::Blame};
 
 use crate::{
-    fault::Fault,
+    fault::SignerFault,
     limits::{CERTIFICATE_BYTES_LIMIT, CERTIFICATES_LIMIT, SIGNATURE_BYTES, SIGNERS_LIMIT},
 };
 
@@ -144,7 +144,7 @@ pub enum Error {
         /// The subject of its leaf.
         signer: String,
         /// What is wrong with it or with those above it.
-        fault: Fault,
+        fault: SignerFault,
     },
     /// A good signer, for another kind of document.
     #[error("`{signer}` of {place} signs for the role `{found}`, not `{needed}`")]
@@ -243,7 +243,25 @@ impl Error {
             Self::Certificate { fault, .. } => fault.blame(),
             Self::NoAnchors { .. } | Self::ThresholdTooHigh { .. } => Blame::Administrator,
             Self::Payload { source: cbor::Error::NewerNeeded { .. } } => Blame::Administrator,
-            _ => Blame::ManifestAuthor,
+            Self::Encoding { .. }
+            | Self::Structure { .. }
+            | Self::HeaderEncoding { .. }
+            | Self::NotCanonical { .. }
+            | Self::UnprotectedHeader { .. }
+            | Self::HeaderNotAllowed { .. }
+            | Self::ContentTypeMissing
+            | Self::ContentType { .. }
+            | Self::PayloadMissing
+            | Self::PayloadTooLarge { .. }
+            | Self::SignatureCount { .. }
+            | Self::Algorithm { .. }
+            | Self::ChainForm { .. }
+            | Self::ChainTooLarge { .. }
+            | Self::SignatureSize { .. }
+            | Self::WrongRole { .. }
+            | Self::Signature { .. }
+            | Self::Threshold { .. }
+            | Self::Payload { .. } => Blame::ManifestAuthor,
         }
     }
 

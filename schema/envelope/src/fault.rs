@@ -7,7 +7,7 @@ use catenoid_schema::{document::Role, status::Blame, units::Timestamp};
 /// The order says how far they lead, from nowhere on: of several anchors, what is said is about the one to which they lead
 /// furthest, wherever it stands.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
-pub enum Fault {
+pub enum SignerFault {
     /// No anchor has the name that the last of them names.
     #[error("leads to no authority of the role `{role}`")]
     Untrusted {
@@ -65,14 +65,18 @@ pub enum Fault {
     #[error("or one above it was not signed by the authority that it names")]
     SignatureWrong,
     /// A certificate has ended.
-    #[error("or one above it has expired by {at}")]
+    #[error("or one above it was valid until {not_after}, and it is {at}")]
     Expired {
+        /// When it ended.
+        not_after: Timestamp,
         /// The time of the verification.
         at: Timestamp,
     },
     /// A certificate has not begun.
-    #[error("or one above it is not yet valid at {at}")]
+    #[error("or one above it is not valid before {not_before}, and it is {at}")]
     NotYetValid {
+        /// When it begins.
+        not_before: Timestamp,
         /// The time of the verification.
         at: Timestamp,
     },
@@ -126,20 +130,24 @@ pub enum AnchorFault {
         id: String,
     },
     /// It has not begun.
-    #[error("is not yet valid at {at}")]
+    #[error("is not valid before {not_before}, and it is {at}")]
     NotYetValid {
+        /// When it begins.
+        not_before: Timestamp,
         /// The time of the verification.
         at: Timestamp,
     },
     /// It has ended.
-    #[error("has expired by {at}")]
+    #[error("was valid until {not_after}, and it is {at}")]
     Expired {
+        /// When it ended.
+        not_after: Timestamp,
         /// The time of the verification.
         at: Timestamp,
     },
 }
 
-impl Fault {
+impl SignerFault {
     /// A stable name for programs.
     pub(crate) fn name(&self) -> &'static str {
         match self {
@@ -172,7 +180,25 @@ impl Fault {
     pub(crate) fn blame(&self) -> Blame {
         match self {
             Self::AnchorUnreadable { .. } | Self::Anchor { .. } | Self::NotYetValid { .. } => Blame::Administrator,
-            _ => Blame::ManifestAuthor,
+            Self::Untrusted { .. }
+            | Self::Unreadable { .. }
+            | Self::Version
+            | Self::CriticalExtension
+            | Self::SignatureAlgorithm
+            | Self::IssuerKeyKind
+            | Self::EndsBeforeItBegins
+            | Self::Authority
+            | Self::IssuerNoAuthority
+            | Self::PathLength
+            | Self::NameConstraints
+            | Self::Purpose { .. }
+            | Self::SignatureWrong
+            | Self::Expired { .. }
+            | Self::Order
+            | Self::Surplus
+            | Self::IssuerKeyUsage
+            | Self::KeyKind
+            | Self::KeyUsage => Blame::ManifestAuthor,
         }
     }
 

@@ -5,10 +5,11 @@
 //! header is checked here by itself and compared with the few parameters of our form. What is returned borrows from the
 //! input; nothing is taken from the heap but one list for the signatures and one for each chain, all of limited length.
 
-use catenoid_schema::cbor::{self, InputLimits, Profile};
+use catenoid_schema::cbor::InputLimits;
 
 use crate::{
     error::{EnvelopePart, Error},
+    items::{Item, Items},
     limits::{CERTIFICATE_BYTES_LIMIT, CERTIFICATES_LIMIT, OVERHEAD, SIGNATURE_BYTES, SIGNERS_LIMIT},
 };
 
@@ -45,8 +46,7 @@ pub(crate) struct Frame<'a> {
 /// The first rule that is broken, in the order of the bytes.
 pub(crate) fn walk(bytes: &[u8], payload_limit: usize) -> Result<Frame<'_>, Error> {
     let limits = InputLimits { bytes: payload_limit + OVERHEAD, depth: DEPTH, items: ITEMS };
-    cbor::check(bytes, limits, Profile::Cose).map_err(|source| Error::Encoding { source })?;
-    let mut items = Items(bytes);
+    let mut items = Items::checked(bytes, limits).map_err(|source| Error::Encoding { source })?;
     if items.next() != Some(Item::Tag(COSE_SIGN)) {
         return Err(structure("it does not begin with the tag 98".to_owned()));
     }
@@ -147,10 +147,9 @@ fn headers<'a>(items: &mut Items<'a>, place: EnvelopePart) -> Result<(u64, Items
         _ => return Err(structure(format!("the unprotected header of {place} is no map"))),
     }
     if protected.is_empty() {
-        return Ok((0, Items(protected))); // how RFC 9052 section 3 writes one without parameters
+        return Ok((0, Items::none())); // how RFC 9052 section 3 writes one without parameters
     }
-    cbor::check(protected, HEADER, Profile::Cose).map_err(|source| Error::HeaderEncoding { place, source })?;
-    let mut header = Items(protected);
+    let mut header = Items::checked(protected, HEADER).map_err(|source| Error::HeaderEncoding { place, source })?;
     match header.next() {
         Some(Item::Map(count)) => Ok((count, header)),
         _ => Err(structure(format!("the protected header of {place} is no map"))),
@@ -159,53 +158,4 @@ fn headers<'a>(items: &mut Items<'a>, place: EnvelopePart) -> Result<(u64, Items
 
 fn structure(reason: String) -> Error {
     Error::Structure { reason }
-}
-
-/// The items of bytes that [`cbor::check`] has passed, one after the other: what is in an array or a map comes behind
-/// it, as in the bytes.
-struct Items<'a>(&'a [u8]);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Item<'a> {
-    Number(i64),
-    Bytes(&'a [u8]),
-    Text(&'a str),
-    Array(u64),
-    Map(u64),
-    Tag(u64),
-    Null,
-    /// What is in no envelope: a truth value, a number beyond 64 bits with its sign.
-    Other,
-}
-
-impl<'a> Iterator for Items<'a> {
-    type Item = Item<'a>;
-
-    fn next(&mut self) -> Option<Item<'a>> {
-        let (first, rest) = self.0.split_first()?;
-        let (major, info) = (first >> 5, first & 0x1f);
-        let (argument, rest) = match info {
-            0..24 => (u64::from(info), rest),
-            24..28 => {
-                let (bytes, rest) = rest.split_at_checked(1 << (info - 24))?;
-                (bytes.iter().fold(0, |n, byte| n << 8 | u64::from(*byte)), rest)
-            }
-            _ => return None,
-        };
-        let content = if matches!(major, 2 | 3) { usize::try_from(argument).ok()? } else { 0 };
-        let (content, rest) = rest.split_at_checked(content)?;
-        self.0 = rest;
-        let number = i64::try_from(argument);
-        Some(match major {
-            0 => number.map_or(Item::Other, Item::Number),
-            1 => number.map_or(Item::Other, |number| Item::Number(-1 - number)),
-            2 => Item::Bytes(content),
-            3 => Item::Text(std::str::from_utf8(content).ok()?),
-            4 => Item::Array(argument),
-            5 => Item::Map(argument),
-            6 => Item::Tag(argument),
-            _ if argument == 22 => Item::Null,
-            _ => Item::Other,
-        })
-    }
 }

@@ -46,14 +46,15 @@ mod error;
 mod fault;
 mod format;
 mod frame;
+mod items;
 pub mod limits;
 mod open;
 mod seal;
 
 pub use admit::{AcceptedFacts, Admitted, DeviceFacts, Refusal, Verdict, admit, judge, meant_for};
-pub use chain::{Reading, Signer, check_anchor};
+pub use chain::{Reading, VerifiedSigner, check_anchor};
 pub use error::{EnvelopePart, Error, NEWER_AGENT_HINT, NEWER_AGENT_NEEDED};
-pub use fault::{AnchorFault, Fault};
+pub use fault::{AnchorFault, SignerFault};
 pub use format::Unverified;
 pub use open::{Verified, open, open_as};
 pub use seal::{Draft, SealError};

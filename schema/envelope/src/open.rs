@@ -11,7 +11,7 @@ use catenoid_schema::{
 };
 
 use crate::{
-    chain::{self, Reading, Signer},
+    chain::{self, Reading, VerifiedSigner},
     error::{EnvelopePart, Error},
     format::Unverified,
     limits::SIGNERS_LIMIT,
@@ -22,7 +22,7 @@ use crate::{
 pub struct Verified<T> {
     document: T,
     digest: Digest,
-    signers: Vec<Signer>,
+    signers: Vec<VerifiedSigner>,
 }
 
 impl<T> Verified<T> {
@@ -40,7 +40,7 @@ impl<T> Verified<T> {
 
     /// Everybody who signed, in the order of the envelope.
     #[must_use]
-    pub fn signers(&self) -> &[Signer] {
+    pub fn signers(&self) -> &[VerifiedSigner] {
         &self.signers
     }
 

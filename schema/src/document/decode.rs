@@ -20,7 +20,7 @@ pub fn decode<T: Document>(bytes: &[u8]) -> Result<T, cbor::Error> {
         requires: BTreeSet<String>,
     }
     cbor::check(bytes, T::LIMITS, cbor::Profile::Document)?;
-    // What is no map, or requires nothing that can be read, is told by the reader of the whole.
+    // What is no map, or requires nothing that can be read, is reported by the reader of the whole.
     if let Ok(Requires { requires }) = ciborium::de::from_reader_with_recursion_limit(bytes, T::LIMITS.depth + 2)
         && let Some(lacking) = feature::lacking(&requires)
     {

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::zone::Port;
+use super::zone::{Port, PortNumber};
 use crate::{
     limits::{FAILURES_MOST, HTTP_PATH},
     units::{self, Span},
@@ -52,10 +52,7 @@ pub struct HttpCheck {
 }
 
 fn port<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Port>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(transparent)]
-    struct Number(#[serde(deserialize_with = "units::number")] Port);
-    Ok(Option::deserialize(deserializer)?.map(|Number(port)| port))
+    Ok(Option::deserialize(deserializer)?.map(|PortNumber(port)| port))
 }
 
 const fn default_every() -> Span {

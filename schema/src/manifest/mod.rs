@@ -24,7 +24,7 @@ pub use limits::ResourceLimits;
 pub use metadata::Metadata;
 pub use stop::{Stop, StopSignal};
 pub use target::Target;
-pub use zone::{Addressing, CORE, Flow, Interface, MacAddress, Port, Zone};
+pub use zone::{Addressing, CORE, Flow, Interface, MacAddress, MacAddressError, Port, Zone};
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -81,11 +81,13 @@ impl Whole for Port {
     }
 }
 
+/// How a port is read where it is part of another type.
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub(super) struct PortNumber(#[serde(deserialize_with = "units::number")] pub(super) Port);
+
 fn ports<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Port>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(transparent)]
-    struct Number(#[serde(deserialize_with = "units::number")] Port);
-    Ok(Vec::deserialize(deserializer)?.into_iter().map(|Number(port)| port).collect())
+    Ok(Vec::deserialize(deserializer)?.into_iter().map(|PortNumber(port)| port).collect())
 }
 
 /// Why a text is not a subnet.

@@ -10,8 +10,8 @@ mod timestamp;
 pub use bytes::ByteSize;
 pub use cpu::Cpu;
 pub use quantity::UnitError;
+pub(crate) use read::text_or_number;
 pub use read::{Whole, number, set, word, words};
-pub(crate) use read::{bytes_from, text_or_number};
 pub use span::Span;
 pub use timestamp::Timestamp;
 

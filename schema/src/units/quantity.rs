@@ -1,5 +1,10 @@
 //! What all quantities have in common: the error, and how they are written.
 
+use std::fmt;
+
+/// Names of units, each with how many of the smallest one it is. A name that ends with another one stands before that.
+pub(super) type Units = [(&'static str, u64)];
+
 /// Why a text is not the quantity it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not {expected}")]
@@ -18,6 +23,20 @@ pub(super) fn unit_error(text: &str, expected: &'static str) -> UnitError {
 pub(super) fn whole(digits: &str) -> Option<u64> {
     let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
     (plain && (digits == "0" || !digits.starts_with('0'))).then(|| digits.parse().ok()).flatten()
+}
+
+/// A whole number of one of `units`, in the smallest one.
+pub(super) fn read(text: &str, units: &Units) -> Option<u64> {
+    let (digits, factor) =
+        units.iter().find_map(|(unit, factor)| text.strip_suffix(unit).map(|digits| (digits, factor)))?;
+    whole(digits)?.checked_mul(*factor)
+}
+
+/// Writes `number` in the largest of `units` that it is a multiple of, and nothing at all in the smallest one.
+pub(super) fn write(f: &mut fmt::Formatter<'_>, number: u64, units: &Units) -> fmt::Result {
+    let fits = |(_, factor): &&(&str, u64)| *factor == 1 || number != 0 && number.is_multiple_of(*factor);
+    let (unit, factor) = units.iter().filter(fits).max_by_key(|(_, factor)| *factor).expect("the smallest one fits");
+    write!(f, "{}{unit}", number / factor)
 }
 
 /// Implements serde and JSON Schema for a quantity: text for people, a whole number in signed bytes.

@@ -9,28 +9,6 @@ use serde::{
 
 use super::quantity::{unit_error, whole};
 
-/// Reads a CBOR byte string (and only that).
-pub(crate) fn bytes_from<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-    struct Visitor;
-    impl de::Visitor<'_> for Visitor {
-        type Value = Vec<u8>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a byte string")
-        }
-
-        fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
-            Ok(bytes.to_vec())
-        }
-
-        fn visit_byte_buf<E: de::Error>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
-            Ok(bytes)
-        }
-    }
-    // Not `deserialize_bytes`: ciborium refuses by that what is longer than its own buffer of 4 KiB.
-    deserializer.deserialize_byte_buf(Visitor)
-}
-
 /// A text, or a number as YAML writes it without quotes. A float never gets further than its own text; a quantity that needs
 /// a unit refuses both with its own words.
 pub(crate) fn text_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::{
-    quantity::{UnitError, quantity, unit_error, whole},
+    quantity::{self, UnitError, quantity, unit_error},
     read::text_or_number,
 };
 
@@ -40,21 +40,13 @@ impl std::str::FromStr for Span {
 
     fn from_str(text: &str) -> Result<Self, UnitError> {
         let error = || unit_error(text, "a time such as `10s` (units ms, s, m, h)");
-        let (digits, factor) = SPAN_UNITS
-            .iter()
-            .find_map(|(unit, factor)| text.strip_suffix(unit).map(|digits| (digits, *factor)))
-            .ok_or_else(error)?;
-        whole(digits).and_then(|n| n.checked_mul(factor)).map(Self).ok_or_else(error)
+        quantity::read(text, &SPAN_UNITS).map(Self).ok_or_else(error)
     }
 }
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (unit, factor) = [("h", 3_600_000), ("m", 60_000), ("s", 1000)]
-            .into_iter()
-            .find(|(_, factor)| self.0 != 0 && self.0.is_multiple_of(*factor))
-            .unwrap_or(("ms", 1));
-        write!(f, "{}{unit}", self.0 / factor)
+        quantity::write(f, self.0, &SPAN_UNITS)
     }
 }
 

@@ -1,6 +1,7 @@
 //! A moment in UTC.
 
 use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use jiff::{SignedDuration, civil::DateTime};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -32,6 +33,15 @@ impl Timestamp {
     #[must_use]
     pub const fn seconds(self) -> i64 {
         self.0
+    }
+}
+
+/// What a clock shows. A clock outside of the years RFC 3339 can write reads as 1970: no certificate is valid then, so such a
+/// clock lets nothing in.
+impl From<SystemTime> for Timestamp {
+    fn from(time: SystemTime) -> Self {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_secs()).ok().and_then(Self::from_seconds).unwrap_or(Self(0))
     }
 }
 
@@ -105,6 +115,8 @@ impl schemars::JsonSchema for Timestamp {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     /// One row for each spelling of a time that some reader takes and another does not.
@@ -143,5 +155,20 @@ mod tests {
         }
         assert_eq!(Timestamp::from_seconds(LAST_SECOND + 1), None);
         assert_eq!(Timestamp::from_seconds(-1), None);
+    }
+
+    #[test]
+    fn clock_that_no_text_can_show_reads_as_1970() {
+        let clock = |seconds: u64| UNIX_EPOCH + Duration::from_secs(seconds);
+        let last = LAST_SECOND.unsigned_abs();
+        for (clock, seconds) in [
+            (UNIX_EPOCH - Duration::from_secs(1), 0),
+            (UNIX_EPOCH, 0),
+            (clock(1) + Duration::from_millis(999), 1),
+            (clock(last), LAST_SECOND),
+            (clock(last + 1), 0),
+        ] {
+            assert_eq!(Timestamp::from(clock).seconds(), seconds, "{clock:?}");
+        }
     }
 }

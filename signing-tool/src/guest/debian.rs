@@ -19,7 +19,7 @@ const APT: Tool = Tool { name: "apt-get", package: "apt" };
 
 /// Makes the `/bin` -> `/usr/bin` links where no package does.
 const MERGED_USR: &str = "/usr/share/mmdebstrap/hooks/merged-usr";
-/// How the folder with the downloaded packages is told to the hooks.
+/// The variable by which the hooks know the folder with the downloaded packages.
 const PACKAGES_VARIABLE: &str = "CATENOID_PACKAGES";
 /// Puts packages of earlier builds where apt looks before it downloads. apt compares their sizes with the signed
 /// index; who can write to the cache of a build can change the build, as with apt's own cache.

@@ -11,7 +11,7 @@ const MOUNTED: [&str; 5] = ["/dev", "/proc", "/run", "/sys", "/tmp"];
 /// What of a source is not in an image: mounted over, or for what does not last.
 const EMPTIED: [&str; 6] = ["/dev/*", "/proc/*", "/sys/*", "/run/*", "/tmp/*", "/var/tmp/*"];
 
-/// Files that an installation leaves behind and that differ from build to build, tell of the build host, or must not
+/// Files that an installation leaves behind and that differ from build to build, show the build host, or must not
 /// be shared between devices. Directories stay: a program may count on its own in `/var/log`.
 const LEFTOVERS: [&str; 23] = [
     "/etc/.pwd.lock",

@@ -49,7 +49,7 @@ pub(crate) enum Error {
     },
 }
 
-/// Writes superblock and tree behind the first `data_blocks` blocks of `image`; `read` is told the bytes of each block
+/// Writes superblock and tree behind the first `data_blocks` blocks of `image`; `read` is called with the bytes of each block
 /// read. The same data and salt give the same bytes. Holds one block per level in memory.
 ///
 /// # Errors

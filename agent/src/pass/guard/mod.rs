@@ -11,6 +11,7 @@ mod suspicion;
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
+    io,
     os::fd::AsFd as _,
     path::Path,
     sync::Arc,
@@ -75,6 +76,23 @@ struct Look {
     much: u64,
 }
 
+/// Why there is no guard, or none any more. Us: the device's kernel has all that it needs.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The hierarchy of control groups could not be opened.
+    #[error(transparent)]
+    Open(#[from] cgroup::Error),
+    /// The kernel does not say when memory becomes short.
+    #[error("the kernel does not report pressure")]
+    NoPressure(#[source] io::Error),
+    /// It said so before.
+    #[error("the kernel does not report pressure any more")]
+    NoMorePressure(#[source] io::Error),
+    /// There is nobody to watch.
+    #[error("no thread for the guard")]
+    NoThread(#[source] io::Error),
+}
+
 /// What the guard works with.
 pub(crate) struct Guard {
     hierarchy: Hierarchy,
@@ -97,7 +115,7 @@ pub(crate) struct Guard {
 pub(crate) fn let_all_go_on() {
     let go_on = || -> Result<(), cgroup::Error> {
         let hierarchy = Hierarchy::open(Path::new(CGROUP))?;
-        let each = |group: String| hierarchy.hold_still(&group, false);
+        let each = |group: String| hierarchy.thaw_group(&group);
         hierarchy.groups()?.into_iter().map(each).fold(Ok(()), Result::and)
     };
     if let Err(error) = go_on() {
@@ -109,15 +127,15 @@ impl Guard {
     /// Listens to the kernel from now on.
     ///
     /// # Errors
-    /// What is missing, for people.
+    /// [`Error::Open`], [`Error::NoPressure`].
     pub(crate) fn open(
         accepted: watch::Receiver<Option<Arc<AcceptedManifest>>>,
         holds: Arc<Holds>,
         audit: Arc<Audit>,
         alarm: Notify,
-    ) -> Result<Self, String> {
-        let hierarchy = Hierarchy::open(Path::new(CGROUP)).map_err(|error| chain(&error))?;
-        let pressure = Pressure::listen().map_err(|error| format!("the kernel does not tell of pressure: {error}"))?;
+    ) -> Result<Self, Error> {
+        let hierarchy = Hierarchy::open(Path::new(CGROUP))?;
+        let pressure = Pressure::listen().map_err(Error::NoPressure)?;
         Ok(Self {
             hierarchy,
             pressure,
@@ -133,10 +151,10 @@ impl Guard {
     }
 
     /// Watches for ever; gives why it cannot any more.
-    pub(crate) fn watch(self) -> String {
+    pub(crate) fn watch(self) -> Error {
         loop {
             let sources = [(self.pressure.as_fd(), For::Change), (self.alarm.as_fd(), For::Input)];
-            // The kernel gives up looking, and so telling, where it finds nothing that can be freed: then the guard looks.
+            // The kernel gives up looking, and so reporting, where it finds nothing that can be freed: then the guard looks.
             let low = is_low();
             if !low {
                 self.fruitless.set(None);
@@ -144,7 +162,7 @@ impl Guard {
             }
             let until = Instant::now() + if low { LOW_LOOK } else { NO_LOOK };
             if let Err(error) = wait(&sources, until) {
-                return format!("the kernel does not tell of pressure any more: {error}");
+                return Error::NoMorePressure(error);
             }
             self.alarm.clear();
             if let Err(error) = self.look() {
@@ -195,8 +213,8 @@ impl Guard {
         self.end(suspect, &evidence)
     }
 
-    /// For whom the kernel worked most while memory shrank; if it was not seen to, the service for which it worked most: the last
-    /// resort.
+    /// For whom the kernel worked most while memory shrank; if it was not seen to, the service for which it worked most: the
+    /// last resort.
     fn hardest<'a>(&self, suspects: &'a [Suspect]) -> Option<(&'a Suspect, Evidence)> {
         let work = self.work(suspects);
         let suspicion = self.suspicion.borrow();
@@ -243,7 +261,8 @@ impl Guard {
         let services = all.iter().filter(|suspect| suspect.role == ContainerRole::Service).count();
         let loses_less = |still: usize| {
             for (at, suspect) in all.iter().enumerate() {
-                self.hierarchy.hold_still(suspect.name.as_str(), at < still)?;
+                let name = suspect.name.as_str();
+                if at < still { self.hierarchy.freeze_group(name)? } else { self.hierarchy.thaw_group(name)? }
             }
             Ok(self.loss(look)?.is_none_or(|now| now < loss / 2))
         };
@@ -253,19 +272,22 @@ impl Guard {
         });
         for suspect in &all {
             let stays = matches!(&found, Ok(Some(found)) if found.name == suspect.name);
-            if !stays && let Err(error) = self.hierarchy.hold_still(suspect.name.as_str(), false) {
+            if !stays && let Err(error) = self.hierarchy.thaw_group(suspect.name.as_str()) {
                 found = found.and(Err(error));
             }
         }
         found
     }
 
-    /// Whether memory shrinks whenever this one goes on, and less whenever it stands still, which it does in the end: whoever stops
-    /// taking while another stands still does not bring that one down by it once. All other services stand still meanwhile:
-    /// whoever takes only while that one goes on does not bring it down either.
+    /// Whether memory shrinks whenever this one goes on, and less whenever it stands still, which it does in the end: whoever
+    /// stops taking while another stands still does not bring that one down by it once. All other services stand still
+    /// meanwhile: whoever takes only while that one goes on does not bring it down either.
     fn is_it(&self, all: &[&Suspect], suspect: &Suspect, look: Look) -> Result<bool, cgroup::Error> {
         for other in all.iter().filter(|other| other.name != suspect.name) {
-            self.hierarchy.hold_still(other.name.as_str(), other.role == ContainerRole::Service)?;
+            match other.role {
+                ContainerRole::Service => self.hierarchy.freeze_group(other.name.as_str())?,
+                ContainerRole::Core => self.hierarchy.thaw_group(other.name.as_str())?,
+            }
         }
         // It may be one of several, and has to come to run first.
         let longer = Look { longest: (look.longest * 2).max(LOOK), ..look };
@@ -273,9 +295,9 @@ impl Guard {
             if is_urgent() {
                 return Ok(false);
             }
-            self.hierarchy.hold_still(suspect.name.as_str(), false)?;
+            self.hierarchy.thaw_group(suspect.name.as_str())?;
             let Some(goes_on) = self.loss(longer)? else { return Ok(false) };
-            self.hierarchy.hold_still(suspect.name.as_str(), true)?;
+            self.hierarchy.freeze_group(suspect.name.as_str())?;
             if self.loss(look)?.is_some_and(|still| still >= goes_on / 2) {
                 return Ok(false);
             }
@@ -283,13 +305,14 @@ impl Guard {
         Ok(true)
     }
 
-    /// How much memory that no group counts is lost in a second, as soon as that is seen; none where it is not more than by itself.
+    /// How much memory that no group counts is lost in a second, as soon as that is seen; none where it is not more than by
+    /// itself.
     fn loss(&self, look: Look) -> Result<Option<u64>, cgroup::Error> {
         let (begun, (before, _)) = (Instant::now(), self.uncounted()?);
         loop {
             #[expect(
                 clippy::disallowed_methods,
-                reason = "nobody tells when memory shrinks: this is a look, not a wait"
+                reason = "nobody reports when memory shrinks: this is a look, not a wait"
             )]
             std::thread::sleep(look.step);
             let lost = before.saturating_sub(self.uncounted()?.0);
@@ -303,8 +326,8 @@ impl Guard {
         }
     }
 
-    /// What is free or can be freed, and what containers' groups count, together: it stays where they only take what is theirs. And all
-    /// memory.
+    /// What is free or can be freed, and what containers' groups count, together: it stays where they only take what is theirs.
+    /// And all memory.
     fn uncounted(&self) -> Result<(u64, u64), cgroup::Error> {
         let memory = Memory::read().map_err(|source| cgroup::Error::Read { path: "/proc/meminfo".into(), source })?;
         Ok((memory.free + self.hierarchy.memory_in_use()?, memory.total))
@@ -316,20 +339,20 @@ impl Guard {
         suspects.iter().filter_map(|suspect| Some((suspect.name.clone(), time(suspect)?))).collect()
     }
 
-    /// Ends everything of a container at once and, if it is a service, holds it back. Its namespaces go with it: what it put into
-    /// them (neighbours, routes, interfaces) would outlive it. The pass makes them anew.
+    /// Ends everything of a container at once and, if it is a service, holds it back. Its namespaces go with it: what it put
+    /// into them (neighbours, routes, interfaces) would outlive it. The pass makes them anew.
     fn end(&self, suspect: &Suspect, evidence: &Evidence) -> Result<(), cgroup::Error> {
         let name = suspect.name.as_str();
         let message = format!("it used up memory of the whole device that no limit counts: {evidence}");
         // Before it ends, so that the pass that sees the end does not start it again.
         if suspect.role == ContainerRole::Service {
-            self.holds.take(&suspect.name, message.clone(), suspect.restart == Restart::Never);
+            self.holds.hold_back(&suspect.name, message.clone(), suspect.restart);
         }
         let killed = suspect.launches.iter().map(|launch| self.hierarchy.kill(name, launch)).fold(Ok(()), Result::and);
         if let Err(error) = namespace::remove(&Path::new(NAMESPACES).join(name)) {
             tracing::warn!(container = name, error = chain(&error), "its namespaces outlive it");
         }
-        let released = self.hierarchy.hold_still(name, false);
+        let released = self.hierarchy.thaw_group(name);
         self.ended.set(Some(Instant::now()));
         let subject = Some(Subject::new(Kind::Container, &suspect.name));
         self.audit.note(NewEvent::by_device("ContainerEndedByGuard", subject, message));

@@ -51,7 +51,7 @@ impl Mishap {
             Self::LoseNamespaces => observed.zones.namespaces.clear(),
             Self::LoseGroups => observed.limits.groups.clear(),
             Self::LoseRules => observed.zones.firewalls.clear(),
-            Self::EndAll => runs.for_each(|run| run.state = catenoid_containers::State::Ended { exit: None }),
+            Self::EndAll => runs.for_each(|run| run.state = catenoid_containers::RunState::Ended { exit: None }),
             Self::Freeze => runs.for_each(|run| run.frozen = true),
         }
     }
@@ -71,8 +71,8 @@ fn rows(plan: Vec<catenoid_schema::control::PlannedStep>) -> Vec<String> {
     plan.into_iter().map(|step| format!("{}: {}", step.room, step.description)).collect()
 }
 
-/// Without how often a container failed in a row: an agent that is killed after it cleared the last run away, and before the next
-/// start, begins anew.
+/// Without how often a container failed in a row: an agent that is killed after it cleared the last run away, and before the
+/// next start, begins anew.
 fn uncounted(mut observed: Observed) -> Observed {
     let containers = observed.containers.containers.values_mut();
     containers.flat_map(|container| container.runs.values_mut()).for_each(|run| run.ends = 0);

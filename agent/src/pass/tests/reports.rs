@@ -134,7 +134,7 @@ fn the_end_of_a_pass_is_recorded_where_it_did_or_found_something() {
     }
     let other = Snapshot { converged: Some(of(2)), ..seen.clone() };
     assert_eq!(device.pass.ended(&other, 0).map(|recorded| recorded.kind), Some("Converged"));
-    // Of a device that matches nothing any more nothing is told but what stands in its place.
+    // Of a device that matches nothing any more nothing is reported but what stands in its place.
     let none = Snapshot { converged: None, ..seen };
     assert!(device.pass.ended(&none, 0).is_none());
     device.world.limits.model().observed.groups.get_mut("web").unwrap().insert(Control::PIDS, Value::At(7));
@@ -142,7 +142,7 @@ fn the_end_of_a_pass_is_recorded_where_it_did_or_found_something() {
 }
 
 #[test]
-fn what_a_manifest_would_do_is_foreseen_before_it_is_accepted() {
+fn what_a_manifest_would_do_is_planned_before_it_is_accepted() {
     let moved = target(2, with(&[("web", json!({"guest": "other"}))]));
     let mut observed = converged(&target(1, base()));
     // Pushed for another manifest: stays until one is accepted that does not need it.

@@ -13,6 +13,7 @@ use catenoid_core::{HELD_BACK, Planner, RECOVERED, testing::LOOK_IN};
 use catenoid_house::{ROOMS, imagine};
 use catenoid_limits::{Control, Value};
 use catenoid_schema::{
+    manifest::Restart,
     name::Name,
     status::{Health, Kind, Subject, Sync},
 };
@@ -202,7 +203,7 @@ const RULES: &[Rule] = &[
         assert!(contain(&device.steps(), "guests: unmount"));
     }),
     ("who is held back is ended, which is neither drift nor a difference to be healed", |device| {
-        device.holds.take(&"web".parse().unwrap(), "it took all".to_owned(), false);
+        device.holds.hold_back(&"web".parse().unwrap(), "it took all".to_owned(), Restart::Always);
         let outcome = device.pass();
         assert!(outcome.as_it_is_to_be && outcome.snapshot.reconciling.is_some());
         assert!(contain(&device.steps(), "container `web` to end"));
@@ -214,7 +215,7 @@ const RULES: &[Rule] = &[
     ("what failed by itself waits for its pause, and is recorded once", |device| {
         let end = |device: &Device, leaf, ends| {
             device.change_run_of_web(|run| {
-                (run.state, run.leaf, run.ends) = (catenoid_containers::State::Ended { exit: None }, leaf, ends);
+                (run.state, run.leaf, run.ends) = (catenoid_containers::RunState::Ended { exit: None }, leaf, ends);
             });
         };
         end(device, 7, 0);
@@ -279,7 +280,7 @@ const RULES: &[Rule] = &[
         let of_others = |step: &&String| ["`another`", "`db`", "`web`"].iter().any(|name| step.contains(name));
         assert_eq!(steps[..start].iter().find(of_others), None, "{steps:#?}");
     }),
-    ("what tells of changes in each room is known after a pass, also after one that could not see all", |device| {
+    ("what reports changes in each room is known after a pass, also after one that could not see all", |device| {
         for is_unreadable in [false, true] {
             device.world.zones.model().is_unreadable = is_unreadable;
             let files: Vec<_> = device.pass().signals.files.into_iter().collect();

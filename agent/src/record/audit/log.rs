@@ -49,7 +49,7 @@ pub(super) struct Record<E = Event> {
 }
 
 /// An event that is not written yet, with the milliseconds from boot to it.
-pub(super) type Waiting = (Arc<Event>, u64);
+pub(super) type PendingEvent = (Arc<Event>, u64);
 
 /// How a file is forced to the disk.
 pub(super) type Force = fn(&File) -> io::Result<()>;
@@ -77,12 +77,13 @@ impl Log {
         Self { folder, boot_id, force, file: None, size: 0, torn: false, previous }
     }
 
-    /// Reads the end of what is there already: what is known of what happened, or why that is not known. Opens nothing to write.
+    /// Reads the end of what is there already: what is known of what happened, or why that is not known. Opens nothing to
+    /// write.
     pub(super) fn read(&mut self) -> io::Result<Past> {
         let read = tail(&self.folder, LOG)?;
-        let Tail { past, previous, whole } = match read {
+        let LogTail { past, previous, whole } = match read {
             // Cut off between putting the full file aside and the first record of the next.
-            Tail { past, whole, .. } if past.events.is_empty() => Tail { whole, ..tail(&self.folder, BEFORE)? },
+            LogTail { past, whole, .. } if past.events.is_empty() => LogTail { whole, ..tail(&self.folder, BEFORE)? },
             read => read,
         };
         // A torn last line is cut off; of a log that cannot be read nothing is.
@@ -105,7 +106,7 @@ impl Log {
     }
 
     /// Takes out of `waiting` what is on the disk.
-    pub(super) fn append_all(&mut self, waiting: &mut VecDeque<Waiting>) -> io::Result<()> {
+    pub(super) fn append_all(&mut self, waiting: &mut VecDeque<PendingEvent>) -> io::Result<()> {
         while !waiting.is_empty() {
             let written = self.append(waiting).inspect_err(|_| {
                 self.file = None;
@@ -117,7 +118,7 @@ impl Log {
     }
 
     /// Writes some of `waiting` and forces them to the disk together; how many.
-    fn append(&mut self, waiting: &VecDeque<Waiting>) -> io::Result<usize> {
+    fn append(&mut self, waiting: &VecDeque<PendingEvent>) -> io::Result<usize> {
         if self.file.is_none() || self.size > FILE_LIMIT {
             self.reopen()?;
         }
@@ -186,7 +187,7 @@ impl Past {
 }
 
 /// The end of a log.
-pub(super) struct Tail {
+pub(super) struct LogTail {
     /// What it says.
     pub past: Past,
     /// The digest of the last line.
@@ -195,7 +196,7 @@ pub(super) struct Tail {
     whole: u64,
 }
 
-impl Default for Tail {
+impl Default for LogTail {
     fn default() -> Self {
         Self { past: Past::default(), previous: Digest::of(b""), whole: 0 }
     }
@@ -207,12 +208,12 @@ fn with_causes(error: files::Error) -> io::Error {
     io::Error::other(chain(&error))
 }
 
-/// Reads the end of the log `name` in `folder`. A longer line than we write is read in pieces, and of a longer file than we write
-/// the rest is not read: whoever wrote it, it takes no more memory than a record and no more time than a log.
-pub(super) fn tail(folder: &Path, name: &str) -> io::Result<Tail> {
-    let Tail { mut past, mut previous, mut whole } = Tail::default();
+/// Reads the end of the log `name` in `folder`. A longer line than we write is read in pieces, and of a longer file than we
+/// write the rest is not read: whoever wrote it, it takes no more memory than a record and no more time than a log.
+pub(super) fn tail(folder: &Path, name: &str) -> io::Result<LogTail> {
+    let LogTail { mut past, mut previous, mut whole } = LogTail::default();
     let file = Folder::find(folder).and_then(|folder| folder.map_or(Ok(None), |folder| folder.find_file(name)));
-    let Some(file) = file.map_err(with_causes)? else { return Ok(Tail::default()) };
+    let Some(file) = file.map_err(with_causes)? else { return Ok(LogTail::default()) };
     let (mut held, mut line) = (0, Vec::new());
     let mut reader = BufReader::new(file.take(FILE_LIMIT + RECORD_LIMIT));
     while reader.by_ref().take(RECORD_LIMIT).read_until(b'\n', &mut line)? > 0 {
@@ -226,5 +227,5 @@ pub(super) fn tail(folder: &Path, name: &str) -> io::Result<Tail> {
         }
         line.clear();
     }
-    Ok(Tail { past, previous, whole })
+    Ok(LogTail { past, previous, whole })
 }

@@ -1,8 +1,8 @@
 //! Everything that happened: an append-only log of events, and the line from which others watch them.
 //!
-//! A thread of its own writes ([`log`]): whoever only reports or reads never waits for the disk, and several that wait are forced to it
-//! together. What cannot be written (a full disk) waits in memory, is reported all the same, and is written when it can be. A log
-//! that was removed begins anew; its first record still names the last line of the old one.
+//! A thread of its own writes ([`log`]): whoever only reports or reads never waits for the disk, and several that wait are
+//! forced to it together. What cannot be written (a full disk) waits in memory, is reported all the same, and is written when
+//! it can be. A log that was removed begins anew; its first record still names the last line of the old one.
 
 #[cfg(all(test, feature = "testing"))]
 pub(crate) mod held;
@@ -27,7 +27,7 @@ use super::{
     rounds::Rounds,
 };
 use crate::clock;
-use log::{BACKLOG, Force, Log, Past, Waiting};
+use log::{BACKLOG, Force, Log, Past, PendingEvent};
 
 /// A message's most bytes; it is cut there.
 const MESSAGE_LIMIT: usize = 4096;
@@ -51,7 +51,7 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     /// Events that are not in the file yet, each with the milliseconds from boot to it.
-    pending: VecDeque<Waiting>,
+    pending: VecDeque<PendingEvent>,
     /// Events that there was no room for in memory either.
     lost: u64,
     /// Why the file cannot be written.
@@ -93,8 +93,8 @@ impl Audit {
         Ok(audit)
     }
 
-    /// Reports an event to everyone who watches, and has it written. That it could not be written is itself an event, reported and
-    /// kept in memory; the device goes on.
+    /// Reports an event to everyone who watches, and has it written. That it could not be written is itself an event, reported
+    /// and kept in memory; the device goes on.
     /// Of a source that causes more than its share ([`Budget`]), several are reported as one.
     pub(crate) fn note(&self, new_event: NewEvent) {
         let mut state = self.shared.state.hold();

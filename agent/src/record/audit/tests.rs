@@ -33,7 +33,7 @@ fn log_of(folder: &Path) -> Log {
     Log::new(folder, "boot", File::sync_data)
 }
 
-fn waiting(number: u64, message: &str) -> Waiting {
+fn waiting(number: u64, message: &str) -> PendingEvent {
     let (subject, actor, message) = (None, DEVICE.to_owned(), message.to_owned());
     (Arc::new(Event { number, at: clock::now(), kind: "Test".to_owned(), subject, actor, message }), 7)
 }
@@ -188,13 +188,13 @@ fn a_log_that_cannot_be_read_or_written_stops_nothing() {
     let audit = Audit::open(folder.path(), "boot-1", notify.clone()).unwrap();
     assert!(audit.settle().is_some());
     let is_notified = || wait(&[(notify.as_fd(), For::Input)], Instant::now()).unwrap().contains(&true);
-    assert!(is_notified(), "the pass is to tell of it");
+    assert!(is_notified(), "the pass is to report it");
     notify.clear();
     note(&audit, "one");
     assert!(look(&audit).is_some());
     fs::remove_dir(&path).unwrap();
     assert_eq!(look(&audit), None);
-    assert!(is_notified(), "the pass is to tell that it is over");
+    assert!(is_notified(), "the pass is to report that it is over");
     let events = tail(folder.path(), LOG).unwrap().past.events;
     let recorded: Vec<_> = events.iter().map(|event| (event.number, event.kind.as_str())).collect();
     let kinds = ["AuditLogUnreadable", "AuditLogUnwritable", "Test", "AuditLogWritten"];

@@ -1,7 +1,7 @@
 //! The status of a device, and what it amounts to.
 
 use anstyle::Style;
-use catenoid_client::judge::{Verdict, verdict};
+use catenoid_client::judge::{StatusVerdict, verdict};
 use catenoid_schema::{
     status::{Blame, Condition, Status},
     units::Timestamp,
@@ -16,7 +16,7 @@ use super::{
 pub(crate) fn status(status: &Status, now: Timestamp, absence: Option<&str>) -> String {
     let mut out = String::new();
     let verdict = verdict(status, now);
-    let is_believed = absence.is_none() && verdict != Verdict::Stalled;
+    let is_believed = absence.is_none() && verdict != StatusVerdict::Stalled;
     let good = |style: Style| if is_believed || style != GOOD { style } else { FAINT };
 
     line(&mut out, headline(status, now, verdict, absence));
@@ -58,7 +58,7 @@ pub(crate) fn status(status: &Status, now: Timestamp, absence: Option<&str>) -> 
     out
 }
 
-fn headline(status: &Status, now: Timestamp, verdict: Verdict, absence: Option<&str>) -> String {
+fn headline(status: &Status, now: Timestamp, verdict: StatusVerdict, absence: Option<&str>) -> String {
     let serial = clean(status.device.serial.as_str());
     if let Some(reason) = absence {
         let state = format!("NO ANSWER: {}; what follows was so at {now}", clean(reason));
@@ -66,13 +66,13 @@ fn headline(status: &Status, now: Timestamp, verdict: Verdict, absence: Option<&
     }
     let sequence = status.accepted.as_ref().map_or(0, |state| state.sequence);
     let (style, state) = match verdict {
-        Verdict::Stalled => {
+        StatusVerdict::Stalled => {
             (BAD, format!("STALLED: no sign of life from the agent for {}", age(now, status.heartbeat.at)))
         }
-        Verdict::Degraded => (BAD, "degraded".to_owned()),
-        Verdict::Pending => (PENDING, format!("working towards sequence {sequence}")),
-        Verdict::Empty => (PENDING, "holds no manifest yet".to_owned()),
-        Verdict::Converged => (GOOD, format!("converged: as sequence {sequence} says")),
+        StatusVerdict::Degraded => (BAD, "degraded".to_owned()),
+        StatusVerdict::Pending => (PENDING, format!("working towards sequence {sequence}")),
+        StatusVerdict::Empty => (PENDING, "holds no manifest yet".to_owned()),
+        StatusVerdict::Converged => (GOOD, format!("converged: as sequence {sequence} says")),
     };
     format!("{}  {}", painted(HEADING, serial), painted(style, state))
 }

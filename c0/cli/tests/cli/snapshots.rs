@@ -1,7 +1,7 @@
 //! Each command, as it goes well and as it does not.
 //!
-//! Over 500 lines: the name of this module stands in the name of every snapshot, and a part of it would rename its snapshots, so
-//! that no history shows what a person saw before.
+//! Over 500 lines: the name of this module stands in the name of every snapshot, and a part of it would rename its snapshots,
+//! so that no history shows what a person saw before.
 
 use std::process::Command;
 

@@ -15,7 +15,7 @@ const LOOK: u64 = 16;
 pub(super) enum Stop {
     /// The kernel said no.
     Refused,
-    /// It has as many as it was told.
+    /// It has as many as it was to take.
     Most,
     /// Its time is up.
     Time,

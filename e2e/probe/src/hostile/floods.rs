@@ -16,7 +16,7 @@ const TAKEN: usize = 32;
 const FOLLOWERS: usize = 32;
 const REFUSALS: usize = 3000;
 const REFUSERS: usize = 8;
-/// As much text of ours as a refusal tells: the agent cuts a message at 4 KiB.
+/// As much text of ours as a refusal repeats: the agent cuts a message at 4 KiB.
 const TEXT: usize = 4000;
 const CHURN: usize = 3000;
 const MESSAGES: usize = 200;
@@ -211,7 +211,7 @@ fn send_descriptors(socket: &str) -> bool {
             let _ = stream.read(&mut [0; 64]);
             return true;
         }
-        // Nobody tells when: it waits for 20 ms and asks again.
+        // Nobody reports when: it waits for 20 ms and asks again.
         let _ = call(libc::SYS_poll, [0.into(), 0.into(), 20.into()]);
     }
     false

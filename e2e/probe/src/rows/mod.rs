@@ -77,7 +77,7 @@ fn apart(attempt: impl FnOnce() -> Outcome) -> Outcome {
             Some(("+", what)) => Outcome::Reached(what.to_owned()),
             Some(("-", by)) => Outcome::Stopped(by.to_owned()),
             Some(("?", how)) => Outcome::Broken(how.to_owned()),
-            _ => Outcome::Broken("the child told nothing".to_owned()),
+            _ => Outcome::Broken("the child reported nothing".to_owned()),
         },
         Ended::Signal(signal) => Outcome::Broken(format!("the child was ended by signal {signal}")),
         Ended::Unborn(errno) => Outcome::Broken(format!("no child: {}", sys::errno_name(errno))),

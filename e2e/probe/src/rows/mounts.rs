@@ -127,7 +127,7 @@ pub(super) fn rows() -> Vec<Row> {
     let masked = ["/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/interrupts"];
     rows.extend(masked.into_iter().map(|path| Row::new(format!("read {path}"), move || read_some(path))));
     rows.extend([
-        Row::new("see what the firmware tells (/sys/firmware)", || entries("/sys/firmware")),
+        Row::new("see what the firmware reports (/sys/firmware)", || entries("/sys/firmware")),
         Row::new("see ACPI's tables and switches (/proc/acpi)", || entries("/proc/acpi")),
         Row::new("see security modules (/sys/kernel/security)", || entries("/sys/kernel/security")),
         Row::new("see the debugging of the kernel", || entries("/sys/kernel/debug")).nobody("it is not mounted"),

@@ -89,7 +89,7 @@ fn clone3() -> Outcome {
         arguments[4] = u64::from(libc::SIGCHLD.cast_unsigned());
         let mut bytes: Vec<u8> = arguments.iter().flat_map(|word| word.to_ne_bytes()).collect();
         match call(libc::SYS_clone3, [bytes.as_mut_slice().into(), 64.into()]) {
-            // The child's child: what it would tell is its parent's to tell.
+            // The child's child: its parent reports what it would report.
             Ok(0) => std::process::exit(0),
             cloned => Outcome::of(cloned),
         }

@@ -25,7 +25,7 @@ use serde::de::DeserializeOwned;
 
 pub(crate) use author::{Author, Signer};
 
-/// From a manifest to a converged device, and from a fault to the status that tells it: much less, but TCG is slow and
+/// From a manifest to a converged device, and from a fault to the status that reports it: much less, but TCG is slow and
 /// machines are busy.
 pub(crate) const SOON: Duration = Duration::from_secs(180);
 

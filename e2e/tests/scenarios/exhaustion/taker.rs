@@ -176,7 +176,7 @@ impl Exhausted {
         let ended = self.bench.events(since)?.into_iter().find(|event| event.kind == "ContainerEndedByGuard");
         let outcome = match ended {
             Some(ended) => format!("ended: {}", ended.message),
-            None => printed.lines().next().map(str::to_owned).context("c0 told nothing, and nobody ended it")?,
+            None => printed.lines().next().map(str::to_owned).context("c0 printed nothing, and nobody ended it")?,
         };
         Ok(Taken { outcome, window: from..until })
     }

@@ -19,7 +19,7 @@ const ARCHITECTURE: &str = "docs/architecture.md";
 const OPERATE: &str = "docs/operate.md";
 const TESTING: &str = "docs/testing.md";
 const GUARD: &str = "docs/decisions/0016-a-guard-for-what-nobody-counts.md";
-const BOOT: &str = "agent/src/init/boot.rs";
+const PID1: &str = "agent/src/init/pid1.rs";
 const ROUTES: &str = "agent/src/control/routes.rs";
 
 /// A line joins with what a document states. Line breaks count as spaces.
@@ -76,7 +76,7 @@ const FACTS: &[Fact] = &[
         "agent/src/record/budget.rs",
         "most: 1024, every_ms: 60_000",
     ),
-    fact(OPERATE, "with a limit of 256 MiB", BOOT, "AGENT_MEMORY: ByteSize = ByteSize::from_mebibytes(256);"),
+    fact(OPERATE, "with a limit of 256 MiB", PID1, "AGENT_MEMORY: ByteSize = ByteSize::from_mebibytes(256);"),
     fact(
         OPERATE,
         "when the device was for 60 s as it is to be",
@@ -85,12 +85,12 @@ const FACTS: &[Fact] = &[
     ),
     fact(OPERATE, "or is up for 10 minutes", "agent/src/init/boots.rs", "LONG: Duration = Duration::from_secs(600);"),
     fact(OPERATE, "| 3 to 5 |", "agent/src/init/boots.rs", "IN_A_ROW: u8 = 3;"),
-    fact(OPERATE, "are armed with 60 s", BOOT, "WATCHDOG: Duration = Duration::from_secs(60);"),
+    fact(OPERATE, "are armed with 60 s", PID1, "WATCHDOG: Duration = Duration::from_secs(60);"),
     fact(OPERATE, "PID 1 feeds them every 20 s", "reconcilers/kernel/boot/src/watchdog.rs", "feed: least / 3"),
-    fact(OPERATE, "on which no agent lived for 20 minutes", BOOT, "NO_AGENT: Duration = Duration::from_secs(1200);"),
-    fact(OPERATE, "one that shows no life for 90 s", BOOT, "SILENCE: Duration = Duration::from_secs(90);"),
-    fact(OPERATE, "or 15 minutes until its first pass is over", BOOT, "START: Duration = Duration::from_secs(900);"),
-    fact(OPERATE, "kills what is left after 10 s", BOOT, "GRACE: Duration = Duration::from_secs(10);"),
+    fact(OPERATE, "on which no agent lived for 20 minutes", PID1, "NO_AGENT: Duration = Duration::from_secs(1200);"),
+    fact(OPERATE, "one that shows no life for 90 s", PID1, "SILENCE: Duration = Duration::from_secs(90);"),
+    fact(OPERATE, "or 15 minutes until its first pass is over", PID1, "START: Duration = Duration::from_secs(900);"),
+    fact(OPERATE, "kills what is left after 10 s", PID1, "GRACE: Duration = Duration::from_secs(10);"),
     fact(
         OPERATE,
         "waits for the kernel for 5 minutes",

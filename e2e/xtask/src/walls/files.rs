@@ -24,7 +24,7 @@ pub(super) const BESIDE: &[Opening] = &[
         "agent/src/record/audit/log.rs:is_removed",
         "nothing: which file bears the log's name is looked up, beside the pass",
     ),
-    opening("agent/src/init/boot.rs:modules", "the list of modules, in the signed root"),
+    opening("agent/src/init/pid1.rs:modules", "the list of modules, in the signed root"),
     opening("agent/src/run.rs:anchors", "the anchors, in the signed root"),
     opening("reconcilers/kernel/base/src/changes.rs", "the mount table, in procfs"),
     opening("reconcilers/kernel/base/src/fault.rs", "what tests put there: built into nothing that runs on a device"),

@@ -1,8 +1,8 @@
 //! Asks a container that runs whether it works, from within it.
 //!
-//! The same way in as a start's, with the same order: what needs the device's privileges first, then the container's namespaces,
-//! and its control group; then everything is given up that the container has not. A program of the guest is executed then; a
-//! connection and a question by HTTP are ours, and hold no capability at all.
+//! The same way in as a start's, with the same order: what needs the device's privileges first, then the container's
+//! namespaces, and its control group; then everything is given up that the container has not. A program of the guest is
+//! executed then; a connection and a question by HTTP are ours, and hold no capability at all.
 
 use std::{
     fs::File,
@@ -13,7 +13,7 @@ use std::{
 
 use catenoid_containers::{
     exit,
-    order::{Check, Failure, LaunchAnswer, LaunchOrder, Request, Stage},
+    order::{CheckOrder, LaunchAnswer, LaunchFailure, LaunchOrder, LaunchStage, Request},
 };
 use catenoid_kernel_base::{
     launch::{self, Inmate, Side},
@@ -41,30 +41,32 @@ const LATER: Duration = Duration::from_secs(1);
 const HEADERS: usize = 32;
 
 /// Asks; what it said.
-pub(crate) fn check(request: &Request, check: &Check) -> Result<LaunchAnswer, Failure> {
+pub(crate) fn check(request: &Request, check: &CheckOrder) -> Result<LaunchAnswer, LaunchFailure> {
     let at = |stage| move |error: launch::Error| failure(stage, &error);
-    let failed_with = |message: &str| Failure { stage: Stage::Join, message: message.to_owned(), errno: None };
+    let failed_with =
+        |message: &str| LaunchFailure { stage: LaunchStage::Join, message: message.to_owned(), errno: None };
     let order = &request.order;
-    launch::forget_parent(false).map_err(at(Stage::Prepare))?;
-    launch::hide().map_err(at(Stage::Prepare))?;
-    let leaf =
-        launch::MountTarget::of_host(&order.group.join(objects::leaf(&request.launch))).map_err(at(Stage::Prepare))?;
-    let inmate = Inmate::open(check.pid, check.started).map_err(at(Stage::Join))?;
+    launch::forget_parent(launch::OomScore::Usual).map_err(at(LaunchStage::Prepare))?;
+    launch::hide().map_err(at(LaunchStage::Prepare))?;
+    let leaf = launch::MountTarget::of_host(&order.group.join(objects::leaf(&request.launch)))
+        .map_err(at(LaunchStage::Prepare))?;
+    let inmate = Inmate::open(check.pid, check.started).map_err(at(LaunchStage::Join))?;
     let inmate = inmate.ok_or_else(|| failed_with("its first process is gone"))?;
     let (output, input) = io::pipe().map_err(|error| failed_with(&format!("failed to make a pipe: {error}")))?;
-    let [user, group] = [order.user, order.group_id].map(|id| order.id_base.saturating_add(id));
-    launch::give(&input, user, group).map_err(at(Stage::Prepare))?;
-    inmate.approach().map_err(at(Stage::Join))?;
+    let (user, group) = order.host_ids();
+    launch::give(&input, user, group).map_err(at(LaunchStage::Prepare))?;
+    inmate.approach().map_err(at(LaunchStage::Join))?;
     // By the container's clock, as all that follows.
     let until = Instant::now() + check.health.timeout.duration();
-    match launch::clone_beside(&leaf).map_err(at(Stage::Clone))? {
+    match launch::clone_beside(&leaf).map_err(at(LaunchStage::Clone))? {
         Side::Container => {
             drop(output);
             std::process::exit(be_inside(order, &check.health, (&inmate, OwnedFd::from(input)), until))
         }
         Side::Launcher { pid } => {
             drop(input);
-            let deed = launch::observe_child(pid, output.into(), SAID_LIMIT, until).map_err(at(Stage::Execute))?;
+            let deed =
+                launch::observe_child(pid, output.into(), SAID_LIMIT, until).map_err(at(LaunchStage::Execute))?;
             Ok(judge(&check.health, deed.end, &deed.output))
         }
     }
@@ -74,12 +76,12 @@ pub(crate) fn check(request: &Request, check: &Check) -> Result<LaunchAnswer, Fa
 fn judge(health: &HealthCheck, end: Option<process::End>, output: &[u8]) -> LaunchAnswer {
     let output = foreign::clean(String::from_utf8_lossy(output).trim());
     let end = end.map(|end| match end {
-        process::End::Code(code) => exit::End::Code(code),
-        process::End::Signal(number) => exit::End::Signal(number),
+        process::End::Code(code) => exit::RunEnd::Code(code),
+        process::End::Signal(number) => exit::RunEnd::Signal(number),
     });
     let ended = match end {
         None => format!("it took longer than {}", health.timeout),
-        Some(end @ exit::End::Code(_)) => format!("it {end}"),
+        Some(end @ exit::RunEnd::Code(_)) => format!("it {end}"),
         Some(end) => format!("it was {end}"),
     };
     let said = match end {
@@ -87,7 +89,7 @@ fn judge(health: &HealthCheck, end: Option<process::End>, output: &[u8]) -> Laun
         Some(_) if !output.is_empty() => format!("{ended}: {output}"),
         _ => ended,
     };
-    LaunchAnswer::Checked { passed: end == Some(exit::End::Code(0)), said }
+    LaunchAnswer::Checked { passed: end == Some(exit::RunEnd::Code(0)), said }
 }
 
 /// Runs in the child; the exit code.
@@ -104,7 +106,7 @@ fn be_inside(order: &LaunchOrder, health: &HealthCheck, (inmate, output): (&Inma
         launch::end_with_parent()
     };
     let outcome = match (ready(), &health.exec) {
-        (Err(error), _) => Err(failure(Stage::Join, &error).message),
+        (Err(error), _) => Err(failure(LaunchStage::Join, &error).message),
         (Ok(()), Some(command)) => Err(execute(&order, command, output.as_fd()).message),
         (Ok(()), None) => ask(health, until + LATER).map_err(|error| error.to_string()),
     };

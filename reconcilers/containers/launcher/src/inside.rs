@@ -70,8 +70,8 @@ const REST: [Mount; 4] = [
 ];
 
 /// Out of sight: state of the whole device, which no namespace divides. The list of the OCI runtimes (`runc spec`,
-/// Moby's default), with what newer kernels added, and how much the device is in want (its own groups tell a container of
-/// itself).
+/// Moby's default), with what newer kernels added, and how much the device is in want (a container sees its own want in its
+/// groups).
 const MASKED: [&str; 14] = [
     "/proc/acpi",
     "/proc/asound",

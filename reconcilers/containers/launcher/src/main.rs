@@ -1,10 +1,10 @@
-//! Starts one container: reads one finished order on standard input, clones, mounts, pivots, drops, executes. Or asks one that runs
-//! whether it works ([`check`]).
+//! Starts one container: reads one finished order on standard input, clones, mounts, pivots, drops, executes. Or asks one that
+//! runs whether it works ([`check`]).
 //!
 //! Runs as root of the device, with a single thread, once for each start, so that nothing of the agent (its memory, its
 //! descriptors, its threads) is near when a container is made. Everything that needs the device's privileges is done
 //! first ([`prepare`]); then the container's user namespace is entered, from which there is no way back. The child
-//! ([`inside`]) tells by a pipe that closes on `exec` how far it came. Answers with one line of JSON and the exit code:
+//! ([`inside`]) reports by a pipe that closes on `exec` how far it came. Answers with one line of JSON and the exit code:
 //! 0 when the program runs, 1 when nothing does.
 
 mod check;
@@ -19,8 +19,8 @@ use std::{
     process::ExitCode,
 };
 
-use catenoid_containers::order::{Failure, LaunchAnswer, LaunchOrder, REQUEST_LIMIT, Request, Stage};
-use catenoid_kernel_base::launch::{self, NamespaceKind, Side};
+use catenoid_containers::order::{LaunchAnswer, LaunchFailure, LaunchOrder, LaunchStage, REQUEST_LIMIT, Request};
+use catenoid_kernel_base::launch::{self, NamespaceKind, OomScore, Side};
 use catenoid_names::objects;
 
 use crate::report::{READY, execute, failure, heard};
@@ -40,8 +40,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn read_request() -> Result<Request, Failure> {
-    let failed = |message: String| Failure { stage: Stage::Order, message, errno: None };
+fn read_request() -> Result<Request, LaunchFailure> {
+    let failed = |message: String| LaunchFailure { stage: LaunchStage::Order, message, errno: None };
     let mut text = Vec::new();
     io::stdin()
         .lock()
@@ -60,16 +60,17 @@ fn read_request() -> Result<Request, Failure> {
 }
 
 // [req->SF-1] [req->OS-01]
-fn start(request: &Request) -> Result<u32, Failure> {
+fn start(request: &Request) -> Result<u32, LaunchFailure> {
     let order = &request.order;
     let at = |stage| move |error: launch::Error| failure(stage, &error);
     // Who speaks for the device to the outside is spared.
-    launch::forget_parent(order.control.is_some()).map_err(at(Stage::Prepare))?;
-    let leaf =
-        launch::MountTarget::of_host(&order.group.join(objects::leaf(&request.launch))).map_err(at(Stage::Prepare))?;
-    let prepared = prepare::prepare(order).map_err(at(Stage::Prepare))?;
-    let (report, status) = io::pipe().map_err(|error| Failure {
-        stage: Stage::Prepare,
+    let score = if order.control.is_some() { OomScore::Spared } else { OomScore::Usual };
+    launch::forget_parent(score).map_err(at(LaunchStage::Prepare))?;
+    let leaf = launch::MountTarget::of_host(&order.group.join(objects::leaf(&request.launch)))
+        .map_err(at(LaunchStage::Prepare))?;
+    let prepared = prepare::prepare(order).map_err(at(LaunchStage::Prepare))?;
+    let (report, status) = io::pipe().map_err(|error| LaunchFailure {
+        stage: LaunchStage::Prepare,
         message: format!("failed to make a pipe: {error}"),
         errno: error.raw_os_error(),
     })?;
@@ -80,13 +81,13 @@ fn start(request: &Request) -> Result<u32, Failure> {
         launch::own_time()?;
         launch::clone_into(&leaf)
     };
-    match clone().map_err(at(Stage::Clone))? {
+    match clone().map_err(at(LaunchStage::Clone))? {
         Side::Container => {
             drop(report);
             let failure = become_container(order, &prepared, &status);
             let text = serde_json::to_string(&failure).expect("a failure has only text keys");
             let mut status = status;
-            // Without anybody to tell, the exit code is left.
+            // Where nobody reads it, the exit code is left.
             let _ = status.write_all(text.as_bytes());
             std::process::exit(1)
         }
@@ -101,11 +102,11 @@ fn start(request: &Request) -> Result<u32, Failure> {
 }
 
 /// Runs in the child. Returns only if the program could not be executed.
-fn become_container(order: &LaunchOrder, prepared: &prepare::Prepared, status: &io::PipeWriter) -> Failure {
+fn become_container(order: &LaunchOrder, prepared: &prepare::Prepared, status: &io::PipeWriter) -> LaunchFailure {
     let at = |stage| move |error: launch::Error| failure(stage, &error);
     let ready = || {
-        inside::mount(order, prepared).map_err(at(Stage::Mount))?;
-        confine::confine(order, &prepared.log).map_err(at(Stage::Confine))
+        inside::mount(order, prepared).map_err(at(LaunchStage::Mount))?;
+        confine::confine(order, &prepared.log).map_err(at(LaunchStage::Confine))
     };
     if let Err(failure) = ready() {
         return failure;
@@ -113,7 +114,7 @@ fn become_container(order: &LaunchOrder, prepared: &prepare::Prepared, status: &
     let mut writer = status;
     if let Err(error) = writer.write_all(&[READY]) {
         let message = format!("failed to report: {error}");
-        return Failure { stage: Stage::Execute, message, errno: error.raw_os_error() };
+        return LaunchFailure { stage: LaunchStage::Execute, message, errno: error.raw_os_error() };
     }
     execute(order, &order.command, status.as_fd())
 }

@@ -34,11 +34,8 @@ pub(crate) struct Prepared {
 pub(crate) fn prepare(order: &LaunchOrder) -> Result<Prepared, Error> {
     let user = Namespace::open(&order.namespaces.user)?;
     let network = Namespace::open(&order.namespaces.network)?;
-    let log = launch::open_log(
-        &order.log,
-        order.id_base.saturating_add(order.user),
-        order.id_base.saturating_add(order.group_id),
-    )?;
+    let (user_id, group_id) = order.host_ids();
+    let log = launch::open_log(&order.log, user_id, group_id)?;
     launch::own_mounts()?;
     let image = Tree::of_host(&order.image)?;
     // What its own mount forbids stays forbidden. Links in the image are followed nowhere in here.

@@ -5,7 +5,7 @@ use std::{
     os::fd::BorrowedFd,
 };
 
-use catenoid_containers::order::{Failure, LaunchOrder, Stage};
+use catenoid_containers::order::{LaunchFailure, LaunchOrder, LaunchStage};
 use catenoid_kernel_base::launch;
 
 /// What the child writes right before it executes the program: silence after it means success, silence without it that
@@ -15,14 +15,14 @@ pub(crate) const READY: u8 = b'+';
 const REPORT_LIMIT: u64 = 16 * 1024;
 
 /// Executes a program of the container with its environment. Returns only if that fails.
-pub(crate) fn execute(order: &LaunchOrder, command: &[String], report: BorrowedFd<'_>) -> Failure {
+pub(crate) fn execute(order: &LaunchOrder, command: &[String], report: BorrowedFd<'_>) -> LaunchFailure {
     let environment: Vec<_> = order.environment.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    failure(Stage::Execute, &launch::execute(command, &environment, report))
+    failure(LaunchStage::Execute, &launch::execute(command, &environment, report))
 }
 
 /// Waits until the child executed its program, or reported why it could not.
-pub(crate) fn heard(report: io::PipeReader) -> Result<(), Failure> {
-    let failed = |message: String| Failure { stage: Stage::Clone, message, errno: None };
+pub(crate) fn heard(report: io::PipeReader) -> Result<(), LaunchFailure> {
+    let failed = |message: String| LaunchFailure { stage: LaunchStage::Clone, message, errno: None };
     let mut text = Vec::new();
     report
         .take(REPORT_LIMIT)
@@ -39,12 +39,6 @@ pub(crate) fn heard(report: io::PipeReader) -> Result<(), Failure> {
     }
 }
 
-pub(crate) fn failure(stage: Stage, error: &launch::Error) -> Failure {
-    let mut message = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        message = format!("{message}: {cause}");
-        source = cause.source();
-    }
-    Failure { stage, message, errno: error.errno() }
+pub(crate) fn failure(stage: LaunchStage, error: &launch::Error) -> LaunchFailure {
+    LaunchFailure::new(stage, error, error.errno())
 }

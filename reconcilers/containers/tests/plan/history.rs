@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use catenoid_containers::{
-    Checked, ContainersPlanner, Desired, Launch, Observed, State, Step, Stopping, WantedContainer, exit::End,
+    Checked, ContainersPlanner, Desired, Launch, Observed, RunState, Step, Stopping, WantedContainer, exit::RunEnd,
 };
 use catenoid_core::Planner;
 use catenoid_schema::{
@@ -16,13 +16,13 @@ use crate::states::{LAUNCHES, check, ended, health_and_reasons, run_of, step_on,
 #[test]
 fn only_a_failure_that_is_to_be_repeated_is_a_setback() {
     for (restart, end, ran, is_one) in [
-        (Restart::Always, End::Code(0), 9_999, true),
-        (Restart::Always, End::Code(0), 10_000, false),
-        (Restart::Always, End::Code(1), 10_000, true),
-        (Restart::OnFailure, End::Code(1), 5, true),
-        (Restart::OnFailure, End::Code(1), 11_000, true),
-        (Restart::OnFailure, End::Code(0), 5, false),
-        (Restart::Never, End::Signal(9), 5, false),
+        (Restart::Always, RunEnd::Code(0), 9_999, true),
+        (Restart::Always, RunEnd::Code(0), 10_000, false),
+        (Restart::Always, RunEnd::Code(1), 10_000, true),
+        (Restart::OnFailure, RunEnd::Code(1), 5, true),
+        (Restart::OnFailure, RunEnd::Code(1), 11_000, true),
+        (Restart::OnFailure, RunEnd::Code(0), 5, false),
+        (Restart::Never, RunEnd::Signal(9), 5, false),
     ] {
         let setbacks = ContainersPlanner::setbacks(&web_is(restart), &ended(end, ran));
         let expected = if is_one { vec![7] } else { vec![] };
@@ -32,8 +32,8 @@ fn only_a_failure_that_is_to_be_repeated_is_a_setback() {
             "{restart:?} {end:?} {ran}"
         );
     }
-    let mut unseen = ended(End::Code(0), 5);
-    run_of(&mut unseen).state = State::Ended { exit: None };
+    let mut unseen = ended(RunEnd::Code(0), 5);
+    run_of(&mut unseen).state = RunState::Ended { exit: None };
     let setbacks = ContainersPlanner::setbacks(&web_is(Restart::OnFailure), &unseen);
     assert_eq!(setbacks[0].message, "it ended, and nobody saw how; 1 failure in a row");
 }
@@ -44,7 +44,7 @@ fn a_slow_end_is_a_failure_like_any_other() {
     let desired = web_is(Restart::Always);
     let mut observed = step_on(&desired, &Observed::default());
     for failures in 1..5 {
-        run_of(&mut observed).state = State::InitExited;
+        run_of(&mut observed).state = RunState::InitExited;
         let setbacks = ContainersPlanner::setbacks(&desired, &observed);
         assert_eq!(setbacks[0].pause.is_zero(), failures < 2, "{setbacks:?}");
         observed = step_on(&desired, &observed);
@@ -52,19 +52,20 @@ fn a_slow_end_is_a_failure_like_any_other() {
     }
 }
 
-/// Row by row: a run, how often the container then failed in a row, how long its start waits, and what is reported once it runs again.
+/// Row by row: a run, how often the container then failed in a row, how long its start waits, and what is reported once it runs
+/// again.
 #[test]
 fn a_loop_is_counted_reported_and_paused_for() {
-    let (code, well, ill) = (End::Code, Health::Healthy, Health::Degraded);
+    let (code, well, ill) = (RunEnd::Code, Health::Healthy, Health::Degraded);
     let desired = web_is(Restart::Always);
     let mut observed = step_on(&desired, &Observed::default());
     for (row, (end, ran, failures, pause, health)) in [
         (code(9), 11_000, 1, 0, well),
         (code(9), 11_000, 2, 500, well),
         (code(9), 11_000, 3, 1000, ill),
-        (End::Signal(11), 599_999, 4, 2000, ill),
+        (RunEnd::Signal(11), 599_999, 4, 2000, ill),
         (code(0), 9_999, 5, 4000, ill),
-        (End::OutOfMemory, 5, 6, 8000, ill),
+        (RunEnd::OutOfMemory, 5, 6, 8000, ill),
         // It ran well for ten minutes.
         (code(9), 600_000, 1, 0, well),
         (code(9), 11_000, 2, 500, well),
@@ -76,7 +77,7 @@ fn a_loop_is_counted_reported_and_paused_for() {
     .enumerate()
     {
         let exit = ended(end, ran).containers.remove(&web()).expect("it is there").last_exit;
-        run_of(&mut observed).state = State::Ended { exit: exit.clone() };
+        run_of(&mut observed).state = RunState::Ended { exit: exit.clone() };
         observed.containers.get_mut(&web()).expect("it is there").last_exit = exit;
         let setback = ContainersPlanner::setbacks(&desired, &observed).pop();
         let waits = setback.as_ref().map_or(Duration::ZERO, |setback| setback.pause);
@@ -97,7 +98,7 @@ fn a_loop_is_counted_reported_and_paused_for() {
 #[test]
 fn pauses_are_bounded_and_shorter_for_the_core_container() {
     let pause = |desired: &Desired, ends| {
-        let mut observed = ended(End::Code(1), 5);
+        let mut observed = ended(RunEnd::Code(1), 5);
         run_of(&mut observed).ends = ends;
         ContainersPlanner::setbacks(desired, &observed).remove(0).pause
     };
@@ -143,7 +144,7 @@ fn a_history_ends_with_a_new_version_an_order_and_a_long_run() {
         );
     }
     let mut over = loops.clone();
-    run_of(&mut over).state = State::Ended { exit: None };
+    run_of(&mut over).state = RunState::Ended { exit: None };
     assert_eq!(ContainersPlanner::setbacks(&newer, &over), [], "what ended is another version");
     let held_back = WantedContainer::HeldBack { reason: "it took too much".to_owned(), stop: Stop::default() };
     assert_eq!(ContainersPlanner::setbacks(&Desired { containers: [(web(), held_back)].into() }, &over), []);
@@ -169,18 +170,18 @@ fn a_run_that_lasted_begins_a_new_count_only_if_it_worked() {
         (state.clone(), false, true, 2, false, 4),
         (state.clone(), true, true, 2, false, 1),
         (state.clone(), true, false, 2, false, 4),
-        (State::Ended { exit: exit(End::Code(9), long) }, false, true, 2, false, 1),
-        (State::Ended { exit: exit(End::Code(9), long) }, false, false, 2, false, 4),
-        (State::Ended { exit: exit(End::Code(9), long - 1) }, false, true, 2, false, 4),
+        (RunState::Ended { exit: exit(RunEnd::Code(9), long) }, false, true, 2, false, 1),
+        (RunState::Ended { exit: exit(RunEnd::Code(9), long) }, false, false, 2, false, 4),
+        (RunState::Ended { exit: exit(RunEnd::Code(9), long - 1) }, false, true, 2, false, 4),
         // It ended by itself.
-        (State::Ended { exit: exit(End::Code(9), long) }, false, true, 0, false, 1),
-        (State::Ended { exit: exit(End::Code(9), long - 1) }, false, true, 0, false, 4),
-        (State::Ended { exit: exit(End::Code(0), 10_000) }, false, true, 0, false, 0),
-        (State::Ended { exit: exit(End::Code(0), 9_999) }, false, true, 0, false, 4),
-        (State::Ended { exit: None }, false, true, 0, false, 4),
-        (State::InitExited, false, true, 0, false, 4),
+        (RunState::Ended { exit: exit(RunEnd::Code(9), long) }, false, true, 0, false, 1),
+        (RunState::Ended { exit: exit(RunEnd::Code(9), long - 1) }, false, true, 0, false, 4),
+        (RunState::Ended { exit: exit(RunEnd::Code(0), 10_000) }, false, true, 0, false, 0),
+        (RunState::Ended { exit: exit(RunEnd::Code(0), 9_999) }, false, true, 0, false, 4),
+        (RunState::Ended { exit: None }, false, true, 0, false, 4),
+        (RunState::InitExited, false, true, 0, false, 4),
         // It was asked to end.
-        (State::Ended { exit: exit(End::Code(9), 11_000) }, false, true, 0, true, 0),
+        (RunState::Ended { exit: exit(RunEnd::Code(9), 11_000) }, false, true, 0, true, 0),
     ]
     .into_iter()
     .enumerate()
@@ -198,7 +199,7 @@ fn a_run_that_lasted_begins_a_new_count_only_if_it_worked() {
 fn who_is_about_to_end_is_no_failure_yet() {
     let desired = web_is(Restart::Always);
     let mut observed = step_on(&desired, &Observed::default());
-    run_of(&mut observed).state = State::InitExited;
+    run_of(&mut observed).state = RunState::InitExited;
     assert_eq!(ContainersPlanner::setbacks(&desired, &observed).len(), 1);
     run_of(&mut observed).ending = true;
     assert_eq!(ContainersPlanner::setbacks(&desired, &observed), []);

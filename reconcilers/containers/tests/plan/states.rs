@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use catenoid_containers::{
-    Checked, Container, ContainersPlanner, Desired, Launch, Observed, Run, State, Stopping, WantedContainer,
-    exit::{End, Exit},
-    order::{LaunchOrder, Namespaces, RootMode},
+    Checked, ContainersPlanner, Desired, Launch, Observed, ObservedContainer, Run, RunState, Stopping, WantedContainer,
+    exit::{Exit, RunEnd},
+    order::{LaunchOrder, NamespacePaths, RootMode},
 };
-use catenoid_core::{Planner, simulate};
+use catenoid_core::{Planner, testing::simulate};
 use catenoid_schema::{
     digest::Digest,
     manifest::{HealthCheck, Restart, Stop, StopSignal},
@@ -36,7 +36,7 @@ fn order(name: &Name) -> LaunchOrder {
         image: "/guest".into(),
         root: RootMode::ReadOnly,
         id_base: 65_536,
-        namespaces: Namespaces { user: "/user".into(), network: "/net".into() },
+        namespaces: NamespacePaths { user: "/user".into(), network: "/net".into() },
         group: "/group".into(),
         log: "/log".into(),
         control: None,
@@ -89,7 +89,8 @@ fn desired() -> impl Strategy<Value = Desired> {
 }
 
 fn exit() -> impl Strategy<Value = Exit> {
-    let end = prop_oneof![Just(End::Code(0)), Just(End::Code(1)), Just(End::Signal(9)), Just(End::OutOfMemory)];
+    let end =
+        prop_oneof![Just(RunEnd::Code(0)), Just(RunEnd::Code(1)), Just(RunEnd::Signal(9)), Just(RunEnd::OutOfMemory)];
     (launch_id(), end, 0..20_000u64).prop_map(|(launch, end, ran)| Exit {
         launch,
         leaf: 7,
@@ -103,9 +104,9 @@ fn exit() -> impl Strategy<Value = Exit> {
 
 fn run() -> impl Strategy<Value = Run> {
     let state = prop_oneof![
-        4 => (1..9u32).prop_map(|pid| State::Running { pid, started: 5, since: None }),
-        1 => Just(State::InitExited),
-        2 => proptest::option::of(exit()).prop_map(|exit| State::Ended { exit }),
+        4 => (1..9u32).prop_map(|pid| RunState::Running { pid, started: 5, since: None }),
+        1 => Just(RunState::InitExited),
+        2 => proptest::option::of(exit()).prop_map(|exit| RunState::Ended { exit }),
     ];
     let seldom = || proptest::bool::weighted(0.2);
     let signal = sample::select(vec![StopSignal::Term, StopSignal::Kill]);
@@ -114,12 +115,12 @@ fn run() -> impl Strategy<Value = Run> {
     (state, seldom(), seldom(), seldom(), stop, history).prop_map(
         |(state, frozen, wrong_namespace, outdated, stop, history)| {
             // A leaf in which nothing lives is not frozen, and who is not there is not outside.
-            let frozen = frozen && !matches!(state, State::Ended { .. });
-            let wrong_namespace = wrong_namespace && matches!(state, State::Running { .. });
-            let outdated = outdated && matches!(state, State::Running { .. });
-            let (ends, steady) = (history.0, history.1 && matches!(state, State::Running { .. }));
+            let frozen = frozen && !matches!(state, RunState::Ended { .. });
+            let wrong_namespace = wrong_namespace && matches!(state, RunState::Running { .. });
+            let outdated = outdated && matches!(state, RunState::Running { .. });
+            let (ends, steady) = (history.0, history.1 && matches!(state, RunState::Running { .. }));
             let stopping = history.2.then_some(Stopping { until: None });
-            let ending = history.3 && state == State::InitExited;
+            let ending = history.3 && state == RunState::InitExited;
             Run {
                 leaf: 7,
                 state,
@@ -139,7 +140,8 @@ fn run() -> impl Strategy<Value = Run> {
 
 fn observed() -> impl Strategy<Value = Observed> {
     let runs = collection::btree_map(launch_id(), run(), 0..3);
-    let container = (runs, proptest::option::of(exit())).prop_map(|(runs, last_exit)| Container { runs, last_exit });
+    let container =
+        (runs, proptest::option::of(exit())).prop_map(|(runs, last_exit)| ObservedContainer { runs, last_exit });
     collection::btree_map(name(), container, 0..4).prop_map(|containers| Observed { containers })
 }
 
@@ -147,8 +149,10 @@ fn observed() -> impl Strategy<Value = Observed> {
 pub(crate) fn states() -> impl Strategy<Value = (Desired, Observed)> {
     let near = (desired(), observed(), proptest::option::of((name(), launch_id(), proptest::option::of(run()))))
         .prop_map(|(desired, observed, disturbance)| {
-            let mut observed =
-                catenoid_core::simulate::<ContainersPlanner>(&ContainersPlanner::plan(&desired, &observed), &observed);
+            let mut observed = catenoid_core::testing::simulate::<ContainersPlanner>(
+                &ContainersPlanner::plan(&desired, &observed),
+                &observed,
+            );
             if let Some((name, launch, run)) = disturbance
                 && let Some(container) = observed.containers.get_mut(&name)
             {
@@ -172,7 +176,7 @@ pub(crate) fn web_is(restart: Restart) -> Desired {
     Desired { containers: BTreeMap::from([(web(), WantedContainer::Ready(Box::new(launch)))]) }
 }
 
-pub(crate) fn ended(end: End, ran: u64) -> Observed {
+pub(crate) fn ended(end: RunEnd, ran: u64) -> Observed {
     let exit = Exit {
         launch: LAUNCHES[0].to_owned(),
         leaf: 7,
@@ -182,9 +186,9 @@ pub(crate) fn ended(end: End, ran: u64) -> Observed {
         ran: Span::from_milliseconds(ran),
         memory_kills: 0,
     };
-    let run = Run::new(7, State::Ended { exit: Some(exit.clone()) });
+    let run = Run::new(7, RunState::Ended { exit: Some(exit.clone()) });
     let runs = BTreeMap::from([(LAUNCHES[0].to_owned(), run)]);
-    Observed { containers: BTreeMap::from([(web(), Container { runs, last_exit: Some(exit) })]) }
+    Observed { containers: BTreeMap::from([(web(), ObservedContainer { runs, last_exit: Some(exit) })]) }
 }
 
 pub(crate) fn run_of(observed: &mut Observed) -> &mut Run {

@@ -1,7 +1,7 @@
 //! What is reported, and how it is written.
 
 use catenoid_containers::{
-    Checked, ContainersPlanner, Desired, Launch, Observed, Run, State, Stopping, WantedContainer, exit::End,
+    Checked, ContainersPlanner, Desired, Launch, Observed, Run, RunState, Stopping, WantedContainer, exit::RunEnd,
 };
 use catenoid_core::Planner;
 use catenoid_schema::{
@@ -14,7 +14,7 @@ use crate::states::{LAUNCHES, check, ended, health_and_reasons, run_of, step_on,
 
 #[test]
 fn an_end_is_reported_with_its_reason() {
-    let (ten_minutes, code) = (Span::from_milliseconds(600_000), End::Code);
+    let (ten_minutes, code) = (Span::from_milliseconds(600_000), RunEnd::Code);
     for (restart, end, sync, health, reason, message) in [
         (
             Restart::Always,
@@ -35,7 +35,7 @@ fn an_end_is_reported_with_its_reason() {
         ),
         (
             Restart::Never,
-            End::Signal(11),
+            RunEnd::Signal(11),
             Sync::Synced,
             Health::Degraded,
             "Ended",
@@ -43,7 +43,7 @@ fn an_end_is_reported_with_its_reason() {
         ),
         (
             Restart::Never,
-            End::OutOfMemory,
+            RunEnd::OutOfMemory,
             Sync::Synced,
             Health::Degraded,
             "Ended",
@@ -64,7 +64,7 @@ fn an_end_is_reported_with_its_reason() {
 #[test]
 fn how_long_a_run_lasted_is_reported_in_whole_seconds_from_one_on() {
     for (ran, time) in [(3_999, "3s"), (1_000, "1s"), (999, "999ms")] {
-        let status = ContainersPlanner::status(&web_is(Restart::Never), &ended(End::Code(1), ran)).remove(0);
+        let status = ContainersPlanner::status(&web_is(Restart::Never), &ended(RunEnd::Code(1), ran)).remove(0);
         assert_eq!(status.conditions[0].message, format!("it exited with code 1 after {time}"));
     }
 }
@@ -84,8 +84,8 @@ fn every_state_of_a_run_is_reported() {
         (|run| run.wrong_namespace = true, ill, &["WrongNamespace"]),
         (|run| run.outdated = true, ill, &["Outdated"]),
         (|run| run.frozen = true, Health::Suspended, &["Frozen"]),
-        (|run| run.state = State::InitExited, ill, &["InitExited"]),
-        (|run| (run.state, run.ending) = (State::InitExited, true), coming, &["Ending"]),
+        (|run| run.state = RunState::InitExited, ill, &["InitExited"]),
+        (|run| (run.state, run.ending) = (RunState::InitExited, true), coming, &["Ending"]),
     ];
     let of = |reasons: &[&str]| reasons.iter().map(ToString::to_string).collect::<Vec<_>>();
     for (row, (change, health, reasons)) in changes.into_iter().enumerate() {
@@ -144,7 +144,7 @@ fn a_run_is_written_by_what_is_so() {
 fn a_run_is_read_by_its_older_words() {
     let older = serde_json::json!({"leaf": 1, "state": "headless", "frozen": false, "astray": true});
     let run: Run = serde_json::from_value(older).expect("it can be read");
-    assert_eq!((run.state, run.wrong_namespace), (State::InitExited, true));
+    assert_eq!((run.state, run.wrong_namespace), (RunState::InitExited, true));
 }
 
 /// Row by row: what the checks of a run came to, what is reported of it, and whether it is started again.

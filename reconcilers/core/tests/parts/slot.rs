@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use catenoid_core::{Applied, Asked, Boxed, Door, Fault, Plan, Planner, Room, Setback, Signals, Slot, Step, Task};
+use catenoid_core::{Applied, Asked, Boxed, Door, Plan, Planner, Room, RoomFault, Setback, Signals, Slot, Step, Task};
 use catenoid_schema::{
     control::Phase,
     status::{Blame, Facts, Health, Kind, Subject, SubjectStatus, Sync},
@@ -103,12 +103,12 @@ impl Planner for Numbers {
 struct Held(AtomicU32);
 
 impl Door<Numbers> for Held {
-    fn observe<'a>(&'a self, _: &'a u32) -> Boxed<'a, Result<u32, Fault>> {
+    fn observe<'a>(&'a self, _: &'a u32) -> Boxed<'a, Result<u32, RoomFault>> {
         let held = self.0.load(Ordering::Relaxed);
         Box::pin(ready(if held == 7 { Err(fault()) } else { Ok(held) }))
     }
 
-    fn apply<'a>(&'a self, step: &'a Add) -> Boxed<'a, Result<Applied, Fault>> {
+    fn apply<'a>(&'a self, step: &'a Add) -> Boxed<'a, Result<Applied, RoomFault>> {
         self.0.fetch_add(step.0, Ordering::Relaxed);
         Box::pin(ready(Ok(Applied::Done)))
     }
@@ -118,8 +118,8 @@ impl Door<Numbers> for Held {
     }
 }
 
-fn fault() -> Fault {
-    Fault { message: "7".to_owned(), blame: Blame::Nobody }
+fn fault() -> RoomFault {
+    RoomFault { message: "7".to_owned(), blame: Blame::Nobody }
 }
 
 fn number(number: u32) -> Subject {

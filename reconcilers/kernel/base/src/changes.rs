@@ -10,8 +10,8 @@ use std::{
 
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
 
-/// A set of watched files and folders. A watch ends by itself when what it watches is removed; that of a control group does not, and
-/// keeps the kernel's memory of it: see [`Changes::forget`].
+/// A set of watched files and folders. A watch ends by itself when what it watches is removed; that of a control group does
+/// not, and keeps the kernel's memory of it: see [`Changes::forget`].
 #[derive(Debug)]
 pub struct Changes(Inotify);
 

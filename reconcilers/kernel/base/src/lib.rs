@@ -19,3 +19,5 @@ pub mod tcp;
 pub mod wait;
 
 pub use lock::lock;
+/// The names of the kernel's error numbers. rustix has them, too, and panics on a number that is none.
+pub use nix::errno::Errno;

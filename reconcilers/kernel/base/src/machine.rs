@@ -75,7 +75,7 @@ pub fn lockdown() -> io::Result<String> {
 /// Whether only signed modules are loaded.
 ///
 /// # Errors
-/// If the kernel does not tell.
+/// If the kernel does not report it.
 pub fn modules_must_be_signed() -> io::Result<bool> {
     read("/sys/module/module/parameters/sig_enforce").map(|text| text == "Y")
 }

@@ -65,7 +65,7 @@ impl ClockSet {
         Ok(Self(timer))
     }
 
-    /// Forgets what it was told; it listens on.
+    /// Forgets what it heard; it listens on.
     pub fn drain(&self) {
         // `ECANCELED` is what it is for, `EAGAIN` that there was nothing.
         let _ = self.0.wait();

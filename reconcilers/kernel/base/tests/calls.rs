@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use catenoid_kernel_base::seccomp::calls::{Verdict, verdict};
+use catenoid_kernel_base::seccomp::calls::{CallAction, action};
 
 /// What was recorded and is refused in every container, and what the programs do then. Begins of lines.
 const WITHOUT: &[(&str, &str)] = &[
@@ -43,15 +43,15 @@ fn what_real_programs_call_is_allowed_or_a_need_or_known_to_be_done_without() {
     for (path, calls) in &programs {
         for line in calls.lines().filter(|line| !line.starts_with('#')) {
             let call = line.split(' ').next().unwrap();
-            let (verdict, _) =
-                verdict(call).unwrap_or_else(|| panic!("{}: `{call}` is not in the table", path.display()));
+            let (action, _) =
+                action(call).unwrap_or_else(|| panic!("{}: `{call}` is not in the table", path.display()));
             let known = WITHOUT.iter().any(|(begin, _)| line == *begin || line.starts_with(begin));
-            let fine = match verdict {
-                Verdict::Allowed | Verdict::Needs(_) => true,
-                Verdict::Looked if call == "socket" => SOCKETS.contains(&line) || known,
+            let fine = match action {
+                CallAction::Allowed | CallAction::Needs(_) => true,
+                CallAction::Looked if call == "socket" => SOCKETS.contains(&line) || known,
                 // With namespaces it is the need of that name; of the others no refused argument was seen.
-                Verdict::Looked => true,
-                Verdict::Denied | Verdict::Absent => known,
+                CallAction::Looked => true,
+                CallAction::Denied | CallAction::Absent => known,
             };
             assert!(fine, "{}: `{line}` is refused, and nobody wrote down what becomes of the program", path.display());
         }

@@ -9,7 +9,7 @@ use std::{
     process::Command,
 };
 
-use catenoid_kernel_base::files::{Error, FILES_LIMIT, Folder, make_way, sift, take_notes};
+use catenoid_kernel_base::files::{Durability, Error, FILES_LIMIT, Folder, make_way, sift, take_notes};
 use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
@@ -62,7 +62,7 @@ fn whatever_has_the_name_of_a_new_file_is_put_aside() {
         let folder = Folder::open(base.path()).unwrap();
         bend(&base.path().join("a.new"));
         for content in [b"1", b"2"] {
-            folder.replace("a", content, true).unwrap();
+            folder.replace("a", content, Durability::OnDisk).unwrap();
             assert_eq!(fs::read(base.path().join("a")).unwrap(), content);
         }
     }
@@ -77,7 +77,7 @@ fn mountns_a_name_that_cannot_be_freed_is_not_needed_to_write_a_file() {
     fs::create_dir(&new).unwrap();
     mount(Some("none"), &new, Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
     for content in [b"1", b"2"] {
-        folder.replace("a", content, true).unwrap();
+        folder.replace("a", content, Durability::OnDisk).unwrap();
         assert_eq!(fs::read(data.join("ledger/a")).unwrap(), content);
         assert_eq!(names(&data.join("ledger")), ["a", "a.new"]);
     }
@@ -99,7 +99,7 @@ fn mountns_flags_are_taken_from_what_is_in_the_way() {
         make_way(&data.join(name), folder).unwrap();
     }
     for path in ["ledger/a", "ledger/b", "blobs/x", "audit/x"] {
-        catenoid_kernel_base::files::replace(&data.join(path), b"1", true).unwrap();
+        catenoid_kernel_base::files::replace(&data.join(path), b"1", Durability::OnDisk).unwrap();
     }
     let held = names(&data.join("ledger"));
     let [_, folder, _] = held.as_slice() else { panic!("{held:?}") };
@@ -219,12 +219,12 @@ fn mountns_what_cannot_be_looked_at_hides_nothing_and_is_in_nobodys_way() {
     let listed = folder.list(|name| name != "b.new").unwrap();
     assert_eq!(listed.files.iter().map(|file| file.name.as_str()).collect::<Vec<_>>(), ["a", "c"]);
     assert!(matches!(listed.missed, Some(Error::Open { .. })), "{:?}", listed.missed);
-    folder.replace("d", b"d", true).unwrap();
+    folder.replace("d", b"d", Durability::OnDisk).unwrap();
     let ours = |name: &str| ["a", "b", "c", "d"].contains(&name);
     sift(&data.join("blobs"), ours).unwrap();
     assert_eq!(names(&data.join("blobs")), ["a", "c", "d"]);
     let folder = Folder::open(&data.join("blobs")).unwrap();
-    folder.replace("b", b"new", true).unwrap();
+    folder.replace("b", b"new", Durability::OnDisk).unwrap();
     assert_eq!(fs::read(data.join("blobs/b")).unwrap(), b"new");
 }
 

@@ -37,7 +37,8 @@ impl Line {
         Self { patience, holds: AtomicBool::new(false) }
     }
 
-    /// Writes `bytes` to `to`; what it does not take in time is lost, and from then on everything until it takes something again.
+    /// Writes `bytes` to `to`; what it does not take in time is lost, and from then on everything until it takes something
+    /// again.
     pub fn say(&self, to: impl AsFd, mut bytes: &[u8]) {
         let patience = if self.holds.load(Ordering::Relaxed) { Duration::ZERO } else { self.patience };
         let until = Instant::now() + patience;

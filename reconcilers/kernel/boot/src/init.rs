@@ -242,7 +242,7 @@ pub fn show_firmware_variables() -> Result<(), Error> {
 }
 
 /// What PID 1 acts on: signals, and the power button.
-pub struct Signals {
+pub struct InitSignals {
     signals: SignalFd,
     buttons: Vec<File>,
 }
@@ -261,7 +261,7 @@ pub fn let_signals_through() -> Result<(), Error> {
     SigSet::empty().thread_set_mask().map_err(|e| Error::Signals(e.into()))
 }
 
-/// What a signal tells PID 1.
+/// What a signal means to PID 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wakeup {
     /// A child ended.
@@ -276,7 +276,7 @@ pub enum Wakeup {
     TimeUp,
 }
 
-impl Signals {
+impl InitSignals {
     /// Blocks the signals for this thread and receives them from now on.
     ///
     /// # Errors
@@ -342,7 +342,7 @@ impl Signals {
     }
 }
 
-/// Reads all that an input device has to tell; fails when it is gone.
+/// Reads all that an input device has to report; fails when it is gone.
 fn power_was_pressed(mut device: &File) -> io::Result<bool> {
     let mut pressed = false;
     let mut events = [0; INPUT_EVENT * 16];
@@ -360,7 +360,7 @@ fn power_was_pressed(mut device: &File) -> io::Result<bool> {
 }
 
 /// Ends every other process: SIGTERM, `grace` to end, SIGKILL. Returns as soon as nobody is left.
-pub fn end_all_processes(signals: &mut Signals, grace: Duration) {
+pub fn end_all_processes(signals: &mut InitSignals, grace: Duration) {
     let everyone = Pid::from_raw(-1);
     let start = std::time::Instant::now();
     // Both calls fail only when nobody is left.

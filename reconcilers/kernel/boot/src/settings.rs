@@ -1,4 +1,4 @@
-//! What the kernel is told about the whole device, beside its signed command line: one table, each line with its reason. PID 1
+//! What is set in the kernel for the whole device, beside its signed command line: one table, each line with its reason. PID 1
 //! sets it before anything else runs; the agent looks in each pass, and puts right what differs.
 
 use std::{fs, io, path::Path, sync::LazyLock};
@@ -54,7 +54,7 @@ pub const DEVICE: &[Setting] = &[
     ),
     setting("kernel/dmesg_restrict", "1", "the kernel's log has addresses and names of everybody"),
     setting("kernel/kexec_load_disabled", "1", "no other kernel is started but by the firmware; until the next boot"),
-    setting("kernel/kptr_restrict", "2", "addresses of the kernel are told nobody"),
+    setting("kernel/kptr_restrict", "2", "nobody sees addresses of the kernel"),
     setting("kernel/panic_on_oops", "1", "a kernel whose state is broken restarts instead of going on"),
     setting(
         "kernel/pid_max",

@@ -136,7 +136,7 @@ impl Life {
 
     /// Shows that the agent lives.
     pub fn show(&mut self) {
-        // PID 1 reads it, unless it hangs; then nobody is left who could be told.
+        // PID 1 reads it, unless it hangs; then nobody is left who could hear it.
         let _ = self.0.write(b".");
     }
 }

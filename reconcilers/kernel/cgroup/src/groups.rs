@@ -38,25 +38,31 @@ impl Hierarchy {
         Ok(time)
     }
 
-    /// Freezes all of `container` for a while, or lets it go on. It is written down that this is no drift.
+    /// Freezes all of `container` for a while. It is written down before that this is no drift.
     ///
     /// # Errors
     /// [`Error::Name`], [`Error::Write`].
-    pub fn hold_still(&self, container: &str, still: bool) -> Result<(), Error> {
+    pub fn freeze_group(&self, container: &str) -> Result<(), Error> {
         let group = group(container)?;
-        let freeze = |value| self.write(&format!("{group}/cgroup.freeze"), value);
-        gone_is_fine(if still {
-            self.write_attribute(&group, STILL, "1").and_then(|()| freeze("1"))
-        } else {
-            freeze("0").and_then(|()| self.write_attribute(&group, STILL, "0"))
-        })
+        let noted = self.write_attribute(&group, STILL, "1");
+        gone_is_fine(noted.and_then(|()| self.write(&format!("{group}/cgroup.freeze"), "1")))
     }
 
-    /// Whether [`Hierarchy::hold_still`] holds `container`.
+    /// Lets all of `container` go on, which [`Hierarchy::freeze_group`] froze.
+    ///
+    /// # Errors
+    /// [`Error::Name`], [`Error::Write`].
+    pub fn thaw_group(&self, container: &str) -> Result<(), Error> {
+        let group = group(container)?;
+        let thawed = self.write(&format!("{group}/cgroup.freeze"), "0");
+        gone_is_fine(thawed.and_then(|()| self.write_attribute(&group, STILL, "0")))
+    }
+
+    /// Whether [`Hierarchy::freeze_group`] froze `container`.
     ///
     /// # Errors
     /// [`Error::Name`], [`Error::Read`].
-    pub fn is_held_still(&self, container: &str) -> Result<bool, Error> {
+    pub fn is_group_frozen(&self, container: &str) -> Result<bool, Error> {
         let [still] = self.attributes(&group(container)?, [STILL])?;
         Ok(still.is_some_and(|still| still == "1"))
     }

@@ -96,7 +96,7 @@ impl Hierarchy {
         self.remove(&leaf(container, launch_id)?)
     }
 
-    /// Stops all processes of the leaf until [`Hierarchy::thaw`]. Returns at once; [`Leaf::frozen`] tells when it is so.
+    /// Stops all processes of the leaf until [`Hierarchy::thaw`]. Returns at once; [`Leaf::frozen`] says when it is so.
     ///
     /// # Errors
     /// [`Error::Name`], [`Error::Write`].

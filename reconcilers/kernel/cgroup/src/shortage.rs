@@ -10,7 +10,7 @@ use std::{
 
 use catenoid_kernel_base::fault::look;
 
-/// Told when somebody waited for memory, the kernel's own cleaner included, for 10 ms of half a second
+/// Reported when somebody waited for memory, the kernel's own cleaner included, for 10 ms of half a second
 /// (Documentation/accounting/psi.rst). That begins before memory is used up: `vm/watermark_scale_factor` in
 /// the settings of the device (`catenoid_kernel_boot::settings`).
 const TRIGGER: &[u8] = b"some 10000 500000\0";
@@ -52,7 +52,7 @@ impl Memory {
     }
 }
 
-/// Tells when memory becomes short.
+/// Reports when memory becomes short.
 #[derive(Debug)]
 pub struct Pressure(File);
 
@@ -60,7 +60,7 @@ impl Pressure {
     /// Listens from now on.
     ///
     /// # Errors
-    /// If the kernel does not tell.
+    /// If the kernel does not report it.
     pub fn listen() -> io::Result<Self> {
         let mut file = OpenOptions::new().read(true).write(true).open("/proc/pressure/memory")?;
         file.write_all(TRIGGER)?;

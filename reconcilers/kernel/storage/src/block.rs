@@ -1,4 +1,4 @@
-//! Block devices: finding a partition by its label, telling an empty one, making its file system, mounting it.
+//! Block devices: finding a partition by its label, seeing whether it is empty, making its file system, mounting it.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -70,7 +70,7 @@ pub enum Error {
 /// The device node of the GPT partition with `label` on the disk that has partition `boot`, if the kernel has found it by now.
 ///
 /// # Errors
-/// [`Error::List`]; [`Error::SeveralDisks`]: nothing tells a copy of the disk from the disk.
+/// [`Error::List`]; [`Error::SeveralDisks`]: nothing distinguishes a copy of the disk from the disk.
 pub fn partition(label: &str, boot: &Guid) -> Result<Option<PathBuf>, Error> {
     let mut disks = Vec::new();
     for disk in entries(Path::new("/sys/class/block"))? {
@@ -156,12 +156,12 @@ impl std::str::FromStr for Guid {
 #[error("this is no GUID")]
 pub struct NoGuid;
 
-/// What a partition holds, told by our mark in its last block.
+/// What a partition holds, by our mark in its last block.
 ///
 /// The file system ends one MiB before the partition does. The mark in that MiB is written before and after the file
 /// system is made, so that a power cut in between is distinguished from a partition that is somebody else's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Content {
+pub enum PartitionContent {
     /// Both ends are zeros: nobody has written to it.
     Empty,
     /// We began to make a file system and did not get to the end.
@@ -189,23 +189,23 @@ pub fn open(device: &Path) -> Result<File, Error> {
 ///
 /// # Errors
 /// [`Error::Read`].
-pub fn content(device: &Path) -> Result<Content, Error> {
+pub fn content(device: &Path) -> Result<PartitionContent, Error> {
     let error = |source| Error::Read { device: device.to_owned(), source };
     let mut file = open(device)?;
     let size = file.seek(SeekFrom::End(0)).map_err(error)?;
     let mark = read_at(&mut file, size.saturating_sub(MARK_ROOM), MARK_ROOM).map_err(error)?;
     if mark.starts_with(OURS) {
-        return Ok(Content::Ours);
+        return Ok(PartitionContent::Ours);
     }
     if mark.starts_with(UNFINISHED) {
-        return Ok(Content::Unfinished);
+        return Ok(PartitionContent::Unfinished);
     }
     for start in [0, size.saturating_sub(END)] {
         if read_at(&mut file, start, END).map_err(error)?.iter().any(|byte| *byte != 0) {
-            return Ok(Content::Foreign);
+            return Ok(PartitionContent::Foreign);
         }
     }
-    Ok(Content::Empty)
+    Ok(PartitionContent::Empty)
 }
 
 fn read_at(file: &mut File, start: u64, count: u64) -> io::Result<Vec<u8>> {
@@ -216,7 +216,7 @@ fn read_at(file: &mut File, start: u64, count: u64) -> io::Result<Vec<u8>> {
 }
 
 /// Makes an ext4 on `device` and marks it as ours. What it held is lost: only for one that is empty or unfinished.
-/// Cut short, it leaves [`Content::Unfinished`].
+/// Cut short, it leaves [`PartitionContent::Unfinished`].
 ///
 /// # Errors
 /// [`Error::Format`] with what `mkfs.ext4` said.
@@ -246,16 +246,16 @@ fn mark(file: &mut File, size: u64, text: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Features of the file systems that our `mkfs.ext4` makes (Documentation/filesystems/ext4/super.rst): compatible, incompatible but
-/// for [`RECOVER`], and compatible for who only reads. A line for each version of it that makes others.
+/// Features of the file systems that our `mkfs.ext4` makes (Documentation/filesystems/ext4/super.rst): compatible, incompatible
+/// but for [`RECOVER`], and compatible for who only reads. A line for each version of it that makes others.
 const FEATURES: &[[u32; 3]] = &[[0x3c, 0x2c2, 0x46b]];
 /// The journal is to be replayed.
 const RECOVER: u32 = 4;
 /// Where the superblock begins, and its bytes.
 const SUPERBLOCK: u64 = 1024;
 
-/// How the file system with this superblock differs from those that we make, where it would behave otherwise: a mount that waits
-/// for hours for another machine (`mmp`), folders that take no file from another one (`project`), options of its own.
+/// How the file system with this superblock differs from those that we make, where it would behave otherwise: a mount that
+/// waits for hours for another machine (`mmp`), folders that take no file from another one (`project`), options of its own.
 fn difference(superblock: &[u8]) -> Option<&'static str> {
     let word = |at: usize| superblock.get(at..at + 4).and_then(|word| Some(u32::from_le_bytes(*word.first_chunk()?)));
     let features = [word(0x5c), word(0x60).map(|word| word & !RECOVER), word(0x64)];
@@ -372,6 +372,15 @@ mod tests {
         file.write_all(&[0x53, 0xef]).unwrap();
         seen.push(content(&path).unwrap());
         fs::remove_file(&path).unwrap();
-        assert_eq!(seen, [Content::Empty, Content::Unfinished, Content::Ours, Content::Foreign, Content::Foreign]);
+        assert_eq!(
+            seen,
+            [
+                PartitionContent::Empty,
+                PartitionContent::Unfinished,
+                PartitionContent::Ours,
+                PartitionContent::Foreign,
+                PartitionContent::Foreign
+            ]
+        );
     }
 }

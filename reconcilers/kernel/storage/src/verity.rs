@@ -232,7 +232,7 @@ impl DeviceMapper {
             at("verity.resume", || self.dm.device_suspend(&id, DmOptions::default()).map_err(Refusal))
         });
         loaded.map(drop).map_err(|error| {
-            // The first error is the one to tell; what is left over is seen by the next look.
+            // The first error is the one to report; what is left over is seen by the next look.
             let _ = if is_new { self.dm.device_remove(&id, deferred()) } else { self.dm.table_clear(&id) };
             Error::Load { device: device.clone(), source: cause(error) }
         })

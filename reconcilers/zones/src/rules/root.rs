@@ -217,7 +217,7 @@ fn within(table: &mut Table, chain: &str, segment: &Zone, core: Option<MacAddres
     }
     for net in &segment.subnet {
         let end = |end| equal(payload(family(net.addr()), end), prefix(net));
-        // Not by way of the core container: that would be a way to tell it something.
+        // Not by way of the core container: that would be a way to reach it.
         let direct = core.map(|mac| differs(payload("ether", "daddr"), mac));
         table.rule(chain, direct.into_iter().chain([end("saddr"), end("daddr"), accept()]));
     }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use catenoid_core::{Planner, Reconciler, Step as _};
+use catenoid_core::{Planner, Reconciler, Step as _, chain};
 use catenoid_kernel_net::{namespace, netlink::Netlink};
 use catenoid_schema::{allocate, manifest::Manifest};
 use catenoid_zones::{Desired, Step, Zones, ZonesPlanner};
@@ -174,16 +174,6 @@ pub(crate) fn inside<T: Send>(net: &OwnedFd, work: impl FnOnce() -> T + Send) ->
 /// In the namespace that the calling thread is in.
 pub(crate) fn setting(key: &str) -> Option<String> {
     namespace::settings([key]).unwrap().remove(0)
-}
-
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text += &format!(": {error}");
-        source = error.source();
-    }
-    text
 }
 
 pub(crate) fn run_ip(arguments: &str) {

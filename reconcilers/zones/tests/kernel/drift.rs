@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use catenoid_core::{Planner, Reconciler, Step as _};
+use catenoid_core::{Planner, Reconciler, Step as _, chain};
 use catenoid_kernel_base::wait::{For, wait};
 use catenoid_kernel_net::namespace;
 use catenoid_schema::status::Sync;
@@ -20,7 +20,7 @@ use nix::{
 };
 use serde_json::Value;
 
-use crate::device::{Kernel, addresses, chain, inside, manifest, on_a_thread, run_ip, run_nft, setting};
+use crate::device::{Kernel, addresses, inside, manifest, on_a_thread, run_ip, run_nft, setting};
 
 #[test]
 fn netns_every_change_by_hand_is_found_and_healed() {
@@ -265,7 +265,8 @@ fn netns_every_setting_that_was_changed_is_found_and_set_again() {
                 let path = line.path(interface);
                 let other = if line.value == "0" { "1" } else { "0" };
                 inside(&kernel.net(place), || namespace::set(&path, other).unwrap());
-                // Where nobody but root of the device can do so it is found later: by a room that has read nothing yet, at once.
+                // Where nobody but root of the device can do so it is found later: by a room that has read nothing yet, at
+                // once.
                 if *place == "web" {
                     kernel.room = Zones::open(kernel.run.path()).unwrap();
                     kernel.room.look_for(&wanted);

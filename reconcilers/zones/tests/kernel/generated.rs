@@ -83,8 +83,8 @@ fn netns_any_manifest_is_what_ip_and_nft_show() {
             }
             let text = |value: &Value| value.as_str().unwrap().to_owned();
             let links = ip_json(&kernel.root, "link show");
-            let enslaved = links.iter().filter(|link| link["master"].is_string());
-            let shown: BTreeMap<_, _> = enslaved.map(|link| (text(&link["ifname"]), text(&link["master"]))).collect();
+            let joined = links.iter().filter(|link| link["master"].is_string());
+            let shown: BTreeMap<_, _> = joined.map(|link| (text(&link["ifname"]), text(&link["master"]))).collect();
             assert_eq!(shown, masters, "{manifest:?}");
             let bridges: BTreeSet<_> = manifest.zones.keys().map(|zone| name::bridge(zone.as_str())).collect();
             let shown = ip_json(&kernel.root, "link show type bridge");

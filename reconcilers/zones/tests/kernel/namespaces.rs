@@ -2,13 +2,13 @@
 
 use std::{path::Path, process::Command};
 
-use catenoid_core::Reconciler;
+use catenoid_core::{Reconciler, chain};
 use catenoid_kernel_net::namespace;
 use catenoid_schema::allocate;
 use catenoid_zones::{Step, desired};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
-use crate::device::{Kernel, chain, inside, manifest, on_a_thread, setting};
+use crate::device::{Kernel, inside, manifest, on_a_thread, setting};
 
 /// A pair that is kept has everything set: a setting that fails, or a crash at it, leaves no pair.
 #[test]

@@ -1,11 +1,11 @@
 //! What a pass makes, and what it leaves behind.
 
-use catenoid_core::{Planner, Reconciler, Step as _};
+use catenoid_core::{Planner, Reconciler, Step as _, chain};
 use catenoid_schema::manifest::Manifest;
 use catenoid_zones::{NetworkNamespace, Observed, Step, ZonesPlanner, desired};
 use serde_json::Value;
 
-use crate::device::{Kernel, MANIFEST, addresses, chain, ip_json, manifest, on_a_thread, run_nft};
+use crate::device::{Kernel, MANIFEST, addresses, ip_json, manifest, on_a_thread, run_nft};
 
 // [req->COM-01]
 #[test]

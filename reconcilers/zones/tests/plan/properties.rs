@@ -1,6 +1,6 @@
 //! What holds of any plan.
 
-use catenoid_core::{Planner, simulate, testing};
+use catenoid_core::{Planner, testing, testing::simulate};
 use catenoid_schema::status::Sync;
 use catenoid_zones::{NetworkNamespace, Step, ZonesPlanner};
 use proptest::prelude::*;
@@ -41,7 +41,7 @@ proptest! {
                     prop_assert_eq!(state.firewalls.get(&place), desired.firewalls.get(&place), "{}", step);
                 }
                 Step::RemoveNamespaces { container } => {
-                    let leads_there = |port: &catenoid_zones::Port| {
+                    let leads_there = |port: &catenoid_zones::BridgePort| {
                         port.inner.as_ref().is_some_and(|inner| inner.container == *container)
                     };
                     prop_assert!(!state.ports.values().any(leads_there), "{}", step);

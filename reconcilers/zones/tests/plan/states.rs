@@ -5,13 +5,13 @@ use std::{
     net::IpAddr,
 };
 
-use catenoid_core::{Planner, simulate};
+use catenoid_core::{Planner, testing::simulate};
 use catenoid_schema::{
     manifest::{ContainerRole, MacAddress, Manifest},
     name::Name,
 };
 use catenoid_zones::{
-    ADVERTISED_MOST, Advertised, Desired, Differing, Interface, Namespaces, NetworkNamespace, Observed, Rules,
+    ADVERTISED_MOST, Advertised, Desired, Differing, Namespaces, NetworkNamespace, Observed, ObservedInterface, Rules,
     ZonesPlanner, desired,
 };
 use ipnet::IpNet;
@@ -100,7 +100,7 @@ fn disturb(observed: &mut Observed, kind: u8, which: usize) {
         let port = port.as_ref().and_then(|port| observed.ports.get_mut(port));
         port.and_then(|port| port.inner.as_mut()).into_iter().for_each(change);
     };
-    let inside = |observed: &mut Observed, change: &dyn Fn(&mut Interface)| {
+    let inside = |observed: &mut Observed, change: &dyn Fn(&mut ObservedInterface)| {
         observed.interfaces.values_mut().filter(|interface| interface.place != NetworkNamespace::Root).for_each(change);
     };
     match kind {
@@ -131,7 +131,7 @@ fn disturb(observed: &mut Observed, kind: u8, which: usize) {
         18 => drop(observed.interfaces.remove(&mac(1))),
         19 => drop(container.map(|container| {
             let place = NetworkNamespace::Container(container);
-            let interface = Interface {
+            let interface = ObservedInterface {
                 place,
                 name: "wan".to_owned(),
                 up: true,
@@ -169,7 +169,7 @@ fn disturb(observed: &mut Observed, kind: u8, which: usize) {
 
 /// A device on which nothing was done yet.
 pub(crate) fn fresh() -> Observed {
-    let interface = |place: NetworkNamespace, name: &str| Interface {
+    let interface = |place: NetworkNamespace, name: &str| ObservedInterface {
         place,
         name: name.to_owned(),
         up: false,

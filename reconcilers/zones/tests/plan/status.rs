@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use catenoid_core::Planner;
 use catenoid_zones::{
-    ADVERTISED_MOST, Advertised, Bridge, Inner, NetworkNamespace, Observed, Port, ZonesPlanner, desired,
+    ADVERTISED_MOST, Advertised, Bridge, BridgePort, Inner, NetworkNamespace, Observed, ZonesPlanner, desired,
 };
 
 use crate::states::{advertised, converged, everything, fresh, mac, name, set};
@@ -29,7 +29,8 @@ fn every_difference_of_the_network_reports_what_is_and_what_is_wanted() {
             .collect::<Vec<_>>()
             .join("; ")
     };
-    let port = |change: &dyn Fn(&mut Port)| changed(&|observed| change(observed.ports.get_mut(&outer).expect("it")));
+    let port =
+        |change: &dyn Fn(&mut BridgePort)| changed(&|observed| change(observed.ports.get_mut(&outer).expect("it")));
     let inner = |change: &dyn Fn(&mut Inner)| port(&|port| change(port.inner.as_mut().expect("it")));
     let set_bridge =
         |change: &dyn Fn(&mut Bridge)| changed(&|observed| change(observed.bridges.get_mut(&bridge).expect("it")));

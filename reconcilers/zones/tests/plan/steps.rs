@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use catenoid_core::Planner;
 use catenoid_schema::manifest::Capability;
-use catenoid_zones::{Inner, Port, Step, ZonesPlanner, desired};
+use catenoid_zones::{BridgePort, Inner, Step, ZonesPlanner, desired};
 
 use crate::states::{converged, everything, fresh, mac, name};
 
@@ -31,7 +31,7 @@ fn a_pair_that_leads_elsewhere_is_made_anew_and_another_is_set() {
     let wanted = desired(&everything());
     let whole = converged(&wanted, &fresh());
     let outer = whole.ports.keys().next().expect("a port");
-    let steps = |change: fn(&mut Port)| {
+    let steps = |change: fn(&mut BridgePort)| {
         let mut observed = whole.clone();
         change(observed.ports.get_mut(outer).expect("it"));
         let plan = ZonesPlanner::plan(&wanted, &observed);
@@ -45,7 +45,7 @@ fn a_pair_that_leads_elsewhere_is_made_anew_and_another_is_set() {
         steps.sort_unstable();
         steps
     };
-    fn inner(port: &mut Port) -> &mut Inner {
+    fn inner(port: &mut BridgePort) -> &mut Inner {
         port.inner.as_mut().expect("it is whole")
     }
     assert_eq!(steps(|port| port.up = false), ["set"]);

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use catenoid_core::{Planner, simulate};
+use catenoid_core::{Planner, testing::simulate};
 use catenoid_schema::status::{Blame, Health, Sync};
 use catenoid_zones::{
-    ADVERTISED_MOST, Advertised, Interface, NetworkNamespace, Observed, Rules, Step, ZonesPlanner, desired,
+    ADVERTISED_MOST, Advertised, NetworkNamespace, Observed, ObservedInterface, Rules, Step, ZonesPlanner, desired,
 };
 use ipnet::IpNet;
 use serde_json::json;
@@ -100,7 +100,7 @@ fn an_interface_keeps_what_the_kernel_keeps_of_it() {
         ["192.0.2.0/24", "2001:db8::/64"].map(|network| network.parse().expect("a network")).into();
     let first = BTreeSet::from(["192.0.2.0/24".parse::<IpNet>().expect("a network")]);
     /// What is done to it; its networks then, and how many routes of routers.
-    type Row<'a> = (&'a str, fn(&mut Interface), &'a BTreeSet<IpNet>, usize);
+    type Row<'a> = (&'a str, fn(&mut ObservedInterface), &'a BTreeSet<IpNet>, usize);
     let table: [Row<'_>; 4] = [
         ("nothing to do", |_| {}, &networks, 3),
         ("switched off", |interface| interface.up = false, &networks, 3),
@@ -139,7 +139,7 @@ fn an_interface_has_one_right_place() {
         assert_eq!(satisfied, ZonesPlanner::plan(&wanted, &observed).steps().count() == 0);
         satisfied
     };
-    let uplink = |change: &dyn Fn(&mut Interface)| {
+    let uplink = |change: &dyn Fn(&mut ObservedInterface)| {
         satisfied(&|observed| change(observed.interfaces.get_mut(&mac(1)).expect("it")))
     };
     assert!(uplink(&|uplink| uplink.advertised = advertised(ADVERTISED_MOST)));

@@ -1,5 +1,7 @@
 //! Why a recipe cannot be followed.
 
+use catenoid_schema::guest::RootError;
+
 use super::super::path::GuestPath;
 
 /// Why a recipe cannot be followed. Its author must act.
@@ -46,11 +48,8 @@ pub(crate) enum Error {
         hint: &'static str,
     },
     /// The root cannot be as large as that.
-    #[error("{problem}")]
-    Root {
-        /// What is wrong.
-        problem: String,
-    },
+    #[error(transparent)]
+    Root(RootError),
 }
 
 impl Error {
@@ -58,7 +57,7 @@ impl Error {
         match self {
             Self::TooMany { field, .. } | Self::Defaults { field, .. } => field,
             Self::Hidden { field, .. } | Self::Elsewhere { field, .. } => field,
-            Self::Root { .. } => "root.tmpfs.size",
+            Self::Root(_) => "root.tmpfs.size",
         }
     }
 
@@ -68,7 +67,7 @@ impl Error {
                 "put it elsewhere, such as below `/var/lib`, or let the command of the container make it"
             }
             Self::Elsewhere { hint, .. } => hint,
-            Self::TooMany { .. } | Self::Defaults { .. } | Self::Root { .. } => return None,
+            Self::TooMany { .. } | Self::Defaults { .. } | Self::Root(_) => return None,
         };
         Some(hint.to_owned())
     }

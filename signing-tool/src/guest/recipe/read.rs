@@ -38,7 +38,7 @@ pub(crate) fn parse(source: &Source) -> Result<Recipe, Finding> {
     let checked =
         check_counts(&recipe).and_then(|()| check_defaults(&recipe.defaults)).and_then(|()| check_hidden(&recipe));
     let checked = checked.and_then(|()| check_named(&recipe));
-    let checked = checked.and_then(|()| recipe.root.check().map_err(|problem| Error::Root { problem }));
+    let checked = checked.and_then(|()| recipe.root.check().map_err(Error::Root));
     checked.map_err(|error| Finding {
         place: source.place_of(&source.places(), error.field()),
         message: error.to_string(),

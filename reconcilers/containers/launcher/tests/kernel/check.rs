@@ -7,8 +7,8 @@ use std::{
 };
 
 use catenoid_containers::{
-    Checked, Containers, ContainersPlanner, Desired, Launch, Observed, Paths, State, WantedContainer,
-    order::{Check, LaunchAnswer, LaunchOrder, Request, Stage},
+    Checked, Containers, ContainersPlanner, Desired, Launch, Observed, Paths, RunState, WantedContainer,
+    order::{CheckOrder, LaunchAnswer, LaunchOrder, LaunchStage, Request},
 };
 use catenoid_core::{Applied, Planner, Reconciler};
 use catenoid_kernel_base::{process, wait::Notify};
@@ -30,7 +30,7 @@ fn script(script: &str) -> HealthCheck {
 /// Starts `order`, with its loopback interface on as the room of zones has it.
 fn started(device: &Device, order: &LaunchOrder) -> (u32, u64) {
     let net = namespace::net(order.namespaces.network.parent().unwrap()).unwrap().unwrap();
-    namespace::inside(net.as_fd(), || Netlink::open().unwrap().switch("lo", true).unwrap()).unwrap();
+    namespace::inside(net.as_fd(), || Netlink::open().unwrap().switch_on("lo").unwrap()).unwrap();
     let LaunchAnswer::Started { pid } = device.launch(order) else { panic!("it was not started") };
     (pid, process::identity(pid).unwrap().unwrap().started)
 }
@@ -40,7 +40,7 @@ fn ask(order: &LaunchOrder, process: (u32, u64), health: HealthCheck) -> LaunchA
 }
 
 fn ask_in(launch: &str, order: &LaunchOrder, (pid, started): (u32, u64), health: HealthCheck) -> LaunchAnswer {
-    let check = Some(Check { pid, started, health });
+    let check = Some(CheckOrder { pid, started, health });
     let request = serde_json::to_vec(&Request { launch: launch.to_owned(), order: order.clone(), check }).unwrap();
     serde_json::from_slice(&process::run(&launcher(), &request).unwrap().stdout).unwrap()
 }
@@ -67,7 +67,7 @@ fn mountns_no_path_of_a_container_leads_to_what_the_launcher_holds() {
         let mut order = device.order("db", "exec sleep 1000");
         order.working_directory = folder.clone();
         let LaunchAnswer::Failed(failure) = device.launch(&order) else { panic!("it works in {folder}") };
-        assert!(failure.stage == Stage::Confine && matches!(failure.errno, Some(2 | 40)), "{failure:?}");
+        assert!(failure.stage == LaunchStage::Confine && matches!(failure.errno, Some(2 | 40)), "{failure:?}");
         links += u32::from(failure.errno == Some(40));
         let within = LaunchOrder { working_directory: folder, ..good.clone() };
         let (passed, reason) = said(ask_in(&good.id(), &within, process, script("pwd")));
@@ -76,7 +76,7 @@ fn mountns_no_path_of_a_container_leads_to_what_the_launcher_holds() {
         // A file that is there and is no program would not be allowed (13).
         (order.working_directory, order.command) = ("/".to_owned(), vec![file.clone()]);
         let LaunchAnswer::Failed(failure) = device.launch(&order) else { panic!("{file} was executed") };
-        assert!(failure.stage == Stage::Execute && matches!(failure.errno, Some(2 | 20)), "{failure:?}");
+        assert!(failure.stage == LaunchStage::Execute && matches!(failure.errno, Some(2 | 20)), "{failure:?}");
         let (passed, reason) = said(ask(&good, process, health(json!({ "exec": [file] }))));
         assert!(!passed && (reason.contains("(os error 2)") || reason.contains("(os error 20)")), "{reason}");
     }
@@ -157,7 +157,7 @@ fn mountns_each_way_of_asking_passes_and_fails() {
     // It is another process, or none.
     for gone in [(process.0, process.1 + 1), (u32::MAX >> 1, process.1)] {
         let LaunchAnswer::Failed(failure) = ask(&order, gone, script("true")) else { panic!("it was asked") };
-        assert_eq!((failure.stage, failure.message.as_str()), (Stage::Join, "its first process is gone"));
+        assert_eq!((failure.stage, failure.message.as_str()), (LaunchStage::Join, "its first process is gone"));
     }
 }
 
@@ -225,6 +225,6 @@ async fn mountns_what_checks_come_to_is_observed_and_outlives_the_agent() {
     assert_eq!(run(&observed).checked.unwrap().said, "it exited with code 1: not well");
     apply(&second, &always, &observed).await;
     let after = run(&second.observe().await.unwrap());
-    assert!(matches!(after.state, State::Running { .. }));
+    assert!(matches!(after.state, RunState::Running { .. }));
     assert_eq!((after.ends, after.leaf == run(&observed).leaf), (1, false));
 }

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use catenoid_containers::order::{LaunchAnswer, LaunchOrder, Namespaces, Request, RootMode};
+use catenoid_containers::order::{LaunchAnswer, LaunchOrder, NamespacePaths, Request, RootMode};
 use catenoid_kernel_base::process;
 use catenoid_kernel_cgroup::Hierarchy;
 use catenoid_kernel_net::namespace;
@@ -23,6 +23,7 @@ use catenoid_schema::digest::Digest;
 use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, unshare},
+    sys::prctl,
 };
 
 /// What scripts of the tests call by name.
@@ -61,7 +62,8 @@ impl Device {
         fs::create_dir(&base).unwrap();
         let hierarchy = Hierarchy::open(&base).unwrap();
         hierarchy.prepare(&["cpu", "memory", "pids"]).unwrap();
-        process::adopt_orphans().unwrap();
+        // As PID 1 of the device: orphans of what is started here are to be its children.
+        prctl::set_child_subreaper(true).unwrap();
         Self { folder, base, hierarchy, containers: Vec::new() }
     }
 
@@ -98,7 +100,7 @@ impl Device {
             image: self.path("image"),
             root: RootMode::ReadOnly,
             id_base: BASE,
-            namespaces: Namespaces { user: namespaces.join("user"), network: namespaces.join("net") },
+            namespaces: NamespacePaths { user: namespaces.join("user"), network: namespaces.join("net") },
             group: self.base.join("catenoid").join(container),
             log: self.path("logs").join(container),
             control: None,

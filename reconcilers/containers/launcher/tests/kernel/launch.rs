@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use catenoid_containers::order::{Failure, LaunchAnswer, RootMode, Stage};
+use catenoid_containers::order::{LaunchAnswer, LaunchFailure, LaunchStage, RootMode};
 use catenoid_kernel_base::process;
 use catenoid_schema::units::ByteSize;
 
@@ -362,7 +362,7 @@ fn mountns_output_that_nobody_reads_holds_nobody_up() {
 }
 
 /// A failed launch reports where and why, and leaves nothing alive.
-fn failure(device: &Device, order: &catenoid_containers::order::LaunchOrder) -> Failure {
+fn failure(device: &Device, order: &catenoid_containers::order::LaunchOrder) -> LaunchFailure {
     let LaunchAnswer::Failed(failure) = device.launch(order) else { panic!("it started") };
     device.ended(order);
     failure
@@ -376,22 +376,22 @@ fn mountns_failures_report_where_and_why() {
     let mut order = good.clone();
     order.command = vec!["/bin/none".to_owned()];
     let failed = failure(&device, &order);
-    assert_eq!((failed.stage, failed.errno), (Stage::Execute, Some(2)));
+    assert_eq!((failed.stage, failed.errno), (LaunchStage::Execute, Some(2)));
     assert_eq!(failed.message, "failed to execute `/bin/none`: No such file or directory (os error 2)");
 
     let mut order = good.clone();
     order.working_directory = "/none".to_owned();
-    assert_eq!(failure(&device, &order).stage, Stage::Confine);
+    assert_eq!(failure(&device, &order).stage, LaunchStage::Confine);
 
     let mut order = good.clone();
     order.namespaces.user = device.path("none");
-    assert_eq!(failure(&device, &order).stage, Stage::Prepare);
+    assert_eq!(failure(&device, &order).stage, LaunchStage::Prepare);
 
     // A network namespace that belongs to another user namespace: the container would be powerless in it, or worse.
     let _ = device.order("db", "true");
     let mut order = good.clone();
     order.namespaces.network = device.path("namespaces/db/net");
-    assert_eq!(failure(&device, &order).stage, Stage::Clone);
+    assert_eq!(failure(&device, &order).stage, LaunchStage::Clone);
 }
 
 #[test]
@@ -406,7 +406,7 @@ fn mountns_links_in_an_image_lead_nowhere() {
         assert_eq!(
             (failed.stage, failed.message.as_str()),
             (
-                Stage::Mount,
+                LaunchStage::Mount,
                 format!("failed to open `/{path}`: Too many levels of symbolic links (os error 40)").as_str()
             )
         );
@@ -445,7 +445,7 @@ fn mountns_an_order_that_is_none_is_refused_before_anything_is_done() {
         (vec![b' '; 1024 * 1024 + 1], "the order has more than 1048576 bytes"),
     ] {
         let output = process::run(&launcher(), &request).unwrap();
-        let failure = Failure { stage: Stage::Order, message: message.to_owned(), errno: None };
+        let failure = LaunchFailure { stage: LaunchStage::Order, message: message.to_owned(), errno: None };
         assert_eq!(serde_json::from_slice::<LaunchAnswer>(&output.stdout).unwrap(), LaunchAnswer::Failed(failure));
         assert_eq!(output.status.code(), Some(1));
     }

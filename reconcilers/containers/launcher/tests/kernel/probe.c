@@ -16,14 +16,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static void tell(const char *name, long result)
+static void report(const char *name, long result)
 {
     printf("%s %s\n", name, result < 0 ? strerrorname_np(errno) : "0");
     fflush(stdout);
 }
 
 /* In a child: a call that ends the process, or makes a second one. */
-static void tell_child(const char *name, void (*call)(void))
+static void report_child(const char *name, void (*call)(void))
 {
     fflush(stdout);
     pid_t pid = fork();
@@ -60,7 +60,7 @@ static void i386_getpid(void)
 }
 #endif
 
-#define TELL(name, ...) errno = 0, tell(#name, syscall(SYS_##name, ##__VA_ARGS__))
+#define REPORT(name, ...) errno = 0, report(#name, syscall(SYS_##name, ##__VA_ARGS__))
 
 /* Connects to a unix socket, says one word, and prints how that went. */
 static int say(const char *path)
@@ -68,15 +68,15 @@ static int say(const char *path)
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     strncpy(address.sun_path, path, sizeof address.sun_path - 1);
     int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-    tell("connect", connect(fd, (struct sockaddr *)&address, sizeof address));
-    tell("write", write(fd, "word", 4) == 4 ? 0 : -1);
+    report("connect", connect(fd, (struct sockaddr *)&address, sizeof address));
+    report("write", write(fd, "word", 4) == 4 ? 0 : -1);
     return 0;
 }
 
 /* Whether a lock on the file can be had. */
 static int lock(const char *path)
 {
-    tell("flock", flock(open(path, O_RDONLY), LOCK_EX | LOCK_NB));
+    report("flock", flock(open(path, O_RDONLY), LOCK_EX | LOCK_NB));
     return 0;
 }
 
@@ -86,58 +86,58 @@ int main(int count, char **arguments)
         return lock(arguments[2]);
     if (count > 1)
         return say(arguments[1]);
-    tell_child("clone NEWUSER", clone_user);
-    tell_child("clone NEWNET", clone_net);
-    tell_child("clone", clone_plain);
+    report_child("clone NEWUSER", clone_user);
+    report_child("clone NEWNET", clone_net);
+    report_child("clone", clone_plain);
 #ifdef __x86_64__
-    tell_child("x32 getpid", x32_getpid);
-    tell_child("i386 getpid", i386_getpid);
+    report_child("x32 getpid", x32_getpid);
+    report_child("i386 getpid", i386_getpid);
 #endif
-    TELL(kexec_load, 0, 0, 0, 0);
-    TELL(init_module, 0, 0, "");
-    TELL(finit_module, -1, "", 0);
-    TELL(delete_module, "none", 0);
-    TELL(bpf, -1, 0, 0);
-    TELL(perf_event_open, 0, -1, -1, -1, 0);
-    TELL(userfaultfd, -1);
-    TELL(io_uring_setup, 1, 0);
-    TELL(add_key, "user", "name", "key", 3, -1);
-    TELL(request_key, "user", "name", 0, 0);
-    TELL(keyctl, -1);
-    TELL(mount, "", "/tmp", "", 0, 0);
-    TELL(umount2, "/tmp", -1);
-    TELL(move_mount, -1, "", -1, "", -1);
-    TELL(open_tree, -1, "", -1);
-    TELL(fsopen, "", -1);
-    TELL(mount_setattr, -1, "", -1, 0, 0);
-    TELL(pivot_root, "", "");
-    TELL(setns, -1, 0);
-    TELL(unshare, CLONE_NEWUSER);
-    TELL(unshare, CLONE_NEWNS);
-    TELL(unshare, 0x80);
-    TELL(unshare, CLONE_FS);
-    TELL(clone3, 0, 0);
-    TELL(open_by_handle_at, -1, 0, 0);
-    TELL(ptrace, -1, 0, 0, 0);
-    TELL(process_vm_readv, -1, 0, 0, 0, 0, -1);
-    TELL(pidfd_getfd, -1, -1, -1);
-    TELL(reboot, 0, 0, 0, 0);
-    TELL(swapon, "", 0);
-    TELL(acct, "");
-    TELL(syslog, 10, 0, 0);
-    TELL(settimeofday, 0, 0);
-    TELL(clock_settime, -1, 0);
-    TELL(quotactl, -1, 0, 0, 0);
-    TELL(personality, 0xffffffff);
-    TELL(personality, 0x0040000);
-    TELL(personality, 0x0000008);
-    TELL(ioctl, 0, TIOCSTI, "");
-    TELL(ioctl, 0, TIOCNXCL, 0);
-    TELL(socket, AF_UNIX, SOCK_STREAM, 0);
-    TELL(socket, AF_INET6, SOCK_STREAM, 0);
-    TELL(socket, AF_NETLINK, SOCK_RAW, 0);
-    TELL(socket, AF_VSOCK, SOCK_STREAM, 0);
-    TELL(socket, AF_ALG, SOCK_SEQPACKET, 0);
-    TELL(getpid);
+    REPORT(kexec_load, 0, 0, 0, 0);
+    REPORT(init_module, 0, 0, "");
+    REPORT(finit_module, -1, "", 0);
+    REPORT(delete_module, "none", 0);
+    REPORT(bpf, -1, 0, 0);
+    REPORT(perf_event_open, 0, -1, -1, -1, 0);
+    REPORT(userfaultfd, -1);
+    REPORT(io_uring_setup, 1, 0);
+    REPORT(add_key, "user", "name", "key", 3, -1);
+    REPORT(request_key, "user", "name", 0, 0);
+    REPORT(keyctl, -1);
+    REPORT(mount, "", "/tmp", "", 0, 0);
+    REPORT(umount2, "/tmp", -1);
+    REPORT(move_mount, -1, "", -1, "", -1);
+    REPORT(open_tree, -1, "", -1);
+    REPORT(fsopen, "", -1);
+    REPORT(mount_setattr, -1, "", -1, 0, 0);
+    REPORT(pivot_root, "", "");
+    REPORT(setns, -1, 0);
+    REPORT(unshare, CLONE_NEWUSER);
+    REPORT(unshare, CLONE_NEWNS);
+    REPORT(unshare, 0x80);
+    REPORT(unshare, CLONE_FS);
+    REPORT(clone3, 0, 0);
+    REPORT(open_by_handle_at, -1, 0, 0);
+    REPORT(ptrace, -1, 0, 0, 0);
+    REPORT(process_vm_readv, -1, 0, 0, 0, 0, -1);
+    REPORT(pidfd_getfd, -1, -1, -1);
+    REPORT(reboot, 0, 0, 0, 0);
+    REPORT(swapon, "", 0);
+    REPORT(acct, "");
+    REPORT(syslog, 10, 0, 0);
+    REPORT(settimeofday, 0, 0);
+    REPORT(clock_settime, -1, 0);
+    REPORT(quotactl, -1, 0, 0, 0);
+    REPORT(personality, 0xffffffff);
+    REPORT(personality, 0x0040000);
+    REPORT(personality, 0x0000008);
+    REPORT(ioctl, 0, TIOCSTI, "");
+    REPORT(ioctl, 0, TIOCNXCL, 0);
+    REPORT(socket, AF_UNIX, SOCK_STREAM, 0);
+    REPORT(socket, AF_INET6, SOCK_STREAM, 0);
+    REPORT(socket, AF_NETLINK, SOCK_RAW, 0);
+    REPORT(socket, AF_VSOCK, SOCK_STREAM, 0);
+    REPORT(socket, AF_ALG, SOCK_SEQPACKET, 0);
+    REPORT(getpid);
     return 0;
 }

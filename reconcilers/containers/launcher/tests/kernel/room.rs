@@ -10,11 +10,11 @@ use std::{
 };
 
 use catenoid_containers::{
-    Containers, ContainersPlanner, Desired, Error, Launch, Observed, Paths, State, Step, WantedContainer,
-    exit::{End, Exit, reap_orphans},
+    Containers, ContainersPlanner, Desired, Error, Launch, Observed, Paths, RunState, Step, WantedContainer,
+    exit::{Exit, RunEnd, reap_orphans},
     order::LaunchOrder,
 };
-use catenoid_core::{Applied, Planner, Reconciler, RoomError, Step as _, simulate};
+use catenoid_core::{Applied, Planner, Reconciler, RoomError, Step as _, testing::simulate};
 use catenoid_kernel_base::{process, wait::Notify};
 use catenoid_kernel_net::namespace;
 use catenoid_schema::{
@@ -86,9 +86,9 @@ fn shape(observed: &Observed) -> Vec<(String, String, &'static str, bool)> {
         observed.containers.iter().flat_map(|(name, container)| container.runs.iter().map(move |run| (name, run)));
     runs.map(|(name, (launch, run))| {
         let state = match run.state {
-            State::Running { .. } => "running",
-            State::InitExited => "its first process is gone",
-            State::Ended { .. } => "ended",
+            RunState::Running { .. } => "running",
+            RunState::InitExited => "its first process is gone",
+            RunState::Ended { .. } => "ended",
         };
         (name.to_string(), launch.clone(), state, run.frozen)
     })
@@ -97,7 +97,7 @@ fn shape(observed: &Observed) -> Vec<(String, String, &'static str, bool)> {
 
 fn running(observed: &Observed, order: &LaunchOrder) -> (u32, u64) {
     match observed.containers[&order.container].runs[&order.id()].state {
-        State::Running { pid, started, .. } => (pid, started),
+        RunState::Running { pid, started, .. } => (pid, started),
         ref other => panic!("{other:?}"),
     }
 }
@@ -155,10 +155,10 @@ async fn mountns_an_end_is_recorded_reported_and_started_again_by_policy() {
         carry_out(&room, step).await;
     }
     let exit = reaped(&device, &order);
-    assert_eq!((exit.end, exit.launch.as_str()), (End::Code(7), order.id().as_str()));
+    assert_eq!((exit.end, exit.launch.as_str()), (RunEnd::Code(7), order.id().as_str()));
     let observed = room.observe().await.unwrap();
     let run = &observed.containers[&order.container].runs[&order.id()];
-    assert_eq!(run.state, State::Ended { exit: Some(exit.clone()) });
+    assert_eq!(run.state, RunState::Ended { exit: Some(exit.clone()) });
     assert_eq!(run.leaf, exit.leaf);
     assert!(ContainersPlanner::satisfied(&never, &observed));
     assert_eq!(ContainersPlanner::setbacks(&never, &observed), []);
@@ -187,7 +187,7 @@ async fn mountns_a_signal_that_kills_is_reported_by_name() {
     let (pid, started) = running(&converge(&room, &always(&order)).await, &order);
     // From outside, as the kernel's own: the first process of a pid namespace is deaf to all others.
     process::signal(pid, started, 9).unwrap();
-    assert_eq!(reaped(&device, &order).end, End::Signal(9));
+    assert_eq!(reaped(&device, &order).end, RunEnd::Signal(9));
 }
 
 #[tokio::test]
@@ -204,7 +204,7 @@ async fn mountns_a_container_is_asked_and_may_take_its_time() {
     }
     assert!(begin.elapsed() < Duration::from_secs(10), "the default grace was not used up");
     assert!(ContainersPlanner::satisfied(&nothing(), &room.observe().await.unwrap()));
-    assert_eq!(reaped(&device, &order).end, End::Code(3));
+    assert_eq!(reaped(&device, &order).end, RunEnd::Code(3));
     wait_for_output(&room, &order, "bye\n").await;
 }
 
@@ -212,7 +212,7 @@ async fn mountns_a_container_is_asked_and_may_take_its_time() {
 async fn mountns_a_container_that_does_not_end_is_killed_after_its_time() {
     let mut device = Device::new().with_image(|_| {});
     let room = room(&device);
-    // (script, the least time it takes): one that catches the signal and goes on, and one that cannot even be told.
+    // (script, the least time it takes): one that catches the signal and goes on, and one that the signal does not reach.
     for (name, script, least) in [
         ("busy", "trap 'echo no' TERM; echo up; while true; do sleep 0.05; done", 700),
         ("deaf", "echo up; sleep 1000; true", 0),
@@ -242,7 +242,7 @@ async fn mountns_a_container_that_does_not_end_is_killed_after_its_time() {
             room.apply(step).await.unwrap();
         }
         assert!(ContainersPlanner::satisfied(&wanted, &room.observe().await.unwrap()));
-        assert_eq!(reaped_of(&device, &order), End::Signal(9));
+        assert_eq!(reaped_of(&device, &order), RunEnd::Signal(9));
         for (_, step) in ContainersPlanner::plan(&nothing(), &room.observe().await.unwrap()).steps() {
             carry_out(&room, step).await;
         }
@@ -250,7 +250,7 @@ async fn mountns_a_container_that_does_not_end_is_killed_after_its_time() {
 }
 
 /// As [`reaped`], of a launch whose leaf is gone.
-fn reaped_of(device: &Device, order: &LaunchOrder) -> End {
+fn reaped_of(device: &Device, order: &LaunchOrder) -> RunEnd {
     loop {
         let reaped = reap_orphans(&paths(device)).unwrap();
         if let Some((_, exit)) = reaped.and_then(|reaped| reaped.container)
@@ -302,11 +302,11 @@ async fn mountns_drift_is_taken_back() {
     assert_eq!(stop_of(&converge(&room, &later).await), Some(stop));
     converge(&room, &always(&order)).await;
 
-    // Held still by the guard: that is no drift.
-    device.hierarchy.hold_still("web", true).unwrap();
+    // Frozen by the guard: that is no drift.
+    device.hierarchy.freeze_group("web").unwrap();
     while !device.hierarchy.leaves("web").unwrap()[0].frozen {}
     assert!(ContainersPlanner::satisfied(&always(&order), &room.observe().await.unwrap()));
-    device.hierarchy.hold_still("web", false).unwrap();
+    device.hierarchy.thaw_group("web").unwrap();
     while device.hierarchy.leaves("web").unwrap()[0].frozen {}
 
     // Frozen by hand, the leaf and the group above it: it goes on, and is the same as before.
@@ -359,7 +359,7 @@ async fn mountns_a_leaf_without_first_process_is_emptied_before_the_start() {
     let order = device.order("web", "exec sleep 1000");
     let mut left = put_alone(&device, &order, Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()));
     let observed = room.observe().await.unwrap();
-    assert_eq!(observed.containers[&order.container].runs[&order.id()].state, State::InitExited);
+    assert_eq!(observed.containers[&order.container].runs[&order.id()].state, RunState::InitExited);
     converge(&room, &always(&order)).await;
     assert!(!left.wait().unwrap().success());
 }
@@ -375,7 +375,7 @@ async fn mountns_who_ends_with_the_first_process_is_waited_for() {
     let reaper = std::thread::spawn(move || last.wait().unwrap());
     let observed = room.observe().await.unwrap();
     let state = &observed.containers[&order.container].runs[&order.id()].state;
-    assert!(matches!(state, State::Ended { .. }), "{state:?}");
+    assert!(matches!(state, RunState::Ended { .. }), "{state:?}");
     assert!(reaper.join().unwrap().success());
 }
 
@@ -417,7 +417,7 @@ async fn mountns_memory_used_up_is_reported_as_such() {
         carry_out(&room, step).await;
     }
     let exit = reaped(&device, &order);
-    assert_eq!(exit.end, End::OutOfMemory);
+    assert_eq!(exit.end, RunEnd::OutOfMemory);
     assert!(exit.memory_kills > 0);
     assert!(!order.namespaces.network.exists(), "what it has put there would take the memory of the next run");
 }

@@ -27,10 +27,19 @@ use crate::fault::{at, look};
 /// reports each, has to come to an end.
 pub const FILES_LIMIT: usize = 1024;
 /// The most names of a folder that are read for that, which takes a second or two: what is none of ours may be many.
-pub const NAMES_LIMIT: usize = 1 << 20;
+const NAMES_LIMIT: usize = 1 << 20;
 
 /// Names under which a file may be written before it takes its own: more than one only if somebody bent the disk.
 const NEW_NAMES: usize = 16;
+
+/// Where a file is when the call that writes it returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// On the disk: it outlives a power cut.
+    OnDisk,
+    /// In the kernel's memory, from where it comes to the disk later.
+    InMemory,
+}
 
 /// A regular file of a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,7 +102,7 @@ impl Folder {
         }
     }
 
-    /// Its regular files whose names are `ours`. Of more than [`FILES_LIMIT`] of them, or among more than [`NAMES_LIMIT`]
+    /// Its regular files whose names are `ours`. Of more than [`FILES_LIMIT`] of them, or among more than `NAMES_LIMIT`
     /// names, it is that many, whichever: whoever removes what is listed comes to the others in the end. What cannot be
     /// looked at hides nothing else.
     ///
@@ -211,20 +220,23 @@ impl Folder {
         self.open_file(name, OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE)
     }
 
-    /// Puts `bytes` in the place of what has the name, whole or not at all. On the disk when this returns, if it is to be
-    /// `durable`. What did not fit on a full disk is taken away again.
+    /// Puts `bytes` in the place of what has the name, whole or not at all. What did not fit on a full disk is taken away
+    /// again.
     ///
     /// # Errors
     /// [`Error::Name`], [`Error::Remove`], [`Error::Open`], [`Error::Write`], [`Error::Move`].
-    pub fn replace(&self, name: &str, bytes: &[u8], durable: bool) -> Result<(), Error> {
+    pub fn replace(&self, name: &str, bytes: &[u8], durability: Durability) -> Result<(), Error> {
         let part = self.new_name(name)?;
-        let written = self.write_new(&part, bytes, durable).and_then(|()| {
+        let written = self.write_new(&part, bytes, durability).and_then(|()| {
             let failed = |source: Errno| {
                 let (from, to) = (self.path.join(&part), self.path.join(name));
                 Error::Move { from, to, source: source.into() }
             };
             at("files.put", || renameat(&self.fd, part.as_str(), &self.fd, name)).map_err(failed)?;
-            if durable { at("files.sync_folder", || fsync(&self.fd)).map_err(failed) } else { Ok(()) }
+            match durability {
+                Durability::OnDisk => at("files.sync_folder", || fsync(&self.fd)).map_err(failed),
+                Durability::InMemory => Ok(()),
+            }
         });
         written.inspect_err(|_| {
             // If it stays, the next one takes it away.
@@ -243,10 +255,13 @@ impl Folder {
         }
     }
 
-    fn write_new(&self, name: &str, bytes: &[u8], durable: bool) -> Result<(), Error> {
+    fn write_new(&self, name: &str, bytes: &[u8], durability: Durability) -> Result<(), Error> {
         let mut file = self.open_file(name, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL)?;
         let written = at("files.fill", || file.write_all(bytes));
-        let synced = written.and_then(|()| if durable { at("files.sync_file", || file.sync_all()) } else { Ok(()) });
+        let synced = written.and_then(|()| match durability {
+            Durability::OnDisk => at("files.sync_file", || file.sync_all()),
+            Durability::InMemory => Ok(()),
+        });
         synced.map_err(|source| Error::Write { path: self.path.join(name), source })
     }
 

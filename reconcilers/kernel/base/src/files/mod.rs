@@ -16,7 +16,7 @@ mod writing;
 
 pub use aside::take_notes;
 pub use error::Error;
-pub use folder::{Entry, FILES_LIMIT, Folder, Listing, NAMES_LIMIT};
+pub use folder::{Durability, Entry, FILES_LIMIT, Folder, Listing};
 pub use hash::read_device;
 pub use path::{listen, make_folders, make_pipe, open_pipe, read_bounded, remove, replace};
 pub use way::{make_way, sift};

@@ -12,7 +12,7 @@ use rustix::{
 };
 
 use super::{
-    Error, Folder,
+    Durability, Error, Folder,
     lookup::{BENEATH, parent, split},
 };
 use crate::fault::{at, look};
@@ -30,9 +30,9 @@ pub fn read_bounded(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, Error> {
 ///
 /// # Errors
 /// [`Error::Folder`], and those of [`Folder::replace`].
-pub fn replace(path: &Path, bytes: &[u8], durable: bool) -> Result<(), Error> {
+pub fn replace(path: &Path, bytes: &[u8], durability: Durability) -> Result<(), Error> {
     let (folder, name) = split(path)?;
-    Folder::open(folder)?.replace(name, bytes, durable)
+    Folder::open(folder)?.replace(name, bytes, durability)
 }
 
 /// Removes the file at `path`; one that is not there, with its folder or without, is success.

@@ -39,14 +39,14 @@ impl Inmate {
         Ok(identity.filter(|identity| identity.started == started).map(|_| Self { process, pid }))
     }
 
-    /// Enters all its namespaces but that of control groups; only children are in that of processes. So a child, which the container
-    /// can see, never sees more than it. The clocks are the container's from then on.
+    /// Enters all its namespaces but that of control groups; only children are in that of processes. So a child, which the
+    /// container can see, never sees more than it. The clocks are the container's from then on.
     ///
     /// # Errors
     /// [`Error::Join`].
     pub fn approach(&self) -> Result<(), Error> {
-        // `nix` has no name for CLONE_NEWTIME.
-        let time = CloneFlags::from_bits_retain(0x80);
+        // `nix` has no name for it.
+        let time = CloneFlags::from_bits_retain(libc::CLONE_NEWTIME);
         let (user, mounts) = (CloneFlags::CLONE_NEWUSER, CloneFlags::CLONE_NEWNS);
         let others = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS;
         self.enter(user | mounts | others | CloneFlags::CLONE_NEWPID | time)

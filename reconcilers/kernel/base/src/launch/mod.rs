@@ -19,7 +19,7 @@ pub use inmate::{Deed, Inmate, end_with_parent, hide, observe_child};
 pub use mounts::{Forbid, MountTarget, Tree};
 pub use namespaces::{Namespace, NamespaceKind, own_cgroup, own_mounts, own_time};
 pub use process::{
-    execute, forget_parent, give, no_new_privileges, open_log, own_session, redirect, set_host_name, set_ids,
+    OomScore, execute, forget_parent, give, no_new_privileges, open_log, own_session, redirect, set_host_name, set_ids,
     set_working_directory,
 };
 

@@ -77,8 +77,8 @@ pub fn own_mounts() -> Result<(), Error> {
 /// # Errors
 /// [`Error::Unshare`].
 pub fn own_time() -> Result<(), Error> {
-    // `nix` has no name for CLONE_NEWTIME (time_namespaces(7), linux/sched.h).
-    let flag = CloneFlags::from_bits_retain(0x80);
+    // `nix` has no name for it (time_namespaces(7)).
+    let flag = CloneFlags::from_bits_retain(libc::CLONE_NEWTIME);
     at("launch.own_time", || nix::sched::unshare(flag)).map_err(|e| Error::Unshare { kind: "time", source: e.into() })
 }
 

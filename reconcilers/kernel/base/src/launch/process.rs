@@ -41,16 +41,28 @@ const SCORE: &str = "/proc/self/oom_score_adj";
 /// Of who is ended after others.
 const SPARED: i32 = -500;
 
-/// Undoes what a process inherits from the agent: when memory runs out it is as likely to be ended as others are, or less so if
-/// it is `spared`; no core dump through the host's pattern, no ignored or blocked signal, no foreign session, terminal or keys, the usual file mode mask.
+/// Whether the kernel ends a process before others when memory runs out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OomScore {
+    /// It is as likely to be ended as others are.
+    Usual,
+    /// It is ended after others.
+    Spared,
+}
+
+/// Undoes what a process inherits from the agent: its score when memory runs out, for which there is `score`; no core dump
+/// through the host's pattern, no ignored or blocked signal, no foreign session, terminal or keys, the usual file mode mask.
 ///
 /// # Errors
 /// [`Error::Set`].
-pub fn forget_parent(spared: bool) -> Result<(), Error> {
+pub fn forget_parent(score: OomScore) -> Result<(), Error> {
     let failed = |source| Error::Set { what: "the out-of-memory score", source };
     // Of one that is spared it is raised at most: whoever starts it may be no more likely to be spared than others.
     let inherited = std::fs::read_to_string(SCORE).map_err(failed)?.trim().parse().unwrap_or_default();
-    let score = if spared { SPARED.max(inherited) } else { 0 };
+    let score = match score {
+        OomScore::Usual => 0,
+        OomScore::Spared => SPARED.max(inherited),
+    };
     std::fs::write(SCORE, score.to_string()).map_err(failed)?;
     nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0)
         .map_err(|e| set("the core dump limit", e))?;
@@ -107,8 +119,8 @@ pub fn set_ids(uid: u32, gid: u32) -> Result<(), Error> {
     nix::unistd::setresuid(uid, uid, uid).map_err(|e| set("the user", e))
 }
 
-/// The working directory, in the new root. No link to a descriptor (`/proc/self/fd/3`) leads there: ours are still open, and some of
-/// them are of the device.
+/// The working directory, in the new root. No link to a descriptor (`/proc/self/fd/3`) leads there: ours are still open, and
+/// some of them are of the device.
 ///
 /// # Errors
 /// [`Error::Open`].
@@ -142,8 +154,8 @@ pub fn redirect(log: &OwnedFd) -> Result<(), Error> {
     close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC)
 }
 
-/// Executes `command`, whose first entry is the path of the program. Returns only if that fails. For a child that has nothing to do
-/// then but to say so by `report`: every other descriptor is closed before, so that no path of the program leads to one.
+/// Executes `command`, whose first entry is the path of the program. Returns only if that fails. For a child that has nothing
+/// to do then but to say so by `report`: every other descriptor is closed before, so that no path of the program leads to one.
 #[must_use]
 pub fn execute(command: &[String], environment: &[String], report: BorrowedFd<'_>) -> Error {
     match try_execute(command, environment, report) {

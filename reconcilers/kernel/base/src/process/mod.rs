@@ -8,8 +8,8 @@ mod run;
 
 pub use error::Error;
 pub use identity::{Identity, TICK_MILLISECONDS, folder_id, identity, is_killed, program, signal, ticks_since_boot};
-pub use reap::{End, Zombie, adopt_orphans, ended_child, reap};
-pub use record::{Watch, make_fifo, open_fifo, read_record, remove_record, write_record};
+pub use reap::{End, Zombie, ended_child, reap};
+pub use record::{RecordWatch, make_fifo, open_fifo, read_record, remove_record, write_record};
 pub use run::{Output, Spoken, limit_memory, run, speak};
 
 /// The most bytes that are read of a file in `/proc/<pid>` or a record: those that we read have 2 KiB at most.

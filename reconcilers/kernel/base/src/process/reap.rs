@@ -35,7 +35,7 @@ pub struct Zombie {
 /// [`Error::Wait`].
 pub fn ended_child() -> Result<Option<Zombie>, Error> {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    // By `libc`: `rustix` does not tell the pid of who ended.
+    // By `libc`: `rustix` does not report the pid of who ended.
     // SAFETY: all zeros is a valid `siginfo_t`.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     let flags = i32::try_from(options.bits()).expect("flags of waitid are small");
@@ -68,14 +68,6 @@ pub fn reap(zombie: Zombie) -> Result<(), Error> {
         Ok(_) | Err(Errno::CHILD) => Ok(()),
         Err(source) => Err(Error::Wait(source.into())),
     }
-}
-
-/// Makes orphans of this process's descendants its own children, as they are PID 1's on the device. For tests.
-///
-/// # Errors
-/// [`Error::Wait`].
-pub fn adopt_orphans() -> Result<(), Error> {
-    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(|e| Error::Wait(e.into()))
 }
 
 #[cfg(test)]

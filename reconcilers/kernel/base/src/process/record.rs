@@ -14,7 +14,7 @@ use rustix::{
 };
 
 use super::{Error, FILE_LIMIT};
-use crate::files;
+use crate::files::{self, Durability};
 
 /// Makes a fifo for a container's output, and the folder that it is in.
 ///
@@ -49,7 +49,7 @@ pub fn write_record(path: &Path, text: &str) -> Result<(), Error> {
     if let Some(folder) = path.parent() {
         files::make_folders(folder)?;
     }
-    Ok(files::replace(path, text.as_bytes(), false)?)
+    Ok(files::replace(path, text.as_bytes(), Durability::InMemory)?)
 }
 
 /// Takes a record away.
@@ -60,14 +60,14 @@ pub fn remove_record(path: &Path) -> Result<(), Error> {
     Ok(files::remove(path)?)
 }
 
-/// Tells when a record is written in a folder, from the moment it was made.
+/// Reports when a record is written in a folder, from the moment it was made.
 #[derive(Debug)]
-pub struct Watch {
+pub struct RecordWatch {
     fd: OwnedFd,
     path: PathBuf,
 }
 
-impl Watch {
+impl RecordWatch {
     /// Watches `folder`, which is made if it is not there.
     ///
     /// # Errors
@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn a_record_that_is_written_wakes_who_waits_for_it() {
         let folder = tempfile::tempdir().unwrap();
-        let watch = Watch::new(folder.path()).unwrap();
+        let watch = RecordWatch::new(folder.path()).unwrap();
         write_record(&folder.path().join("web"), "{}").unwrap();
         let begin = std::time::Instant::now();
         watch.wait(Duration::from_secs(60)).unwrap();

@@ -197,8 +197,8 @@ mod tests {
             assert!(child.try_wait().unwrap().is_some(), "{script}: reaped");
         }
         assert!(begin.elapsed() < Duration::from_secs(50));
-        let mut child = spawn("echo told; echo why >&2; exit 3");
+        let mut child = spawn("echo said; echo why >&2; exit 3");
         let spoken = speak(&mut child, b"", [3, 100], Instant::now() + Duration::from_secs(60)).unwrap();
-        assert_eq!((spoken.status.code(), &*spoken.output, &*spoken.complaint), (Some(3), &b"tol"[..], &b"why\n"[..]));
+        assert_eq!((spoken.status.code(), &*spoken.output, &*spoken.complaint), (Some(3), &b"sai"[..], &b"why\n"[..]));
     }
 }

@@ -3,7 +3,7 @@
 
 /// What becomes of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum CallAction {
     /// It reaches the kernel, which judges it by the container's ids, capabilities and namespaces.
     Allowed,
     /// Its arguments decide: [`super::Filter`] says how.
@@ -16,22 +16,22 @@ pub enum Verdict {
     Absent,
 }
 
-/// Calls with one verdict for one reason.
+/// Calls with the same action for the same reason.
 #[derive(Debug, Clone, Copy)]
 pub struct Group {
     /// What becomes of them.
-    pub verdict: Verdict,
-    /// The reason for the verdict.
+    pub action: CallAction,
+    /// The reason for the action.
     pub reason: &'static str,
     /// By the kernel's names. Not every processor has all of them.
     pub calls: &'static [&'static str],
 }
 
-const fn group(verdict: Verdict, reason: &'static str, calls: &'static [&'static str]) -> Group {
-    Group { verdict, reason, calls }
+const fn group(action: CallAction, reason: &'static str, calls: &'static [&'static str]) -> Group {
+    Group { action, reason, calls }
 }
 
-use Verdict::{Absent, Allowed, Denied, Looked, Needs};
+use CallAction::{Absent, Allowed, Denied, Looked, Needs};
 
 /// The table.
 #[rustfmt::skip]
@@ -154,11 +154,11 @@ pub const TABLE: &[Group] = &[
 
 /// What becomes of `call`, and why.
 #[must_use]
-pub fn verdict(call: &str) -> Option<(Verdict, &'static str)> {
-    TABLE.iter().find(|group| group.calls.contains(&call)).map(|group| (group.verdict, group.reason))
+pub fn action(call: &str) -> Option<(CallAction, &'static str)> {
+    TABLE.iter().find(|group| group.calls.contains(&call)).map(|group| (group.action, group.reason))
 }
 
 /// What a guest can need, each a set of calls.
 pub fn needs() -> impl Iterator<Item = &'static str> {
-    TABLE.iter().filter_map(|group| if let Needs(need) = group.verdict { Some(need) } else { None })
+    TABLE.iter().filter_map(|group| if let Needs(need) = group.action { Some(need) } else { None })
 }

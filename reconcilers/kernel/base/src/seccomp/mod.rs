@@ -16,7 +16,7 @@ use seccompiler::{
 };
 use syscalls::Sysno;
 
-use calls::{TABLE, Verdict};
+use calls::{CallAction, TABLE};
 
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
@@ -46,8 +46,6 @@ const NAMESPACES: libc::c_int = libc::CLONE_NEWNS
     | libc::CLONE_NEWUSER
     | libc::CLONE_NEWPID
     | libc::CLONE_NEWNET;
-/// linux/sched.h; in `clone` these bits are the exit signal's.
-const CLONE_NEWTIME: u64 = 0x80;
 
 /// Families of sockets for everybody. Others reach past the network namespace (`AF_VSOCK`: the hypervisor) or into
 /// little-used protocols.
@@ -56,10 +54,11 @@ const FAMILIES: [libc::c_int; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6
 /// announces about devices. The others' queues, which nobody counts, are of no use to a container.
 const NETLINK: [u64; 2] = [0, 15];
 /// The same for who administers its network: XFRM and generic (WireGuard). Not NETFILTER: one could ask for any number of
-/// rules, and for an announcement of each, which the kernel takes from the memory of all; the agent sets what firewall there is.
+/// rules, and for an announcement of each, which the kernel takes from the memory of all; the agent sets what firewall there
+/// is.
 const NETLINK_OF_ADMINISTRATORS: [u64; 2] = [6, 16];
-/// Protocols of the internet (linux/in.h): its own choice, ICMP, TCP, UDP, ICMPv6. Others, such as MPTCP, are large parts of the
-/// kernel in little use. Who has NET_RAW makes any.
+/// Protocols of the internet (linux/in.h): its own choice, ICMP, TCP, UDP, ICMPv6. Others, such as MPTCP, are large parts of
+/// the kernel in little use. Who has NET_RAW makes any.
 const INTERNET: [u64; 5] = [0, 1, 6, 17, 58];
 /// linux/capability.h.
 const CAP_NET_ADMIN: u8 = 12;
@@ -91,18 +90,20 @@ impl Filter {
         let mut allowed = Rules::new();
         let mut absent = Rules::new();
         for group in TABLE {
-            let rules = match group.verdict {
-                Verdict::Allowed | Verdict::Looked => &mut allowed,
-                Verdict::Needs(need) if needs.contains(need) => &mut allowed,
-                Verdict::Absent => &mut absent,
-                Verdict::Needs(_) | Verdict::Denied => continue,
+            let rules = match group.action {
+                CallAction::Allowed | CallAction::Looked => &mut allowed,
+                CallAction::Needs(need) if needs.contains(need) => &mut allowed,
+                CallAction::Absent => &mut absent,
+                CallAction::Needs(_) | CallAction::Denied => continue,
             };
             rules.extend(group.calls.iter().filter_map(|call| number(call)).map(|number| (number, Vec::new())));
         }
         if !needs.contains("namespaces") {
             let namespaces = u64::from(NAMESPACES.cast_unsigned());
             allowed.insert(libc::SYS_clone, vec![rule(&[(0, Is::MaskedEq(namespaces), 0)])?]);
-            allowed.insert(libc::SYS_unshare, vec![rule(&[(0, Is::MaskedEq(namespaces | CLONE_NEWTIME), 0)])?]);
+            // In `clone` this bit is one of the exit signal's.
+            let time = u64::from(libc::CLONE_NEWTIME.cast_unsigned());
+            allowed.insert(libc::SYS_unshare, vec![rule(&[(0, Is::MaskedEq(namespaces | time), 0)])?]);
         }
         allowed.insert(libc::SYS_ioctl, vec![none_of(1, &TERMINAL_REQUESTS)?]);
         let [ring, other_ring] = RINGS.map(|ring| (2, Is::Ne, ring));
@@ -294,11 +295,11 @@ mod tests {
     fn each_verdict_is_what_a_caller_gets() {
         let plain = filter(&[], &[]);
         for group in TABLE {
-            let expected = match group.verdict {
-                Verdict::Allowed => PASSES,
-                Verdict::Needs(_) | Verdict::Denied => refused(libc::EPERM),
-                Verdict::Absent => refused(libc::ENOSYS),
-                Verdict::Looked => continue,
+            let expected = match group.action {
+                CallAction::Allowed => PASSES,
+                CallAction::Needs(_) | CallAction::Denied => refused(libc::EPERM),
+                CallAction::Absent => refused(libc::ENOSYS),
+                CallAction::Looked => continue,
             };
             for call in group.calls.iter().filter(|call| number(call).is_some()) {
                 assert_eq!(answer(&plain, call, [0; 6]), expected, "{call}");
@@ -306,7 +307,7 @@ mod tests {
         }
         let needs: Vec<_> = calls::needs().collect();
         let all = filter(&[], &needs);
-        let needed = TABLE.iter().filter(|group| matches!(group.verdict, Verdict::Needs(_)));
+        let needed = TABLE.iter().filter(|group| matches!(group.action, CallAction::Needs(_)));
         for call in needed.flat_map(|group| group.calls).filter(|call| number(call).is_some()) {
             assert_eq!(answer(&all, call, [0; 6]), PASSES, "{call}");
         }
@@ -347,7 +348,7 @@ mod tests {
             ("clone", [word(libc::CLONE_NEWUSER | libc::SIGCHLD), 0, 0], &[], &["namespaces"], PASSES),
             ("unshare", [word(libc::CLONE_FILES), 0, 0], &[], &[], PASSES),
             ("unshare", [word(libc::CLONE_NEWNET), 0, 0], &[], &[], denied),
-            ("unshare", [CLONE_NEWTIME, 0, 0], &[], &[], denied),
+            ("unshare", [word(libc::CLONE_NEWTIME), 0, 0], &[], &[], denied),
             ("ioctl", [0, 0x5401, 0], &[], &[], PASSES),
             ("ioctl", [0, 0x5412, 0], &[], &[], denied),
             ("ioctl", [0, 0x541c, 0], &[], &[], denied),

@@ -13,7 +13,10 @@ use std::{
 use nix::{
     fcntl::OFlag,
     sched::{CloneFlags, unshare},
-    sys::wait::waitpid,
+    sys::{
+        signal::{Signal, kill},
+        wait::waitpid,
+    },
     unistd::{ForkResult, Pid, fork, pipe2},
 };
 
@@ -22,11 +25,12 @@ use nix::{
 const COUNTS: [(&CStr, &[u8]); 2] =
     [(c"/proc/sys/user/max_inotify_instances", b"64"), (c"/proc/sys/user/max_inotify_watches", b"16384")];
 
-/// A process in a new user and a new network namespace, that does nothing until its `hold` is closed and then ends.
+/// A process in a new user and a new network namespace, that does nothing until it is dropped, or until its `hold` is closed
+/// by the end of ours.
 #[derive(Debug)]
 pub(super) struct Child {
     pub(super) pid: Pid,
-    hold: Option<OwnedFd>,
+    _hold: OwnedFd,
 }
 
 impl Child {
@@ -51,7 +55,7 @@ impl Child {
             }
             ForkResult::Parent { child } => {
                 drop((held, writer));
-                let child = Self { pid: child, hold: Some(hold) };
+                let child = Self { pid: child, _hold: hold };
                 let mut errno = [0; 4];
                 File::from(answer).read_exact(&mut errno)?;
                 match i32::from_ne_bytes(errno) {
@@ -84,7 +88,8 @@ fn unshare_as(owner: u32) -> nix::Result<()> {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        self.hold.take();
+        // Another child that was forked since has a copy of `hold`, so that closing ours need not end this one.
+        let _ = kill(self.pid, Signal::SIGKILL);
         // It cannot fail: the child is ours and nobody else waits for it.
         while waitpid(self.pid, None) == Err(nix::Error::EINTR) {}
     }

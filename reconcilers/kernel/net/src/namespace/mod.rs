@@ -104,7 +104,7 @@ impl Fresh {
             keep(&self.0.file(&format!("ns/{name}")), &path).map_err(|source| Error::Keep { path, source })
         });
         if kept.is_err() {
-            // The first error is the one to tell; what is left is found as half a pair and removed by the next pass.
+            // The first error is the one to report; what is left is found as half a pair and removed by the next pass.
             let _ = remove(folder);
         }
         kept

@@ -61,6 +61,14 @@ fn exhaust<const USERS: usize>(user: BorrowedFd<'_>, while_held: impl FnOnce()) 
     }
 }
 
+/// The child of the second one has a copy of what the first one's child waits for.
+#[test]
+fn netns_pairs_end_in_the_order_in_which_they_were_made() {
+    let [first, second] = [(); 2].map(|()| make(1 << 30, 65_536).unwrap());
+    drop(first);
+    drop(second);
+}
+
 // [req->TSF-ISOLATION]
 #[test]
 fn netns_what_a_container_takes_of_inotify_is_none_of_roots() {

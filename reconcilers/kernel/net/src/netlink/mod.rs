@@ -30,7 +30,7 @@ use nix::sys::socket::{SockFlag, SockProtocol};
 
 pub use announcements::Announcements;
 pub use error::Error;
-pub use types::{Address, Bridge, Link, Route};
+pub use types::{Address, BridgeSettings, Link, Route};
 
 use catenoid_kernel_base::fault::at;
 use constants::{
@@ -168,7 +168,7 @@ impl Netlink {
     ///
     /// # Errors
     /// [`Error::Change`], [`Error::Missing`].
-    pub fn set_bridge(&self, name: &str, bridge: Bridge) -> Result<(), Error> {
+    pub fn set_bridge(&self, name: &str, bridge: BridgeSettings) -> Result<(), Error> {
         let request = Message::new(RTM_NEWLINK, ACKNOWLEDGED, &link_header(self.index(name)?, None)).nest(
             IFLA_LINKINFO,
             |info| {
@@ -210,13 +210,22 @@ impl Netlink {
         unless(self.change(request, "make", outer), libc::EEXIST)
     }
 
-    /// Switches an interface on or off.
+    /// Switches an interface on.
     ///
     /// # Errors
     /// [`Error::Change`], [`Error::Missing`].
-    pub fn switch(&self, name: &str, up: bool) -> Result<(), Error> {
-        let request = Message::new(RTM_NEWLINK, ACKNOWLEDGED, &link_header(self.index(name)?, Some(up)));
-        self.change(request, if up { "switch on" } else { "switch off" }, name)
+    pub fn switch_on(&self, name: &str) -> Result<(), Error> {
+        let request = Message::new(RTM_NEWLINK, ACKNOWLEDGED, &link_header(self.index(name)?, Some(true)));
+        self.change(request, "switch on", name)
+    }
+
+    /// Switches an interface off.
+    ///
+    /// # Errors
+    /// [`Error::Change`], [`Error::Missing`].
+    pub fn switch_off(&self, name: &str) -> Result<(), Error> {
+        let request = Message::new(RTM_NEWLINK, ACKNOWLEDGED, &link_header(self.index(name)?, Some(false)));
+        self.change(request, "switch off", name)
     }
 
     /// Makes an interface a port of `bridge`, and of no other.
@@ -236,7 +245,7 @@ impl Netlink {
     /// [`Error::Change`], [`Error::Missing`].
     pub fn move_to(&self, name: &str, namespace: BorrowedFd<'_>, renamed: &str) -> Result<(), Error> {
         // An interface that is on cannot be renamed before Linux 6.2.
-        self.switch(name, false)?;
+        self.switch_off(name)?;
         let index = self.index(name)?;
         for other in self.get(name, alternative_names)? {
             let request = Message::new(RTM_DELLINKPROP, ACKNOWLEDGED, &link_header(index, None));

@@ -9,7 +9,7 @@ use libc::{
 };
 
 use super::{
-    Address, Bridge, Link, Route,
+    Address, BridgeSettings, Link, Route,
     constants::{
         IFLA_ALT_IFNAME, IFLA_BR_MCAST_SNOOPING, IFLA_BR_NF_CALL_IP6TABLES, IFLA_BR_NF_CALL_IPTABLES,
         IFLA_BR_STP_STATE, IFLA_INET_CONF, IFLA_INET6_CONF, IFLA_PROP_LIST, RTPROT_RA,
@@ -30,7 +30,7 @@ pub(super) fn link(body: &[u8]) -> Option<Link> {
         master: None,
         peer: None,
         peer_namespace: None,
-        bridge: Bridge::default(),
+        bridge: BridgeSettings::default(),
         conf: Default::default(),
     };
     for (kind, value) in attributes(body.get(16..)?) {

@@ -53,7 +53,7 @@ fn netns_a_listing_that_breaks_off_is_an_error() {
     let fresh = crate::namespace::make(1 << 30, 65_536).unwrap();
     crate::namespace::inside(fresh.net().unwrap().as_fd(), || {
         let netlink = Netlink::open().unwrap();
-        netlink.switch("lo", true).unwrap();
+        netlink.switch_on("lo").unwrap();
         // `struct rtnexthop`: its length, flags, weight, interface.
         let mut hop = [0; 8];
         hop[0] = 8;

@@ -53,14 +53,14 @@ pub struct Link {
     /// The number of that namespace in this one ([`Netlink::number_of`](super::Netlink::number_of)), if it is another one.
     pub peer_namespace: Option<u32>,
     /// What a bridge has set.
-    pub bridge: Bridge,
+    pub bridge: BridgeSettings,
     /// The settings of [`CONF`], in its order.
     pub(super) conf: [Vec<u8>; 2],
 }
 
 impl Link {
     /// The value of a setting of the interface, by its key below `/proc/sys/net` with `*` for the interface; none if the kernel
-    /// does not tell it.
+    /// does not report it.
     #[must_use]
     pub fn setting(&self, key: &str) -> Option<i32> {
         self.conf.iter().zip(CONF).find_map(|(values, (folder, names))| {
@@ -73,7 +73,7 @@ impl Link {
 
 /// What a bridge has set. The default is what we want of one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Bridge {
+pub struct BridgeSettings {
     /// Whether it speaks the spanning tree protocol.
     pub stp: bool,
     /// Whether it follows multicast memberships.

@@ -13,12 +13,12 @@ use std::{
 
 use catenoid_containers::{
     Paths,
-    exit::{self, End},
+    exit::{self, RunEnd},
 };
 use catenoid_core::chain;
 use catenoid_kernel_base::{files, machine, process};
 use catenoid_kernel_boot::{
-    init::{self, Signals, Wakeup},
+    init::{self, InitSignals, Wakeup},
     settings,
     watchdog::{self, Signs, Watchdogs},
 };
@@ -66,7 +66,7 @@ const WATCHDOG_RESET: &str = "the watchdog reset the machine: nothing ran on it 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct AgentEnd {
     /// How it ended.
-    pub end: End,
+    pub end: RunEnd,
     /// Whether it was ended because it showed no life.
     pub silent: bool,
 }
@@ -77,7 +77,7 @@ impl std::fmt::Display for AgentEnd {
     }
 }
 
-/// Why PID 1 gave up. The kernel then panics and, told so on its command line, restarts.
+/// Why PID 1 gave up. The kernel then panics and, as its command line says, restarts.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// The kernel refused something.
@@ -123,7 +123,7 @@ pub(crate) fn run() -> Result<std::convert::Infallible, Error> {
         return Err(Error::Again(Command::new(SELF).exec()));
     }
     init::set_limits().map_err(Error::Limits)?;
-    let mut signals = Signals::receive()?;
+    let mut signals = InitSignals::receive()?;
     let modules = modules()?;
     init::load_modules(&modules.lines().filter(|line| !line.is_empty()).collect::<Vec<_>>())?;
     for differed in settings::settle().iter().filter(|differed| differed.set.is_err()) {
@@ -201,7 +201,7 @@ fn say_how_it_booted() {
     say(&format!("booted, lockdown {lockdown}, module signatures {signed}"));
 }
 
-fn watch_over_agent(signals: &mut Signals, mut vigil: Vigil) -> Result<std::convert::Infallible, Error> {
+fn watch_over_agent(signals: &mut InitSignals, mut vigil: Vigil) -> Result<std::convert::Infallible, Error> {
     let mut pause = Duration::ZERO;
     loop {
         let started = Instant::now();
@@ -240,7 +240,7 @@ fn spawn_agent() -> io::Result<(Child, Signs)> {
 fn life_of(
     mut agent: Child,
     (group, signs): (Result<(Hierarchy, u64), cgroup::Error>, Signs),
-    signals: &mut Signals,
+    signals: &mut InitSignals,
     vigil: &mut Vigil,
 ) -> Result<AgentEnd, Error> {
     let joined = group.and_then(|(groups, kills)| groups.move_to_agent(agent.id()).map(|()| kills));
@@ -266,12 +266,12 @@ fn group_of_agent() -> Result<(Hierarchy, u64), cgroup::Error> {
 }
 
 /// How the agent ended, with `kills` for want of memory in its group before.
-fn describe(end: process::End, kills: u64) -> End {
+fn describe(end: process::End, kills: u64) -> RunEnd {
     let after = || Hierarchy::open(Path::new(CGROUP)).and_then(|groups| groups.agent_memory_kills());
     match end {
-        process::End::Code(code) => End::Code(code),
-        process::End::Signal(9) if after().is_ok_and(|after| after > kills) => End::OutOfMemory,
-        process::End::Signal(number) => End::Signal(number),
+        process::End::Code(code) => RunEnd::Code(code),
+        process::End::Signal(9) if after().is_ok_and(|after| after > kills) => RunEnd::OutOfMemory,
+        process::End::Signal(number) => RunEnd::Signal(number),
     }
 }
 
@@ -279,7 +279,7 @@ fn describe(end: process::End, kills: u64) -> End {
 fn until_it_ends(
     agent: &mut Child,
     signs: Signs,
-    signals: &mut Signals,
+    signals: &mut InitSignals,
     vigil: &mut Vigil,
 ) -> Result<(process::End, bool), Error> {
     let mut signs = Some(signs);
@@ -309,7 +309,7 @@ fn until_it_ends(
 }
 
 /// Does what a signal asks for; the processes that were reaped.
-fn act(wakeup: Wakeup, signals: &mut Signals, vigil: &mut Vigil) -> Vec<(u32, process::End)> {
+fn act(wakeup: Wakeup, signals: &mut InitSignals, vigil: &mut Vigil) -> Vec<(u32, process::End)> {
     match wakeup {
         Wakeup::ChildEnded | Wakeup::Sign | Wakeup::TimeUp => reap(),
         Wakeup::Restart | Wakeup::PowerOff => {
