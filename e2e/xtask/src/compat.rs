@@ -32,7 +32,7 @@ const SOON: Duration = Duration::from_secs(120);
 pub(crate) fn make(artefacts: &Artefacts, version: &str) -> Result<()> {
     let folder = artefacts.workspace().join("schema/compat").join(version);
     ensure!(!folder.exists(), "`{}` is there already, and is never made again", folder.display());
-    let commit = crate::bench::commit(artefacts)?;
+    let commit = crate::origin::commit(artefacts)?;
     ensure!(!commit.ends_with("changes"), "the tree has changes: what it signs and writes is of no commit");
     let work = artefacts.state().join("compat-made");
     if work.exists() {

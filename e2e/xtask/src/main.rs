@@ -8,10 +8,12 @@ mod demo;
 mod development;
 mod fuzz;
 mod image;
+mod origin;
 mod requirements;
 mod rooms;
 mod run;
 mod setup;
+mod size;
 mod test;
 mod trees;
 mod vm;
@@ -31,20 +33,22 @@ const HELP: &str = "\
 Usage: cargo xtask COMMAND
 
   setup                        install what the other commands need (apt packages, nextest, cargo-deny)
-  demo [--keep]                the whole way, told: keys, guests, boot, apply, update, refusal, healing
+  demo [--keep]                the whole way, shown: keys, guests, boot, apply, update, refusal, healing
   image [--variant test|faults]   build the device image: signed UKI, disk; for tests one with a root shell, or with fault points too
   vm up [--fresh] [--variant test|faults]   boot the device in QEMU with Secure Boot and a TPM; --fresh forgets its data
   vm ssh [-- COMMAND...]       a shell, or one command, in c0
   vm console                   what the device printed so far, and what it prints
   vm down                      press the power button
   bench NAME [--json] [--keep]   measure: start, idle, pass, boot or push; --keep writes docs/figures/bench-NAME.md anew
-  calls [NAME] [--runs N] [--fresh]   record what programs of Debian ask the kernel for (strace; 3 runs unless told); as root
+  size [--no-boot] [--json] [--keep]   trusted lines, programs, boot image, memory, what each crate costs; --keep writes
+                               docs/figures/size.md anew; --help says more
+  calls [NAME] [--runs N] [--fresh]   record what programs of Debian ask the kernel for (strace; 3 runs by default); as root
   compat VERSION               store what the image and tools that are built sign and write, for every later version to read
   walls                        check who may use what: dependencies, unsafe, effects in rooms
   requirements [--json]        each requirement: where implemented, where tested, gaps
-  fuzz [TARGET] [--seconds N] [--keep]   any bytes to the fuzz targets, 60 s each unless told; --keep what reaches new code
+  fuzz [TARGET] [--seconds N] [--keep]   any bytes to the fuzz targets, 60 s each by default; --keep what reaches new code
   whole [NAME] [--share I/N] [--resume] [--stale]   sets that take hours: run one, list them or what is stale; --help says more
-  test [unit|tool|namespace|vm] [FILTER] [--record]   setup, walls, fmt, licences, clippy, then the tests (all of them unless told);
+  test [unit|tool|namespace|vm] [FILTER] [--record]   setup, walls, fmt, licences, clippy, then the tests (all of them by default);
                                unit needs no root; --record writes the times to docs/figures/test-times.md
 ";
 
@@ -87,6 +91,10 @@ fn command() -> Result<ExitCode> {
             let options = options(&mut parser)?;
             let _alone = begin(&artefacts)?;
             bench::run(&artefacts, &name, options.json, options.keep)?;
+        }
+        "size" => {
+            let options = size::options(&mut parser)?;
+            size::run(&artefacts, &options, || begin(&artefacts))?;
         }
         "calls" => {
             let options = calls_options(&mut parser)?;
@@ -136,7 +144,7 @@ fn alone(artefacts: &Artefacts) -> Result<File> {
     let path = folder.join("lock");
     let lock = File::create(&path).with_context(|| format!("failed to make `{}`", path.display()))?;
     if lock.try_lock().is_err() {
-        println!("waiting for another `cargo xtask` that builds");
+        eprintln!("waiting for another `cargo xtask` that builds");
         lock.lock().with_context(|| format!("failed to lock `{}`", path.display()))?;
     }
     Ok(lock)

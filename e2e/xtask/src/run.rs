@@ -33,13 +33,18 @@ pub(crate) fn cargo() -> Command {
 /// `cargo build` of programs for the device and its guests that need no library and ask no loader: see
 /// [`Artefacts::static_binary`].
 pub(crate) fn cargo_static(artefacts: &Artefacts) -> Result<Command> {
+    cargo_static_for(artefacts, "build")
+}
+
+/// The same with another command than `build`.
+pub(crate) fn cargo_static_for(artefacts: &Artefacts, command: &str) -> Result<Command> {
     // `devicemapper-sys` asks for libdevmapper and uses nothing of it; Debian has no static one. An empty one fails to link as
     // soon as anything of it is used.
     let folder = artefacts.state().join("static");
     fs::create_dir_all(&folder).with_context(|| format!("failed to make `{}`", folder.display()))?;
     output(Command::new("ar").arg("rcsD").arg(folder.join("libdevmapper.a")))?;
     let mut cargo = cargo();
-    cargo.args(["build", "--quiet", "--profile", "device", "--target", STATIC_TARGET]);
+    cargo.args([command, "--quiet", "--profile", "device", "--target", STATIC_TARGET]);
     cargo.env("RUSTFLAGS", format!("-C target-feature=+crt-static -L native={}", folder.display()));
     cargo.current_dir(artefacts.workspace());
     Ok(cargo)

@@ -43,7 +43,7 @@ pub(super) fn measure(artefacts: &Artefacts) -> Result<Report> {
     Ok(Report { ran_on, figures, notes: Vec::new() })
 }
 
-/// The agent itself, with everything that a pass reads and tells.
+/// The agent itself, with everything that a pass reads and reports.
 fn on_the_device(artefacts: &Artefacts, figures: &mut Figures) -> Result<()> {
     let mut fleet = Fleet::boot(artefacts, "pass")?;
     for services in ON_THE_DEVICE {

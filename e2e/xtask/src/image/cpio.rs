@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::{Context as _, Result, ensure};
+
 /// Files by absolute path. Parent directories make themselves.
 #[derive(Debug, Default)]
 pub(crate) struct Tree {
@@ -17,6 +19,10 @@ struct Entry {
 
 const DIRECTORY: u32 = 0o040_755;
 const FILE: u32 = 0o100_000;
+/// The name of the last entry.
+const TRAILER: &str = "TRAILER!!!";
+/// Bytes of a header: six of magic and 13 fields of eight digits.
+const HEADER: usize = 110;
 
 impl Tree {
     /// Adds a file with permission bits `mode`. A second file of the same path replaces the first.
@@ -49,8 +55,31 @@ impl Tree {
         for (index, (path, entry)) in self.entries.iter().enumerate() {
             push(&mut archive, index + 1, path, entry.mode, &entry.content);
         }
-        push(&mut archive, 0, "TRAILER!!!", 0, &[]);
+        push(&mut archive, 0, TRAILER, 0, &[]);
         archive
+    }
+}
+
+/// What an archive holds: path, mode and size of each entry, in its order. Archives behind the first one are left out.
+pub(crate) fn entries(archive: &[u8]) -> Result<Vec<(String, u32, usize)>> {
+    let mut entries = Vec::new();
+    let mut at = 0;
+    loop {
+        let (header, rest) =
+            archive.get(at..).and_then(|rest| rest.split_at_checked(HEADER)).context("it ends early")?;
+        let field = |index: usize| {
+            let digits = header.get(6 + index * 8..14 + index * 8).and_then(|digits| str::from_utf8(digits).ok());
+            digits.and_then(|digits| u32::from_str_radix(digits, 16).ok()).context("a header has no digits")
+        };
+        ensure!(header.starts_with(b"070701"), "byte {at} begins no entry");
+        let (mode, size, name) = (field(1)?, field(6)? as usize, field(11)? as usize);
+        let path = rest.get(..name.saturating_sub(1)).context("a name ends early")?;
+        let path = String::from_utf8(path.to_vec()).context("a name is not UTF-8")?;
+        if path == TRAILER {
+            return Ok(entries);
+        }
+        entries.push((path, mode, size));
+        at = ((at + HEADER + name).next_multiple_of(4) + size).next_multiple_of(4);
     }
 }
 
@@ -89,6 +118,24 @@ mod tests {
         assert_eq!(one.bytes(), other.bytes());
         let names: Vec<&str> = one.entries.keys().map(String::as_str).collect();
         assert_eq!(names, ["a", "a/b", "proc"]);
+    }
+
+    #[test]
+    fn entries_are_read_as_they_were_written() {
+        let mut tree = Tree::default();
+        tree.file("/a/bc", 0o755, b"hello".to_vec());
+        tree.file("/a/empty", 0o644, Vec::new());
+        let mut archive = tree.bytes();
+        let entry = |path: &str, mode, size| (path.to_owned(), mode, size);
+        let all = [entry("a", 0o040_755, 0), entry("a/bc", 0o100_755, 5), entry("a/empty", 0o100_644, 0)];
+        assert_eq!(entries(&archive).expect("an archive"), all);
+        archive.extend(Tree::default().bytes());
+        assert_eq!(entries(&archive).expect("two archives").len(), 3);
+        for (length, why) in [(109, "it ends early"), (200, "it ends early"), (222, "a name ends early")] {
+            assert_eq!(entries(&archive[..length]).expect_err("it is cut").to_string(), why, "{length}");
+        }
+        archive[0] = b'1';
+        assert_eq!(entries(&archive).expect_err("no magic").to_string(), "byte 0 begins no entry");
     }
 
     #[test]

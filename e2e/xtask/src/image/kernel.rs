@@ -37,7 +37,7 @@ impl Kernel {
         let package = current_package()?;
         let tree = cache.join(&package);
         if !tree.join("unpacked").exists() {
-            println!("kernel: downloading {package}");
+            eprintln!("kernel: downloading {package}");
             let download = tree.join("download");
             fs::create_dir_all(&download).with_context(|| format!("failed to make `{}`", download.display()))?;
             run::output(Command::new("apt-get").args(["download", &package]).current_dir(&download))?;

@@ -9,7 +9,7 @@
 //!   yesterday/{initramfs.cpio}, tomorrow/{...}   the same as test, of other source trees: see `trees`
 //! ```
 
-mod cpio;
+pub(crate) mod cpio;
 pub(crate) mod disk;
 pub(crate) mod initramfs;
 pub(crate) mod kernel;
@@ -29,6 +29,9 @@ use kernel::Kernel;
 
 /// What only a program with fault points has in it: where a test arms them.
 const FAULTS: &str = "/run/catenoid-faults";
+
+/// Our programs on a device, which are the packages that they are built of: the agent and the launcher.
+pub(crate) const PROGRAMS: [&str; 2] = ["catenoid-agent", "catenoid-launcher"];
 
 /// The initramfs of an image, for devices without firmware: unpacking under TCG takes longer than loading.
 const PLAIN: &str = "initramfs.cpio";
@@ -103,7 +106,7 @@ fn put_together(artefacts: &Artefacts, variant: Variant, programs: &Programs) ->
     let dir = artefacts.image().join(variant.name());
     let archive = archive(artefacts, variant, &kernel, programs, &dir)?;
     let disk = assemble(artefacts, &archive, &kernel, &variant.command_line(), &dir)?;
-    println!(
+    eprintln!(
         "image {}: initramfs {} ({} unpacked), UKI {}, disk {} in {:.1} s",
         variant.name(),
         mebibytes(size(&dir.join(PACKED))?),
@@ -163,16 +166,31 @@ fn assemble(artefacts: &Artefacts, archive: &[u8], kernel: &Kernel, command_line
     Ok(disk)
 }
 
+/// The files of an image that has been built.
+pub(crate) struct Files {
+    /// The initramfs as the kernel unpacks it.
+    pub(crate) unpacked: PathBuf,
+    pub(crate) packed: PathBuf,
+    /// What the firmware starts.
+    pub(crate) signed: PathBuf,
+}
+
+/// Where the files of `variant` are.
+pub(crate) fn files(artefacts: &Artefacts, variant: Variant) -> Files {
+    let file = |name: &str| artefacts.image().join(variant.name()).join(name);
+    Files { unpacked: file(PLAIN), packed: file(PACKED), signed: file(SIGNED) }
+}
+
 /// Builds the device's programs. They are those of `variant` until another variant's are built.
 pub(crate) fn programs(artefacts: &Artefacts, variant: Variant) -> Result<Programs> {
     let faults = variant == Variant::Faults;
     let mut cargo = run::cargo_static(artefacts)?;
-    cargo.args(["-p", "catenoid-agent", "-p", "catenoid-launcher"]);
+    cargo.args(PROGRAMS.into_iter().flat_map(|program| ["-p", program]));
     if faults {
         cargo.args(["--features", "catenoid-agent/faults,catenoid-launcher/faults"]);
     }
     run::visibly(&mut cargo)?;
-    let [agent, launcher] = ["catenoid-agent", "catenoid-launcher"].map(|name| artefacts.static_binary(name));
+    let [agent, launcher] = PROGRAMS.map(|name| artefacts.static_binary(name));
     for program in [&agent, &launcher] {
         let (shown, has_faults) = (program.display(), contains(&read(program)?, FAULTS));
         ensure!(initramfs::libraries(program)?.is_empty(), "`{shown}` is not static: it would ask the loader");
@@ -194,11 +212,11 @@ fn write(archive: &[u8], to: &Path) -> Result<()> {
     fs::write(to, archive).with_context(|| format!("failed to write `{}`", to.display()))
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("failed to read `{}`", path.display()))
 }
 
-fn size(path: &Path) -> Result<u64> {
+pub(crate) fn size(path: &Path) -> Result<u64> {
     Ok(fs::metadata(path).with_context(|| format!("failed to look at `{}`", path.display()))?.len())
 }
 

@@ -10,7 +10,7 @@ use crate::run;
 
 /// Debian's stub (package `systemd-boot-efi`).
 const STUB: &str = "/usr/lib/systemd/boot/efi/linuxx64.efi.stub";
-/// What `/proc/version` and the boot menu do not tell: who this image is.
+/// What `/proc/version` and the boot menu do not show: who this image is.
 const OS_RELEASE: &str = "ID=catenoid\nNAME=Catenoid\nPRETTY_NAME=\"Catenoid device\"\n";
 /// Sections of a PE image begin on a page (the stub's section alignment).
 const PAGE: u64 = 4096;

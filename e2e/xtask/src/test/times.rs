@@ -99,7 +99,7 @@ impl Times {
         done
     }
 
-    /// Takes up nextest's report in `path`, if it wrote one: it does not when nothing compiles.
+    /// Reads nextest's report in `path`, if it wrote one: it does not when nothing compiles.
     pub(super) fn read_report(&mut self, path: &Path) -> Result<()> {
         if path.exists() {
             let report = fs::read_to_string(path).with_context(|| format!("failed to read `{}`", path.display()))?;
@@ -147,7 +147,7 @@ impl Times {
     /// Writes a line for this run, and lets go of an earlier one of the same commit and state.
     pub(super) fn record(&self, artefacts: &Artefacts) -> Result<()> {
         let date = run::output(Command::new("date").args(["-u", "+%F"]))?;
-        let commit = crate::bench::commit(artefacts)?;
+        let commit = crate::origin::commit(artefacts)?;
         let path = artefacts.workspace().join(PAGE);
         let earlier = if path.exists() {
             fs::read_to_string(&path).with_context(|| format!("failed to read `{}`", path.display()))?

@@ -23,7 +23,17 @@ impl Source {
 
     /// The same without `#[cfg(test)]` items, which the module `tests` is as a whole, a file or a folder.
     pub(crate) fn shipped_code(&self) -> String {
-        let mut code = self.code().into_bytes();
+        self.without_tests(self.code())
+    }
+
+    /// How many lines have code on them that is no test. A line within a string has; a comment or nothing is none.
+    pub(crate) fn lines_of_code(&self) -> usize {
+        let code = self.without_tests(filled(&self.text, '_'));
+        code.lines().filter(|line| !line.trim().is_empty()).count()
+    }
+
+    fn without_tests(&self, code: String) -> String {
+        let mut code = code.into_bytes();
         let items = if self.is_module_of_tests() { vec![(0, code.len())] } else { test_items(&self.code()) };
         for (start, end) in items {
             for byte in &mut code[start..end] {
@@ -168,6 +178,11 @@ fn test_items(code: &str) -> Vec<(usize, usize)> {
 
 /// Comments, string and character literals become spaces; everything keeps its place.
 fn blank(text: &str) -> String {
+    filled(text, ' ')
+}
+
+/// The same with literals made of `literals`, which is an ASCII character.
+fn filled(text: &str, literals: char) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
@@ -178,13 +193,14 @@ fn blank(text: &str) -> String {
             rest = &rest[c.len_utf8()..];
             continue;
         }
-        out.extend(rest[..length].chars().map(|c| if c == '\n' { '\n' } else { ' ' }));
+        let filling = if rest.starts_with('/') { ' ' } else { literals };
+        out.extend(rest[..length].chars().map(|c| if c == '\n' { '\n' } else { filling }));
         rest = &rest[length..];
     }
     out
 }
 
-/// Length of the comment or literal that `text` starts with; 0 for code. `before` tells `r"` from the end of a name.
+/// Length of the comment or literal that `text` starts with; 0 for code. `before` distinguishes `r"` from the end of a name.
 fn literal(text: &str, before: Option<char>) -> usize {
     let until = |end: &str, from: usize| text[from..].find(end).map_or(text.len(), |at| from + at + end.len());
     if text.starts_with("//") {
@@ -267,6 +283,24 @@ mod tests {
         ] {
             assert_eq!(blank(text), code, "{text}");
         }
+    }
+
+    #[test]
+    fn lines_of_code_have_no_tests_and_no_comments() {
+        let lines = |path: &str, text: &str| Source { path: path.to_owned(), text: text.to_owned() }.lines_of_code();
+        for (text, count) in [
+            ("//! A.\n\nuse a; // b\n/// c\nfn d() {}\n", 2),
+            ("/* a\n/* b */\n c */ fn d() {}\n/* e */\n", 1),
+            ("const A: &str = r#\"// b\n/* c\n\"#;\n", 3),
+            ("const A: &str = \"\\\n    // b\n\";\n", 3),
+            ("fn f(c: char) -> bool {\n    c == '\"' // \"\n}\n", 3),
+            ("fn a() {}\n#[cfg(test)]\nmod tests {\n    fn b() { \"}\"; }\n}\nfn c() {}\n", 2),
+            ("#[cfg(test)]\nmod tests;\nmod a;\n", 1),
+            ("#[cfg(not(test))]\nfn a() {}\n", 2),
+        ] {
+            assert_eq!(lines("a/src/lib.rs", text), count, "{text}");
+        }
+        assert_eq!(lines("a/src/b/tests.rs", "fn a() {}\n"), 0);
     }
 
     #[test]

@@ -24,6 +24,7 @@ What was measured, and the last run of each whole set. Pages that explain link h
 | `cargo xtask bench idle` | [memory while idle](bench-idle.md) |
 | `cargo xtask bench boot` | [boot](bench-boot.md) |
 | `cargo xtask bench push` | [push and verification](bench-push.md) |
+| `cargo xtask size` | [lines, programs, images, memory](size.md) |
 | `cargo xtask test --record` | [times of the tests](test-times.md) |
 | by hand | [what was seen once](seen.md) |
 

@@ -1,4 +1,4 @@
-/* The program of every container of the bench: tells when its first instruction ran, in nanoseconds; then how confined it
+/* The program of every container of the bench: prints when its first instruction ran, in nanoseconds; then how confined it
  * is, in words that are the same for all of them; and ends. */
 #include <stdio.h>
 #include <string.h>
@@ -6,7 +6,7 @@
 #include <time.h>
 
 /* `Name:<tab>value`; of several values, each behind a tab, the last. */
-static void tell(char *line)
+static void print(char *line)
 {
     char *value = strrchr(line, '\t') + 1;
 
@@ -29,7 +29,7 @@ int main(void)
         while (fgets(line, sizeof line, file))
             if (!strncmp(line, "CapBnd:", 7) || !strncmp(line, "CapEff:", 7) || !strncmp(line, "NoNewPrivs:", 11) ||
                 !strncmp(line, "Seccomp:", 8) || !strncmp(line, "NSpid:", 6))
-                tell(line);
+                print(line);
         fclose(file);
     }
     if ((file = fopen("/proc/self/uid_map", "r"))) {
