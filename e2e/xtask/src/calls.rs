@@ -118,7 +118,7 @@ const ENTER: &str = include_str!("calls/enter");
 const TOOLS: [(&str, &str); 2] = [("trace", include_str!("calls/trace")), ("wait-for", include_str!("calls/wait-for"))];
 
 const SUITE: &str = "bookworm";
-/// How the folder with the downloaded packages is told to the hooks.
+/// The variable by which the hooks know the folder with the downloaded packages.
 const PACKAGES_VARIABLE: &str = "CATENOID_PACKAGES";
 /// Packages of earlier builds, also of guests, are brought where apt looks before it downloads, and new ones kept.
 const BRING_PACKAGES: &str = "mkdir -p \"$1/var/cache/apt/archives\" && \

@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: the whole way of a manifest, told while it happens. Every line that begins with `#` is a command
+//! `cargo xtask demo`: the whole way of a manifest, shown while it happens. Every line that begins with `#` is a command
 //! that ran in c0 over ssh, followed by what it printed.
 
 use std::fs;
@@ -19,7 +19,7 @@ const PARCEL: &str = "/tmp/demo";
 /// A container that is ended comes back well within this under TCG.
 const HEALING: Duration = Duration::from_secs(60);
 
-/// Tells the story; the device stays up afterwards if `keep`.
+/// Shows the whole way; the device stays up afterwards if `keep`.
 pub(crate) fn play(artefacts: &Artefacts, keep: bool) -> Result<()> {
     let mut story = Story::default();
     vm::ensure_off(artefacts)?;
@@ -101,7 +101,7 @@ impl Core {
         Ok((output.code, output.stdout + &output.stderr))
     }
 
-    /// The same, told in the story; it must end with `code`.
+    /// The same, shown in the story; it must end with `code`.
     fn show(&self, story: &Story, code: i32, line: &str) -> Result<()> {
         story.say(&format!("# {line}"));
         self.expect(code, line)?.lines().for_each(|line| story.say(line));
@@ -170,7 +170,7 @@ impl Core {
         self.status()?["lastEvent"].as_u64().context("a status without `lastEvent`")
     }
 
-    /// The first address of a container, as its status tells it.
+    /// The first address of a container, as its status shows it.
     fn address_of(&self, container: &str) -> Result<String> {
         let status = self.status()?;
         let subject = format!("network/{container}");
@@ -179,7 +179,7 @@ impl Core {
         let facts = network.and_then(|network| network["facts"].as_object());
         let addresses = facts.and_then(|facts| facts.values().next()?.as_str());
         let address = addresses.and_then(|text| text.split(['/', ',']).next());
-        Ok(address.with_context(|| format!("the status tells no address of `{container}`"))?.to_owned())
+        Ok(address.with_context(|| format!("the status shows no address of `{container}`"))?.to_owned())
     }
 }
 

@@ -1,6 +1,6 @@
 //! `cargo xtask fuzz`: the targets of `e2e/fuzz` under libFuzzer, with coverage, on the toolchain that builds the rest.
 //!
-//! What a run finds new lies in `target/fuzz/found` and is taken up by the next one; `--keep` brings the little of it that
+//! What a run finds new lies in `target/fuzz/found` and the next one begins with it; `--keep` brings the little of it that
 //! reaches other code into the committed corpus. An input that breaks a promise is written to `e2e/fuzz/regressions`,
 //! where a test replays it from then on.
 
@@ -19,7 +19,7 @@ use catenoid_e2e::Artefacts;
 
 use crate::run;
 
-/// What libFuzzer needs of the compiler: a counter on each edge, and every comparison told. No sanitizer: what is fuzzed is
+/// What libFuzzer needs of the compiler: a counter on each edge, and every comparison reported. No sanitizer: what is fuzzed is
 /// safe Rust, and overflows and broken assumptions panic in this profile.
 const COVERAGE: &[&str] = &[
     "-Cpasses=sancov-module",
@@ -44,7 +44,7 @@ pub(crate) struct Options {
     pub(crate) target: Option<String>,
     /// How long each target runs.
     pub(crate) time: Duration,
-    /// Whether the corpus takes up what was found.
+    /// Whether what was found joins the corpus.
     pub(crate) keep: bool,
 }
 

@@ -83,6 +83,11 @@ fn steps(artefacts: &Artefacts, groups: &[&Group], filter: Option<&str>, times: 
             times.phase(Phase::Images, || prepare_vm(artefacts))?;
         }
         tests(artefacts, group, filter, times)?;
+        if **group == UNIT && filter.is_none() {
+            // Examples in documentation, which nextest leaves out.
+            let examples = [&["test", "--quiet", "--doc"], &EVERYTHING[..]].concat();
+            times.phase(Phase::Tests(group.name), || cargo(&examples))?;
+        }
     }
     if groups.len() == GROUPS.len() {
         let options = fuzz::Options { target: None, time: FUZZ_TIME, keep: false };

@@ -33,4 +33,31 @@ impl Git<'_> {
         paths += &run::output(&mut self.command(&["ls-files", "--others", "--exclude-standard", "-z"]))?;
         Ok(Some(paths.split_terminator('\0').map(str::to_owned).collect()))
     }
+
+    /// The files that have lost lines since `commit`.
+    pub(crate) fn shortened_since(&self, commit: &str) -> Result<Vec<String>> {
+        let mut counted = self.command(&["diff", "--numstat", "--no-renames", "-z", commit, "--"]);
+        Ok(shortened(&run::output(&mut counted)?))
+    }
+}
+
+/// Those of `git diff --numstat -z`, in which a file that is no text has no count of lines.
+fn shortened(counted: &str) -> Vec<String> {
+    let files = counted.split_terminator('\0').filter_map(|file| {
+        let (removed, path) = file.split_once('\t')?.1.split_once('\t')?;
+        (removed != "0").then(|| path.to_owned())
+    });
+    files.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_that_lost_lines_or_is_no_text_is_found() {
+        let counted = "3\t0\ta/added.rs\x003\t1\ta/changed.rs\x000\t7\ta/gone.rs\0-\t-\ta/vector.cose\0";
+        assert_eq!(shortened(counted), ["a/changed.rs", "a/gone.rs", "a/vector.cose"]);
+        assert_eq!(shortened(""), Vec::<String>::new());
+    }
 }

@@ -36,7 +36,7 @@ struct Use {
 }
 
 impl Graph {
-    /// As cargo tells it of this checkout.
+    /// As cargo reports it of this checkout.
     pub(crate) fn ask(artefacts: &Artefacts) -> Result<Self> {
         let mut cargo = run::cargo();
         cargo.args(["metadata", "--format-version", "1", "--no-deps", "--offline"]).current_dir(artefacts.workspace());

@@ -41,6 +41,7 @@ Without a name it lists the sets with their last runs.
   --share I/N    only this share, for several machines; all shares of a commit make a whole. Without it a set of
                  scenarios that can be shared runs a share on each processor at once
   --resume       go on after the last case of a run that was stopped, at the same commit or where only tests were changed
+                 (of mutants: where only tests were added)
   --stale        list the sets that have to run again, and why
   --merge FILE   take in the shares that another machine recorded (its docs/figures/whole-NAME.json)
   --page         write docs/figures/README.md anew
@@ -244,11 +245,22 @@ impl Tree<'_> {
     /// Goes on with a run that was stopped: its seed, if what it ran on is the same.
     fn resumable(&self, path: &Path, changed: bool) -> Result<u64> {
         let text = fs::read_to_string(path).context("there is no run to go on with (hint: leave out --resume)")?;
-        same_run(&text, self.commit, changed, |other| {
-            let changed = Git(self.artefacts).changed_since(other)?;
-            let changed = changed.with_context(|| format!("the commit {other} of the run that was stopped is gone"))?;
-            self.graph.made_of(self.set, &changed)
-        })
+        same_run(&text, self.commit, changed, |other| self.differing(other))
+    }
+
+    /// The files by which a run that was stopped at the commit `other` was another one.
+    fn differing(&self, other: &str) -> Result<Vec<String>> {
+        let git = Git(self.artefacts);
+        let changed = git.changed_since(other)?;
+        let changed = changed.with_context(|| format!("the commit {other} of the run that was stopped is gone"))?;
+        let mut differing = self.graph.made_of(self.set, &changed)?;
+        if let Runs::Mutants | Runs::MutantsOfRooms = self.set.runs {
+            // What a test noticed that is gone, no other one may notice.
+            differing.extend(self.graph.touching(self.set, &git.shortened_since(other)?)?);
+            differing.sort();
+            differing.dedup();
+        }
+        Ok(differing)
     }
 
     /// Runs a share; its outcome.
@@ -266,7 +278,7 @@ impl Tree<'_> {
                     scenario(artefacts, test, share, seed, &path)?
                 }
                 Runs::Fuzz => fuzz(artefacts, share, &mut progress)?,
-                Runs::Mutants | Runs::MutantsOfRooms => mutants::run(artefacts, set, resume, &mut progress)?,
+                Runs::Mutants | Runs::MutantsOfRooms => mutants::run(artefacts, set, share, resume, &mut progress)?,
             }
         };
         let text = fs::read_to_string(&path).with_context(|| format!("failed to read `{}`", path.display()))?;

@@ -35,7 +35,7 @@ const TESTS: &[&str] = &["--lib", "--tests"];
 const LIB: &[&str] = &["--lib"];
 /// Those of intake: they have a fleet that signs.
 const OF_INTAKE: &[&str] = &["--test", "intake"];
-/// Cases of each property: a mutant that so many do not notice is one that a rule has to tell of.
+/// Cases of each property: a mutant that so many do not notice is one that a rule has to show.
 const CASES: &str = "48";
 /// What is no room: the packages of the pure halves, and of the agent pass and intake.
 const PURE: [Part; 6] = [
@@ -79,19 +79,25 @@ fn parts(set: &Set) -> Vec<Part> {
     }
 }
 
-/// Runs the set. A mutant that no test noticed ends it without an outcome: once it has a test or a row in [`EXPLAINED`], a run
-/// that `resumes` tries it again, and what was noticed is not tried again.
-pub(super) fn run(artefacts: &Artefacts, set: &Set, resumes: bool, progress: &mut Progress) -> Result<bool> {
+/// Runs a share of the set: every so many of its parts. A mutant that no test noticed ends it without an outcome: once it has a
+/// test or a row in [`EXPLAINED`], a run that `resumes` tries it again, and what was noticed is not tried again.
+pub(super) fn run(
+    artefacts: &Artefacts,
+    set: &Set,
+    share: (usize, usize),
+    resumes: bool,
+    progress: &mut Progress,
+) -> Result<bool> {
     if !setup::has_subcommand("mutants") {
         println!("whole: installing cargo-mutants (some minutes)");
         run::visibly(run::cargo().args(["install", "--locked", CARGO_MUTANTS]))?;
     }
-    let folder = artefacts.state().join("whole").join(set.name);
+    let folder = artefacts.state().join("whole").join(format!("{}-{}-of-{}", set.name, share.0, share.1));
     if !resumes && folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| format!("failed to remove `{}`", folder.display()))?;
     }
     let mut missed = Vec::new();
-    for (number, part) in parts(set).iter().enumerate() {
+    for (number, part) in parts(set).iter().enumerate().skip(share.0 - 1).step_by(share.1) {
         let figure = format!("mutants of {}", [&[&*part.package], part.files].concat().join(" "));
         if progress.kept().figures.contains_key(&figure) {
             continue;
@@ -152,6 +158,10 @@ impl Part {
             cargo.args(["--copy-target", "true", "--iterate", "--colors", "never", "--jobs", "2"]);
             cargo.args(["--minimum-test-timeout", PATIENCE]);
             cargo.arg("--output").arg(folder).args(named("--test-package", packages)).env("PROPTEST_CASES", CASES);
+            if packages.len() > 1 {
+                // The first round tried them, and no other test notices them either.
+                cargo.args(EXPLAINED.iter().flat_map(|(part, _)| ["--exclude-re".to_owned(), literal(part)]));
+            }
             let status = cargo.arg("--").args(self.tests).status().context("failed to run `cargo mutants`")?;
             if !status.success() && !status.code().is_some_and(|code| FOUND.contains(&code)) {
                 bail!("`cargo mutants` of {} failed ({status})", self.package);
@@ -180,6 +190,12 @@ impl Part {
     fn features(&self) -> &'static [&'static str] {
         if self.package == AGENT { &["--features", "testing"] } else { &[] }
     }
+}
+
+/// The regular expression that finds this text.
+fn literal(text: &str) -> String {
+    let quote = |c: char| if r"\.+*?()|[]{}^$".contains(c) { "\\" } else { "" };
+    text.chars().map(|c| format!("{}{c}", quote(c))).collect()
 }
 
 /// Each package behind `option`.
@@ -222,6 +238,12 @@ fn take_in(folder: &Path, progress: &mut Progress, missed: &mut Vec<String>) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn signs_of_regular_expressions_stand_for_themselves() {
+        assert_eq!(literal("replace a::b -> Vec<(A, B)> with vec![]"), r"replace a::b -> Vec<\(A, B\)> with vec!\[\]");
+        assert_eq!(literal("replace a.b with ()"), r"replace a\.b with \(\)");
+    }
 
     #[test]
     fn what_came_of_mutants_is_taken_in_once() {
