@@ -179,7 +179,7 @@ async fn kernel(rounds: usize, sizes: &[usize]) -> Result<()> {
         let device = Device::new(size, "16MiB")?;
         let (run, cgroup) = (device.paths.run.clone(), device.paths.cgroup.clone());
         let zones = Zones::open(&run.join("namespaces"))?;
-        let limits = Limits::open(&cgroup)?;
+        let limits = Limits::open(&cgroup, None)?;
         let containers = Containers::open(device.paths.clone(), Path::new("/nowhere"), Notify::new()?)?;
         let wanted = device.wanted();
         let started = Instant::now();

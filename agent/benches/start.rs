@@ -128,7 +128,7 @@ impl Ours {
         let paths = Paths::default();
         let launcher = folder.join("catenoid-launcher");
         let zones = Zones::open(&paths.run.join("namespaces"))?;
-        let limits = Limits::open(&paths.cgroup)?;
+        let limits = Limits::open(&paths.cgroup, None)?;
         let containers = Containers::open(paths.clone(), &launcher, Notify::new()?)?;
         let hierarchy = Hierarchy::open(&paths.cgroup)?;
         let order = order(&paths, folder, "again")?;

@@ -2,7 +2,8 @@
 //!
 //! Owns one group for each container below `catenoid/` in the cgroup v2 hierarchy, and the limits on it; the leaves in
 //! the groups, in which processes live, belong to the room of containers. Needs the hierarchy to be mounted. Gives the
-//! assurance that a container that is started is limited. Start reading at [`LimitsPlanner`]; a limit is a file in `control/`.
+//! assurance that a container that is started is limited. Start reading at [`LimitsPlanner`]; a limit is a file in
+//! `control/`.
 //!
 //! The pure half is always there; the half with effects needs the feature `kernel`.
 

@@ -50,8 +50,8 @@ fn known_groups<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<S
     Ok(groups.into_iter().map(|(container, group)| (container, of(group))).collect())
 }
 
-/// The subject that the limits of `container` are reported under: the container itself. So a limit that could not be set
-/// holds back its start.
+/// The subject that the limits of `container` are reported under: the container itself. So a limit that could not be
+/// set holds back its start.
 pub(crate) fn subject(container: &str) -> Subject {
     Subject::new(Kind::Container, container)
 }

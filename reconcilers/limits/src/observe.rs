@@ -1,7 +1,7 @@
 //! Reads the groups and what they are set to.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     io,
     path::{Path, PathBuf},
     time::Instant,
@@ -9,9 +9,10 @@ use std::{
 
 use catenoid_core::holds_until;
 use catenoid_kernel_base::changes::{Changes, Watch};
-use catenoid_kernel_cgroup::{self as cgroup, Hierarchy};
+use catenoid_kernel_cgroup::{self as cgroup, Disk, Hierarchy};
+use catenoid_kernel_storage::disk::scheduler;
 
-use crate::{Control, Group, Observed};
+use crate::{Control, Error, Group, Observed};
 
 /// What shows which controls the groups have: taken away and given back, they are what they were at first.
 const CONTROLLERS: &str = "cgroup.subtree_control";
@@ -22,10 +23,14 @@ pub(crate) struct Known {
     changes: Changes,
     /// The folder of all groups.
     folder: PathBuf,
+    /// Where the device's data lie.
+    disk: Option<Disk>,
     watch: Option<Watch>,
     /// What is watched of each group.
     watches: BTreeMap<String, Watch>,
     groups: BTreeMap<String, Read>,
+    /// What the groups have was read for these.
+    offered: BTreeSet<Control>,
     count: u64,
 }
 
@@ -36,10 +41,19 @@ struct Read {
 }
 
 impl Known {
-    /// Nothing yet, of the groups in `folder`.
-    pub(crate) fn new(folder: &Path) -> io::Result<Self> {
+    /// Nothing yet, of the groups in `folder`, on a device whose data lie on `disk`.
+    pub(crate) fn new(folder: &Path, disk: Option<Disk>) -> io::Result<Self> {
         let (changes, folder) = (Changes::new()?, folder.to_owned());
-        Ok(Self { changes, folder, watch: None, watches: BTreeMap::new(), groups: BTreeMap::new(), count: 0 })
+        Ok(Self {
+            changes,
+            folder,
+            disk,
+            watch: None,
+            watches: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            offered: BTreeSet::new(),
+            count: 0,
+        })
     }
 
     /// Forgets what may be another by now.
@@ -76,17 +90,24 @@ impl Known {
         }
         // Before it is read: what is written from now on is reported.
         let watch = self.changes.watch(&self.folder.join(name)).ok().flatten();
-        let mut group = Group::new();
+        let (mut group, mut texts) = (Group::new(), BTreeMap::new());
         for control in Control::ALL {
-            if let Some(text) = hierarchy.read_limit(name, control.file())? {
-                group.insert(control, control.read(&text));
+            // Without its scheduler the file is there, and binds nothing.
+            if control.scheduler().is_some() && !self.offered.contains(&control) {
+                continue;
             }
+            let text = match texts.entry(control.file()) {
+                Entry::Occupied(read) => read.into_mut(),
+                Entry::Vacant(place) => place.insert(hierarchy.read_limit(name, control.file())?),
+            };
+            let value = text.as_ref().and_then(|text| control.read(text, self.disk));
+            group.extend(value.map(|value| (control, value)));
         }
         if let Some(watch) = watch {
             let before = self.watches.insert(name.to_owned(), watch);
             before.into_iter().filter(|before| *before != watch).for_each(|before| self.changes.forget(before));
             self.count = self.count.wrapping_add(1);
-            // Who writes through a mount of a control group namespace may do so untold.
+            // What is written through a mount of a control group namespace may be reported to nobody.
             let until = holds_until(self.count);
             self.groups.insert(name.to_owned(), Read { until, group: group.clone() });
         }
@@ -102,16 +123,33 @@ impl Known {
     }
 }
 
-/// All groups below `catenoid/`.
-pub(crate) fn observe(hierarchy: &Hierarchy, known: &mut Known) -> Result<Observed, cgroup::Error> {
-    known.look();
-    let offered: BTreeSet<Control> = {
-        let offered = hierarchy.offered(Control::ALL.map(Control::file))?;
-        Control::ALL.into_iter().filter(|control| offered.contains(&control.file())).collect()
+/// What the groups have, on a device whose data lie on `disk`.
+fn offered(hierarchy: &Hierarchy, disk: Option<Disk>) -> Result<BTreeSet<Control>, Error> {
+    let files = BTreeSet::from(Control::ALL.map(Control::file));
+    let files = hierarchy.offered(files).map_err(Error::Observe)?;
+    let mut offered: BTreeSet<_> = Control::ALL.into_iter().filter(|control| files.contains(&control.file())).collect();
+    let Some(disk) = disk else {
+        offered.retain(|control| !control.is_of_disk());
+        return Ok(offered);
     };
+    if offered.iter().any(|control| control.scheduler().is_some()) {
+        let current = scheduler(disk).map_err(Error::ObserveDisk)?;
+        offered.retain(|control| control.scheduler().is_none_or(|needed| current.as_deref() == Some(needed)));
+    }
+    Ok(offered)
+}
+
+/// All groups below `catenoid/`.
+pub(crate) fn observe(hierarchy: &Hierarchy, known: &mut Known) -> Result<Observed, Error> {
+    known.look();
+    let offered = offered(hierarchy, known.disk)?;
+    if known.offered != offered {
+        known.groups.clear();
+        known.offered.clone_from(&offered);
+    }
     let mut observed = Observed { offered, ..Observed::default() };
-    for name in hierarchy.groups()? {
-        let group = known.group(hierarchy, &name)?;
+    for name in hierarchy.groups().map_err(Error::Observe)? {
+        let group = known.group(hierarchy, &name).map_err(Error::Observe)?;
         observed.groups.insert(name, group);
     }
     known.let_go(|name| observed.groups.contains_key(name));

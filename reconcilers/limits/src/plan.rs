@@ -45,11 +45,11 @@ impl Planner for LimitsPlanner {
                 plan.establish.push(Step::MakeGroup { container: container.clone() });
                 new_group(&observed.offered)
             });
-            for control in Control::ALL {
+            for control in Control::in_order_of_steps() {
                 let (value, was) = (control.wanted(bounds), group.get(&control).cloned());
                 let offered = observed.offered.contains(&control);
                 // What else the kernel lacks is set all the same, and fails.
-                if was.as_ref().map_or(!control.is_needless(&value, offered), |was| *was != value) {
+                if was.as_ref().map_or(!control.is_needless(bounds, offered), |was| *was != value) {
                     plan.establish.push(Step::SetLimit { container: container.clone(), control, value, was });
                 }
             }

@@ -22,12 +22,10 @@ fn wanted(name: &str, bounds: &Bounds, observed: &Observed) -> SubjectStatus {
         let value = control.wanted(bounds);
         match group.get(&control) {
             Some(is) if *is == value => {}
-            None if control.is_needless(&value, offered) => {}
-            None if !offered => conditions.push(Condition::new(
-                "ControllerMissing",
-                format!("the kernel cannot limit {control}"),
-                Some(Blame::Administrator),
-            )),
+            None if control.is_needless(bounds, offered) => {}
+            None if !offered => {
+                conditions.push(Condition::new("ControllerMissing", control.lack(), Some(Blame::Administrator)))
+            }
             is => {
                 let is = is.map_or_else(|| "not there".to_owned(), |is| control.show(is));
                 let message = format!("{control} is {is}, not {}", control.show(&value));
@@ -58,7 +56,7 @@ fn status_of(
     let facts = group
         .into_iter()
         .flatten()
-        .filter(|(control, _)| control.is_fact())
+        .filter(|(control, value)| control.is_fact(value))
         .map(|(control, value)| (control.to_string(), control.show(value)))
         .collect();
     SubjectStatus { subject: subject(name), sync, health, conditions, facts }

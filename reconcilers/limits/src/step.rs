@@ -70,6 +70,11 @@ impl catenoid_core::Step for Step {
                 groups.entry(container.clone()).or_insert_with(|| new_group(offered));
             }
             Self::SetLimit { container, control, value, .. } => {
+                if control.scheduler().is_some() && observed.offered.insert(*control) {
+                    for group in observed.groups.values_mut() {
+                        group.entry(*control).or_insert_with(|| control.new_value());
+                    }
+                }
                 if let Some(group) = observed.groups.get_mut(container) {
                     group.insert(*control, value.clone());
                 }

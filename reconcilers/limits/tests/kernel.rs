@@ -80,7 +80,7 @@ async fn converge(room: &Limits, desired: &Desired) -> Observed {
 #[tokio::test]
 async fn mountns_a_group_is_made_and_goes_only_when_it_is_empty() {
     let kernel = Kernel::mounted("limits");
-    let room = Limits::open(&kernel.base).unwrap();
+    let room = Limits::open(&kernel.base, None).unwrap();
     let before = room.observe().await.unwrap();
     let make = Step::MakeGroup { container: "web".to_owned() };
     let remove = Step::RemoveGroup { container: "web".to_owned() };
@@ -104,7 +104,7 @@ async fn mountns_a_group_is_made_and_goes_only_when_it_is_empty() {
 #[tokio::test]
 async fn mountns_a_controller_that_the_kernel_lacks_is_an_error_for_the_administrator() {
     let kernel = Kernel::mounted("lacking");
-    let room = Limits::open(&kernel.base).unwrap();
+    let room = Limits::open(&kernel.base, None).unwrap();
     room.apply(&Step::MakeGroup { container: "web".to_owned() }).await.unwrap();
     // Controllers bound to version 1 are absent here; where all are present, there is nothing to see.
     let offered = room.observe().await.unwrap().offered;
@@ -125,7 +125,7 @@ async fn mountns_a_controller_that_the_kernel_lacks_is_an_error_for_the_administ
 #[ignore = "needs the cpu, memory and pids controllers in cgroup v2: runs in vm_rooms_hold_on_the_device_kernel"]
 async fn mountns_limits_read_back_as_the_model_says() {
     let kernel = Kernel::mounted("converge");
-    let room = Limits::open(&kernel.base).unwrap();
+    let room = Limits::open(&kernel.base, None).unwrap();
     let first = converge(&room, &desired("web=128MiB,0.5,64,0B db=64MiB,2,10,16MiB")).await;
     assert_eq!(first.groups["web"][&Control::CPU], Value::At(500));
     // Somebody changes a limit, and takes a controller away from all groups.
@@ -158,7 +158,7 @@ fn any_limits() -> impl Strategy<Value = Bounds> {
 #[ignore = "needs the cpu, memory and pids controllers in cgroup v2: runs in vm_rooms_hold_on_the_device_kernel"]
 async fn mountns_any_limits_are_what_the_files_say() {
     let kernel = Kernel::mounted("any");
-    let room = Limits::open(&kernel.base).unwrap();
+    let room = Limits::open(&kernel.base, None).unwrap();
     let mut runner = TestRunner::deterministic();
     for _ in 0..60 {
         let limits = any_limits().new_tree(&mut runner).unwrap().current();
@@ -180,7 +180,7 @@ async fn mountns_any_limits_are_what_the_files_say() {
 #[ignore = "needs the pids controller in cgroup v2: runs in vm_rooms_hold_on_the_device_kernel"]
 async fn mountns_a_process_too_many_is_refused() {
     let kernel = Kernel::mounted("hog");
-    let room = Limits::open(&kernel.base).unwrap();
+    let room = Limits::open(&kernel.base, None).unwrap();
     converge(&room, &desired("web=128MiB,0.5,3,0B")).await;
     let leaf = kernel.base.join("catenoid/web/run.0123456789abcdef");
     fs::create_dir(&leaf).unwrap();
@@ -198,7 +198,7 @@ async fn mountns_a_process_too_many_is_refused() {
 #[ignore = "needs the cpu, memory and pids controllers in cgroup v2: runs in vm_rooms_hold_on_the_device_kernel"]
 async fn mountns_a_group_is_read_again_where_it_was_written() {
     let kernel = Kernel::mounted("limits-known");
-    let room = Limits::open(&kernel.base).unwrap();
+    let room = Limits::open(&kernel.base, None).unwrap();
     converge(&room, &desired("web=16MiB,0.5,16,0B")).await;
     let (groups, web) = (kernel.base.join("catenoid"), kernel.base.join("catenoid/web"));
     let pids = async || room.observe().await.unwrap().groups["web"][&Control::PIDS].clone();

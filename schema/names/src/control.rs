@@ -16,3 +16,18 @@ impl fmt::Display for ControlFile {
         f.write_str(self.file)
     }
 }
+
+/// A disk, as the files of control groups and `/sys/dev/block` name it: `254:0`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Disk {
+    /// The number of its kind.
+    pub major: u32,
+    /// The number among its kind.
+    pub minor: u32,
+}
+
+impl fmt::Display for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.major, self.minor)
+    }
+}

@@ -47,6 +47,7 @@ pub(super) const BESIDE: &[Opening] = &[
         "reconcilers/kernel/storage/src/block.rs",
         "disks: sysfs, nodes in `/dev`, the folder that `/data` is mounted on",
     ),
+    opening("reconcilers/kernel/storage/src/disk.rs", "the folder of the device's data; `/sys/dev/block`"),
     opening("reconcilers/kernel/storage/src/loop_device.rs", "nodes in `/dev`"),
     opening(
         "reconcilers/kernel/storage/src/mount.rs",

@@ -32,8 +32,8 @@ pub struct Hierarchy {
 }
 
 impl Hierarchy {
-    /// Opens the folder that is to hold `catenoid/`: the mount point of a cgroup2 file system, or a group in it that has
-    /// no process of its own.
+    /// Opens the folder that is to hold `catenoid/`: the mount point of a cgroup2 file system, or a group in it that
+    /// has no process of its own.
     ///
     /// # Errors
     /// [`Error::Open`].
@@ -44,18 +44,25 @@ impl Hierarchy {
         Ok(Self { path: base.to_owned(), base: fd })
     }
 
-    /// Makes `catenoid/` and enables `controllers` for the groups below it. Answers those that the kernel does not
-    /// offer: limits that need one of them will fail.
+    /// Makes `catenoid/` and enables the controllers `needed` and `optional` for the groups below it. Answers those
+    /// that the kernel does not offer, and those `optional` that could not be enabled: limits that need one of them
+    /// will fail.
     ///
     /// # Errors
     /// [`Error::Make`], [`Error::Read`], [`Error::Write`].
-    pub fn prepare(&self, controllers: &[&'static str]) -> Result<Vec<&'static str>, Error> {
+    pub fn prepare(&self, needed: &[&'static str], optional: &[&'static str]) -> Result<Vec<&'static str>, Error> {
         let offered = self.read("cgroup.controllers")?;
-        let (offered, missing): (Vec<_>, Vec<_>) =
-            controllers.iter().copied().partition(|c| offered.split_whitespace().any(|o| o == *c));
-        self.enable("", &offered)?;
+        let is_offered = |controller: &&str| offered.split_whitespace().any(|offered| offered == *controller);
+        let (needed, mut missing): (Vec<_>, Vec<_>) = needed.iter().copied().partition(is_offered);
+        self.enable("", &needed)?;
         self.make(objects::CGROUP)?;
-        self.enable(objects::CGROUP, &offered)?;
+        self.enable(objects::CGROUP, &needed)?;
+        for controller in optional {
+            let enable = || self.enable("", &[controller]).and_then(|()| self.enable(objects::CGROUP, &[controller]));
+            if !is_offered(controller) || enable().is_err() {
+                missing.push(controller);
+            }
+        }
         // What a group in it keeps is what its parent keeps at most: each of them says its own.
         let keeps = format!("{}/{MEMORY_MIN}", objects::CGROUP);
         if found(self.read(&keeps))?.is_some_and(|kept| kept.trim_end() != "max") {
@@ -200,8 +207,13 @@ pub(super) fn leaf(container: &str, launch_id: &str) -> Result<String, Error> {
     group(container).map(|group| format!("{group}/{name}"))
 }
 
-/// `<group>/<file>`: a file in the group itself, whoever names it.
+/// `<group>/<file>`: a file of the controller in the group itself, whoever names it. Those of the group, as
+/// `cgroup.kill`, are of no controller.
 pub(super) fn control_file(group: &str, control: ControlFile) -> Result<String, Error> {
+    let rest = control.file.strip_prefix(control.controller).filter(|_| control.controller != "cgroup");
+    if !rest.is_some_and(|rest| rest.starts_with('.')) {
+        return Err(Error::Name { name: control.file.to_owned() });
+    }
     component(control.file).map(|file| format!("{group}/{file}"))
 }
 

@@ -15,7 +15,7 @@ mod mark;
 mod read;
 pub mod shortage;
 
-pub use catenoid_names::ControlFile;
+pub use catenoid_names::{ControlFile, Disk};
 pub use error::Error;
 pub use hierarchy::Hierarchy;
 pub use leaves::Leaf;

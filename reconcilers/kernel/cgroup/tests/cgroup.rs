@@ -70,12 +70,37 @@ fn join(base: &Path, child: &Child) {
 fn controllers_are_enabled_and_missing_ones_reported() {
     let folder = folder("cpuset cpu memory hugetlb\n");
     let hierarchy = Hierarchy::open(folder.path()).unwrap();
-    assert_eq!(hierarchy.prepare(&CONTROLLERS).unwrap(), ["pids"]);
+    assert_eq!(hierarchy.prepare(&CONTROLLERS, &[]).unwrap(), ["pids"]);
     let read = |file| fs::read_to_string(folder.path().join(file)).unwrap();
     // A plain file keeps the last write only.
     assert_eq!(read("cgroup.subtree_control"), "+memory");
     // `memory` was enabled already.
     assert_eq!(read("catenoid/cgroup.subtree_control"), "+cpu");
+    assert_eq!(hierarchy.prepare(&["pids"], &["hugetlb", "io"]).unwrap(), ["pids", "io"]);
+    assert_eq!(read("catenoid/cgroup.subtree_control"), "+hugetlb");
+}
+
+/// A group with a process of its own passes no controller on: what only some limits need is missing then.
+#[test]
+fn mountns_a_controller_that_cannot_be_enabled_is_missing_or_an_error() {
+    let kernel = Kernel::mounted("busy");
+    let offered = fs::read_to_string(kernel.mount.path().join("cgroup.controllers")).unwrap();
+    let of_processes = ["hugetlb", "io", "memory", "misc", "rdma"];
+    let controller = of_processes.into_iter().find(|controller| offered.split_whitespace().any(|o| o == *controller));
+    let controller = controller.expect("the kernel has a controller of processes in cgroup v2");
+    fs::write(kernel.mount.path().join("cgroup.subtree_control"), format!("+{controller}")).unwrap();
+    let mut child = lasting();
+    fs::write(kernel.base.join("cgroup.procs"), child.id().to_string()).unwrap();
+
+    let hierarchy = Hierarchy::open(&kernel.base).unwrap();
+    let optional = hierarchy.prepare(&[], &[controller, "none"]);
+    let needed = hierarchy.prepare(&[controller], &[]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(optional.unwrap(), [controller, "none"]);
+    let busy = Some(nix::errno::Errno::EBUSY as i32);
+    assert!(matches!(&needed, Err(Error::Write { source, .. }) if source.raw_os_error() == busy), "{needed:?}");
+    assert_eq!(hierarchy.prepare(&[], &[controller]).unwrap(), [""; 0], "the process is gone");
 }
 
 #[test]
@@ -121,8 +146,12 @@ fn names_that_leave_the_hierarchy_are_refused() {
         assert!(matches!(hierarchy.make_leaf("web", launch), Err(Error::Name { .. })), "{launch:?}");
     }
     hierarchy.make_group("web").unwrap();
-    for file in ["", ".", "..", "../pids.max", "run.0123456789abcdef/cgroup.procs", "a\0"] {
-        let file = ControlFile { controller: "pids", file };
+    let of_the_group = ["cgroup.procs", "cgroup.kill", "cgroup.subtree_control"];
+    let outside = ["", ".", "..", "../pids.max", "run.0123456789abcdef/cgroup.procs", "a\0", "pids./x", "pids.\0"];
+    let of_another = ["memory.max", "pidsx.max", "pids"];
+    let files = [&of_the_group[..], &outside, &of_another].concat();
+    let files = files.into_iter().map(|file| ControlFile { controller: "pids", file });
+    for file in files.chain(of_the_group.map(|file| ControlFile { controller: "cgroup", file })) {
         assert!(matches!(hierarchy.read_limit("web", file), Err(Error::Name { .. })), "{file:?}");
         assert!(matches!(hierarchy.write_limit("web", file, "1"), Err(Error::Name { .. })), "{file:?}");
         assert!(matches!(hierarchy.offered([file]), Err(Error::Name { .. })), "{file:?}");
@@ -138,7 +167,7 @@ fn mountns_groups_and_leaves_come_and_go() {
     let kernel = Kernel::mounted("groups");
     let hierarchy = Hierarchy::open(&kernel.base).unwrap();
     assert_eq!(hierarchy.groups().unwrap(), Vec::<String>::new());
-    hierarchy.prepare(&CONTROLLERS).unwrap();
+    hierarchy.prepare(&CONTROLLERS, &[]).unwrap();
     for _ in 0..2 {
         hierarchy.make_group("web").unwrap();
         hierarchy.make_leaf("web", LAUNCH).unwrap();
@@ -160,7 +189,7 @@ fn mountns_groups_and_leaves_come_and_go() {
 fn mountns_a_killed_leaf_is_seen_to_be_empty() {
     let kernel = Kernel::mounted("kill");
     let hierarchy = Hierarchy::open(&kernel.base).unwrap();
-    hierarchy.prepare(&CONTROLLERS).unwrap();
+    hierarchy.prepare(&CONTROLLERS, &[]).unwrap();
     hierarchy.make_group("web").unwrap();
     hierarchy.make_leaf("web", LAUNCH).unwrap();
     let mut child = lasting();
@@ -186,7 +215,7 @@ fn mountns_a_killed_leaf_is_seen_to_be_empty() {
 fn mountns_a_frozen_leaf_can_be_thawed_and_killed() {
     let kernel = Kernel::mounted("freeze");
     let hierarchy = Hierarchy::open(&kernel.base).unwrap();
-    hierarchy.prepare(&CONTROLLERS).unwrap();
+    hierarchy.prepare(&CONTROLLERS, &[]).unwrap();
     hierarchy.make_group("web").unwrap();
     hierarchy.make_leaf("web", LAUNCH).unwrap();
     let mut child = lasting();

@@ -53,7 +53,7 @@ impl Limit for CpuTime {
         format!("{} {PERIOD}", thousandths.saturating_mul(PERIOD / 1000))
     }
 
-    fn is_fact(&self) -> bool {
+    fn is_fact(&self, _: &Value) -> bool {
         true
     }
 }

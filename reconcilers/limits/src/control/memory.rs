@@ -33,7 +33,7 @@ impl Limit for Memory {
         ByteSize::from_bytes(bytes).to_string()
     }
 
-    fn is_fact(&self) -> bool {
+    fn is_fact(&self, _: &Value) -> bool {
         true
     }
 }

@@ -9,7 +9,7 @@ mod swap;
 
 use std::{cmp::Ordering, fmt};
 
-use catenoid_names::ControlFile;
+use catenoid_names::{ControlFile, Disk};
 use catenoid_schema::{
     manifest::{Container, ResourceLimits},
     units::ByteSize,
@@ -46,14 +46,14 @@ trait Limit: Sync {
     /// What is asked of it.
     fn wanted(&self, bounds: &Bounds) -> Value;
 
-    /// Whether a group where it `is` so, or is missing, is as `bounds` ask. `offered`: whether the kernel gives it to groups.
-    /// This is the oracle that the plan is tested against: it is written apart from [`Limit::wanted`] and
+    /// Whether a group where it `is` so, or is missing, is as `bounds` ask. `offered`: whether the kernel gives it to
+    /// groups. This is the oracle that the plan is tested against: it is written apart from [`Limit::wanted`] and
     /// [`Limit::is_needless`].
     fn is_met(&self, bounds: &Bounds, is: Option<&Value>, offered: bool) -> bool;
 
-    /// Whether it may be missing where `wanted` is asked.
-    fn is_needless(&self, wanted: &Value, offered: bool) -> bool {
-        let _ = (wanted, offered);
+    /// Whether it may be missing where `bounds` are asked.
+    fn is_needless(&self, bounds: &Bounds, offered: bool) -> bool {
+        let _ = (bounds, offered);
         false
     }
 
@@ -62,18 +62,31 @@ trait Limit: Sync {
         number.to_string()
     }
 
-    /// What the file says. A form that we never write is a word.
+    /// Its key in the line of the device's disk, for a file that has a line for each disk. Lines of other disks are
+    /// left alone: nothing of a container lies there.
+    fn disk_key(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// The scheduler that the device's disk needs for it. The step that sets it gives the disk that scheduler, for all
+    /// groups.
+    fn scheduler(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// What the file says, or what stands behind the key. A form that we never write is a word.
     fn read(&self, text: &str) -> Value {
         plain(text)
     }
 
-    /// `number`, in the unit of the limit, as the file takes it.
+    /// `number`, in the unit of the limit, as the file takes it, or behind the key.
     fn text(&self, number: u64) -> String {
         number.to_string()
     }
 
-    /// Whether an operator sees it of a healthy container.
-    fn is_fact(&self) -> bool {
+    /// Whether an operator sees it of a healthy container that has this value.
+    fn is_fact(&self, value: &Value) -> bool {
+        let _ = value;
         false
     }
 
@@ -124,18 +137,56 @@ impl Control {
         self.0.file()
     }
 
-    /// What the file's text says.
+    /// Whether it is of the device's disk. A device may lack one that can be limited so.
     #[must_use]
-    pub fn read(self, text: &str) -> Value {
-        self.0.read(text)
+    pub fn is_of_disk(self) -> bool {
+        self.0.disk_key().is_some() || self.scheduler().is_some()
     }
 
-    /// `value` as the file takes it.
+    /// The scheduler that the device's disk needs for it.
     #[must_use]
-    pub fn text(self, value: &Value) -> String {
-        match value {
+    pub fn scheduler(self) -> Option<&'static str> {
+        self.0.scheduler()
+    }
+
+    /// All of them in the order of steps: those that a device may lack come last, so that the others are set all the
+    /// same.
+    pub(crate) fn in_order_of_steps() -> impl Iterator<Item = Self> {
+        let of = |is_of_disk| Self::ALL.into_iter().filter(move |control| control.is_of_disk() == is_of_disk);
+        of(false).chain(of(true))
+    }
+
+    /// What is reported where it is asked and not offered.
+    pub(crate) fn lack(self) -> String {
+        match self.scheduler() {
+            Some(scheduler) => format!("{self} needs the scheduler `{scheduler}`, which the disk does not have"),
+            None if self.is_of_disk() => format!("the kernel or the disk cannot limit {self}"),
+            None => format!("the kernel cannot limit {self}"),
+        }
+    }
+
+    /// What the file's text says of a device whose data lie on `disk`; none if it needs a disk, and there is none.
+    #[must_use]
+    pub fn read(self, text: &str, disk: Option<Disk>) -> Option<Value> {
+        let Some(key) = self.0.disk_key() else { return Some(self.0.read(text)) };
+        let disk = format!("{} ", disk?);
+        let line = text.lines().find_map(|line| line.strip_prefix(&*disk)).unwrap_or_default();
+        let value = line.split(' ').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='));
+        // A disk without a line has no limit.
+        Some(value.map_or_else(|| self.0.new_value(), |value| self.0.read(value)))
+    }
+
+    /// `value` as the file of a device takes it whose data lie on `disk`; none if it needs a disk, and there is none.
+    #[must_use]
+    pub fn text(self, value: &Value, disk: Option<Disk>) -> Option<String> {
+        let value = match value {
             Value::At(number) => self.0.text(*number),
             Value::Word(word) => word.clone(),
+        };
+        match self.0.disk_key() {
+            Some(key) => Some(format!("{} {key}={value}", disk?)),
+            None if self.is_of_disk() => disk.map(|_| value),
+            None => Some(value),
         }
     }
 
@@ -165,12 +216,12 @@ impl Control {
         self.0.is_met(bounds, is, offered)
     }
 
-    pub(crate) fn is_needless(self, wanted: &Value, offered: bool) -> bool {
-        self.0.is_needless(wanted, offered)
+    pub(crate) fn is_needless(self, bounds: &Bounds, offered: bool) -> bool {
+        self.0.is_needless(bounds, offered)
     }
 
-    pub(crate) fn is_fact(self) -> bool {
-        self.0.is_fact()
+    pub(crate) fn is_fact(self, value: &Value) -> bool {
+        self.0.is_fact(value)
     }
 }
 
@@ -227,13 +278,23 @@ fn plain(text: &str) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
     fn names_are_those_of_stored_statuses_and_in_order() {
         let names = Control::ALL.map(|control| control.0.name());
-        assert_eq!(names, ["cpu", "memory", "oomGroup", "pids", "reserve", "swap"]);
-        assert!(names.is_sorted(), "steps and statuses are in the order of names");
+        assert_eq!(BTreeSet::from(names), BTreeSet::from(["cpu", "memory", "oomGroup", "pids", "reserve", "swap"]));
+        assert!(names.is_sorted(), "statuses are in the order of names");
         assert_eq!(Control::named("later"), None);
+    }
+
+    #[test]
+    fn what_a_device_may_lack_is_set_last() {
+        let steps: Vec<_> = Control::in_order_of_steps().collect();
+        assert_eq!(BTreeSet::from_iter(steps.clone()), BTreeSet::from(Control::ALL));
+        let is_of_io = |control: &Control| control.file().controller == "io";
+        assert!(steps.is_sorted_by_key(is_of_io), "{steps:?}");
     }
 }

@@ -1,5 +1,5 @@
-//! How the out-of-memory killer ends a container: `memory.oom.group`, `1` when it ends all processes together. It always is
-//! so, so that no container lives on by halves.
+//! How the out-of-memory killer ends a container: `memory.oom.group`, `1` when it ends all processes together. It
+//! always is so, so that no container lives on by halves.
 
 use catenoid_names::ControlFile;
 

@@ -28,7 +28,7 @@ impl Limit for Pids {
         matches!(is, Some(Value::At(tasks)) if *tasks == u64::from(bounds.limits.pids))
     }
 
-    fn is_fact(&self) -> bool {
+    fn is_fact(&self, _: &Value) -> bool {
         true
     }
 }

@@ -1,5 +1,5 @@
-//! Memory that is not taken away for anybody: `memory.min`, bytes. Half of the core container's memory, `RESERVE` at most, stays
-//! its own, so that the device can be spoken to whatever the others take.
+//! Memory that is not taken away for anybody: `memory.min`, bytes. Half of the core container's memory, `RESERVE` at
+//! most, stays its own, so that the device can be spoken to whatever the others take.
 
 use catenoid_names::ControlFile;
 use catenoid_schema::{
@@ -9,7 +9,7 @@ use catenoid_schema::{
 
 use super::{Bounds, Control, Limit, Value};
 
-/// The kernel keeps what it is told in whole pages.
+/// The kernel keeps whole pages.
 const PAGE: u64 = 4096;
 /// The most that the core container has in reserve: what its programs, a shell and the connections to it work with.
 const RESERVE: ByteSize = ByteSize::from_mebibytes(64);
@@ -56,8 +56,8 @@ impl Limit for Reserve {
     }
 
     /// Who is to keep nothing keeps nothing, and what looked may be a version that knows of no reserve.
-    fn is_needless(&self, wanted: &Value, offered: bool) -> bool {
-        !offered || *wanted == Value::At(0)
+    fn is_needless(&self, bounds: &Bounds, offered: bool) -> bool {
+        !offered || self.wanted(bounds) == Value::At(0)
     }
 
     fn number(&self, bytes: u64) -> String {

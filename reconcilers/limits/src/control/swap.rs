@@ -30,7 +30,7 @@ impl Limit for Swap {
     }
 
     /// Without swap there is nothing to limit.
-    fn is_needless(&self, _: &Value, offered: bool) -> bool {
+    fn is_needless(&self, _: &Bounds, offered: bool) -> bool {
         !offered
     }
 

@@ -61,7 +61,7 @@ impl Device {
         let base = cgroup.join(format!("launch-{}", std::process::id()));
         fs::create_dir(&base).unwrap();
         let hierarchy = Hierarchy::open(&base).unwrap();
-        hierarchy.prepare(&["cpu", "memory", "pids"]).unwrap();
+        hierarchy.prepare(&["cpu", "memory", "pids"], &[]).unwrap();
         // As PID 1 of the device: orphans of what is started here are to be its children.
         prctl::set_child_subreaper(true).unwrap();
         Self { folder, base, hierarchy, containers: Vec::new() }
