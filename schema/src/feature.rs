@@ -54,6 +54,19 @@ pub const FEATURES: &[Feature] =
             in_manifest: |manifest| manifest.containers.values().any(|container| container.health.is_some()),
             in_guest: |_| false,
         },
+        Feature {
+            name: "io",
+            fields: &[
+                "Limits.io",
+                "IoLimits.readBps",
+                "IoLimits.writeBps",
+                "IoLimits.readIops",
+                "IoLimits.writeIops",
+                "IoLimits.weight",
+            ],
+            in_manifest: |manifest| manifest.containers.values().any(|container| container.limits.io.is_some()),
+            in_guest: |_| false,
+        },
     ];
 
 /// Their names, as `catenoid version` lists them.

@@ -24,6 +24,15 @@ pub const CPU_MOST: u32 = 99_999_999;
 pub const COUNT_MOST: u64 = 1 << 53;
 /// The most processes: the kernel's `PID_MAX_LIMIT`, past which `pids.max` takes no number.
 pub const PIDS_MOST: u32 = 4 * 1024 * 1024;
+/// The least and the most bytes that a container may read or write in a second. All containers of a guest share one
+/// loop device, which has 128 requests at a time. One that reads ahead widely can hold them all while it waits, and the
+/// others of its guest wait behind it: the less it may have, the longer. The most is more than any disk has, and far
+/// below where `io.max` turns into `max`.
+pub const IO_BYTES: std::ops::RangeInclusive<u64> = 1 << 20..=1 << 40;
+/// The least and the most reads or writes in a second: the same, and `io.max` has 32 bits for them.
+pub const IO_OPERATIONS: std::ops::RangeInclusive<u32> = 100..=100_000_000;
+/// The least and the most weight: what the scheduler BFQ takes (`block/bfq-iosched.h`).
+pub const IO_WEIGHT: std::ops::RangeInclusive<u32> = 1..=1000;
 /// The longest grace in milliseconds: what takes the place of a container waits for its end.
 pub const GRACE_LIMIT: u64 = 10 * 60 * 1000;
 

@@ -65,7 +65,12 @@ fn text() -> impl Strategy<Value = String> {
 }
 
 fn container() -> impl Strategy<Value = Value> {
-    let limits = (1u64..1 << 40, 0u32..100_000, any::<u32>());
+    let limits = (
+        1u64..1 << 40,
+        0u32..100_000,
+        any::<u32>(),
+        prop::option::of((any::<u32>(), prop::option::of((any::<u32>(), any::<u32>())))),
+    );
     let stop = (prop::sample::select(vec!["TERM", "INT", "QUIT", "KILL"]), any::<u32>());
     (
         name(),
@@ -77,13 +82,22 @@ fn container() -> impl Strategy<Value = Value> {
         prop::sample::select(vec!["always", "onFailure", "never"]),
         stop,
     )
-        .prop_map(|(guest, command, environment, zones, (memory, cpu, pids), capabilities, restart, (signal, grace))| {
-            json!({
+        .prop_map(|(guest, command, environment, zones, (memory, cpu, pids, io), capabilities, restart, (signal, grace))| {
+            let mut container = json!({
                 "guest": guest, "role": "service", "command": command, "environment": environment, "zones": zones,
                 "limits": {"memory": format!("{memory}B"), "cpu": format!("{}.{:03}", cpu / 1000, cpu % 1000), "pids": pids},
                 "capabilities": capabilities, "restart": restart,
                 "stop": {"signal": signal, "grace": format!("{grace}ms")},
-            })
+            });
+            // Absence is written nowhere.
+            if let Some((bps, rest)) = io {
+                container["limits"]["io"] = json!({"readBps": format!("{bps}B")});
+                if let Some((iops, weight)) = rest {
+                    container["limits"]["io"]["writeIops"] = json!(iops);
+                    container["limits"]["io"]["weight"] = json!(weight);
+                }
+            }
+            container
         })
 }
 

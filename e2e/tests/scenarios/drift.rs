@@ -1,9 +1,10 @@
 //! What is changed by hand is reported and put right, while nothing else is touched.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use catenoid_schema::control::Event;
 use catenoid_schema::status::Status;
 
+use crate::bench::author::resequenced;
 use crate::bench::{Bench, author, converged, fact, subject};
 
 /// From the change to the device as it was.
@@ -14,13 +15,14 @@ const TRIES: usize = 3;
 const LINES: usize = 60;
 /// Prints the milliseconds since boot.
 const STAMP: &str = "awk '{ print int($1 * 1000) }' /proc/uptime";
+const SCHEDULER: &str = "/sys/block/vda/queue/scheduler";
 /// The probe's own dmsetup.
 const DMSETUP: &str = "chroot /proc/$PROBE/root /usr/sbin/dmsetup";
 
 /// One change by hand.
 struct Row {
     name: &'static str,
-    /// Whom it is told of.
+    /// Whom it is reported of.
     subject: &'static str,
     /// Does it, as root in the root namespace.
     change: String,
@@ -35,7 +37,8 @@ struct Row {
 fn vm_drift_heals() -> Result<()> {
     let mut bench = Bench::ready("drift")?;
     let folder = bench.folder("documents")?;
-    let demo = bench.author.sign(&folder, &bench.author.example("demo")?)?;
+    let shared = limited(&bench.author.example("demo")?, "weight: 500");
+    let demo = bench.author.sign(&folder, &shared)?;
     bench.deliver(&["nginx-1.0.0", "busybox-1.0.0"])?;
     bench.apply(&demo)?;
     let digest = author::digest(&demo)?;
@@ -43,7 +46,7 @@ fn vm_drift_heals() -> Result<()> {
     ensure!(whole == Some(digest), "the device is as the manifest says");
     let before = bench.processes()?;
 
-    println!("{:<44} {:>9} {:>9}  told", "changed by hand", "found ms", "healed ms");
+    println!("{:<44} {:>9} {:>9}  reported", "changed by hand", "found ms", "healed ms");
     for index in 0..rows(&bench.status()?)?.len() {
         let mut tries = Vec::new();
         while tries.last().is_none_or(|healed| *healed >= LIMIT_MS) {
@@ -63,6 +66,42 @@ fn vm_drift_heals() -> Result<()> {
         assert_eq!(process != &after[container], container == "web", "only `web` was ended: {container}");
     }
     bench.wait("everything is well", |status| converged(status) == Some(digest))?;
+    reads_of_an_image_wait(&mut bench)
+}
+
+/// The demo whose `web` has a limit of the disk.
+fn limited(demo: &str, io: &str) -> String {
+    demo.replace("cpu: 1.0, pids: 64 }", &format!("cpu: 1.0, pids: 64, io: {{ {io} }} }}"))
+}
+
+/// What a container reads of its image goes through dm-verity, a loop device and the file system of the data: its limit
+/// of the disk holds all the same.
+fn reads_of_an_image_wait(bench: &mut Bench) -> Result<()> {
+    let sequence = bench.status()?.accepted.context("nothing is accepted")?.sequence + 1;
+    let slow = limited(&resequenced(&bench.author.example("demo")?, sequence)?, "readBps: 1MiB");
+    let folder = bench.folder("slow")?;
+    let envelope = bench.author.sign(&folder, &slow)?;
+    bench.apply(&envelope)?;
+    let status = bench.status()?;
+    let web = subject(&status, "container/web")?;
+    assert_eq!(fact(web, "io.readBps")?, "1MiB");
+
+    let group = "/sys/fs/cgroup/catenoid/web";
+    let files = format!("/proc/{}/root/usr/lib/x86_64-linux-gnu/*.so.*", fact(web, "pid")?);
+    // A group that has read nothing yet has no line.
+    let counted = format!(
+        "n=$(sed -n \"s/^$(cat /sys/block/vda/dev) rbytes=\\([0-9]*\\) .*/\\1/p\" {group}/io.stat); echo ${{n:-0}}"
+    );
+    let script = format!(
+        "echo 3 >/proc/sys/vm/drop_caches; {counted}; {STAMP}; \
+         sh -c 'echo $$ >{group}/cgroup.procs; exec cat {files} >/dev/null'; {STAMP}; {counted}"
+    );
+    let printed = bench.device.root(&script)?;
+    let numbers = printed.split_whitespace().map(str::parse).collect::<Result<Vec<u64>, _>>();
+    let [before, began, ended, after] = numbers.with_context(|| printed.clone())?[..] else { bail!("{printed}") };
+    let (bytes, milliseconds) = (after - before, ended - began);
+    ensure!(bytes > 1 << 20, "the group has only {bytes} bytes of what its process read");
+    ensure!(milliseconds >= bytes * 900 / (1 << 20), "{bytes} bytes took {milliseconds} ms: nobody waited");
     Ok(())
 }
 
@@ -99,6 +138,7 @@ fn rows(status: &Status) -> Result<Vec<Row>> {
          p=$(grep -lx $n /sys/class/net/cv-*/ifindex | cut -d / -f 5)"
     );
     let inside = format!("nsenter -t {} -n", fact("container/core0", "pid")?);
+    let shared = format!("grep -q '\\[bfq\\]' {SCHEDULER} && grep -qx 'default 500' {group}/io.bfq.weight && echo ok");
     let row = |name, subject, change: String, reported, check: String| Row { name, subject, change, reported, check };
     let mounted = format!("grep -q ' /run/catenoid/guests/{guest} ' /proc/1/mountinfo && echo ok");
     Ok(vec![
@@ -115,6 +155,27 @@ fn rows(status: &Status) -> Result<Vec<Row>> {
             format!("echo max >{group}/pids.max"),
             "pids is max, not ",
             format!("grep -qx max {group}/pids.max || echo ok"),
+        ),
+        row(
+            "io.max of a container",
+            "container/web",
+            format!("echo $(cat /sys/block/vda/dev) rbps=262144 >{group}/io.max"),
+            "io.readBps is 256KiB, not max",
+            format!("[ -z \"$(cat {group}/io.max)\" ] && echo ok"),
+        ),
+        row(
+            "io.bfq.weight of a container",
+            "container/web",
+            format!("echo 200 >{group}/io.bfq.weight"),
+            "io.weight is 200, not 500",
+            shared.clone(),
+        ),
+        row(
+            "the scheduler of the disk, and io.bfq.weight",
+            "container/web",
+            format!("echo none >{SCHEDULER}; echo 200 >{group}/io.bfq.weight"),
+            "io.weight needs the scheduler `bfq`",
+            shared,
         ),
         row(
             "a container is frozen",

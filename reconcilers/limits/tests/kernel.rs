@@ -3,12 +3,19 @@
 #![cfg(feature = "kernel")]
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use catenoid_core::{Planner, Reconciler, RoomError, Step as _};
+use catenoid_kernel_storage::loop_device::LoopDevice;
 use catenoid_limits::{Bounds, Control, Desired, Error, Limits, LimitsPlanner, Observed, Step, Value};
+use catenoid_names::Disk;
 use catenoid_schema::{
-    manifest::ResourceLimits,
+    manifest::{IoLimits, ResourceLimits},
     status::Blame,
     units::{ByteSize, Cpu},
 };
@@ -42,7 +49,7 @@ impl Kernel {
 
 impl Drop for Kernel {
     fn drop(&mut self) {
-        for group in ["catenoid/web/run.0123456789abcdef", "catenoid/web", "catenoid", ""] {
+        for group in ["catenoid/web/run.0123456789abcdef", "catenoid/web", "catenoid/db", "catenoid", ""] {
             let _ = fs::remove_dir(self.base.join(group));
         }
         let _ = umount2(self.mount.path(), MntFlags::MNT_DETACH);
@@ -56,7 +63,7 @@ fn desired(text: &str) -> Desired {
         let (memory, cpu, pids) = (memory.parse().unwrap(), cpu.parse().unwrap(), pids.parse().unwrap());
         (
             name.parse().unwrap(),
-            Bounds { limits: ResourceLimits { memory, cpu, pids }, reserve: reserve.parse().unwrap() },
+            Bounds { limits: ResourceLimits { memory, cpu, pids, io: None }, reserve: reserve.parse().unwrap() },
         )
     });
     Desired { containers: containers.collect() }
@@ -112,6 +119,13 @@ async fn mountns_a_controller_that_the_kernel_lacks_is_an_error_for_the_administ
         let step = Step::SetLimit { container: "web".to_owned(), control, value: Value::At(1 << 20), was: None };
         match room.apply(&step).await {
             Ok(_) => assert!(offered.contains(&control), "{control} was set but is not offered"),
+            Err(error) if control.is_of_disk() => {
+                assert_eq!(
+                    error.to_string(),
+                    format!("failed to set {control} of `web`: the device's data lie on no disk")
+                );
+                assert_eq!(error.blame(), Blame::Administrator);
+            }
             Err(error) if offered.contains(&control) => assert_eq!(control, Control::OOM_GROUP, "{error}"),
             Err(error) => {
                 assert_eq!(error.to_string(), format!("failed to set {control} of `web`"));
@@ -145,11 +159,9 @@ fn any_limits() -> impl Strategy<Value = Bounds> {
     let number = |least: u64, most: u64| prop_oneof![Just(least), Just(most), least..=most, least..=least * 100];
     let pages = || number(1024, 1 << 32).prop_map(|pages| ByteSize::from_bytes(pages * 4096));
     (pages(), number(10, u32::MAX.into()), number(1, 1 << 22), pages()).prop_map(|(memory, cpu, pids, reserve)| {
-        let thousandths = |number| u32::try_from(number).unwrap();
-        {
-            let (cpu, pids) = (Cpu::from_thousandths(thousandths(cpu)), thousandths(pids));
-            Bounds { limits: ResourceLimits { memory, cpu, pids }, reserve }
-        }
+        let [cpu, pids] = [cpu, pids].map(|number| u32::try_from(number).unwrap());
+        let limits = ResourceLimits { memory, cpu: Cpu::from_thousandths(cpu), pids, io: None };
+        Bounds { limits, reserve }
     })
 }
 
@@ -192,6 +204,105 @@ async fn mountns_a_process_too_many_is_refused() {
     let events = fs::read_to_string(kernel.base.join("catenoid/web/pids.events")).unwrap();
     assert_ne!(events, "max 0\n");
     fs::write(leaf.join("cgroup.kill"), "1").unwrap();
+}
+
+/// A disk of 4 MiB, on which nothing lies.
+fn disk() -> (LoopDevice, Disk) {
+    let file = tempfile::tempfile().unwrap();
+    file.set_len(4 << 20).unwrap();
+    let device = LoopDevice::attach(&file).unwrap();
+    let (major, minor) = device.number().unwrap();
+    (device, Disk { major, minor })
+}
+
+#[tokio::test]
+#[ignore = "needs all controllers in cgroup v2 and loop devices: runs in vm_rooms_hold_on_the_device_kernel"]
+async fn mountns_who_reads_more_than_he_may_waits() {
+    let kernel = Kernel::mounted("disk");
+    let (device, disk) = disk();
+    let room = Limits::open(&kernel.base, Some(disk)).unwrap();
+    let io = |io| {
+        let limits = ResourceLimits { io, ..ResourceLimits::default() };
+        let bounds = Bounds { limits, reserve: ByteSize::from_bytes(0) };
+        Desired { containers: BTreeMap::from([("web".parse().unwrap(), bounds)]) }
+    };
+    let first = IoLimits { read_bps: Some(ByteSize::from_mebibytes(1)), write_iops: Some(100), ..IoLimits::default() };
+    let second = IoLimits { read_bps: first.read_bps, ..IoLimits::default() };
+    converge(&room, &io(Some(first))).await;
+    let file = || fs::read_to_string(kernel.base.join("catenoid/web/io.max")).unwrap();
+    assert_eq!(file(), format!("{disk} rbps=1048576 wbps=max riops=max wiops=100\n"));
+    converge(&room, &io(Some(second))).await;
+    assert_eq!(file(), format!("{disk} rbps=1048576 wbps=max riops=max wiops=max\n"), "one key leaves the others");
+
+    let read = || {
+        let (procs, device) = (kernel.base.join("catenoid/web/cgroup.procs"), device.path());
+        let script = format!("echo $$ > {}; exec cat {} > /dev/null", procs.display(), device.display());
+        let began = Instant::now();
+        let status = std::process::Command::new("/bin/sh").args(["-c", &script]).status().unwrap();
+        assert!(status.success(), "{status}");
+        began.elapsed()
+    };
+    let slow = read();
+    assert!(slow >= Duration::from_secs(2), "4 MiB at 1 MiB/s took {slow:?}");
+    converge(&room, &io(None)).await;
+    assert_eq!(file(), "", "without a limit there is no line");
+    converge(&room, &desired("")).await;
+}
+
+#[tokio::test]
+async fn mountns_a_share_of_a_disk_without_the_scheduler_is_an_error_for_the_administrator() {
+    let kernel = Kernel::mounted("no-scheduler");
+    let room = Limits::open(&kernel.base, Some(Disk { major: u32::MAX, minor: 0 })).unwrap();
+    let (container, control) = ("web".to_owned(), Control::IO_WEIGHT);
+    let error = room.apply(&Step::SetLimit { container, control, value: Value::At(500), was: None }).await.unwrap_err();
+    let source = std::error::Error::source(&error).unwrap();
+    assert_eq!(source.to_string(), "the kernel has no scheduler `bfq` for this disk");
+    assert_eq!(error.blame(), Blame::Administrator);
+    assert!(!room.observe().await.unwrap().offered.contains(&control));
+}
+
+#[tokio::test]
+#[ignore = "needs all controllers in cgroup v2, bfq and loop devices: runs in vm_rooms_hold_on_the_device_kernel"]
+async fn mountns_a_share_of_the_disk_brings_the_scheduler_that_it_needs() {
+    let kernel = Kernel::mounted("share");
+    let (_device, disk) = disk();
+    let room = Limits::open(&kernel.base, Some(disk)).unwrap();
+    let asked = |weight: Option<u32>| {
+        let io = weight.map(|weight| IoLimits { weight: Some(weight), ..IoLimits::default() });
+        let bounds = |io| {
+            let limits = ResourceLimits { io, ..ResourceLimits::default() };
+            Bounds { limits, reserve: ByteSize::from_bytes(0) }
+        };
+        let containers = [("db", bounds(None)), ("web", bounds(io))];
+        Desired { containers: containers.map(|(name, bounds)| (name.parse().unwrap(), bounds)).into() }
+    };
+    let file =
+        |group: &str| fs::read_to_string(kernel.base.join("catenoid").join(group).join("io.bfq.weight")).unwrap();
+    let scheduler = PathBuf::from(format!("/sys/dev/block/{disk}/queue/scheduler"));
+    let has_bfq = || fs::read_to_string(&scheduler).unwrap().contains("[bfq]");
+
+    fs::write(&scheduler, "none").unwrap();
+    let first = converge(&room, &asked(None)).await;
+    assert!(!has_bfq() && !first.offered.contains(&Control::IO_WEIGHT), "nobody asks for it");
+    // The usual weight is asked for as well.
+    for weight in [100, 1, 1000] {
+        let observed = converge(&room, &asked(Some(weight))).await;
+        assert!(has_bfq() && observed.offered.contains(&Control::IO_WEIGHT));
+        assert_eq!((file("web"), file("db")), (format!("default {weight}\n"), "default 100\n".to_owned()));
+    }
+    // Somebody changes the scheduler, and a share.
+    fs::write(&scheduler, "none").unwrap();
+    fs::write(kernel.base.join("catenoid/db/io.bfq.weight"), "200").unwrap();
+    assert!(!room.observe().await.unwrap().groups["web"].contains_key(&Control::IO_WEIGHT));
+    for (_, step) in LimitsPlanner::plan(&asked(Some(1000)), &room.observe().await.unwrap()).steps() {
+        room.apply(step).await.unwrap();
+    }
+    converge(&room, &asked(Some(1000))).await;
+    assert!(has_bfq());
+    assert_eq!(file("db"), "default 100\n");
+    converge(&room, &asked(None)).await;
+    assert_eq!(file("web"), "default 100\n");
+    converge(&room, &desired("")).await;
 }
 
 #[tokio::test]

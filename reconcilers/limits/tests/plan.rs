@@ -8,7 +8,7 @@ use std::{
 use catenoid_core::{Planner, testing};
 use catenoid_limits::{Bounds, Control, Desired, Group, LimitsPlanner, Observed, Value};
 use catenoid_schema::{
-    manifest::ResourceLimits,
+    manifest::{IoLimits, ResourceLimits},
     name::Name,
     status::{Blame, Health, Sync},
     units::{ByteSize, Cpu},
@@ -28,8 +28,15 @@ fn name() -> impl Strategy<Value = Name> {
 }
 
 fn limits() -> impl Strategy<Value = Bounds> {
-    (1..3u32, 1..3u32, 1..3u32, 0..2u32).prop_map(|(memory, cpu, pids, reserve)| Bounds {
-        limits: ResourceLimits { memory: ByteSize::from_mebibytes(memory), cpu: Cpu::from_thousandths(cpu), pids },
+    let io = || proptest::option::of(1..3u32);
+    let weight = proptest::option::of(sample::select(&[1, 100]));
+    let io = (io(), io(), io(), io(), weight).prop_map(|(read_bps, write_bps, read_iops, write_iops, weight)| {
+        let mebibytes = |bps: Option<u32>| bps.map(ByteSize::from_mebibytes);
+        IoLimits { read_bps: mebibytes(read_bps), write_bps: mebibytes(write_bps), read_iops, write_iops, weight }
+    });
+    let io = proptest::option::of(io);
+    (1..3u32, 1..3u32, 1..3u32, 0..2u32, io).prop_map(|(memory, cpu, pids, reserve, io)| Bounds {
+        limits: ResourceLimits { memory: ByteSize::from_mebibytes(memory), cpu: Cpu::from_thousandths(cpu), pids, io },
         reserve: ByteSize::from_mebibytes(reserve),
     })
 }
@@ -40,7 +47,7 @@ fn desired() -> impl Strategy<Value = Desired> {
 
 fn value() -> impl Strategy<Value = Value> {
     prop_oneof![
-        3 => sample::select(vec![0, 1, 2, 1 << 20, 2 << 20, u64::MAX]).prop_map(Value::At),
+        3 => sample::select(vec![0, 1, 2, 100, 1 << 20, 2 << 20, u64::MAX]).prop_map(Value::At),
         1 => sample::select(vec!["max", "33333 100000", ""]).prop_map(|word| Value::Word(word.to_owned())),
     ]
 }
@@ -52,9 +59,9 @@ fn control() -> impl Strategy<Value = Control> {
 fn observed() -> impl Strategy<Value = Observed> {
     let offered = prop_oneof![
         2 => Just(BTreeSet::from(Control::ALL)),
-        1 => collection::btree_set(control(), 0..6),
+        1 => collection::btree_set(control(), 0..Control::ALL.len()),
     ];
-    let group = collection::btree_map(control(), value(), 0..7);
+    let group = collection::btree_map(control(), value(), 0..=Control::ALL.len());
     let groups = collection::btree_map(prop_oneof![4 => sample::select(&NAMES), 1 => Just("Not A Name")], group, 0..5);
     (offered, groups).prop_map(|(offered, groups): (_, BTreeMap<_, Group>)| Observed {
         offered,
@@ -99,7 +106,7 @@ proptest! {
 
 fn web() -> Desired {
     let (memory, cpu) = (ByteSize::from_mebibytes(128), Cpu::from_thousandths(1000));
-    let limits = ResourceLimits { memory, cpu, pids: 128 };
+    let limits = ResourceLimits { memory, cpu, pids: 128, io: None };
     let bounds = Bounds { limits, reserve: ByteSize::from_bytes(0) };
     Desired { containers: BTreeMap::from([("web".parse().expect("it is a name"), bounds)]) }
 }
@@ -116,6 +123,47 @@ fn a_controller_that_the_kernel_lacks_is_for_the_administrator() {
     let reported: Vec<_> =
         status[0].conditions.iter().map(|c| (c.reason.as_str(), c.message.as_str(), c.blame)).collect();
     assert_eq!(reported, [("ControllerMissing", "the kernel cannot limit pids", Some(Blame::Administrator))]);
+}
+
+/// A failed step holds the rest of its container back.
+#[test]
+fn what_a_device_may_lack_is_set_after_what_every_container_needs() {
+    let observed = Observed { offered: BTreeSet::from([Control::MEMORY]), groups: BTreeMap::new() };
+    let desired = asked("{guest: tiny, limits: {io: {readBps: 1MiB, weight: 100}}}");
+    let plan = LimitsPlanner::plan(&desired, &observed);
+    let steps: Vec<_> = plan.steps().map(|(_, step)| step.to_string()).filter(|step| step.contains("`web`")).collect();
+    let wanted = [
+        "make the control group of `web`",
+        "set cpu of `web` to 1 (was not there)",
+        "set memory of `web` to 128MiB (was max)",
+        "set oom group of `web` to 1 (was not there)",
+        "set pids of `web` to 128 (was not there)",
+        "set io.readBps of `web` to 1MiB (was not there)",
+        "set io.weight of `web` to 100 (was not there)",
+    ];
+    assert_eq!(steps, wanted);
+}
+
+#[test]
+fn what_is_missing_of_a_disk_is_for_the_administrator() {
+    let is_of_disk = |control: &Control| control.is_of_disk();
+    let offered: BTreeSet<_> = Control::ALL.into_iter().filter(|control| !is_of_disk(control)).collect();
+    let observed = Observed { offered, groups: BTreeMap::new() };
+    let mut observed =
+        catenoid_core::testing::simulate::<LimitsPlanner>(&LimitsPlanner::plan(&web(), &observed), &observed);
+    observed.groups.insert("db".to_owned(), observed.groups["web"].clone());
+    let status = LimitsPlanner::status(&asked("{guest: tiny, limits: {io: {readBps: 1MiB, weight: 500}}}"), &observed);
+    let web = status.iter().find(|status| status.subject.as_str() == "container/web").expect("it is there");
+    let reported: Vec<_> = web.conditions.iter().map(|c| (c.reason.as_str(), c.message.as_str(), c.blame)).collect();
+    let missing = [
+        ("ControllerMissing", "the kernel or the disk cannot limit io.readBps", Some(Blame::Administrator)),
+        (
+            "ControllerMissing",
+            "io.weight needs the scheduler `bfq`, which the disk does not have",
+            Some(Blame::Administrator),
+        ),
+    ];
+    assert_eq!(reported, missing);
 }
 
 #[test]
@@ -170,7 +218,8 @@ fn a_container_has_the_limits_of_the_manifest_and_the_core_one_keeps_half_of_its
         let text = format!("{{guest: tiny, role: {role}, limits: {{memory: {memory}, cpu: 0.5, pids: 7}}}}");
         let desired = asked(&text);
         let (memory, cpu, pids): (ByteSize, _, _) = (memory.parse().unwrap(), Cpu::from_thousandths(500), 7);
-        let wanted = Bounds { limits: ResourceLimits { memory, cpu, pids }, reserve: reserve.parse().unwrap() };
+        let wanted =
+            Bounds { limits: ResourceLimits { memory, cpu, pids, io: None }, reserve: reserve.parse().unwrap() };
         assert_eq!(desired.containers[&"web".parse::<Name>().unwrap()], wanted, "{text}");
         assert_eq!(desired.containers.len(), 2);
     }
@@ -179,7 +228,7 @@ fn a_container_has_the_limits_of_the_manifest_and_the_core_one_keeps_half_of_its
 /// A field that no control reads would be accepted, and would bound nothing.
 #[test]
 fn every_limit_that_a_manifest_can_have_is_asked_of_the_kernel() {
-    let values = BTreeMap::from([("memory", "4MiB"), ("cpu", "0.5"), ("pids", "7")]);
+    let values = BTreeMap::from([("memory", "4MiB"), ("cpu", "0.5"), ("pids", "7"), ("io", "{readBps: 1MiB}")]);
     let schema = std::fs::read_to_string("../../schema/manifest.schema.json").expect("it is there");
     let schema: serde_yaml::Value = serde_yaml::from_str(&schema).expect("JSON is YAML");
     let fields = schema["$defs"]["Limits"]["properties"].as_mapping().expect("it has fields");
@@ -193,5 +242,16 @@ fn every_limit_that_a_manifest_can_have_is_asked_of_the_kernel() {
     };
     for (field, value) in values {
         assert_ne!(steps(&format!("{{{field}: {value}}}")), steps("{}"), "{field}");
+    }
+    for (limit, step) in [
+        ("readBps: 20MiB", "set io.readBps of `web` to 20MiB (was max)"),
+        ("writeBps: 1025KiB", "set io.writeBps of `web` to 1025KiB (was max)"),
+        ("readIops: 500", "set io.readIops of `web` to 500 (was max)"),
+        ("writeIops: 100", "set io.writeIops of `web` to 100 (was max)"),
+        ("weight: 500", "set io.weight of `web` to 500 (was 100)"),
+    ] {
+        let steps = steps(&format!("{{io: {{{limit}}}}}"));
+        let io: Vec<_> = steps.iter().filter(|step| step.contains("io.")).collect();
+        assert_eq!(io, [step], "{limit}");
     }
 }

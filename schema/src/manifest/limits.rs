@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::io::IoLimits;
 use crate::{
     limits::PIDS_MOST,
     units::{self, ByteSize, Cpu},
@@ -23,6 +24,9 @@ pub struct ResourceLimits {
     #[serde(default = "default_pids", deserialize_with = "units::number")]
     #[schemars(range(min = 1, max = PIDS_MOST))]
     pub pids: u32,
+    /// The disk. Without this it takes what there is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub io: Option<IoLimits>,
 }
 
 const fn default_memory() -> ByteSize {
@@ -39,6 +43,6 @@ const fn default_pids() -> u32 {
 
 impl Default for ResourceLimits {
     fn default() -> Self {
-        Self { memory: default_memory(), cpu: default_cpu(), pids: default_pids() }
+        Self { memory: default_memory(), cpu: default_cpu(), pids: default_pids(), io: None }
     }
 }

@@ -1,6 +1,8 @@
 //! What a container's group limits: one file for each limit, with all that belongs to it alone, and the list of them.
 
 mod cpu;
+mod io;
+mod io_weight;
 mod memory;
 mod oom_group;
 mod pids;
@@ -18,7 +20,19 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 impl Control {
     /// All of them, by name. A limit joins the room here.
-    pub const ALL: [Self; 6] = [Self::CPU, Self::MEMORY, Self::OOM_GROUP, Self::PIDS, Self::RESERVE, Self::SWAP];
+    pub const ALL: [Self; 11] = [
+        Self::CPU,
+        Self::IO_READ_BPS,
+        Self::IO_READ_IOPS,
+        Self::IO_WEIGHT,
+        Self::IO_WRITE_BPS,
+        Self::IO_WRITE_IOPS,
+        Self::MEMORY,
+        Self::OOM_GROUP,
+        Self::PIDS,
+        Self::RESERVE,
+        Self::SWAP,
+    ];
 }
 
 /// Something that a container's group limits. It is known by its name.
@@ -285,7 +299,9 @@ mod tests {
     #[test]
     fn names_are_those_of_stored_statuses_and_in_order() {
         let names = Control::ALL.map(|control| control.0.name());
-        assert_eq!(BTreeSet::from(names), BTreeSet::from(["cpu", "memory", "oomGroup", "pids", "reserve", "swap"]));
+        let first = ["cpu", "memory", "oomGroup", "pids", "reserve", "swap"];
+        let io = ["ioReadBps", "ioReadIops", "ioWeight", "ioWriteBps", "ioWriteIops"];
+        assert_eq!(BTreeSet::from(names), first.into_iter().chain(io).collect());
         assert!(names.is_sorted(), "statuses are in the order of names");
         assert_eq!(Control::named("later"), None);
     }
