@@ -13,6 +13,7 @@ pub mod qmp;
 pub mod root_shell;
 pub mod snapshot;
 pub mod ssh;
+pub mod tpm;
 pub mod tpm_log;
 pub mod vm;
 pub mod write_log;

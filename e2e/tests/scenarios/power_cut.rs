@@ -16,6 +16,7 @@ use anyhow::{Context as _, Result, ensure};
 use catenoid_e2e::chance::{Chance, share, whole};
 use catenoid_e2e::device::{Image, machine_without_firmware, without_firmware};
 use catenoid_e2e::progress::Progress;
+use catenoid_e2e::tpm::number_in;
 use catenoid_e2e::tpm_log::{STATE, TpmLog};
 use catenoid_e2e::vm::copy_sparse;
 use catenoid_e2e::write_log::{LogError, WriteLog};
@@ -181,7 +182,7 @@ fn record(artefacts: &Artefacts, name: &str) -> Result<Recording> {
 fn numbers(folder: &Path, state: &[u8], log: &WriteLog, at: usize, counts: &[Count]) -> Result<RangeInclusive<u64>> {
     let written = |is: &dyn Fn(&Count) -> bool| counts.iter().take_while(|count| is(count)).count() as u64;
     let may_be = written(&|(_, done)| log.entries_at(*done) < at)..=written(&|(begun, _)| log.entries_at(*begun) <= at);
-    let held = tpm::read(&folder.join("tpm-of-a-cut"), state)?.unwrap_or(0);
+    let held = number_in(&folder.join("tpm-of-a-cut"), state)?.unwrap_or(0);
     ensure!(may_be.contains(&held), "the TPM holds {held} before entry {at}, and not one of {may_be:?}");
     Ok(may_be)
 }

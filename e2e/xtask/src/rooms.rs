@@ -1,6 +1,6 @@
 //! Tests of rooms on the kernel as the userland of the device's own kernel, for `vm_rooms_hold_on_the_device_kernel`
 //! to boot. A build host may lack device-mapper or have its control groups in version 1; the device's kernel has both as these
-//! rooms need. A room whose tests need nothing that a build host lacks runs them there.
+//! rooms need. A room whose tests need nothing that a build host lacks runs them there. Doors hold on both kernels.
 //!
 //! ```text
 //! target/catenoid/rooms/
@@ -29,16 +29,24 @@ const TARGET: &str = "kernel";
 /// How a test says that a build host's kernel may lack what it needs.
 const NEEDS_THE_DEVICES: &str = "#[ignore";
 
-/// The rooms with tests that need the device's kernel, each with the package that has them: the room's, or its program's.
-fn rooms(sources: &[Source]) -> Vec<(&'static str, String)> {
-    let package = |room: &&'static str| {
+/// Where the doors lie, each in a folder.
+const DOORS: &str = "reconcilers/kernel/";
+
+/// The doors with tests on the kernel, and the rooms with tests that need the device's: each with the package that has them,
+/// its own or its program's.
+fn rooms(sources: &[Source]) -> Vec<(String, String)> {
+    let tests = || sources.iter().filter(|source| is_test_on_the_kernel(source));
+    let package = |source: &Source| Some(source.path.split_once("/tests/")?.0.to_owned());
+    let of_room = |room: &&'static str| {
         let begin = format!("reconcilers/{room}/");
-        let tests = sources.iter().filter(|source| is_test_on_the_kernel(source) && source.path.starts_with(&begin));
-        let package = tests.clone().find_map(|source| Some(source.path.split_once("/tests/")?.0.to_owned()));
-        let needed = tests.clone().any(|source| source.text.contains(NEEDS_THE_DEVICES));
-        package.filter(|_| needed).map(|package| (*room, package))
+        let own = tests().filter(|source| source.path.starts_with(&begin));
+        let needed = own.clone().any(|source| source.text.contains(NEEDS_THE_DEVICES));
+        own.clone().find_map(package).filter(|_| needed).map(|package| ((*room).to_owned(), package))
     };
-    ROOMS.iter().filter_map(package).collect()
+    let doors: BTreeMap<String, String> = tests()
+        .filter_map(|source| Some((source.path.strip_prefix(DOORS)?.split('/').next()?.to_owned(), package(source)?)))
+        .collect();
+    doors.into_iter().chain(ROOMS.iter().filter_map(of_room)).collect()
 }
 
 fn is_test_on_the_kernel(source: &Source) -> bool {
@@ -73,9 +81,9 @@ pub(crate) fn build(artefacts: &Artefacts) -> Result<()> {
         let program = executable(&messages, &artefacts.workspace().join(&package).join("Cargo.toml"))
             .with_context(|| format!("cargo built no test `{TARGET}` of `{package}`"))?;
         let listed = run::output(Command::new(&program).args(["--list", "--format", "terse"]))?;
-        counts.insert(room, listed.lines().filter(|line| line.ends_with(": test")).count());
+        counts.insert(room.clone(), listed.lines().filter(|line| line.ends_with(": test")).count());
         // Debug information is nine tenths of it, and the machine has it in memory.
-        let stripped = staging.join(room);
+        let stripped = staging.join(&room);
         run::output(Command::new("strip").args(["--strip-debug", "-o"]).arg(&stripped).arg(program))?;
         initramfs.add_program(&format!("/rooms/tests/{room}"), &stripped)?;
     }
@@ -122,8 +130,8 @@ mod tests {
             let package = source.path.split("/tests/").next().unwrap();
             assert!(rooms.iter().any(|(_, booted)| booted == package), "{}", source.path);
         }
-        let names: Vec<_> = rooms.iter().map(|(room, _)| *room).collect();
-        assert!(names.contains(&"guests") && !names.contains(&"zones"), "{names:?}");
+        let names: Vec<_> = rooms.iter().map(|(room, _)| room.as_str()).collect();
+        assert!(names.contains(&"guests") && names.contains(&"net") && !names.contains(&"zones"), "{names:?}");
     }
 
     #[test]

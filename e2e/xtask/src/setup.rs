@@ -26,22 +26,27 @@ const PACKAGES: &[(&str, &str)] = &[
     ("libc6-dev", "building: aws-lc, and the tests' probe of system calls"),
     ("libclang-dev", "building: bindings to libdevmapper"),
     ("libdevmapper-dev", "building: device-mapper"),
+    ("libpcsclite-dev", "building: pcsc, for tests"),
+    ("libtss2-dev", "building: tss-esapi, for tests"),
     ("make", "building: OpenSSL, for cose-rust as the second opinion"),
     ("mmdebstrap", "guests: Debian packages"),
     ("mtools", "image: EFI partition"),
     ("nftables", "image: nft on the device; namespace tests"),
+    ("opensc", "tests: opensc-tool as the second opinion"),
     ("openssh-client", "vm: c0"),
     ("openssl", "tests: openssl verify as the second opinion"),
     ("ovmf", "vm: firmware"),
+    ("pcscd", "tests: smart cards"),
     ("perl", "building: OpenSSL, for cose-rust as the second opinion"),
-    ("pkg-config", "building: libdevmapper"),
+    ("pkg-config", "building: libdevmapper, libpcsclite, libtss2"),
     ("qemu-system-x86", "vm"),
     ("runc", "bench start: to compare with"),
     ("sbsigntool", "image: signing the UKI"),
-    ("swtpm", "vm: TPM"),
+    ("swtpm", "vm: TPM; tests: tss-esapi"),
     ("swtpm-tools", "vm: TPM"),
     ("systemd-boot-efi", "image: the UKI's stub"),
     ("systemd-container", "bench start: systemd-nspawn to compare with"),
+    ("vsmartcard-vpcd", "tests: a reader for a card that is a program"),
     ("xz-utils", "image: the kernel, for devices without firmware"),
     ("zstd", "image: initramfs"),
 ];
@@ -56,6 +61,8 @@ const BUILDING: &[(&[&str], &str)] = &[
     (&["perl", "-MFindBin", "-e", "1"], "perl"),
     (&["pkg-config", "--version"], "pkg-config"),
     (&["pkg-config", "--exists", "devmapper"], "libdevmapper-dev"),
+    (&["pkg-config", "--exists", "libpcsclite"], "libpcsclite-dev"),
+    (&["pkg-config", "--exists", "tss2-esys"], "libtss2-dev"),
 ];
 
 /// The version that the pinned compiler builds.
@@ -65,7 +72,7 @@ const CARGO_DENY: &str = "cargo-deny@0.20.2";
 pub(crate) fn ensure() -> Result<()> {
     let missing: Vec<&str> = PACKAGES.iter().map(|(name, _)| *name).filter(|name| !installed(name)).collect();
     if !missing.is_empty() {
-        println!("setup: installing {}", missing.join(" "));
+        eprintln!("setup: installing {}", missing.join(" "));
         install(&missing)?;
     }
     ensure_nextest()
@@ -88,7 +95,7 @@ pub(crate) fn look() -> Result<()> {
 
 fn ensure_nextest() -> Result<()> {
     if !has_subcommand("nextest") {
-        println!("setup: installing cargo-nextest (some minutes)");
+        eprintln!("setup: installing cargo-nextest (some minutes)");
         run::visibly(run::cargo().args(["install", "--locked", "cargo-nextest"]))?;
     }
     Ok(())
@@ -97,7 +104,7 @@ fn ensure_nextest() -> Result<()> {
 /// Installs cargo-deny, if it is missing: what all tests need and no other command.
 pub(crate) fn ensure_deny() -> Result<()> {
     if !has_subcommand("deny") {
-        println!("setup: installing cargo-deny (some minutes)");
+        eprintln!("setup: installing cargo-deny (some minutes)");
         run::visibly(run::cargo().args(["install", "--locked", CARGO_DENY]))?;
     }
     Ok(())

@@ -25,6 +25,9 @@ use nix::{
 };
 use proptest::{prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
 
+#[path = "kernel/second.rs"]
+mod second;
+
 struct Kernel {
     mount: tempfile::TempDir,
     base: PathBuf,

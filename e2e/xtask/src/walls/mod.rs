@@ -1,9 +1,9 @@
 //! The walls of the house (docs/architecture.md): who may depend on whom, where `unsafe` may stand, where effects may, and
 //! where a file may be opened; that the files of a crate are no circle and none is too long, that there is one list of rooms
-//! and one word for each thing; and that documents say what is so.
+//! and one word for each thing; that the libraries which the mission names have their places; and that documents say what is so.
 //!
 //! Each wall is a pure function over source texts, so that its tests plant what it must find. One question only cargo can
-//! answer, whether a feature pulls a door in behind somebody's back, and [`check`] asks it.
+//! answer, whether a feature pulls a door or a library in behind somebody's back, and [`check`] asks it.
 
 mod circles;
 mod documents;
@@ -11,12 +11,14 @@ mod excerpts;
 mod facts;
 mod files;
 mod lengths;
+mod libraries;
 mod rooms;
 mod safety;
 pub(crate) mod tree;
 mod words;
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::process::ExitCode;
 use std::sync::LazyLock;
 
@@ -131,8 +133,11 @@ static CRATES: LazyLock<Vec<Crate>> = LazyLock::new(|| {
 });
 
 /// Crates of others that are effects by themselves: behind a door or nowhere.
-const EFFECT_CRATES: &[&str] =
-    &["caps", "devicemapper", "libc", "nftables", "nix", "rtnetlink", "rustix", "seccompiler", "syscalls", "tempfile"];
+#[rustfmt::skip]
+const EFFECT_CRATES: &[&str] = &[
+    "caps", "cgroups-rs", "devicemapper", "libc", "nftables", "nix", "pcsc", "rtnetlink", "rustix", "seccompiler", "syscalls",
+    "tempfile", "tss-esapi",
+];
 
 /// Support for the tests of other crates, behind the feature `testing`, which only a development dependency may name, or
 /// what tests from outside (`e2e/`).
@@ -147,13 +152,13 @@ pub(crate) fn check(artefacts: &Artefacts) -> Result<ExitCode> {
     breaches.extend(documents::breaches(&sources, &texts, &paths));
     breaches.extend(texts.iter().flat_map(|document| excerpts::breaches(document, &sources)));
     breaches.extend(words::breaches(&sources, &texts));
+    let lock = fs::read_to_string(artefacts.workspace().join("Cargo.lock")).context("failed to read `Cargo.lock`")?;
+    breaches.extend(libraries::breaches(&lock, &texts));
     for (program, doors) in DOORS {
-        let mut tree = run::cargo();
-        tree.current_dir(artefacts.workspace());
-        tree.args(["tree", "--package", program, "--edges", "normal,build", "--prefix", "none", "--format", "{p}"]);
-        let listed = run::output(&mut tree).context("failed to ask cargo for the dependency tree")?;
-        breaches.extend(doors_behind(program, doors, &listed));
+        breaches.extend(doors_behind(program, doors, &dependency_tree(artefacts, program)?));
     }
+    let ship = libraries::SHIP.iter().map(|program| dependency_tree(artefacts, program)).collect::<Result<Vec<_>>>()?;
+    breaches.extend(libraries::misplaced(&ship));
     for breach in &breaches {
         eprintln!("error: {}: {}", breach.place, breach.why);
     }
@@ -162,6 +167,14 @@ pub(crate) fn check(artefacts: &Artefacts) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     Ok(ExitCode::FAILURE)
+}
+
+/// Everything that `program` is made of and built by, a line each.
+fn dependency_tree(artefacts: &Artefacts, program: &str) -> Result<String> {
+    let mut tree = run::cargo();
+    tree.current_dir(artefacts.workspace());
+    tree.args(["tree", "--package", program, "--edges", "normal,build", "--prefix", "none", "--format", "{p}"]);
+    run::output(&mut tree).context("failed to ask cargo for the dependency tree")
 }
 
 /// All walls that source text can show.
