@@ -27,8 +27,10 @@ impl Planner for LimitsPlanner {
         wanted == present
             && desired.containers.iter().all(|(name, bounds)| {
                 let group = &observed.groups[name.as_str()];
-                let offered = |control| observed.offered.contains(control);
-                Control::ALL.iter().all(|control| control.is_met(bounds, group.get(control), offered(control)))
+                Control::ALL.iter().all(|control| {
+                    let is = group.get(control);
+                    control.is_met(bounds, is, is.is_none() && observed.offered.contains(control))
+                })
             })
     }
 
@@ -39,18 +41,20 @@ impl Planner for LimitsPlanner {
                 plan.retire.push(Step::RemoveGroup { container: name.clone() });
             }
         }
+        let (controls, new) = (Control::in_order_of_steps().collect::<Vec<_>>(), new_group(&observed.offered));
         for (name, bounds) in &desired.containers {
             let container = name.to_string();
-            let group = observed.groups.get(name.as_str()).cloned().unwrap_or_else(|| {
+            let group = observed.groups.get(name.as_str()).unwrap_or_else(|| {
                 plan.establish.push(Step::MakeGroup { container: container.clone() });
-                new_group(&observed.offered)
+                &new
             });
-            for control in Control::in_order_of_steps() {
-                let (value, was) = (control.wanted(bounds), group.get(&control).cloned());
-                let offered = observed.offered.contains(&control);
+            for control in &controls {
+                let (value, was) = (control.wanted(bounds), group.get(control));
+                let needless = || control.is_needless(bounds, observed.offered.contains(control));
                 // What else the kernel lacks is set all the same, and fails.
-                if was.as_ref().map_or(!control.is_needless(bounds, offered), |was| *was != value) {
-                    plan.establish.push(Step::SetLimit { container: container.clone(), control, value, was });
+                if was.map_or_else(|| !needless(), |was| *was != value) {
+                    let (container, was) = (container.clone(), was.cloned());
+                    plan.establish.push(Step::SetLimit { container, control: *control, value, was });
                 }
             }
         }

@@ -18,12 +18,12 @@ fn wanted(name: &str, bounds: &Bounds, observed: &Observed) -> SubjectStatus {
     };
     let mut conditions = Vec::new();
     for control in Control::ALL {
-        let offered = observed.offered.contains(&control);
+        let offered = || observed.offered.contains(&control);
         let value = control.wanted(bounds);
         match group.get(&control) {
             Some(is) if *is == value => {}
-            None if control.is_needless(bounds, offered) => {}
-            None if !offered => {
+            None if control.is_needless(bounds, offered()) => {}
+            None if !offered() => {
                 conditions.push(Condition::new("ControllerMissing", control.lack(), Some(Blame::Administrator)))
             }
             is => {

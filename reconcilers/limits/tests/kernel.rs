@@ -322,13 +322,13 @@ async fn mountns_a_group_is_read_again_where_it_was_written() {
     assert_eq!(pids().await, Value::At(7), "somebody wrote to it");
     fs::remove_dir(&web).unwrap();
     fs::create_dir(&web).unwrap();
-    assert_eq!(pids().await, Value::Word("max".to_owned()), "it is another one");
+    assert_eq!(pids().await, Value::Word("max".into()), "it is another one");
     fs::write(web.join("pids.max"), "9").unwrap();
     assert_eq!(pids().await, Value::At(9), "which is listened to as well");
     for change in ["-pids", "+pids"] {
         fs::write(groups.join("cgroup.subtree_control"), change).unwrap();
     }
-    assert_eq!(pids().await, Value::Word("max".to_owned()), "its controller was taken away and given back");
+    assert_eq!(pids().await, Value::Word("max".into()), "its controller was taken away and given back");
     fs::remove_dir(&web).unwrap();
     assert!(room.observe().await.unwrap().groups.is_empty());
 }

@@ -48,7 +48,7 @@ fn desired() -> impl Strategy<Value = Desired> {
 fn value() -> impl Strategy<Value = Value> {
     prop_oneof![
         3 => sample::select(vec![0, 1, 2, 100, 1 << 20, 2 << 20, u64::MAX]).prop_map(Value::At),
-        1 => sample::select(vec!["max", "33333 100000", ""]).prop_map(|word| Value::Word(word.to_owned())),
+        1 => sample::select(vec!["max", "33333 100000", ""]).prop_map(|word| Value::Word(word.to_owned().into())),
     ]
 }
 

@@ -11,16 +11,12 @@ const PERIOD: u64 = 100_000;
 
 impl Control {
     /// Processor time: thousandths of one processor.
-    pub const CPU: Self = Self(&CpuTime);
+    pub const CPU: Self = Self::new("cpu", &CpuTime);
 }
 
 struct CpuTime;
 
 impl Limit for CpuTime {
-    fn name(&self) -> &'static str {
-        "cpu"
-    }
-
     fn file(&self) -> ControlFile {
         ControlFile { controller: "cpu", file: "cpu.max" }
     }
@@ -43,9 +39,11 @@ impl Limit for CpuTime {
     /// Thousandths whatever the period is, if they are a whole number.
     fn read(&self, text: &str) -> Value {
         match text.split_once(' ') {
-            Some(("max", _)) => Value::Word("max".to_owned()),
-            Some((quota, period)) => thousandths(quota, period).map_or_else(|| Value::Word(text.to_owned()), Value::At),
-            None => Value::Word(text.to_owned()),
+            Some(("max", _)) => Value::Word("max".into()),
+            Some((quota, period)) => {
+                thousandths(quota, period).map_or_else(|| Value::Word(text.to_owned().into()), Value::At)
+            }
+            None => Value::Word(text.to_owned().into()),
         }
     }
 
@@ -70,7 +68,7 @@ mod tests {
 
     #[test]
     fn a_share_is_read_in_thousandths_of_one_processor() {
-        let word = |text: &str| Value::Word(text.to_owned());
+        let word = |text: &str| Value::Word(text.to_owned().into());
         for (text, value) in [
             ("50000 100000", Value::At(500)),
             ("2000 1000", Value::At(2000)),

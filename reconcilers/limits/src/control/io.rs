@@ -8,42 +8,39 @@ use super::{Bounds, Control, Limit, Value};
 
 impl Control {
     /// Bytes read from the disk in a second.
-    pub const IO_READ_BPS: Self = Self(&IoMax {
-        name: "ioReadBps",
-        shown: "io.readBps",
-        key: "rbps",
-        asked: |io| io.read_bps.map(ByteSize::bytes),
-        number: size,
-    });
+    pub const IO_READ_BPS: Self = Self::new(
+        "ioReadBps",
+        &IoMax { shown: "io.readBps", key: "rbps", asked: |io| io.read_bps.map(ByteSize::bytes), number: size },
+    );
     /// Reads from the disk in a second.
-    pub const IO_READ_IOPS: Self = Self(&IoMax {
-        name: "ioReadIops",
-        shown: "io.readIops",
-        key: "riops",
-        asked: |io| io.read_iops.map(u64::from),
-        number: |operations| operations.to_string(),
-    });
+    pub const IO_READ_IOPS: Self = Self::new(
+        "ioReadIops",
+        &IoMax {
+            shown: "io.readIops",
+            key: "riops",
+            asked: |io| io.read_iops.map(u64::from),
+            number: |operations| operations.to_string(),
+        },
+    );
     /// Bytes written to the disk in a second.
-    pub const IO_WRITE_BPS: Self = Self(&IoMax {
-        name: "ioWriteBps",
-        shown: "io.writeBps",
-        key: "wbps",
-        asked: |io| io.write_bps.map(ByteSize::bytes),
-        number: size,
-    });
+    pub const IO_WRITE_BPS: Self = Self::new(
+        "ioWriteBps",
+        &IoMax { shown: "io.writeBps", key: "wbps", asked: |io| io.write_bps.map(ByteSize::bytes), number: size },
+    );
     /// Writes to the disk in a second.
-    pub const IO_WRITE_IOPS: Self = Self(&IoMax {
-        name: "ioWriteIops",
-        shown: "io.writeIops",
-        key: "wiops",
-        asked: |io| io.write_iops.map(u64::from),
-        number: |operations| operations.to_string(),
-    });
+    pub const IO_WRITE_IOPS: Self = Self::new(
+        "ioWriteIops",
+        &IoMax {
+            shown: "io.writeIops",
+            key: "wiops",
+            asked: |io| io.write_iops.map(u64::from),
+            number: |operations| operations.to_string(),
+        },
+    );
 }
 
 /// One key of the file.
 struct IoMax {
-    name: &'static str,
     shown: &'static str,
     key: &'static str,
     asked: fn(&IoLimits) -> Option<u64>,
@@ -55,12 +52,8 @@ fn size(bytes: u64) -> String {
 }
 
 impl Limit for IoMax {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn shown(&self) -> &'static str {
-        self.shown
+    fn shown(&self) -> Option<&'static str> {
+        Some(self.shown)
     }
 
     fn file(&self) -> ControlFile {
@@ -109,7 +102,7 @@ mod tests {
 
     #[test]
     fn each_key_is_read_from_the_line_of_the_disk() {
-        let (max, word) = (Value::Word("max".to_owned()), |text: &str| Value::Word(text.to_owned()));
+        let (max, word) = (Value::Word("max".into()), |text: &str| Value::Word(text.to_owned().into()));
         for (text, bytes, operations) in [
             ("254:0 rbps=1048576 wbps=max riops=max wiops=500", Value::At(1 << 20), Value::At(500)),
             ("7:0 rbps=9 wbps=9 riops=9 wiops=9\n254:0 rbps=max wbps=max riops=max wiops=7", max.clone(), Value::At(7)),
@@ -127,10 +120,7 @@ mod tests {
     fn one_key_is_written_for_the_disk() {
         let write = |control: Control, value: Value, disk| control.text(&value, disk);
         assert_eq!(write(Control::IO_READ_BPS, Value::At(1 << 20), DISK).as_deref(), Some("254:0 rbps=1048576"));
-        assert_eq!(
-            write(Control::IO_WRITE_BPS, Value::Word("max".to_owned()), DISK).as_deref(),
-            Some("254:0 wbps=max")
-        );
+        assert_eq!(write(Control::IO_WRITE_BPS, Value::Word("max".into()), DISK).as_deref(), Some("254:0 wbps=max"));
         assert_eq!(write(Control::IO_READ_IOPS, Value::At(10), None), None);
     }
 }

@@ -11,18 +11,14 @@ const DEFAULT: u64 = 100;
 
 impl Control {
     /// Its share of the disk, against the shares of others.
-    pub const IO_WEIGHT: Self = Self(&IoWeight);
+    pub const IO_WEIGHT: Self = Self::new("ioWeight", &IoWeight);
 }
 
 struct IoWeight;
 
 impl Limit for IoWeight {
-    fn name(&self) -> &'static str {
-        "ioWeight"
-    }
-
-    fn shown(&self) -> &'static str {
-        "io.weight"
+    fn shown(&self) -> Option<&'static str> {
+        Some("io.weight")
     }
 
     fn file(&self) -> ControlFile {
@@ -77,8 +73,8 @@ mod tests {
             ("default 500\n254:0 7", Value::At(500)),
             ("254:0 7\ndefault 1", Value::At(1)),
             ("300", Value::At(300)),
-            ("default max", Value::Word("max".to_owned())),
-            ("", Value::Word(String::new())),
+            ("default max", Value::Word("max".into())),
+            ("", Value::Word("".into())),
         ] {
             assert_eq!(IoWeight.read(text), value, "`{text}`");
         }

@@ -7,16 +7,12 @@ use super::{Bounds, Control, Limit, Value};
 
 impl Control {
     /// Memory: bytes.
-    pub const MEMORY: Self = Self(&Memory);
+    pub const MEMORY: Self = Self::new("memory", &Memory);
 }
 
 struct Memory;
 
 impl Limit for Memory {
-    fn name(&self) -> &'static str {
-        "memory"
-    }
-
     fn file(&self) -> ControlFile {
         ControlFile { controller: "memory", file: "memory.max" }
     }
@@ -45,7 +41,7 @@ mod tests {
     #[test]
     fn memory_is_read_in_bytes_and_shown_as_a_size() {
         assert_eq!(Memory.read("134217728"), Value::At(134_217_728));
-        assert_eq!(Memory.read("max"), Value::Word("max".to_owned()));
+        assert_eq!(Memory.read("max"), Value::Word("max".into()));
         assert_eq!(Memory.number(134_217_728), "128MiB");
     }
 }

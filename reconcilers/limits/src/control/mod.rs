@@ -9,7 +9,7 @@ mod pids;
 mod reserve;
 mod swap;
 
-use std::{cmp::Ordering, fmt};
+use std::{borrow::Cow, cmp::Ordering, fmt};
 
 use catenoid_names::{ControlFile, Disk};
 use catenoid_schema::{
@@ -37,16 +37,17 @@ impl Control {
 
 /// Something that a container's group limits. It is known by its name.
 #[derive(Clone, Copy)]
-pub struct Control(&'static dyn Limit);
+pub struct Control {
+    /// In what is observed. Stored statuses have it, so it stays.
+    name: &'static str,
+    limit: &'static dyn Limit,
+}
 
 /// All that the room knows of one limit.
 trait Limit: Sync {
-    /// Its name in what is observed. Stored statuses have it, so it stays.
-    fn name(&self) -> &'static str;
-
-    /// Its name for people.
-    fn shown(&self) -> &'static str {
-        self.name()
+    /// Its name for people, where it is another one.
+    fn shown(&self) -> Option<&'static str> {
+        None
     }
 
     /// The file that the kernel has it in.
@@ -54,14 +55,14 @@ trait Limit: Sync {
 
     /// What a new group has.
     fn new_value(&self) -> Value {
-        Value::Word("max".to_owned())
+        Value::Word("max".into())
     }
 
     /// What is asked of it.
     fn wanted(&self, bounds: &Bounds) -> Value;
 
-    /// Whether a group where it `is` so, or is missing, is as `bounds` ask. `offered`: whether the kernel gives it to
-    /// groups. This is the oracle that the plan is tested against: it is written apart from [`Limit::wanted`] and
+    /// Whether a group where it `is` so, or is missing, is as `bounds` ask. `offered`: whether it is missing although the
+    /// kernel gives it to groups. This is the oracle that the plan is tested against: it is written apart from [`Limit::wanted`] and
     /// [`Limit::is_needless`].
     fn is_met(&self, bounds: &Bounds, is: Option<&Value>, offered: bool) -> bool;
 
@@ -136,31 +137,35 @@ pub enum Value {
     /// A limit.
     At(u64),
     /// `max`, or a form that we never write.
-    Word(String),
+    Word(Cow<'static, str>),
 }
 
 impl Control {
+    const fn new(name: &'static str, limit: &'static dyn Limit) -> Self {
+        Self { name, limit }
+    }
+
     /// The one of that name; none for one of a later version.
     pub(crate) fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|control| control.0.name() == name)
+        Self::ALL.into_iter().find(|control| control.name == name)
     }
 
     /// The file that the kernel has it in.
     #[must_use]
     pub fn file(self) -> ControlFile {
-        self.0.file()
+        self.limit.file()
     }
 
     /// Whether it is of the device's disk. A device may lack one that can be limited so.
     #[must_use]
     pub fn is_of_disk(self) -> bool {
-        self.0.disk_key().is_some() || self.scheduler().is_some()
+        self.limit.disk_key().is_some() || self.scheduler().is_some()
     }
 
     /// The scheduler that the device's disk needs for it.
     #[must_use]
     pub fn scheduler(self) -> Option<&'static str> {
-        self.0.scheduler()
+        self.limit.scheduler()
     }
 
     /// All of them in the order of steps: those that a device may lack come last, so that the others are set all the
@@ -182,22 +187,22 @@ impl Control {
     /// What the file's text says of a device whose data lie on `disk`; none if it needs a disk, and there is none.
     #[must_use]
     pub fn read(self, text: &str, disk: Option<Disk>) -> Option<Value> {
-        let Some(key) = self.0.disk_key() else { return Some(self.0.read(text)) };
+        let Some(key) = self.limit.disk_key() else { return Some(self.limit.read(text)) };
         let disk = format!("{} ", disk?);
         let line = text.lines().find_map(|line| line.strip_prefix(&*disk)).unwrap_or_default();
         let value = line.split(' ').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='));
         // A disk without a line has no limit.
-        Some(value.map_or_else(|| self.0.new_value(), |value| self.0.read(value)))
+        Some(value.map_or_else(|| self.limit.new_value(), |value| self.limit.read(value)))
     }
 
     /// `value` as the file of a device takes it whose data lie on `disk`; none if it needs a disk, and there is none.
     #[must_use]
     pub fn text(self, value: &Value, disk: Option<Disk>) -> Option<String> {
         let value = match value {
-            Value::At(number) => self.0.text(*number),
-            Value::Word(word) => word.clone(),
+            Value::At(number) => self.limit.text(*number),
+            Value::Word(word) => word.to_string(),
         };
-        match self.0.disk_key() {
+        match self.limit.disk_key() {
             Some(key) => Some(format!("{} {key}={value}", disk?)),
             None if self.is_of_disk() => disk.map(|_| value),
             None => Some(value),
@@ -207,54 +212,54 @@ impl Control {
     /// Whether a group has as much of it as the group above it at most.
     #[must_use]
     pub fn is_bounded_above(self) -> bool {
-        self.0.is_bounded_above()
+        self.limit.is_bounded_above()
     }
 
     /// `value` for people.
     pub(crate) fn show(self, value: &Value) -> String {
         match value {
-            Value::At(number) => self.0.number(*number),
-            Value::Word(word) => word.clone(),
+            Value::At(number) => self.limit.number(*number),
+            Value::Word(word) => word.to_string(),
         }
     }
 
     pub(crate) fn new_value(self) -> Value {
-        self.0.new_value()
+        self.limit.new_value()
     }
 
     pub(crate) fn wanted(self, bounds: &Bounds) -> Value {
-        self.0.wanted(bounds)
+        self.limit.wanted(bounds)
     }
 
     pub(crate) fn is_met(self, bounds: &Bounds, is: Option<&Value>, offered: bool) -> bool {
-        self.0.is_met(bounds, is, offered)
+        self.limit.is_met(bounds, is, offered)
     }
 
     pub(crate) fn is_needless(self, bounds: &Bounds, offered: bool) -> bool {
-        self.0.is_needless(bounds, offered)
+        self.limit.is_needless(bounds, offered)
     }
 
     pub(crate) fn is_fact(self, value: &Value) -> bool {
-        self.0.is_fact(value)
+        self.limit.is_fact(value)
     }
 }
 
 /// For people.
 impl fmt::Display for Control {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.shown())
+        f.write_str(self.limit.shown().unwrap_or(self.name))
     }
 }
 
 impl fmt::Debug for Control {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.name())
+        f.write_str(self.name)
     }
 }
 
 impl PartialEq for Control {
     fn eq(&self, other: &Self) -> bool {
-        self.0.name() == other.0.name()
+        self.name == other.name
     }
 }
 
@@ -268,13 +273,13 @@ impl PartialOrd for Control {
 
 impl Ord for Control {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.0.name().cmp(other.0.name())
+        self.name.cmp(other.name)
     }
 }
 
 impl Serialize for Control {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.0.name())
+        serializer.serialize_str(self.name)
     }
 }
 
@@ -287,7 +292,7 @@ impl<'de> Deserialize<'de> for Control {
 
 /// A number alone, or a word.
 fn plain(text: &str) -> Value {
-    text.parse().map_or_else(|_| Value::Word(text.to_owned()), Value::At)
+    text.parse().map_or_else(|_| Value::Word(text.to_owned().into()), Value::At)
 }
 
 #[cfg(test)]
@@ -298,7 +303,7 @@ mod tests {
 
     #[test]
     fn names_are_those_of_stored_statuses_and_in_order() {
-        let names = Control::ALL.map(|control| control.0.name());
+        let names = Control::ALL.map(|control| control.name);
         let first = ["cpu", "memory", "oomGroup", "pids", "reserve", "swap"];
         let io = ["ioReadBps", "ioReadIops", "ioWeight", "ioWriteBps", "ioWriteIops"];
         assert_eq!(BTreeSet::from(names), first.into_iter().chain(io).collect());

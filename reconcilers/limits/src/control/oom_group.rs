@@ -7,18 +7,14 @@ use super::{Bounds, Control, Limit, Value};
 
 impl Control {
     /// Whether the out-of-memory killer ends all processes together: 0 or 1.
-    pub const OOM_GROUP: Self = Self(&OomGroup);
+    pub const OOM_GROUP: Self = Self::new("oomGroup", &OomGroup);
 }
 
 struct OomGroup;
 
 impl Limit for OomGroup {
-    fn name(&self) -> &'static str {
-        "oomGroup"
-    }
-
-    fn shown(&self) -> &'static str {
-        "oom group"
+    fn shown(&self) -> Option<&'static str> {
+        Some("oom group")
     }
 
     fn file(&self) -> ControlFile {

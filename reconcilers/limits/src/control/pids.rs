@@ -6,16 +6,12 @@ use super::{Bounds, Control, Limit, Value};
 
 impl Control {
     /// Processes and threads.
-    pub const PIDS: Self = Self(&Pids);
+    pub const PIDS: Self = Self::new("pids", &Pids);
 }
 
 struct Pids;
 
 impl Limit for Pids {
-    fn name(&self) -> &'static str {
-        "pids"
-    }
-
     fn file(&self) -> ControlFile {
         ControlFile { controller: "pids", file: "pids.max" }
     }
@@ -40,6 +36,6 @@ mod tests {
     #[test]
     fn a_text_that_the_kernel_never_writes_is_no_number() {
         assert_eq!(Pids.read("64"), Value::At(64));
-        assert_eq!(Pids.read(""), Value::Word(String::new()));
+        assert_eq!(Pids.read(""), Value::Word("".into()));
     }
 }

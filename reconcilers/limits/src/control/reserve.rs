@@ -16,7 +16,7 @@ const RESERVE: ByteSize = ByteSize::from_mebibytes(64);
 
 impl Control {
     /// Memory that is not taken away for anybody: bytes.
-    pub const RESERVE: Self = Self(&Reserve);
+    pub const RESERVE: Self = Self::new("reserve", &Reserve);
 }
 
 struct Reserve;
@@ -32,10 +32,6 @@ pub(super) fn of(container: &Container) -> ByteSize {
 }
 
 impl Limit for Reserve {
-    fn name(&self) -> &'static str {
-        "reserve"
-    }
-
     fn file(&self) -> ControlFile {
         ControlFile { controller: "memory", file: "memory.min" }
     }

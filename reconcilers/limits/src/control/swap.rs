@@ -7,16 +7,12 @@ use super::{Bounds, Control, Limit, Value};
 
 impl Control {
     /// Swap: bytes.
-    pub const SWAP: Self = Self(&Swap);
+    pub const SWAP: Self = Self::new("swap", &Swap);
 }
 
 struct Swap;
 
 impl Limit for Swap {
-    fn name(&self) -> &'static str {
-        "swap"
-    }
-
     fn file(&self) -> ControlFile {
         ControlFile { controller: "memory", file: "memory.swap.max" }
     }

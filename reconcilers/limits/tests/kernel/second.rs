@@ -79,7 +79,7 @@ fn number(signed: i64) -> u64 {
 
 fn value(theirs: MaxValue) -> Value {
     match theirs {
-        MaxValue::Max => Value::Word("max".to_owned()),
+        MaxValue::Max => Value::Word("max".into()),
         MaxValue::Value(signed) => Value::At(number(signed)),
     }
 }
@@ -123,7 +123,7 @@ async fn mountns_any_limits_are_to_cgroups_rs_what_they_are_to_the_room() {
     for (control, value) in observed(&asked(&any_limits().new_tree(&mut runner).unwrap().current())).await {
         // It cannot lift what is kept for a group.
         if control != Control::RESERVE {
-            assert_eq!(value, Value::Word("max".to_owned()), "{control}");
+            assert_eq!(value, Value::Word("max".into()), "{control}");
         }
     }
     converge(&room, &Desired { containers: BTreeMap::new() }).await;
