@@ -10,9 +10,11 @@ use std::{
 };
 
 use catenoid_core::{HELD_BACK, Planner, RECOVERED, testing::LOOK_IN};
+use catenoid_guests::Blob;
 use catenoid_house::{ROOMS, imagine};
 use catenoid_limits::{Control, Value};
 use catenoid_schema::{
+    digest::Digest,
     manifest::Restart,
     name::Name,
     status::{Health, Kind, Subject, Sync},
@@ -39,6 +41,18 @@ const RULES: &[Rule] = &[
         assert!(contain(&device.steps(), "containers: start container `web`"));
         assert!(device.pass().ended.is_none());
         assert_eq!(device.recorded(), Vec::<String>::new(), "nobody else changed anything");
+    }),
+    ("a manifest that cannot be read may need any blob", |device| {
+        let stray = || (Digest::of(b"stray"), Blob { size: 1, fresh: false });
+        let mut unread = target(2, base());
+        unread.wanted.keep_all_blobs(Digest::of(b"envelope"));
+        device.world.guests.model().observed.blobs.extend([stray()]);
+        device.accept(unread);
+        device.pass();
+        assert!(!contain(&device.steps(), "guests: remove blob"));
+        device.accept(target(3, base()));
+        device.pass();
+        assert!(contain(&device.steps(), "guests: remove blob"));
     }),
     ("a failed step holds back its own subject, in every room, and nobody else", |device| {
         let changed = json!({"command": ["/bin/other"], "limits": {"pids": 99}});

@@ -9,6 +9,7 @@ pub(super) const EXPLAINED: &[(&str, &str)] = &[
         "replace begin_no_more with ()",
         "from then on no step is begun in this process, those of other tests included; devices that go off show it",
     ),
+    ("replace House<'_>::is_idle -> bool with false", "an empty plan is made then, and nothing else differs but time"),
     ("replace Reconciler::signals -> Signals with Default::default()", WHAT_IT_GIVES),
     ("replace Planner::needs -> Vec<(Subject, String)> with vec![]", WHAT_IT_GIVES),
     ("replace Planner::urgent -> Vec<Subject> with vec![]", WHAT_IT_GIVES),
