@@ -43,10 +43,10 @@ const RULES: &[Rule] = &[
         assert_eq!(device.recorded(), Vec::<String>::new(), "nobody else changed anything");
     }),
     ("a manifest that cannot be read may need any blob", |device| {
-        let stray = || (Digest::of(b"stray"), Blob { size: 1, fresh: false });
+        let stray = (Digest::of(b"stray"), Blob { size: 1, fresh: false });
         let mut unread = target(2, base());
         unread.wanted.keep_all_blobs(Digest::of(b"envelope"));
-        device.world.guests.model().observed.blobs.extend([stray()]);
+        device.world.guests.model().observed.blobs.extend([stray]);
         device.accept(unread);
         device.pass();
         assert!(!contain(&device.steps(), "guests: remove blob"));
