@@ -10,6 +10,10 @@ pub(super) const EXPLAINED: &[(&str, &str)] = &[
         "from then on no step is begun in this process, those of other tests included; devices that go off show it",
     ),
     ("replace House<'_>::is_idle -> bool with false", "an empty plan is made then, and nothing else differs but time"),
+    (
+        "replace && with || in House<'_>::lets_go",
+        "a plan is empty exactly if the state satisfies: a property that each planner is tested for",
+    ),
     ("replace Reconciler::signals -> Signals with Default::default()", WHAT_IT_GIVES),
     ("replace Planner::needs -> Vec<(Subject, String)> with vec![]", WHAT_IT_GIVES),
     ("replace Planner::urgent -> Vec<Subject> with vec![]", WHAT_IT_GIVES),
