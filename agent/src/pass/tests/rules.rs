@@ -81,6 +81,14 @@ const RULES: &[Rule] = &[
         device.pass();
         let steps = device.steps();
         assert_eq!(steps.iter().filter(|step| step.starts_with("limits: ")).count(), 1, "{steps:#?}");
+        // Nor in one that does those of several subjects beside each other.
+        device.world.limits.model().fails = None;
+        device.world.containers.model().fails = Some("let frozen");
+        device.change_run_of_web(|run| run.frozen = true);
+        device.accept(target(4, with(&[("web", json!({"stop": {"grace": "9s"}}))])));
+        device.pass();
+        let steps = device.steps();
+        assert!(contain(&steps, "let frozen") && !contain(&steps, "from now on container `web`"), "{steps:#?}");
     }),
     ("as many containers start beside each other as the room allows, and no more", |device| {
         let mut containers = base();
@@ -192,6 +200,13 @@ const RULES: &[Rule] = &[
         device.world.guests.model().observed.blobs.insert(image, blob);
         assert!(device.pass().as_it_is_to_be);
         assert!(contain(&device.steps(), "start container `web`"));
+    }),
+    ("who runs and waits for what failed has its limits all the same", |device| {
+        device.accept(target(2, with(&[("web", json!({"guest": "other", "limits": {"pids": 99}}))])));
+        device.world.guests.model().fails = Some("map image");
+        device.pass();
+        let steps = device.steps();
+        assert!(contain(&steps, "pids of `web` to 99") && !contain(&steps, "start container"), "{steps:#?}");
     }),
     ("what nobody needs any more goes once all who needed it are as wanted", |device| {
         device.accept(target(2, with(&["core0", "db", "web"].map(|container| (container, json!({"guest": "other"}))))));
