@@ -160,3 +160,12 @@ fn what_a_manifest_would_do_is_planned_before_it_is_accepted() {
     // The image, which is not there yet, is taken for pushed; without it nothing could be mounted.
     assert!(contain(&accepted, "verify and mount guest"), "{accepted:#?}");
 }
+
+#[test]
+fn what_is_as_long_as_may_be_is_reported_whole() {
+    for (text, reported) in [("drift", "drift"), ("drifts", "drift ...")] {
+        let mut message = text.to_owned();
+        crate::record::event::cut(&mut message, 5);
+        assert_eq!(message, reported);
+    }
+}
