@@ -346,3 +346,15 @@ fn what_is_not_there_yet_is_lacking_and_says_how_far_it_is() {
     let unread = (gone.to_string(), format!("the descriptor {gone} could not be read"));
     assert_eq!(lacking(&right, &desired), BTreeMap::from([unread]));
 }
+
+#[test]
+fn an_altered_image_is_remembered_as_long_as_it_is_wanted_and_away() {
+    let (_, desired, stored) = web();
+    let mounted = simulate::<GuestsPlanner>(&GuestsPlanner::plan(&desired, &stored), &stored);
+    let [image, other] = [b"image", b"other"].map(|name| Digest::of(name));
+    for (altered, is_away, satisfies) in [(image, true, true), (image, false, false), (other, false, false)] {
+        let mut observed = Observed { altered: [altered].into(), ..mounted.clone() };
+        observed.blobs.retain(|_, _| !is_away);
+        assert_eq!(GuestsPlanner::satisfied(&desired, &observed), satisfies, "{altered} {is_away}");
+    }
+}

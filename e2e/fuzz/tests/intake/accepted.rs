@@ -30,6 +30,24 @@ fn what_is_held_is_taken_again_as_it_is() {
     assert_eq!(device.agent.held(), Some(next));
 }
 
+/// What an earlier version took and this one would not, where another one is held, and where it is.
+#[test]
+fn what_would_be_refused_today_is_taken_again_only_where_it_is_held() {
+    let [descriptor, envelope] = &FIXTURE.with_anchors;
+    let device = Device::settled();
+    device.agent.push(descriptor).unwrap();
+    assert_eq!(device.agent.refusal(envelope).unwrap().name, "certificate-chain-surplus");
+    let at = Timestamp::from_seconds(1_800_000_000).unwrap();
+    for slot in ["a", "b"] {
+        fs::write(device.ledger(slot), ledger_slot(&ledger_entry(2, [2, 5], at, envelope))).unwrap();
+    }
+    let device = device.restarted();
+    let held = device.agent.held().unwrap();
+    assert_eq!((held.accepted_at, held.guests), (at, 1));
+    assert_eq!(device.agent.take(envelope).unwrap().0, Outcome::Unchanged);
+    assert_eq!(device.agent.held(), Some(held));
+}
+
 #[test]
 fn a_manifest_counts_from_when_it_was_accepted() {
     let before = Timestamp::from_seconds(1_700_000_000).unwrap();

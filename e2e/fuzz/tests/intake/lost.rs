@@ -168,3 +168,20 @@ fn the_factory_below_the_floor_stands_in() {
     assert_eq!(device.agent.held().map(|held| (held.sequence, held.generation)), Some((10, 2)));
     assert!(!device.agent.keeps_all_blobs());
 }
+
+/// Of the same epoch it is as good as what was accepted.
+#[test]
+fn the_factory_at_the_floor_takes_a_slot() {
+    let factory = &FIXTURE.manifests[0];
+    let device = Device::settled();
+    let at = Timestamp::from_seconds(1_800_000_000).unwrap();
+    fs::remove_file(device.data.path().join("copy")).unwrap();
+    for slot in ["a", "b"] {
+        fs::write(device.ledger(slot), ledger_slot(&ledger_entry(1, [2, 9], at, b"nobody's"))).unwrap();
+    }
+    let device = device.restarted();
+    assert_eq!(device.agent.held(), None);
+    device.agent.accept_factory(factory).unwrap();
+    assert_eq!(device.agent.held().unwrap().generation, 2);
+    assert!(!device.agent.keeps_all_blobs());
+}
