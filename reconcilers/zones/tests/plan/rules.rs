@@ -24,6 +24,22 @@ fn a_changed_rule_is_reported_by_counting_lines() {
 }
 
 #[test]
+fn rules_in_another_order_are_reported() {
+    let wanted = desired(&everything());
+    let mut observed = converged(&wanted, &fresh());
+    let root = observed.firewalls.get_mut(&NetworkNamespace::Root).expect("it is there");
+    let mut objects = root.objects();
+    let chain = |object: &serde_json::Value| object["rule"]["chain"].as_str().map(str::to_owned);
+    let first = objects.windows(2).position(|pair| chain(&pair[0]).is_some() && chain(&pair[0]) == chain(&pair[1]));
+    let first = first.expect("some chain has two rules");
+    objects.swap(first, first + 1);
+    *root = Rules::normal(objects);
+    let status = ZonesPlanner::status(&wanted, &observed);
+    let root = status.iter().find(|subject| subject.subject.as_str() == "firewall/root").expect("it is reported");
+    assert_eq!(root.conditions[0].message, "the rules are in another order");
+}
+
+#[test]
 fn rules_differ_by_what_each_has_more() {
     let rules = |names: &[&str]| {
         let rule = |name: &&str| json!({"rule": {"family": "ip", "table": "t", "chain": name}});
