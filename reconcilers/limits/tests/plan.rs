@@ -255,3 +255,25 @@ fn every_limit_that_a_manifest_can_have_is_asked_of_the_kernel() {
         assert_eq!(io, [step], "{limit}");
     }
 }
+
+#[test]
+fn a_limit_of_the_disk_is_written_only_where_there_is_one() {
+    let disk = catenoid_names::Disk { major: 253, minor: 1 };
+    let written = |disk| Control::ALL.map(|control| (control, control.text(&Value::At(7), disk)));
+    let bare: Vec<_> =
+        written(None).into_iter().filter(|(_, text)| text.is_none()).map(|(control, _)| control).collect();
+    let of_disk: Vec<_> = Control::ALL.into_iter().filter(|control| control.is_of_disk()).collect();
+    assert_eq!(bare, of_disk, "without a disk");
+    for (control, text) in written(Some(disk)) {
+        let keys = ["rbps", "riops", "wbps", "wiops"].map(|key| format!("253:1 {key}=7"));
+        let text = text.expect("there is a disk");
+        assert_eq!(control.file().file == "io.max", keys.contains(&text), "{control}: {text}");
+    }
+}
+
+#[test]
+fn only_what_a_group_keeps_is_bounded_by_the_group_above_it() {
+    let bounded: Vec<_> = Control::ALL.into_iter().filter(|control| control.is_bounded_above()).collect();
+    assert_eq!(bounded, [Control::RESERVE]);
+    assert_eq!(format!("{bounded:?}"), "[reserve]");
+}

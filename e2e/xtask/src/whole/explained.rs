@@ -21,6 +21,8 @@ pub(super) const EXPLAINED: &[(&str, &str)] = &[
     // The other `==` there is no race: only this one, by its place.
     ("accept/guests.rs:139:69: replace == with != in StoredGuests<'_>::is_altered", BETWEEN_TWO_LOOKS),
     ("replace Reconciler::signals -> Signals with Default::default()", WHAT_IT_GIVES),
+    ("replace Limit::is_needless -> bool with false", WHAT_IT_GIVES),
+    ("replace Limit::is_fact -> bool with false", WHAT_IT_GIVES),
     ("replace Planner::needs -> Vec<(Subject, String)> with vec![]", WHAT_IT_GIVES),
     ("replace Planner::urgent -> Vec<Subject> with vec![]", WHAT_IT_GIVES),
     ("replace Planner::setbacks -> Vec<Setback> with vec![]", WHAT_IT_GIVES),
