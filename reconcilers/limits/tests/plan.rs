@@ -277,3 +277,50 @@ fn only_what_a_group_keeps_is_bounded_by_the_group_above_it() {
     assert_eq!(bounded, [Control::RESERVE]);
     assert_eq!(format!("{bounded:?}"), "[reserve]");
 }
+
+/// What nobody asks, what the core container keeps, and all that can be asked of the disk.
+const ASKED: [&str; 3] = [
+    "{guest: tiny}",
+    "{guest: tiny, role: core}",
+    "{guest: tiny, limits: {io: {readBps: 1MiB, readIops: 100, writeBps: 1MiB, writeIops: 100, weight: 500}}}",
+];
+
+/// A device on which all is as `desired` asks.
+fn as_asked(desired: &Desired) -> Observed {
+    let observed = Observed { offered: BTreeSet::from(Control::ALL), groups: BTreeMap::new() };
+    testing::simulate::<LimitsPlanner>(&LimitsPlanner::plan(desired, &observed), &observed)
+}
+
+#[test]
+fn each_limit_by_itself_is_planned_exactly_where_it_is_not_as_asked() {
+    for asks in ASKED {
+        let desired = asked(asks);
+        let whole = as_asked(&desired);
+        assert!(LimitsPlanner::satisfied(&desired, &whole), "{asks}");
+        for control in Control::ALL {
+            let others = [Some(Value::At(3)), Some(Value::Word("max".into())), Some(Value::Word("x".into())), None];
+            for (other, is_offered) in others.into_iter().flat_map(|other| [(other.clone(), true), (other, false)]) {
+                let mut observed = whole.clone();
+                let group = observed.groups.get_mut("web").expect("it was made");
+                group.remove(&control);
+                group.extend(other.clone().map(|value| (control, value)));
+                observed.offered.retain(|offered| is_offered || *offered != control);
+                let (satisfies, plan) =
+                    (LimitsPlanner::satisfied(&desired, &observed), LimitsPlanner::plan(&desired, &observed));
+                assert_eq!(satisfies, plan.is_empty(), "{asks} {control} {other:?} {is_offered} {plan:?}");
+                assert!(!satisfies || other != Some(Value::At(3)), "{asks} {control}");
+            }
+        }
+    }
+}
+
+#[test]
+fn limits_of_the_disk_are_shown_where_they_are_asked() {
+    for asks in ASKED {
+        let desired = asked(asks);
+        let status = LimitsPlanner::status(&desired, &as_asked(&desired));
+        let web = status.iter().find(|status| status.subject.as_str() == "container/web").expect("it is there");
+        let shown = web.facts.shown().filter(|(name, _)| name.starts_with("io")).count();
+        assert_eq!(shown, if asks.contains("io:") { 5 } else { 0 }, "{asks}: {:?}", web.facts);
+    }
+}
