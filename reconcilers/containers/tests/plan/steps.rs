@@ -45,3 +45,24 @@ fn the_core_container_is_urgent_wherever_it_stands() {
     desired.containers.insert("zoo".parse().expect("it is a name"), core);
     assert_eq!(ContainersPlanner::urgent(&desired), [Subject::new(Kind::Container, "zoo")]);
 }
+
+#[test]
+fn who_runs_is_right_only_if_nothing_is_wrong_with_it() {
+    type Wrong = fn(&mut catenoid_containers::Run);
+    const WRONGS: [Wrong; 5] = [
+        |run| run.frozen = true,
+        |run| run.wrong_namespace = true,
+        |run| run.outdated = true,
+        |run| run.stopping = Some(catenoid_containers::Stopping { until: None }),
+        |run| run.stop.as_mut().expect("it is known").grace = catenoid_schema::units::Span::from_milliseconds(9),
+    ];
+    let desired = web_is(Restart::Always);
+    let running = step_on(&desired, &Observed::default());
+    assert!(ContainersPlanner::satisfied(&desired, &running));
+    for (number, wrong) in WRONGS.into_iter().enumerate() {
+        let mut observed = running.clone();
+        wrong(crate::states::run_of(&mut observed));
+        assert!(!ContainersPlanner::satisfied(&desired, &observed), "{number}");
+        assert!(!ContainersPlanner::plan(&desired, &observed).is_empty(), "{number}");
+    }
+}
