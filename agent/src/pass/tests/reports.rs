@@ -162,7 +162,7 @@ fn what_a_manifest_would_do_is_planned_before_it_is_accepted() {
 }
 
 #[test]
-fn what_is_as_long_as_may_be_is_reported_whole() {
+fn what_is_as_long_as_may_be_is_not_cut() {
     for (text, reported) in [("drift", "drift"), ("drifts", "drift ...")] {
         let mut message = text.to_owned();
         crate::record::event::cut(&mut message, 5);

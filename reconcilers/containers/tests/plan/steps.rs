@@ -66,3 +66,11 @@ fn who_runs_is_right_only_if_nothing_is_wrong_with_it() {
         assert!(!ContainersPlanner::plan(&desired, &observed).is_empty(), "{number}");
     }
 }
+
+#[test]
+fn a_program_has_ids_of_its_containers_range_on_the_device() {
+    let mut desired = web_is(Restart::Always);
+    let Some(WantedContainer::Ready(launch)) = desired.containers.get_mut(&web()) else { panic!("it is ready") };
+    (launch.order.user, launch.order.group_id) = (7, 9);
+    assert_eq!(launch.order.host_ids(), (65_536 + 7, 65_536 + 9));
+}
